@@ -1,0 +1,112 @@
+"""The base of every config dataclass, and `option`, the way its fields are written.
+
+    @dataclass
+    class AdamConfig(FairseqDataclass):
+        adam_eps: float = option(1e-8, "added to the denominator")
+
+A field's help text is what `-h` prints. `II("optimization.lr")` as a default makes a field follow another one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Optional
+
+from omegaconf import II, MISSING
+
+__all__ = ["II", "MISSING", "ChoiceEnum", "FairseqDataclass", "StrEnum", "option"]
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    const: Any = None,
+    alias: Sequence[str] = (),
+    delete_default: bool = False,
+) -> Any:
+    """A config field with help text.
+
+    Args:
+        default: the default; a list is copied for each instance.
+        help: one line for `-h`.
+        const: the value of the bare command-line flag (argparse `nargs="?"`).
+        alias: further flag names, `"--max-sentences"`.
+        delete_default: leave the flag out of the parsed namespace unless it is given.
+    """
+    metadata: dict[str, Any] = {"help": help}
+    if const is not None:
+        metadata["argparse_const"] = const
+    if alias:
+        metadata["argparse_alias"] = list(alias)
+    if delete_default:
+        metadata["delete_default"] = True
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class FairseqDataclass:
+    """Base of config dataclasses; `_name` holds the registered name of the component that the config is for."""
+
+    _name: Optional[str] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Python 3.11 refuses unhashable defaults; plugins written for fairseq use config instances as field defaults.
+        super().__init_subclass__(**kwargs)
+        cls.__hash__ = object.__hash__  # type: ignore[assignment]
+
+    @staticmethod
+    def name() -> Optional[str]:
+        """Overridden where a config knows its component's name."""
+        return None
+
+    def _metadata(self, attribute: str, key: str) -> Any:
+        return self.__dataclass_fields__[attribute].metadata.get(key)
+
+    def _get_all_attributes(self) -> list[str]:
+        return list(self.__dataclass_fields__)
+
+    def _get_help(self, attribute: str) -> Optional[str]:
+        return self._metadata(attribute, "help")
+
+    def _get_argparse_const(self, attribute: str) -> Any:
+        return self._metadata(attribute, "argparse_const")
+
+    def _get_argparse_alias(self, attribute: str) -> Any:
+        return self._metadata(attribute, "argparse_alias")
+
+    def _get_choices(self, attribute: str) -> Any:
+        return self._metadata(attribute, "choices")
+
+    def _get_type(self, attribute: str) -> Any:
+        return self.__dataclass_fields__[attribute].type
+
+    def _get_default(self, attribute: str) -> Any:
+        declared = self.__dataclass_fields__[attribute]
+        if declared.default_factory is not NO_DEFAULT:
+            return declared.default_factory()
+        return declared.default
+
+
+class StrEnum(Enum):
+    """An enum whose members print as, and compare equal to, their string value."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == (other.value if isinstance(other, Enum) else other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def ChoiceEnum(choices: Sequence[str]) -> Any:
+    """An enum type over `choices`, for fields that accept only those strings."""
+    return StrEnum("Choices", {choice: choice for choice in choices})

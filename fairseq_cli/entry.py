@@ -1,0 +1,39 @@
+"""How every command ends: errors meant for the user become one line on stderr and a non-zero exit code.
+
+    cli_main = command(main)
+
+Set FAIRSEQ_TRACEBACK=1 to see the full traceback instead.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fairseq.errors import FairseqError
+
+
+def command(main: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a command's entry point: `FairseqError` -> `error: ...` on stderr and its exit code; Ctrl-C -> 130."""
+
+    @functools.wraps(main)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return main(*args, **kwargs)
+        except FairseqError as error:
+            if os.environ.get("FAIRSEQ_TRACEBACK"):
+                raise
+            sys.exit(_fail(str(error), error.exit_code))
+        except KeyboardInterrupt:
+            sys.exit(_fail("interrupted", 130))
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+
+    return run
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
