@@ -1,0 +1,1 @@
+"""Data-parallel training: process groups, collectives, and starting the processes."""

@@ -1,0 +1,324 @@
+"""The trainer: one optimizer update at a time, over any task, model and criterion.
+
+    trainer = Trainer(cfg, task, model, criterion)
+    epoch_itr = trainer.get_train_iterator(epoch=1)
+    for samples in GroupedIterator(epoch_itr.next_epoch_itr(), update_freq):
+        trainer.train_step(samples)
+
+An update sums the loss over `update_freq` micro-batches (and processes), divides the gradient by the summed sample size, clips it and
+steps. Every update seeds torch with `seed + num_updates`, so dropout does not depend on how often a run was interrupted.
+The parts live in `fairseq.training`; this class holds their state and keeps fairseq's interface.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq import optim, utils
+from fairseq.distributed import utils as distributed_utils
+from fairseq.errors import TrainingError
+from fairseq.logging import metrics
+from fairseq.nan_detector import NanDetector
+from fairseq.optim import lr_scheduler
+from fairseq.training import batches, state, statistics
+from fairseq.training.precision import Precision, choose_device
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Owns model, criterion, optimizer and learning-rate schedule of a run.
+
+    Args:
+        cfg: the root config (`FairseqConfig`).
+        task, model, criterion: built by `task.build_model`, `task.build_criterion`.
+    """
+
+    def __init__(self, cfg: Any, task: Any, model: nn.Module, criterion: nn.Module, quantizer: Any = None):
+        self.cfg = cfg
+        self.task = task
+        self.quantizer = quantizer
+        self.device = choose_device(cfg.common, cfg.distributed_training.device_id)
+        self.precision = Precision.from_config(cfg.common, self.device)
+        self._model = model.to(self.device)
+        self._criterion = criterion.to(self.device)
+        self._optimizer: Optional[Any] = None
+        self._lr_scheduler: Optional[Any] = None
+        self._num_updates = 0
+        self._optim_history: list[dict[str, Any]] = []
+        self._start_time = time.perf_counter()
+        self._previous_training_time = 0.0
+        self._dummy_batch: Any = None
+        # read once: attribute access on an OmegaConf node costs as much as a small kernel
+        self._seed = cfg.common.seed
+        self._clip_norm = cfg.optimization.clip_norm
+        self._empty_cache_freq = cfg.common.empty_cache_freq
+
+    # -- what plugins and the loop read ------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> nn.Module:
+        return self._model
+
+    @property
+    def criterion(self) -> nn.Module:
+        return self._criterion
+
+    def get_model(self) -> nn.Module:
+        """The model without any wrapper."""
+        return self._model
+
+    def get_criterion(self) -> nn.Module:
+        return self._criterion
+
+    @property
+    def optimizer(self) -> Any:
+        if self._optimizer is None:
+            self._build_optimizer()
+        return self._optimizer
+
+    @property
+    def lr_scheduler(self) -> Any:
+        if self._lr_scheduler is None:
+            self._build_optimizer()
+        return self._lr_scheduler
+
+    @property
+    def data_parallel_world_size(self) -> int:
+        return distributed_utils.get_world_size()
+
+    @property
+    def data_parallel_rank(self) -> int:
+        return distributed_utils.get_rank()
+
+    @property
+    def is_data_parallel_master(self) -> bool:
+        return self.data_parallel_rank == 0
+
+    @property
+    def should_save_checkpoint_on_current_rank(self) -> bool:
+        return self.is_data_parallel_master
+
+    @property
+    def always_call_state_dict_during_save_checkpoint(self) -> bool:
+        return False
+
+    @property
+    def checkpoint_suffix(self) -> str:
+        return self.cfg.checkpoint.checkpoint_suffix or ""
+
+    def get_num_updates(self) -> int:
+        return self._num_updates
+
+    def get_lr(self) -> float:
+        return self.optimizer.get_lr()
+
+    def get_meter(self, name: str) -> Any:
+        return metrics.get_meter("train", name)
+
+    def cumulative_training_time(self) -> float:
+        """Seconds of training so far, earlier parts of a resumed run included."""
+        return time.perf_counter() - self._start_time + self._previous_training_time
+
+    # -- optimizer and learning rate ---------------------------------------------------------------------------------
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """Trained parameters, model first, each once."""
+        unique = {id(p): p for module in (self._model, self._criterion) for p in module.parameters() if p.requires_grad}
+        return list(unique.values())
+
+    def _build_optimizer(self) -> None:
+        self._optimizer = optim.build_optimizer(self.cfg.optimizer, self._parameters())
+        self._lr_scheduler = lr_scheduler.build_lr_scheduler(self.cfg.lr_scheduler, self._optimizer)
+        self._lr_scheduler.step_update(0)
+
+    def lr_reinit(self) -> None:
+        self._lr_scheduler = lr_scheduler.build_lr_scheduler(self.cfg.lr_scheduler, self.optimizer)
+        self._lr_scheduler.step_update(self._num_updates)
+
+    def lr_step_begin_epoch(self, epoch: int) -> Any:
+        self.lr_scheduler.step_begin_epoch(epoch)
+        return self.lr_step_update()
+
+    def lr_step(self, epoch: int, val_loss: Optional[float] = None) -> Any:
+        """Tell the schedule that `epoch` has ended (with `val_loss`, where there is one)."""
+        self.lr_scheduler.step(epoch, val_loss)
+        return self.lr_step_update()
+
+    def lr_step_update(self) -> Any:
+        new_lr = self.lr_scheduler.step_update(self._num_updates)
+        for key, value in new_lr.items() if isinstance(new_lr, dict) else [("lr", new_lr)]:
+            metrics.log_scalar(key if key in ("lr", "default") else f"lr_{key}", value, weight=0, priority=300)
+        return new_lr
+
+    def set_num_updates(self, num_updates: int) -> None:
+        self._num_updates = num_updates
+        self.lr_step_update()
+        metrics.log_scalar("num_updates", num_updates, weight=0, priority=200)
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    def get_train_iterator(
+        self,
+        epoch: int,
+        combine: bool = True,
+        load_dataset: bool = True,
+        data_selector: Any = None,
+        shard_batch_itr: bool = True,
+        disable_iterator_cache: bool = False,
+    ) -> Any:
+        """The `EpochBatchIterator` over this process's share of the training set."""
+        itr = batches.train_iterator(
+            self, epoch, combine, load_dataset, data_selector, shard_batch_itr, disable_iterator_cache
+        )
+        self._first_batch = lambda: itr.first_batch
+        return itr
+
+    def get_valid_iterator(self, subset: str, disable_iterator_cache: bool = False) -> Any:
+        """The `EpochBatchIterator` over this process's share of a validation set."""
+        itr = batches.valid_iterator(self, subset, disable_iterator_cache)
+        self._first_batch = lambda: itr.first_batch
+        return itr
+
+    def begin_epoch(self, epoch: int) -> None:
+        logger.info(f"begin training epoch {epoch}")
+        self.lr_step_begin_epoch(epoch)
+        self.task.begin_epoch(epoch, self.get_model())
+
+    def begin_valid_epoch(self, epoch: int) -> None:
+        self.task.begin_valid_epoch(epoch, self.get_model())
+
+    def reset_dummy_batch(self, batch: Any) -> None:
+        self._dummy_batch = batch
+
+    def _prepare_sample(self, sample: Any) -> tuple[Any, bool]:
+        """`sample` on the device, and whether it only stands in for one that this process does not have."""
+        if sample is not None and len(sample) > 0:
+            return utils.move_to_device(sample, self.device), False
+        if self._dummy_batch is None:
+            self._dummy_batch = self._first_batch()
+        return utils.move_to_device(self._dummy_batch, self.device), True
+
+    # -- one update --------------------------------------------------------------------------------------------------
+
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad()
+
+    def _seed_update(self) -> None:
+        torch.manual_seed(self._seed + self._num_updates)
+
+    def _forward_backward(self, samples: list[Any]) -> tuple[list[dict[str, Any]], Any]:
+        """Gradients of all micro-batches; returns their logging outputs and summed sample size."""
+        logging_outputs, total_sample_size = [], 0
+        for sample in samples:
+            sample, is_dummy = self._prepare_sample(sample)
+            with self.precision.autocast():
+                _, sample_size, logging_output = self.task.train_step(
+                    sample=sample,
+                    model=self.model,
+                    criterion=self.criterion,
+                    optimizer=self.optimizer,
+                    update_num=self._num_updates,
+                    ignore_grad=is_dummy,
+                )
+            if not is_dummy:
+                logging_outputs.append(logging_output)
+                total_sample_size = total_sample_size + sample_size
+        return logging_outputs, total_sample_size
+
+    @metrics.aggregate("train")
+    def train_step(self, samples: list[Any], raise_oom: bool = False) -> Optional[dict[str, Any]]:
+        """One update from a list of micro-batches; returns what was logged, or None where the update was skipped.
+
+        Raises:
+            TrainingError: a non-finite loss or gradient; names the update and the module.
+        """
+        self._seed_update()
+        self._model.train()
+        self._criterion.train()
+        self.zero_grad()
+        metrics.log_start_time("train_wall", priority=800, round=0)
+        logging_outputs, sample_size = self._forward_backward(samples)
+        logging_outputs, sample_size = statistics.aggregate(
+            logging_outputs, sample_size, self._summable(train=True), self.device
+        )
+        grad_norm = self._reduce_gradients(sample_size)
+        if not torch.isfinite(grad_norm):
+            self._explain_non_finite(samples)
+        self.task.optimizer_step(self.optimizer, model=self.model, update_num=self._num_updates)
+        self.set_num_updates(self._num_updates + 1)
+        logged = statistics.log_step(
+            self.task, self.criterion, logging_outputs, sample_size, grad_norm, self._clip_norm
+        )
+        statistics.log_free_memory(self.device)
+        if self._empty_cache_freq > 0 and self._num_updates % self._empty_cache_freq == 0 and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        metrics.log_stop_time("train_wall")
+        return logged
+
+    def _summable(self, train: bool) -> bool:
+        return self.task.__class__.logging_outputs_can_be_summed(self.criterion)
+
+    def _reduce_gradients(self, sample_size: Any) -> Tensor:
+        """Gradients averaged over the samples of the update, and clipped; returns their norm before clipping."""
+        self.optimizer.all_reduce_grads(self.model)
+        # data parallelism averages over processes; the loss is a sum, to be divided by the samples of all of them
+        self.optimizer.multiply_grads(self.data_parallel_world_size / (float(sample_size) or 1.0))
+        return self.optimizer.clip_grad_norm(self._clip_norm)
+
+    def _explain_non_finite(self, samples: list[Any]) -> None:
+        """Run the update again under `NanDetector` (same seed, so the same numbers) and raise with what it found."""
+        self.zero_grad()
+        self._seed_update()
+        with NanDetector(self.get_model()) as detector:
+            self._forward_backward(samples)
+        where = detector.first or "the gradient norm only"
+        raise TrainingError(
+            f"update {self._num_updates + 1}: loss or gradient is NaN or infinite, first in {where}; "
+            "lower optimization.lr, set optimization.clip_norm or look at the data of this update"
+        )
+
+    def valid_step(self, sample: Any, raise_oom: bool = False) -> dict[str, Any]:
+        """Loss and metrics of one batch without gradients."""
+        with torch.no_grad():
+            self._model.eval()
+            self._criterion.eval()
+            sample, is_dummy = self._prepare_sample(sample)
+            with self.precision.autocast():
+                _, sample_size, logging_output = self.task.valid_step(sample, self.model, self.criterion)
+        logging_outputs = [] if is_dummy else [logging_output]
+        sample_size = 0 if is_dummy else sample_size
+        logging_outputs, sample_size = statistics.aggregate(
+            logging_outputs, sample_size, self._summable(train=False), self.device
+        )
+        return statistics.log_step(self.task, self.criterion, logging_outputs, sample_size)
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def consolidate_optimizer(self) -> None:
+        """Gather sharded optimizer state on rank 0; nothing is sharded yet."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a checkpoint holds, in fairseq's layout."""
+        return state.build(self)
+
+    def save_checkpoint(self, filename: str, extra_state: dict[str, Any]) -> None:
+        state.save(self, filename, extra_state)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        reset_optimizer: bool = False,
+        reset_lr_scheduler: bool = False,
+        optimizer_overrides: Optional[dict[str, Any]] = None,
+        reset_meters: bool = False,
+    ) -> Optional[dict[str, Any]]:
+        """Load model, criterion and, unless reset, optimizer and schedule; returns the checkpoint's `extra_state`, None without a file."""
+        return state.load(self, filename, reset_optimizer, reset_lr_scheduler, optimizer_overrides, reset_meters)
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return self._model.named_parameters()

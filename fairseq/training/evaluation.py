@@ -1,0 +1,112 @@
+"""Evaluate trained checkpoints: what `fairseq-validate` and `fairseq-hydra-validate` do.
+
+    evaluation = load_for_evaluation(cfg, {"data": "RTE-bin"})
+    stats = evaluate(evaluation, "valid")       # {"loss": 0.98, "accuracy": 57.8, ...}
+"""
+
+import ast
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+
+from fairseq import checkpoint_utils, utils
+from fairseq.distributed import utils as distributed_utils
+from fairseq.errors import ConfigError, DataError
+from fairseq.logging import metrics, progress_bar
+from fairseq.training.precision import Precision, choose_device
+
+logger = logging.getLogger("fairseq_cli.validate")
+
+
+@dataclass
+class Evaluation:
+    """Loaded models with all that is needed to score them."""
+
+    cfg: Any
+    task: Any
+    models: list[torch.nn.Module]
+    criterion: torch.nn.Module
+    precision: Precision
+
+
+def parse_overrides(text: str) -> dict[str, Any]:
+    """`--model-overrides "{'dropout': 0.1}"` as a dict, read as a literal."""
+    try:
+        overrides = ast.literal_eval(text) if isinstance(text, str) else dict(text)
+    except (ValueError, SyntaxError):
+        raise ConfigError(f"common_eval.model_overrides: {text!r} is not a dictionary like {{'dropout': 0.1}}") from None
+    return dict(overrides)
+
+
+def load_for_evaluation(cfg: Any, overrides: Optional[Mapping[str, Any]] = None) -> Evaluation:
+    """Load `common_eval.path` (several paths: an ensemble, `:` between them).
+
+    Args:
+        cfg: the root config of this evaluation (sizes, device, subsets).
+        overrides: settings by bare name that replace what the checkpoint was trained with.
+    """
+    if not cfg.common_eval.path:
+        raise ConfigError("no checkpoint to evaluate: give --path (common_eval.path=FILE)")
+    device = choose_device(cfg.common, cfg.distributed_training.device_id)
+    arg_overrides = {**(overrides or {}), **parse_overrides(cfg.common_eval.model_overrides)}
+    logger.info(f"loading model(s) from {cfg.common_eval.path}")
+    models, saved_cfg, task = checkpoint_utils.load_model_ensemble_and_task(
+        utils.split_paths(cfg.common_eval.path),
+        arg_overrides=arg_overrides,
+        suffix=cfg.checkpoint.checkpoint_suffix,
+        num_shards=cfg.checkpoint.checkpoint_shard_count,
+    )
+    for model in models:
+        model.to(device).eval()
+    criterion = task.build_criterion(saved_cfg.criterion).to(device).eval()
+    return Evaluation(cfg, task, models, criterion, Precision.from_config(cfg.common, device))
+
+
+def evaluate(evaluation: Evaluation, subset: str) -> dict[str, Any]:
+    """Score every example of `subset` once, print the line that training prints, and return its numbers."""
+    cfg, task, criterion = evaluation.cfg, evaluation.task, evaluation.criterion
+    try:
+        task.load_dataset(subset, combine=False, epoch=1)
+        dataset = task.dataset(subset)
+    except KeyError:
+        raise DataError(f"the task has no subset {subset!r}; choose one with --valid-subset") from None
+    itr = task.get_batch_iterator(
+        dataset=dataset,
+        max_tokens=cfg.dataset.max_tokens_valid or cfg.dataset.max_tokens,
+        max_sentences=cfg.dataset.batch_size_valid or cfg.dataset.batch_size,
+        max_positions=utils.resolve_max_positions(
+            task.max_positions(), *[model.max_positions() for model in evaluation.models]
+        ),
+        ignore_invalid_inputs=cfg.dataset.skip_invalid_size_inputs_valid_test,
+        required_batch_size_multiple=cfg.dataset.required_batch_size_multiple,
+        seed=cfg.common.seed,
+        num_shards=distributed_utils.get_world_size(),
+        shard_id=distributed_utils.get_rank(),
+        num_workers=cfg.dataset.num_workers,
+        data_buffer_size=cfg.dataset.data_buffer_size,
+    ).next_epoch_itr(shuffle=False)
+    progress = progress_bar.progress_bar(
+        itr,
+        log_format=cfg.common.log_format,
+        log_interval=cfg.common.log_interval,
+        prefix=f"valid on '{subset}' subset",
+        default_log_format="tqdm" if not cfg.common.no_progress_bar else "simple",
+    )
+    model = evaluation.models[0]
+    with metrics.aggregate(new_root=True) as aggregator:
+        outputs = []
+        for sample in progress:
+            if not sample:
+                continue
+            sample = utils.move_to_device(sample, evaluation.precision.device)
+            with torch.no_grad(), evaluation.precision.autocast():
+                _, _, output = task.valid_step(sample, model, criterion)
+            outputs.append(output)
+        outputs = [output for share in distributed_utils.all_gather_list(outputs) for output in share]
+        task.reduce_metrics(outputs, criterion)
+        stats = aggregator.get_smoothed_values()
+    progress.print(stats, tag=subset, step=len(outputs))
+    return stats

@@ -1,0 +1,41 @@
+"""What a run checks and says about itself before the first update."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+
+from fairseq.errors import ConfigError
+from fairseq.training.trainable import Trainable
+
+logger = logging.getLogger("fairseq_cli.train")
+
+
+def check_sizes(cfg: Any) -> None:
+    """A run needs a batch size and an end."""
+    if cfg.dataset.max_tokens is None and cfg.dataset.batch_size is None:
+        raise ConfigError("no batch size: set dataset.batch_size or dataset.max_tokens (--batch-size, --max-tokens)")
+    if cfg.checkpoint.no_save is False and not cfg.checkpoint.save_dir:
+        raise ConfigError("checkpoint.save_dir is empty: name a folder, or set checkpoint.no_save=true")
+
+
+def log_model(task: Any, model: nn.Module, criterion: nn.Module, trainable: Trainable) -> None:
+    logger.info(model)
+    logger.info(f"task: {type(task).__name__}")
+    logger.info(f"model: {type(model).__name__}")
+    logger.info(f"criterion: {type(criterion).__name__}")
+    logger.info(f"num. shared model params: {trainable.total:,} (num. trained: {trainable.trained:,})")
+    if trainable.trained < trainable.total:
+        logger.info(f"trained parameters: {', '.join(trainable.names)}")
+
+
+def log_setup(cfg: Any, trainer: Any) -> None:
+    if trainer.device.type == "cuda":
+        properties = torch.cuda.get_device_properties(trainer.device)
+        logger.info(f"{trainer.device}: {properties.name}, {properties.total_memory / 2**30:.1f} GB")
+    device = "GPU" if trainer.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    logger.info(f"training on {trainer.data_parallel_world_size} devices ({device})")
+    logger.info(
+        f"max tokens per device = {cfg.dataset.max_tokens} and max sentences per device = {cfg.dataset.batch_size}"
+    )

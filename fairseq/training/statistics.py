@@ -1,0 +1,66 @@
+"""What a step or a validation pass reports: reduction over processes, and the numbers of fairseq's log lines.
+
+Priorities order the fields of a line: loss, accuracy (10), wps (90), ups (100), wpb, bsz, num_updates (200), lr (300), gnorm (400),
+clip (500), loss_scale (700), train_wall, wall (790-800), gb_free (1500).
+"""
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.distributed import utils as distributed_utils
+from fairseq.logging import meters, metrics
+
+
+def aggregate(
+    logging_outputs: list[dict[str, Any]], sample_size: Any, summable: bool, device: torch.device
+) -> tuple[list[dict[str, Any]], Any]:
+    """Logging outputs and sample size over all processes: summed where the criterion says they can be, gathered otherwise."""
+    if distributed_utils.get_world_size() == 1:
+        return logging_outputs, sample_size
+    if summable and logging_outputs:
+        summed = {key: sum(output[key] for output in logging_outputs if key in output) for key in logging_outputs[0]}
+        reduced = distributed_utils.all_reduce_dict({"__sample_size": sample_size, **summed}, device=device)
+        return [{key: value for key, value in reduced.items() if key != "__sample_size"}], reduced["__sample_size"]
+    gathered = distributed_utils.all_gather_list((logging_outputs, float(sample_size)))
+    return [output for outputs, _ in gathered for output in outputs], sum(size for _, size in gathered)
+
+
+def log_step(
+    task: Any,
+    criterion: Any,
+    logging_outputs: list[dict[str, Any]],
+    sample_size: Any,
+    grad_norm: Optional[Tensor] = None,
+    clip_norm: float = 0.0,
+) -> dict[str, Any]:
+    """Log one update (`grad_norm` given) or one validation batch; returns the criterion's smoothed values for it."""
+    if grad_norm is not None:
+        metrics.log_speed("ups", 1.0, priority=100, round=2)
+        metrics.log_scalar("gnorm", grad_norm, priority=400, round=3)
+        if clip_norm > 0:
+            metrics.log_scalar("clip", torch.where(grad_norm > clip_norm, 100.0, 0.0), priority=500, round=1)
+    with metrics.aggregate() as batch:
+        if logging_outputs:
+            task.reduce_metrics(logging_outputs, criterion)
+            del logging_outputs
+        values = batch.get_smoothed_values()
+    values["sample_size"] = sample_size
+    for derived in ("ppl", "wps", "wpb", "bsz"):
+        values.pop(derived, None)
+    return values
+
+
+def log_free_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        metrics.log_scalar("gb_free", free / 2**30, priority=1500, round=1, weight=0)
+
+
+def restart_time_meters() -> None:
+    """After a resume: durations start anew, sums and averages go on."""
+    for name in ("train", "train_inner", "valid"):
+        for meter in metrics.get_meters(name).values() if metrics.get_meters(name) is not None else ():
+            if isinstance(meter, meters.TimeMeter):
+                meter.reset()

@@ -1,0 +1,91 @@
+"""fairseq-train: train a model from command-line flags (`fairseq-hydra-train` does the same from YAML).
+
+    fairseq-train RTE-bin --task sentence_prediction --arch roberta_base --criterion sentence_prediction --num-classes 2 ...
+"""
+
+import logging
+import os
+import sys
+from typing import Any, Optional
+
+from fairseq_cli.entry import command
+
+logger = logging.getLogger("fairseq_cli.train")
+
+
+def setup_logging() -> None:
+    """fairseq's log line on stdout; the level comes from LOGLEVEL."""
+    logging.basicConfig(
+        format="%(asctime)s | %(levelname)s | %(name)s | %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+        level=os.environ.get("LOGLEVEL", "INFO").upper(),
+        stream=sys.stdout,
+    )
+
+
+def main(cfg: Any) -> Optional[float]:
+    """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None where nothing was validated."""
+    from fairseq import checkpoint_utils, tasks, utils
+    from fairseq.data import data_utils
+    from fairseq.distributed import utils as distributed_utils
+    from fairseq.logging import metrics
+    from fairseq.trainer import Trainer
+    from fairseq.training.interrupts import StopRequest
+    from fairseq.training.loop import TrainingLoop
+    from fairseq.training.setup import check_sizes, log_model, log_setup
+    from fairseq.training.trainable import select_trainable
+
+    check_sizes(cfg)
+    utils.import_user_module(cfg.common)
+    metrics.reset()
+    if distributed_utils.is_master(cfg.distributed_training):
+        checkpoint_utils.verify_checkpoint_directory(cfg.checkpoint.save_dir)
+    utils.seed_everything(cfg.common.seed)
+    logger.info(cfg)
+
+    task = tasks.setup_task(cfg.task)
+    model = task.build_model(cfg.model)
+    criterion = task.build_criterion(cfg.criterion)
+    trainable = select_trainable(model, cfg.optimization.trainable)
+    log_model(task, model, criterion, trainable)
+
+    # validation data first: it is small, and what is wrong with the data folder is said before training data is read
+    data_utils.raise_if_valid_subsets_unintentionally_ignored(cfg)
+    for subset in cfg.dataset.valid_subset.split(","):
+        task.load_dataset(subset, combine=bool(cfg.dataset.combine_valid_subsets), epoch=1)
+
+    trainer = Trainer(cfg, task, model, criterion)
+    log_setup(cfg, trainer)
+    extra_state, epoch_itr = checkpoint_utils.load_checkpoint(
+        cfg.checkpoint, trainer, disable_iterator_cache=task.has_sharded_data("train")
+    )
+    for subset in cfg.dataset.valid_subset.split(","):
+        # builds the batches, so that a sample that is too long is reported now and not after the first epoch
+        logger.info(f'begin dry-run validation on "{subset}" subset')
+        trainer.get_valid_iterator(subset)
+
+    with StopRequest() as stop:
+        best = TrainingLoop(cfg, trainer, task, stop).run(epoch_itr)
+    if stop.requested:
+        logger.warning(
+            f"stopped by {stop.signal.name} at update {trainer.get_num_updates()}; "
+            f"the same command with the same save_dir ({cfg.checkpoint.save_dir}) goes on from there"
+        )
+        sys.exit(stop.exit_code)
+    return best
+
+
+@command
+def cli_main(modify_parser: Any = None) -> None:
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from fairseq.distributed.utils import call_main
+
+    parser = options.get_training_parser()
+    args = options.parse_args_and_arch(parser, modify_parser=modify_parser)
+    setup_logging()
+    call_main(convert_namespace_to_omegaconf(args), main)
+
+
+if __name__ == "__main__":
+    cli_main()
