@@ -7,10 +7,10 @@
 A field's help text is what `-h` prints. `II("optimization.lr")` as a default makes a field follow another one.
 """
 
+import enum
 from collections.abc import Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Optional
 
 from omegaconf import II, MISSING
@@ -91,17 +91,8 @@ class FairseqDataclass:
         return declared.default
 
 
-class StrEnum(Enum):
-    """An enum whose members print as, and compare equal to, their string value."""
-
-    def __str__(self) -> str:
-        return str(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return self.value == (other.value if isinstance(other, Enum) else other)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
+class StrEnum(enum.StrEnum):
+    """An enum whose members are strings: they print as, compare as and hash as their value."""
 
     def __repr__(self) -> str:
         return repr(self.value)
@@ -109,4 +100,4 @@ class StrEnum(Enum):
 
 def ChoiceEnum(choices: Sequence[str]) -> Any:
     """An enum type over `choices`, for fields that accept only those strings."""
-    return StrEnum("Choices", {choice: choice for choice in choices})
+    return StrEnum("Choices", {choice: choice for choice in choices})  # type: ignore[call-overload]

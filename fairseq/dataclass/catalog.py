@@ -1,7 +1,7 @@
 """Which config dataclass belongs to which component: (group, name) -> dataclass.
 
-Built-ins are listed as `"module:Class"` and imported on first use, so that reading a config needs no torch and no model code.
-Plugins add theirs through the `@register_...` decorators, which call `register`.
+Built-ins are listed as `"module:Class"` and imported on first use, so that reading a config needs no torch and no model
+code. Plugins add theirs through the `@register_...` decorators, which call `register`.
 
 >>> group("optimizer")["adam"].__name__
 'AdamConfig'

@@ -1,0 +1,36 @@
+"""Configs of criterions (losses).
+
+>>> SentencePredictionCriterionConfig().classification_head_name
+'sentence_classification_head'
+"""
+
+from dataclasses import dataclass
+
+from fairseq.dataclass.base import II, FairseqDataclass, option
+
+
+@dataclass
+class CrossEntropyConfig(FairseqDataclass):
+    """`criterion=cross_entropy`: negative log-likelihood of the target tokens."""
+
+    sentence_avg: bool = option(II("optimization.sentence_avg"), "follows optimization.sentence_avg")
+
+
+@dataclass
+class MaskedLmCriterionConfig(FairseqDataclass):
+    """`criterion=masked_lm`: negative log-likelihood of the masked tokens."""
+
+    tpu: bool = option(II("common.tpu"), "follows common.tpu")
+
+
+@dataclass
+class SentencePredictionCriterionConfig(FairseqDataclass):
+    """`criterion=sentence_prediction`: cross entropy of the class, or squared error of the number."""
+
+    classification_head_name: str = option("sentence_classification_head", "name of the head that predicts")
+    regression_target: bool = option(False, "labels are numbers, the loss is the squared error")
+    report_mcc: bool = option(False, "report Matthews correlation as mcc (CoLA)")
+    report_acc_and_f1: bool = option(False, "report f1 and its mean with accuracy, acc_and_f1 (MRPC, QQP)")
+    report_pearson_and_spearman: bool = option(
+        False, "report pearson, spearman and their mean, pearson_and_spearman (STS-B)"
+    )

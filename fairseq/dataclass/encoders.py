@@ -1,0 +1,40 @@
+"""Configs of subword encoders (`bpe`) and tokenizers.
+
+>>> CharactersConfig()
+CharactersConfig(_name=None)
+"""
+
+from dataclasses import dataclass
+
+from fairseq.dataclass.base import MISSING, FairseqDataclass, option
+
+
+@dataclass
+class GPT2BPEConfig(FairseqDataclass):
+    """`bpe=gpt2`: GPT-2's byte-level BPE, as RoBERTa uses it."""
+
+    gpt2_encoder_json: str = option(
+        "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/encoder.json", "encoder.json: a path or an address"
+    )
+    gpt2_vocab_bpe: str = option(
+        "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/vocab.bpe", "vocab.bpe: a path or an address"
+    )
+
+
+@dataclass
+class HuggingFaceByteLevelBPEConfig(FairseqDataclass):
+    """`bpe=hf_byte_bpe`: byte-level BPE from merges.txt and vocab.json."""
+
+    bpe_merges: str = option(MISSING, "path of merges.txt")
+    bpe_vocab: str = option(MISSING, "path of vocab.json")
+    bpe_add_prefix_space: bool = option(False, "put a space in front of the text")
+
+
+@dataclass
+class CharactersConfig(FairseqDataclass):
+    """`bpe=characters`: every character is a token."""
+
+
+@dataclass
+class SpaceTokenizerConfig(FairseqDataclass):
+    """`tokenizer=space`: words are what lies between white space."""

@@ -1,0 +1,32 @@
+"""Configs of optimizers. All follow `optimization.lr`.
+
+>>> AdamConfig().adam_eps
+1e-08
+"""
+
+from dataclasses import dataclass
+from typing import Any, List
+
+from fairseq.dataclass.base import II, FairseqDataclass, option
+
+
+@dataclass
+class AdamConfig(FairseqDataclass):
+    """`optimizer=adam`: Adam with decoupled weight decay."""
+
+    adam_betas: Any = option((0.9, 0.999), 'decay of the two moving averages, [0.9,0.98] or "(0.9, 0.98)"')
+    adam_eps: float = option(1e-8, "added to the denominator")
+    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
+    use_old_adam: bool = option(False, "use fairseq's own arithmetic instead of torch's fused one")
+    fp16_adam_stats: bool = option(False, "keep the moving averages in 16 bits")
+    tpu: bool = option(II("common.tpu"), "follows common.tpu")
+    lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
+
+
+@dataclass
+class SGDConfig(FairseqDataclass):
+    """`optimizer=sgd`: plain gradient descent, with momentum where wanted."""
+
+    momentum: float = option(0.0, "share of the last step that is repeated")
+    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
+    lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")

@@ -1,0 +1,62 @@
+"""Configs of tasks.
+
+>>> SentencePredictionConfig(data="RTE-bin", num_classes=2).max_positions
+512
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from fairseq.dataclass.base import II, MISSING, FairseqDataclass, option
+from fairseq.dataclass.constants import SAMPLE_BREAK_MODE_CHOICES, SHORTEN_METHOD_CHOICES
+
+
+@dataclass
+class SentencePredictionConfig(FairseqDataclass):
+    """`task=sentence_prediction`: a class or a number for one sentence or two."""
+
+    data: str = option(MISSING, "folder with input0, label and, for pairs, input1, as fairseq-prepare-glue writes it")
+    num_classes: int = option(-1, "classes to tell apart; 1 for a regression")
+    init_token: Optional[int] = option(None, "put this token in front of input0 (0 is <s>)")
+    separator_token: Optional[int] = option(None, "put this token in front of input1 (2 is </s>)")
+    no_shuffle: bool = option(False, "keep the examples in the order of the file")
+    shorten_method: SHORTEN_METHOD_CHOICES = option(
+        SHORTEN_METHOD_CHOICES.none, "what happens to inputs longer than max_positions"
+    )
+    shorten_data_split_list: str = option("", "splits to shorten, separated by commas; empty: all")
+    add_prev_output_tokens: bool = option(False, "give the shifted input to the decoder of an encoder-decoder model")
+    max_positions: int = option(512, "tokens in an example at most")
+    regression_target: bool = option(II("criterion.regression_target"), "follows criterion.regression_target")
+    classification_head_name: str = option(
+        II("criterion.classification_head_name"), "follows criterion.classification_head_name"
+    )
+    seed: int = option(II("common.seed"), "seed of the order of examples; follows common.seed")
+    d2v2_multi: bool = option(False, "prepare batches for data2vec 2.0 models")
+
+
+@dataclass
+class MaskedLMConfig(FairseqDataclass):
+    """`task=masked_lm`: predict the masked tokens of running text."""
+
+    data: str = option(MISSING, "folder with binarised text; several, separated by colons, are used in turn by epoch")
+    sample_break_mode: SAMPLE_BREAK_MODE_CHOICES = option(
+        SAMPLE_BREAK_MODE_CHOICES.none,
+        "none: fixed blocks; complete: whole sentences; complete_doc: whole sentences of one document; eos: one each",
+    )
+    tokens_per_sample: int = option(1024, "tokens in an example at most")
+    mask_prob: float = option(0.15, "share of tokens to predict")
+    leave_unmasked_prob: float = option(0.1, "share of those that stay as they are")
+    random_token_prob: float = option(0.1, "share of those that become a random token; the others become <mask>")
+    freq_weighted_replacement: bool = option(False, "draw random tokens by their frequency instead of uniformly")
+    mask_whole_words: bool = option(False, "mask all subwords of a word together; needs bpe")
+    mask_multiple_length: int = option(1, "mask runs of this many tokens")
+    mask_stdev: float = option(0.0, "standard deviation of the length of masked runs")
+    shorten_method: SHORTEN_METHOD_CHOICES = option(
+        SHORTEN_METHOD_CHOICES.none, "what happens to inputs longer than tokens_per_sample"
+    )
+    shorten_data_split_list: str = option("", "splits to shorten, separated by commas; empty: all")
+    seed: int = option(II("common.seed"), "seed of masks and order; follows common.seed")
+    include_target_tokens: bool = option(False, "put the unmasked tokens into the batch too")
+    include_index: bool = option(True, "put the example's number into the batch")
+    skip_masking: bool = option(False, "mask nothing: the model masks for itself")
+    d2v2_multi: bool = option(False, "prepare batches for data2vec 2.0 models")
