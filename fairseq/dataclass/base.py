@@ -100,4 +100,4 @@ class StrEnum(enum.StrEnum):
 
 def ChoiceEnum(choices: Sequence[str]) -> Any:
     """An enum type over `choices`, for fields that accept only those strings."""
-    return StrEnum("Choices", {choice: choice for choice in choices})  # type: ignore[call-overload]
+    return StrEnum("Choices", {choice: choice for choice in choices})  # type: ignore[call-arg]
