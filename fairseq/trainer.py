@@ -10,6 +10,7 @@ steps. Every update seeds torch with `seed + num_updates`, so dropout does not d
 The parts live in `fairseq.training`; this class holds their state and keeps fairseq's interface.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from fairseq import optim, utils
 from fairseq.distributed import utils as distributed_utils
+from fairseq.distributed.data_parallel import wrap_model
 from fairseq.errors import TrainingError
 from fairseq.logging import metrics
 from fairseq.nan_detector import NanDetector
@@ -46,6 +48,7 @@ class Trainer:
         self.precision = Precision.from_config(cfg.common, self.device)
         self._model = model.to(self.device)
         self._criterion = criterion.to(self.device)
+        self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
         self._optimizer: Optional[Any] = None
         self._lr_scheduler: Optional[Any] = None
         self._num_updates = 0
@@ -62,7 +65,8 @@ class Trainer:
 
     @property
     def model(self) -> nn.Module:
-        return self._model
+        """The model as it is trained: wrapped for data parallelism where there are several processes."""
+        return self._wrapped_model
 
     @property
     def criterion(self) -> nn.Module:
@@ -214,9 +218,12 @@ class Trainer:
     def _forward_backward(self, samples: list[Any]) -> tuple[list[dict[str, Any]], Any]:
         """Gradients of all micro-batches; returns their logging outputs and summed sample size."""
         logging_outputs, total_sample_size = [], 0
-        for sample in samples:
+        for index, sample in enumerate(samples):
             sample, is_dummy = self._prepare_sample(sample)
-            with self.precision.autocast():
+            # gradients of several micro-batches are exchanged once, with the last of them
+            last = index == len(samples) - 1
+            sync = contextlib.nullcontext() if last or self.data_parallel_world_size == 1 else self.model.no_sync()
+            with sync, self.precision.autocast():
                 _, sample_size, logging_output = self.task.train_step(
                     sample=sample,
                     model=self.model,

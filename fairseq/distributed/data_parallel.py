@@ -1,0 +1,88 @@
+"""Gradient averaging over processes, behind a wrapper that otherwise looks like the model.
+
+`pytorch_ddp` (alias `c10d`) overlaps the averaging with the backward pass; `legacy_ddp` (alias `no_c10d`) does it in one go afterwards and
+needs no knowledge of which parameters a batch uses. Both leave the *average* of the processes' gradients in `.grad`.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fairseq.distributed.collectives import get_world_size
+from fairseq.errors import ConfigError
+
+
+def wrap_model(cfg: Any, model: nn.Module, device: torch.device) -> nn.Module:
+    """`model`, wrapped as `ddp_backend` of the `distributed_training` group says; unchanged in a single process.
+
+    Raises:
+        ConfigError: a backend that is not supported.
+    """
+    if get_world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
+        return model
+    backend = str(cfg.ddp_backend)
+    if backend in ("pytorch_ddp", "c10d"):
+        return OverlappedDataParallel(
+            model,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            broadcast_buffers=cfg.broadcast_buffers,
+            bucket_cap_mb=cfg.bucket_cap_mb,
+            find_unused_parameters=cfg.find_unused_parameters,
+            gradient_as_bucket_view=cfg.gradient_as_bucket_view,
+        )
+    if backend in ("legacy_ddp", "no_c10d"):
+        return SimpleDataParallel(model)
+    raise ConfigError(
+        f"distributed_training.ddp_backend={backend} is not supported; choose pytorch_ddp or legacy_ddp"
+    )
+
+
+class _ForwardsAttributes(nn.Module):
+    """Attributes that the wrapper does not have are the model's: criterions and plugins need not know about the wrapper."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("module"), name)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module.load_state_dict(*args, **kwargs)
+
+
+class OverlappedDataParallel(_ForwardsAttributes, DistributedDataParallel):
+    """torch's DDP with the model's attributes and state-dict keys."""
+
+
+class SimpleDataParallel(_ForwardsAttributes):
+    """Averages all gradients in one flat collective when `all_reduce_grads` is called."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+        for tensor in (*module.parameters(), *module.buffers()):
+            dist.broadcast(tensor.data, src=0)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Iterator[None]:
+        yield
+
+    def all_reduce_grads(self) -> None:
+        """Gradients become their average over the processes; one that did not use a parameter counts as zero."""
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
+        dist.all_reduce(flat)
+        flat /= get_world_size()
+        for parameter, grad in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = grad.view_as(parameter)

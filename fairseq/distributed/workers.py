@@ -1,0 +1,138 @@
+"""Single-machine data parallelism: this process is rank 0 and starts ranks 1..N-1 as child processes.
+
+Rank 0 keeps its logging, its signal handlers and its return value, so one process and several look the same from outside. Nobody
+outlives anybody: rank 0 watches its children and stops the run when one of them dies; a child ends when rank 0 is gone.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Optional
+
+from fairseq.distributed.launch import Membership, _run_member, free_port
+from fairseq.errors import FairseqError, TrainingError
+
+logger = logging.getLogger(__name__)
+
+# how long rank 0 may take to notice a dead peer by itself before the watcher ends the process
+GRACE_SECONDS = 5.0
+
+
+def run_with_workers(cfg: Any, main: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+    """Run `main` in `distributed_world_size` processes of this machine; returns rank 0's result.
+
+    Raises:
+        TrainingError: a rank died; says which one, and how.
+    """
+    world_size = cfg.distributed_training.distributed_world_size
+    port = cfg.distributed_training.distributed_port
+    address = f"tcp://localhost:{port if port > 0 else free_port()}"
+    context = multiprocessing.get_context("spawn")
+    level = logging.getLogger().level
+    workers = [
+        context.Process(
+            target=_worker, args=(cfg, Membership(rank, world_size, rank, address), main, kwargs, level, os.getpid())
+        )
+        for rank in range(1, world_size)
+    ]
+    for worker in workers:
+        worker.start()
+    watcher = _Watcher(workers)
+    watcher.start()
+    try:
+        result = _run_member(cfg, Membership(0, world_size, 0, address), main, kwargs)
+    except FairseqError:
+        raise
+    except RuntimeError as error:
+        # a lost peer shows as a RuntimeError of the collective that waited for it
+        failure = watcher.wait_for_failure()
+        if failure is None:
+            raise
+        raise TrainingError(failure) from error
+    finally:
+        watcher.stop()
+        _end(workers)
+    return result
+
+
+def _worker(
+    cfg: Any, member: Membership, main: Callable[..., Any], kwargs: dict[str, Any], level: int, parent: int
+) -> None:
+    logging.basicConfig(format="%(asctime)s | %(levelname)s | %(name)s | %(message)s", level=max(level, logging.WARNING))
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    try:
+        _run_member(cfg, member, main, kwargs)
+    except FairseqError as error:
+        print(f"rank {member.rank}: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+    except RuntimeError as error:
+        # when rank 0 is already leaving, it has said why
+        if os.getppid() == parent:
+            print(f"rank {member.rank}: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+class _Watcher(threading.Thread):
+    """Notices a worker that ends with a non-zero code; ends this process if it does not notice by itself."""
+
+    def __init__(self, workers: list[Any]):
+        super().__init__(daemon=True)
+        self._workers = workers
+        self._done = threading.Event()
+        self._failed = threading.Event()
+        self.failure: Optional[str] = None
+
+    def run(self) -> None:
+        while not self._done.wait(0.2):
+            for rank, worker in enumerate(self._workers, start=1):
+                if worker.exitcode not in (None, 0):
+                    self.failure = _describe(rank, worker)
+                    self._failed.set()
+                    if not self._done.wait(GRACE_SECONDS):
+                        print(f"error: {self.failure}", file=sys.stderr, flush=True)
+                        _end(self._workers)
+                        os._exit(1)
+                    return
+
+    def wait_for_failure(self) -> Optional[str]:
+        """What happened to a worker; None where all of them are well."""
+        self._failed.wait(2.0)
+        return self.failure
+
+    def stop(self) -> None:
+        self._done.set()
+
+
+def _describe(rank: int, worker: Any) -> str:
+    if worker.exitcode < 0:
+        how = f"was killed by {signal.Signals(-worker.exitcode).name}"
+    else:
+        how = f"ended with exit code {worker.exitcode}"
+    return (
+        f"rank {rank} (process {worker.pid}) {how}, so the other ranks were stopped; "
+        "the same command resumes from the last checkpoint, on any number of processes"
+    )
+
+
+def _end(workers: list[Any], patience: float = 5.0) -> None:
+    """Wait shortly for workers that are finishing, then terminate, then kill."""
+    deadline = time.monotonic() + patience
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        if worker.is_alive():
+            worker.terminate()
+            worker.join(1.0)
+        if worker.is_alive():
+            worker.kill()
