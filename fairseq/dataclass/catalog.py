@@ -28,11 +28,17 @@ BUILTINS: dict[str, dict[str, str]] = {
     "criterion": {
         "cross_entropy": f"{_HERE}.criterions:CrossEntropyConfig",
         "sentence_prediction": f"{_HERE}.criterions:SentencePredictionCriterionConfig",
+        "label_smoothed_cross_entropy": f"{_HERE}.criterions:LabelSmoothedCrossEntropyConfig",
         "masked_lm": f"{_HERE}.criterions:MaskedLmCriterionConfig",
+        "sentence_ranking": f"{_HERE}.criterions:SentenceRankingCriterionConfig",
     },
     "optimizer": {
         "adam": f"{_HERE}.optimizers:AdamConfig",
         "sgd": f"{_HERE}.optimizers:SGDConfig",
+        "nag": f"{_HERE}.optimizers:NAGConfig",
+        "adagrad": f"{_HERE}.optimizers:AdagradConfig",
+        "adadelta": f"{_HERE}.optimizers:AdadeltaConfig",
+        "adamax": f"{_HERE}.optimizers:AdamaxConfig",
     },
     "lr_scheduler": {
         "fixed": f"{_HERE}.lr_schedulers:FixedConfig",

@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Optional
 
 from fairseq.dataclass.base import II, FairseqDataclass, option
 
@@ -34,3 +35,21 @@ class SentencePredictionCriterionConfig(FairseqDataclass):
     report_pearson_and_spearman: bool = option(
         False, "report pearson, spearman and their mean, pearson_and_spearman (STS-B)"
     )
+
+
+@dataclass
+class LabelSmoothedCrossEntropyConfig(FairseqDataclass):
+    """`criterion=label_smoothed_cross_entropy`: negative log-likelihood of targets mixed with the uniform distribution."""
+
+    label_smoothing: float = option(0.0, "share of the uniform distribution; 0 is plain cross entropy")
+    report_accuracy: bool = option(False, "report the share of tokens predicted right as accuracy")
+    ignore_prefix_size: int = option(0, "leave this many first target tokens out of the loss")
+    sentence_avg: bool = option(II("optimization.sentence_avg"), "follows optimization.sentence_avg")
+
+
+@dataclass
+class SentenceRankingCriterionConfig(FairseqDataclass):
+    """`criterion=sentence_ranking`: cross entropy over candidates that a head with one output scores."""
+
+    ranking_head_name: str = option("sentence_classification_head", "name of the head that scores")
+    save_predictions: Optional[str] = option(None, "write the predictions of validation to this file")

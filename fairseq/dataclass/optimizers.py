@@ -30,3 +30,41 @@ class SGDConfig(FairseqDataclass):
     momentum: float = option(0.0, "share of the last step that is repeated")
     weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
     lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
+
+
+@dataclass
+class NAGConfig(FairseqDataclass):
+    """`optimizer=nag`: Nesterov's accelerated gradient."""
+
+    momentum: float = option(0.99, "share of the last step that is repeated")
+    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
+    lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
+
+
+@dataclass
+class AdagradConfig(FairseqDataclass):
+    """`optimizer=adagrad`: rates that shrink with the summed squares of the gradients."""
+
+    weight_decay: float = option(0.0, "add weight_decay * weight to the gradient")
+    lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
+
+
+@dataclass
+class AdadeltaConfig(FairseqDataclass):
+    """`optimizer=adadelta`: steps scaled by the size of recent steps over that of recent gradients."""
+
+    adadelta_rho: float = option(0.9, "decay of both moving averages")
+    adadelta_eps: float = option(1e-6, "added under both square roots")
+    weight_decay: float = option(0.0, "add weight_decay * weight to the gradient")
+    lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
+
+
+@dataclass
+class AdamaxConfig(FairseqDataclass):
+    """`optimizer=adamax`: Adam with the largest recent gradient in place of their mean square."""
+
+    adamax_betas: Any = option((0.9, 0.999), 'decay of the mean and of the maximum, [0.9,0.98] or "(0.9, 0.98)"')
+    adamax_eps: float = option(1e-8, "added to the denominator")
+    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
+    no_bias_correction: bool = option(False, "do not correct the mean for starting at zero")
+    lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
