@@ -39,7 +39,7 @@ class SentencePredictionCriterionConfig(FairseqDataclass):
 
 @dataclass
 class LabelSmoothedCrossEntropyConfig(FairseqDataclass):
-    """`criterion=label_smoothed_cross_entropy`: negative log-likelihood of targets mixed with the uniform distribution."""
+    """`criterion=label_smoothed_cross_entropy`: cross entropy with targets mixed with the uniform distribution."""
 
     label_smoothing: float = option(0.0, "share of the uniform distribution; 0 is plain cross entropy")
     report_accuracy: bool = option(False, "report the share of tokens predicted right as accuracy")

@@ -6,9 +6,10 @@ With gradient g, step count t, `betas = (b1, b2)`:
     p = p - lr * weight_decay * p             a = lr * sqrt(1 - b2^t) / (1 - b1^t)
     p = p - a * m / (sqrt(v) + eps)
 
-`eps` meets sqrt(v) *before* the bias correction. torch's AdamW adds it after, to sqrt(v / (1 - b2^t)), so its kernels compute the
-same update when they are given `eps / sqrt(1 - b2^t)`. That is how the default path uses torch's fused kernel, which is an order of
-magnitude faster than the formula in separate operations; `use_old_adam` takes those, in fairseq's order and to fairseq's last bit.
+`eps` meets sqrt(v) *before* the bias correction. torch's AdamW adds it after, to sqrt(v / (1 - b2^t)), so its kernels
+compute the same update when they are given `eps / sqrt(1 - b2^t)`. That is how the default path uses torch's fused
+kernel, which is an order of magnitude faster than the formula in separate operations; `use_old_adam` takes those, in
+fairseq's order and to fairseq's last bit.
 
 >>> weight = torch.nn.Parameter(torch.ones(2))
 >>> weight.grad = torch.tensor([1.0, -2.0])
@@ -61,7 +62,8 @@ class FairseqAdam(FairseqOptimizer):
 class Adam(torch.optim.Optimizer):
     """The torch side of `FairseqAdam`.
 
-    Per-parameter state, as fairseq saves it: `step` (int), `exp_avg` and `exp_avg_sq` (fp32 for half-precision parameters).
+    Per-parameter state, as fairseq saves it: `step` (int), `exp_avg` and `exp_avg_sq` (fp32 for half-precision
+    parameters).
 
     Args:
         params: parameters or parameter groups.
@@ -99,7 +101,7 @@ class Adam(torch.optim.Optimizer):
         return loss
 
     def _batches(self, group: dict[str, Any]) -> dict[Any, list[tuple[Tensor, Tensor, Tensor, Tensor]]]:
-        """The group's (param, grad, exp_avg, exp_avg_sq), split by what one kernel call shares; advances the step counts."""
+        """Advance the step counts; (param, grad, exp_avg, exp_avg_sq) of the group, split by what a kernel call shares."""
         batches = defaultdict(list)
         for p in group["params"]:
             grad = p.grad

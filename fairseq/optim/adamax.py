@@ -1,4 +1,5 @@
-"""Adamax (`optimizer=adamax`): Adam with the largest recent gradient in place of the mean square, decoupled weight decay.
+"""Adamax (`optimizer=adamax`): Adam with the largest recent gradient in place of the mean square, decoupled weight
+decay.
 
 m = b1 m + (1 - b1) g          u = max(b2 u, |g|)
 p = p - lr * weight_decay * p

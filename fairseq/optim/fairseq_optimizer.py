@@ -1,7 +1,7 @@
 """`FairseqOptimizer`: a torch optimizer behind the calls that the trainer makes.
 
-A subclass sets `self._optimizer` in its constructor and says in `optimizer_config` which group values come from the command line;
-those win over the values in a checkpoint.
+A subclass sets `self._optimizer` in its constructor and says in `optimizer_config` which group values come from the
+command line; those win over the values in a checkpoint.
 
     optimizer = build_optimizer(cfg.optimizer, model.parameters())
     optimizer.backward(loss)
@@ -123,7 +123,7 @@ class FairseqOptimizer:
             torch._foreach_mul_(grads, float(c))
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Optional[Callable[[Tensor], Tensor]] = None) -> Tensor:
-        """Clip gradients to a joint L2 norm of `max_norm` (0: measure only); returns the norm before clipping, unsynchronised."""
+        """Clip gradients to a joint L2 norm of `max_norm` (0: measure only); returns the norm before, as a tensor."""
         return utils.clip_grad_norm_(self.params, max_norm, aggregate_norm_fn)
 
     def step(self, closure: Optional[Callable] = None, scale: float = 1.0, groups: Any = None) -> None:

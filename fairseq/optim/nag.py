@@ -1,6 +1,7 @@
 """Nesterov's accelerated gradient as fairseq writes it (`optimizer=nag`), weight decay decoupled from the gradient.
 
-The velocity v is kept in units of parameters, so it is rescaled by c = lr / (lr of the last step) when the rate changes:
+The velocity v is kept in units of parameters, so it is rescaled by c = lr / (lr of the last step) when the rate
+changes:
 
     p = p * (1 - lr * weight_decay)
     p = p + momentum^2 * c * v - (1 + momentum) * lr * g

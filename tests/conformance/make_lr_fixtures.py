@@ -1,11 +1,12 @@
 """Writes tests/fixtures/lr_schedules.json: learning rates of fairseq 0.12's schedulers, called as a trainer calls them.
 
-Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the path:
+Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the
+path:
 
     python tests/conformance/make_lr_fixtures.py
 
-Each case is `{scheduler, config, calls}`; a call is `[method, arguments, lr afterwards]`. tests/optim/test_lr_scheduler.py replays
-them and wants the same doubles.
+Each case is `{scheduler, config, calls}`; a call is `[method, arguments, lr afterwards]`.
+tests/optim/test_lr_scheduler.py replays them and wants the same doubles.
 """
 
 import json

@@ -1,12 +1,13 @@
 """Writes tests/fixtures/optimizers.json: weights after each of fairseq 0.12's optimizers has made up to 100 updates.
 
-Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the path:
+Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the
+path:
 
     python tests/conformance/make_optimizer_fixtures.py
 
 The problem uses additions and multiplications only, so that every machine has the same gradients:
-weight i of parameter k starts at ((5 i + 3 k) mod 13 - 6) / 8, its gradient at update t is w / 4 + ((7 i + 3 t) mod 11 - 5) / 16,
-the learning rate halves after every 40 updates. tests/optim/test_optimizers.py does the same with ours.
+weight i of parameter k starts at ((5 i + 3 k) mod 13 - 6) / 8, its gradient at update t is w / 4 + ((7 i + 3 t) mod 11
+- 5) / 16, the learning rate halves after every 40 updates. tests/optim/test_optimizers.py does the same with ours.
 """
 
 import json

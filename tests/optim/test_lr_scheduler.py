@@ -1,4 +1,4 @@
-"""Learning-rate schedules equal fairseq 0.12's to the last bit (tests/fixtures/lr_schedules.json), and refuse what cannot work."""
+"""Learning-rate schedules equal fairseq 0.12's to the last bit (tests/fixtures/lr_schedules.json)."""
 
 import json
 from dataclasses import fields

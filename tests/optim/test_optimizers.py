@@ -1,4 +1,4 @@
-"""Optimizers give fairseq 0.12's weights and states (tests/fixtures/optimizers.json), and their wrapper does what the trainer relies on."""
+"""Optimizers give fairseq 0.12's weights and states (tests/fixtures/optimizers.json)."""
 
 import json
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_fused_adam_equals_fairseq_to_rounding(case):
 
 
 def test_eps_is_added_before_the_bias_correction():
-    """At a large eps torch.optim.AdamW, which adds it afterwards, takes clearly other steps than fairseq and than the fused path."""
+    """At a large eps torch.optim.AdamW, which adds it afterwards, takes clearly other steps."""
     case = next(case for case in CASES if case["optimizer"] == "adam" and case["config"]["adam_eps"] == 1e-2)
     params = make_params()
     set_grads(params, 1)

@@ -1,4 +1,5 @@
-"""Learning-rate schedules: `build_lr_scheduler(cfg.lr_scheduler, optimizer)` and `@register_lr_scheduler("name", dataclass=...)`.
+"""Learning-rate schedules: `build_lr_scheduler(cfg.lr_scheduler, optimizer)` and `@register_lr_scheduler("name",
+dataclass=...)`.
 
 >>> "polynomial_decay" in LR_SCHEDULER_REGISTRY
 True

@@ -1,7 +1,7 @@
 """`FairseqLRScheduler`: sets the optimizer's learning rate when the trainer reports an epoch or an update.
 
-Order of calls in a run: constructor, `step_update(0)`; each epoch `step_begin_epoch(epoch)`, then `step_update(n)` after each
-update, and `step(epoch, valid_loss)` at its end.
+Order of calls in a run: constructor, `step_update(0)`; each epoch `step_begin_epoch(epoch)`, then `step_update(n)`
+after each update, and `step(epoch, valid_loss)` at its end.
 """
 
 from argparse import Namespace

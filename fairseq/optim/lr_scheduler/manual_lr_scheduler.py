@@ -2,7 +2,8 @@
 
     --epoch2lr "{'1-3': 0.1, '4': 0.05}"        --update2lr "{'1-1000': 0.1, '1001,2000': 0.05}"
 
-A key is a number, a range `a-b` (both ends count) or several numbers with commas. Where nothing is written, the rate stays.
+A key is a number, a range `a-b` (both ends count) or several numbers with commas. Where nothing is written, the rate
+stays.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""`lr_scheduler=pass_through`: hands every call to the schedule that the optimizer itself owns (composite optimizers)."""
+"""`lr_scheduler=pass_through`: hands every call to the schedule that the optimizer itself owns."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class PassThroughScheduleSchedule(FairseqLRScheduler):
         super().__init__(cfg, optimizer)
         if getattr(optimizer, "lr_scheduler", None) is None:
             raise ConfigError(
-                f"lr_scheduler=pass_through needs an optimizer with a schedule of its own; {type(optimizer).__name__} has none"
+                f"lr_scheduler=pass_through needs an optimizer with its own schedule; {type(optimizer).__name__} has none"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,8 +3,9 @@
     n <= warmup:  lr = peak * n / warmup
     after it:     lr = (peak - end) * (1 - (n - warmup) / (total - warmup)) ** power + end
 
-The first update has rate 0 when there is a warm-up. The peak of epoch e is `lr[min(e, len(lr) - 1)]` (so a list is read from its
-second entry on, as in fairseq); from epoch `force_anneal` on it is whatever the rate was when the epoch began.
+The first update has rate 0 when there is a warm-up. The peak of epoch e is `lr[min(e, len(lr) - 1)]` (so a list is
+read from its second entry on, as in fairseq); from epoch `force_anneal` on it is whatever the rate was when the epoch
+began.
 """
 
 from typing import Any, Optional

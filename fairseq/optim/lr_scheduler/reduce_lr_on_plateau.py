@@ -1,4 +1,5 @@
-"""`lr_scheduler=reduce_lr_on_plateau`: multiply the rate by `lr_shrink` when validation has not improved for `lr_patience` epochs.
+"""`lr_scheduler=reduce_lr_on_plateau`: multiply the rate by `lr_shrink` when validation has not improved for
+`lr_patience` epochs.
 
 Built on torch's scheduler of that name, after a linear warm-up during which validation results are not counted.
 """

@@ -1,4 +1,5 @@
-"""`lr_scheduler=step`: linear warm-up, then the rate times `lr_decay` every `lr_deacy_period` updates, not below `min_lr`.
+"""`lr_scheduler=step`: linear warm-up, then the rate times `lr_decay` every `lr_deacy_period` updates, not below
+`min_lr`.
 
 `lr_deacy_period` is fairseq's spelling; configs depend on it.
 """

@@ -1,4 +1,5 @@
-"""`lr_scheduler=triangular`: up and down between `lr` and `max_lr` in each period (Smith 2017, cyclical learning rates).
+"""`lr_scheduler=triangular`: up and down between `lr` and `max_lr` in each period (Smith 2017, cyclical learning
+rates).
 
 In cycle c (from 0), `max_lr` shrinks by lr_shrink^c, and so does `lr` with `shrink_min`.
 """
