@@ -101,7 +101,7 @@ class Adam(torch.optim.Optimizer):
         return loss
 
     def _batches(self, group: dict[str, Any]) -> dict[Any, list[tuple[Tensor, Tensor, Tensor, Tensor]]]:
-        """Advance the step counts; (param, grad, exp_avg, exp_avg_sq) of the group, split by what a kernel call shares."""
+        """Advance the step counts; (param, grad, exp_avg, exp_avg_sq) by what one kernel call shares."""
         batches = defaultdict(list)
         for p in group["params"]:
             grad = p.grad

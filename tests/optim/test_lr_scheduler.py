@@ -107,7 +107,7 @@ def test_polynomial_decay_adopts_a_new_total():
         ("cosine", {"lr": [0.1], "max_update": 0}, "lr_period_updates"),
         ("cosine", {"lr": [0.1], "max_update": 9, "min_lr": 0.2}, "below optimization.lr"),
         ("tri_stage", {"lr": [0.1], "max_update": 10}, "phase_ratio"),
-        ("tri_stage", {"lr": [0.1], "phase_ratio": [0.5, 0.5, 0.5], "max_update": 10}, "sum 1"),
+        ("tri_stage", {"lr": [0.1], "phase_ratio": [0.5, 0.5, 0.5], "max_update": 10}, "of sum 1"),
         ("triangular", {"lr": [0.1], "max_lr": 0.05}, "above optimization.lr"),
         ("step", {"lr": [0.1], "lr_deacy_period": 0}, "lr_deacy_period"),
         ("manual", {"lr": [0.1], "epoch2lr": "__import__('os')", "update2lr": "{}"}, "expected a dict"),

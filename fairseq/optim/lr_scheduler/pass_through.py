@@ -15,7 +15,7 @@ class PassThroughScheduleSchedule(FairseqLRScheduler):
         super().__init__(cfg, optimizer)
         if getattr(optimizer, "lr_scheduler", None) is None:
             raise ConfigError(
-                f"lr_scheduler=pass_through needs an optimizer with its own schedule; {type(optimizer).__name__} has none"
+                f"lr_scheduler=pass_through needs an optimizer with a schedule; {type(optimizer).__name__} has none"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class TriStageLRSchedule(FairseqLRScheduler):
         ratio = ast.literal_eval(cfg.phase_ratio) if isinstance(cfg.phase_ratio, str) else cfg.phase_ratio
         if len(ratio) != 3 or abs(sum(ratio) - 1) > 1e-9 or cfg.max_update <= 0:
             raise ConfigError(
-                "lr_scheduler=tri_stage: phase_ratio needs three shares with sum 1 and optimization.max_update above 0, "
+                "lr_scheduler=tri_stage: phase_ratio needs three shares of sum 1 and optimization.max_update above 0, "
                 f"got {list(ratio)} and {cfg.max_update}"
             )
         return tuple(int(cfg.max_update * share) for share in ratio)  # type: ignore[return-value]
