@@ -18,7 +18,7 @@ COMMANDS = {
 setup(
     name="fairseq",
     version="1.0.0.dev0",
-    description="Train, evaluate and ship transformers at any precision, with fairseq's commands, configs and checkpoints",
+    description="Train, evaluate and ship transformers at any precision, with fairseq's commands and checkpoints",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11",

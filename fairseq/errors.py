@@ -1,7 +1,8 @@
 """What can go wrong on the user's side, as exceptions that a command turns into one line and an exit code.
 
-Raise one of these for anything that a user can cause or mend: a missing file, an unknown key, a damaged checkpoint. The message
-says what is wrong, where, and what to do, on one line. Library code raises; only `fairseq_cli` prints and exits.
+Raise one of these for anything that a user can cause or mend: a missing file, an unknown key, a damaged checkpoint.
+The message says what is wrong, where, and what to do, on one line. Library code raises; only `fairseq_cli` prints and
+exits.
 
 >>> raise ConfigError(unknown("key", "dropuot", ["dropout", "lr"], where="model"))
 Traceback (most recent call last):

@@ -1,7 +1,7 @@
 """Registries: a dict and a decorator, with built-ins that are imported when their name is first asked for.
 
-A `Registry` maps a name to a class. `builtins` says which module defines a built-in; looking the name up imports that module,
-whose `@register_...` decorator fills the entry. A command therefore imports only the components it uses.
+A `Registry` maps a name to a class. `builtins` says which module defines a built-in; looking the name up imports that
+module, whose `@register_...` decorator fills the entry. A command therefore imports only the components it uses.
 
 >>> shapes = Registry("shape", builtins={"fraction": "fractions"})
 >>> "fraction" in shapes, list(shapes)
@@ -18,7 +18,7 @@ from fairseq.errors import ConfigError, unknown
 
 
 class Registry(MutableMapping):
-    """Name -> object, with lazily imported built-ins. `in`, iteration and `len` see built-ins without importing them."""
+    """Name -> object, with lazily imported built-ins; `in`, iteration and `len` see those without importing them."""
 
     def __init__(self, kind: str, builtins: Optional[dict[str, str]] = None):
         self.kind = kind

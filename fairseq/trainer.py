@@ -5,9 +5,10 @@
     for samples in GroupedIterator(epoch_itr.next_epoch_itr(), update_freq):
         trainer.train_step(samples)
 
-An update sums the loss over `update_freq` micro-batches (and processes), divides the gradient by the summed sample size, clips it and
-steps. Every update seeds torch with `seed + num_updates`, so dropout does not depend on how often a run was interrupted.
-The parts live in `fairseq.training`; this class holds their state and keeps fairseq's interface.
+An update sums the loss over `update_freq` micro-batches (and processes), divides the gradient by the summed sample
+size, clips it and steps. Every update seeds torch with `seed + num_updates`, so dropout does not depend on how often
+a run was interrupted. The parts live in `fairseq.training`; this class holds their state and keeps fairseq's
+interface.
 """
 
 import contextlib
@@ -262,7 +263,11 @@ class Trainer:
             self.task, self.criterion, logging_outputs, sample_size, grad_norm, self._clip_norm
         )
         statistics.log_free_memory(self.device)
-        if self._empty_cache_freq > 0 and self._num_updates % self._empty_cache_freq == 0 and self.device.type == "cuda":
+        if (
+            self._empty_cache_freq > 0
+            and self._num_updates % self._empty_cache_freq == 0
+            and self.device.type == "cuda"
+        ):
             torch.cuda.empty_cache()
         metrics.log_stop_time("train_wall")
         return logged
@@ -324,7 +329,9 @@ class Trainer:
         optimizer_overrides: Optional[dict[str, Any]] = None,
         reset_meters: bool = False,
     ) -> Optional[dict[str, Any]]:
-        """Load model, criterion and, unless reset, optimizer and schedule; returns the checkpoint's `extra_state`, None without a file."""
+        """Load model, criterion and, unless reset, optimizer and schedule; returns the checkpoint's `extra_state`,
+        None without a file.
+        """
         return state.load(self, filename, reset_optimizer, reset_lr_scheduler, optimizer_overrides, reset_meters)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:

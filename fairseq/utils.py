@@ -100,7 +100,9 @@ def model_eval(model: nn.Module) -> Iterator[None]:
 def clip_grad_norm_(
     params: Any, max_norm: float, aggregate_norm_fn: Optional[Callable[[Tensor], Tensor]] = None
 ) -> Tensor:
-    """Scale gradients in place so that their joint L2 norm is at most `max_norm`; 0 only measures. Returns the norm before."""
+    """Scale gradients in place so that their joint L2 norm is at most `max_norm`; 0 only measures. Returns the norm
+    before.
+    """
     params = [params] if torch.is_tensor(params) else params
     grads = [p.grad.detach() for p in params if p.grad is not None]
     if not grads:
@@ -190,9 +192,10 @@ def import_user_module(args: Any) -> None:
     path = _user_module_path(user_dir)
     loaded = sys.modules.get(path.name)
     if loaded is not None:
-        if Path(loaded.__file__ or "").resolve().parent != path and Path(loaded.__file__ or "").resolve() != path / "__init__.py":
+        if Path(loaded.__file__ or "").resolve() != path / "__init__.py":
             raise ConfigError(
-                f"--user-dir {path}: a module named {path.name!r} is loaded already from {loaded.__file__}; rename the folder"
+                f"--user-dir {path}: a module named {path.name!r} is loaded already, from {loaded.__file__}; "
+                "rename the folder"
             )
         return
     sys.path.insert(0, str(path.parent))

@@ -6,8 +6,6 @@
 
 from typing import Any
 
-from fairseq_cli.entry import command
-
 
 def main(cfg: Any) -> Any:
     """Evaluate `common_eval.path`; settings of `task` and `criterion` in `cfg` replace those of the checkpoint."""

@@ -1,6 +1,6 @@
 """fairseq-train: train a model from command-line flags (`fairseq-hydra-train` does the same from YAML).
 
-    fairseq-train RTE-bin --task sentence_prediction --arch roberta_base --criterion sentence_prediction --num-classes 2 ...
+fairseq-train RTE-bin --task sentence_prediction --arch roberta_base --criterion sentence_prediction --num-classes 2 ...
 """
 
 import logging
@@ -24,7 +24,9 @@ def setup_logging() -> None:
 
 
 def main(cfg: Any) -> Optional[float]:
-    """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None where nothing was validated."""
+    """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None where nothing was
+    validated.
+    """
     from fairseq import checkpoint_utils, tasks, utils
     from fairseq.data import data_utils
     from fairseq.distributed import utils as distributed_utils
@@ -56,7 +58,7 @@ def main(cfg: Any) -> Optional[float]:
 
     trainer = Trainer(cfg, task, model, criterion)
     log_setup(cfg, trainer)
-    extra_state, epoch_itr = checkpoint_utils.load_checkpoint(
+    _, epoch_itr = checkpoint_utils.load_checkpoint(
         cfg.checkpoint, trainer, disable_iterator_cache=task.has_sharded_data("train")
     )
     for subset in cfg.dataset.valid_subset.split(","):

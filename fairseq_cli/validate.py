@@ -2,8 +2,8 @@
 
     fairseq-validate RTE-bin --path checkpoints/checkpoint_best.pt --valid-subset valid
 
-The task, model and criterion come from the checkpoint; flags that are given override what it was trained with. The same evaluation,
-configured by YAML and dotted overrides, is `fairseq-hydra-validate`.
+The task, model and criterion come from the checkpoint; flags that are given override what it was trained with. The
+same evaluation, configured by YAML and dotted overrides, is `fairseq-hydra-validate`.
 """
 
 import logging
@@ -37,7 +37,6 @@ def cli_main() -> None:
     given = options.parse_args_and_arch(options.get_validation_parser(), suppress_defaults=True)
     setup_logging()
     call_main(convert_namespace_to_omegaconf(args), main, override_args=given)
-
 
 
 if __name__ == "__main__":

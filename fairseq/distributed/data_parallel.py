@@ -1,7 +1,8 @@
 """Gradient averaging over processes, behind a wrapper that otherwise looks like the model.
 
-`pytorch_ddp` (alias `c10d`) overlaps the averaging with the backward pass; `legacy_ddp` (alias `no_c10d`) does it in one go afterwards and
-needs no knowledge of which parameters a batch uses. Both leave the *average* of the processes' gradients in `.grad`.
+`pytorch_ddp` (alias `c10d`) overlaps the averaging with the backward pass; `legacy_ddp` (alias `no_c10d`) does it in
+one go afterwards and needs no knowledge of which parameters a batch uses. Both leave the *average* of the processes'
+gradients in `.grad`.
 """
 
 import contextlib
@@ -37,13 +38,13 @@ def wrap_model(cfg: Any, model: nn.Module, device: torch.device) -> nn.Module:
         )
     if backend in ("legacy_ddp", "no_c10d"):
         return SimpleDataParallel(model)
-    raise ConfigError(
-        f"distributed_training.ddp_backend={backend} is not supported; choose pytorch_ddp or legacy_ddp"
-    )
+    raise ConfigError(f"distributed_training.ddp_backend={backend} is not supported; choose pytorch_ddp or legacy_ddp")
 
 
 class _ForwardsAttributes(nn.Module):
-    """Attributes that the wrapper does not have are the model's: criterions and plugins need not know about the wrapper."""
+    """Attributes that the wrapper does not have are the model's: criterions and plugins need not know about the
+    wrapper.
+    """
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -1,12 +1,14 @@
 """Run a command's `main(cfg)` in as many processes as the config or the environment asks for.
 
 Who starts the processes:
-- `torchrun` or any launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT: this process is one rank of its group;
+- `torchrun` or any launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT: this process is one rank of its
+  group;
 - Slurm with several tasks (SLURM_NTASKS > 1): likewise, the first node of the job is the meeting point;
-- otherwise `distributed_training.distributed_world_size` > 1: this process becomes rank 0 and starts the others on this machine.
+- otherwise `distributed_training.distributed_world_size` > 1: this process becomes rank 0 and starts the others on
+  this machine.
 
-A group that somebody else started counts over `distributed_world_size`, because a run that ignored it would be N separate runs writing
-to one folder.
+A group that somebody else started counts over `distributed_world_size`, because a run that ignored it would be N
+separate runs writing to one folder.
 """
 
 import logging
@@ -34,7 +36,7 @@ class Membership:
 
 
 def membership_from_environment(cfg: Any, environ: Mapping[str, str] = os.environ) -> Optional[Membership]:
-    """The place that torchrun, Slurm or explicit `distributed_init_method` settings give this process; None without any of them.
+    """The place that torchrun, Slurm or `distributed_init_method` give this process; None without any of them.
 
     Args:
         cfg: the `distributed_training` group.
@@ -62,7 +64,7 @@ def _slurm_membership(cfg: Any, environ: Mapping[str, str]) -> Membership:
 
 
 def _first_host(nodes: str) -> str:
-    """The first host of a Slurm node list (`node[03-07,12]`): by `scontrol` where it exists, else read from the text."""
+    """The first host of a Slurm node list (`node[03-07,12]`), by `scontrol` where it exists, else from the text."""
     try:
         listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
         return listed.stdout.split()[0]

@@ -1,7 +1,8 @@
 """Single-machine data parallelism: this process is rank 0 and starts ranks 1..N-1 as child processes.
 
-Rank 0 keeps its logging, its signal handlers and its return value, so one process and several look the same from outside. Nobody
-outlives anybody: rank 0 watches its children and stops the run when one of them dies; a child ends when rank 0 is gone.
+Rank 0 keeps its logging, its signal handlers and its return value, so one process and several look the same from
+outside. Nobody outlives anybody: rank 0 watches its children and stops the run when one of them dies; a child ends
+when rank 0 is gone.
 """
 
 import logging
@@ -63,7 +64,9 @@ def run_with_workers(cfg: Any, main: Callable[..., Any], kwargs: dict[str, Any])
 def _worker(
     cfg: Any, member: Membership, main: Callable[..., Any], kwargs: dict[str, Any], level: int, parent: int
 ) -> None:
-    logging.basicConfig(format="%(asctime)s | %(levelname)s | %(name)s | %(message)s", level=max(level, logging.WARNING))
+    logging.basicConfig(
+        format="%(asctime)s | %(levelname)s | %(name)s | %(message)s", level=max(level, logging.WARNING)
+    )
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     try:
         _run_member(cfg, member, main, kwargs)

@@ -1,1 +1,3 @@
-"""The parts of training behind `fairseq.trainer.Trainer`: which parameters train, precision, stepping, statistics, the loop."""
+"""The parts of training behind `fairseq.trainer.Trainer`: which parameters train, precision, stepping, statistics,
+the loop.
+"""

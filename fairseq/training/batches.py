@@ -21,7 +21,9 @@ def train_iterator(
     shard_batch_itr: bool,
     disable_iterator_cache: bool,
 ) -> Any:
-    """Batches of `dataset.train_subset`, sharded over the processes. Samples that are too long are skipped, with a log line."""
+    """Batches of `dataset.train_subset`, sharded over the processes. Samples that are too long are skipped, with a
+    log line.
+    """
     cfg, task = trainer.cfg, trainer.task
     dataset_cfg = cfg.dataset
     if load_dataset:
@@ -48,7 +50,9 @@ def train_iterator(
 
 
 def valid_iterator(trainer: Any, subset: str, disable_iterator_cache: bool) -> Any:
-    """Batches of a validation subset, in order. Samples that are too long are an error unless the config says to skip them."""
+    """Batches of a validation subset, in order. Samples that are too long are an error unless the config says to skip
+    them.
+    """
     cfg, task = trainer.cfg, trainer.task
     dataset_cfg = cfg.dataset
     return task.get_batch_iterator(

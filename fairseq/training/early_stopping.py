@@ -9,7 +9,9 @@ from typing import Any, Optional
 
 
 class EarlyStopping:
-    """Counts validations in a row that did not beat the best one; `patience <= 0` never stops. State survives a resume."""
+    """Counts validations in a row that did not beat the best one; `patience <= 0` never stops. State survives a
+    resume.
+    """
 
     def __init__(self, patience: int, maximize: bool):
         self.patience = patience

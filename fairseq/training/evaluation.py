@@ -2,6 +2,8 @@
 
     evaluation = load_for_evaluation(cfg, {"data": "RTE-bin"})
     stats = evaluate(evaluation, "valid")       # {"loss": 0.98, "accuracy": 57.8, ...}
+
+Task, model and criterion are those of the checkpoint; batch sizes, device and subsets those of `cfg`.
 """
 
 import ast
@@ -37,7 +39,9 @@ def parse_overrides(text: str) -> dict[str, Any]:
     try:
         overrides = ast.literal_eval(text) if isinstance(text, str) else dict(text)
     except (ValueError, SyntaxError):
-        raise ConfigError(f"common_eval.model_overrides: {text!r} is not a dictionary like {{'dropout': 0.1}}") from None
+        raise ConfigError(
+            f"common_eval.model_overrides: {text!r} is not a dictionary like {{'dropout': 0.1}}"
+        ) from None
     return dict(overrides)
 
 

@@ -2,8 +2,9 @@
 
     best = TrainingLoop(cfg, trainer, task).run(epoch_itr)
 
-After each update the loop decides, in this order: has a limit been reached; is a checkpoint or a validation due; has the validation
-metric stopped improving. A SIGTERM or Ctrl-C is a limit like the others, except that nothing is validated first.
+After each update the loop decides, in this order: has a limit been reached; is a checkpoint or a validation due; has
+the validation metric stopped improving. A SIGTERM or Ctrl-C is a limit like the others, except that nothing is
+validated first.
 """
 
 import logging
@@ -180,7 +181,9 @@ class TrainingLoop:
         checkpoint_utils.save_checkpoint(self.cfg.checkpoint, self.trainer, epoch_itr, valid_loss)
 
     def validate(self, epoch_itr: Any) -> list[Optional[float]]:
-        """Evaluate every subset of `dataset.valid_subset`; returns the best-checkpoint metric of each, first subset first."""
+        """Evaluate every subset of `dataset.valid_subset`; returns the best-checkpoint metric of each, first subset
+        first.
+        """
         if self.cfg.dataset.fixed_validation_seed is not None:
             utils.seed_everything(self.cfg.dataset.fixed_validation_seed)
         self.trainer.begin_valid_epoch(epoch_itr.epoch)
@@ -200,7 +203,8 @@ class TrainingLoop:
         stats["num_updates"] = self.trainer.get_num_updates()
         if self.metric not in stats:
             raise TrainingError(
-                f"checkpoint.best_checkpoint_metric={self.metric}: validation does not report it; it reports {', '.join(stats)}"
+                f"checkpoint.best_checkpoint_metric={self.metric}: validation does not report it; "
+                f"it reports {', '.join(stats)}"
             )
         best = self.trainer.best_score
         if best is not None and subset == self.valid_subsets[0]:

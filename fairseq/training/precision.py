@@ -1,7 +1,8 @@
 """Which device a run uses, and in which floating-point precision its forward passes run.
 
-`common.fp16`, `bf16`, `amp` and their `memory_efficient_` forms all become `torch.autocast` around the forward pass; parameters,
-gradients and optimizer state stay fp32. fp16 needs a GPU: on a CPU the run goes on in fp32 and says so once.
+`common.fp16`, `bf16`, `amp` and their `memory_efficient_` forms all become `torch.autocast` around the forward pass;
+parameters, gradients and optimizer state stay fp32. fp16 needs a GPU: on a CPU the run goes on in fp32 and says so
+once.
 """
 
 import contextlib
@@ -34,7 +35,9 @@ class Precision:
 
     @classmethod
     def from_config(cls, common: Any, device: torch.device) -> "Precision":
-        """Read `common.{fp16,bf16,amp,memory_efficient_*}`. Raises ConfigError where fp16 and bf16 are both asked for."""
+        """Read `common.{fp16,bf16,amp,memory_efficient_*}`. Raises ConfigError where fp16 and bf16 are both asked
+        for.
+        """
         wants_fp16 = common.fp16 or common.memory_efficient_fp16 or common.amp
         wants_bf16 = common.bf16 or common.memory_efficient_bf16
         if wants_fp16 and wants_bf16:

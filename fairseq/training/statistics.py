@@ -1,7 +1,7 @@
 """What a step or a validation pass reports: reduction over processes, and the numbers of fairseq's log lines.
 
-Priorities order the fields of a line: loss, accuracy (10), wps (90), ups (100), wpb, bsz, num_updates (200), lr (300), gnorm (400),
-clip (500), loss_scale (700), train_wall, wall (790-800), gb_free (1500).
+Priorities order the fields of a line: loss, accuracy (10), wps (90), ups (100), wpb, bsz, num_updates (200), lr
+(300), gnorm (400), clip (500), loss_scale (700), train_wall, wall (790-800), gb_free (1500).
 """
 
 from typing import Any, Optional
@@ -16,7 +16,9 @@ from fairseq.logging import meters, metrics
 def aggregate(
     logging_outputs: list[dict[str, Any]], sample_size: Any, summable: bool, device: torch.device
 ) -> tuple[list[dict[str, Any]], Any]:
-    """Logging outputs and sample size over all processes: summed where the criterion says they can be, gathered otherwise."""
+    """Logging outputs and sample size over all processes: summed where the criterion says they can be, gathered
+    otherwise.
+    """
     if distributed_utils.get_world_size() == 1:
         return logging_outputs, sample_size
     if summable and logging_outputs:

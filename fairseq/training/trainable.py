@@ -1,8 +1,8 @@
 """Choose which parameters train: `optimization.trainable=[glob, ...]`.
 
-A glob is matched against full parameter names (`encoder.sentence_encoder.layers.0.fc1.weight`); `*` also crosses dots. A parameter
-that no glob matches is frozen: it gets no gradient and no optimizer state, and because autograd then sees no leaf below the first
-trainable layer, no backward work is done there.
+A glob is matched against full parameter names (`encoder.sentence_encoder.layers.0.fc1.weight`); `*` also crosses
+dots. A parameter that no glob matches is frozen: it gets no gradient and no optimizer state, and because autograd
+then sees no leaf below the first trainable layer, no backward work is done there.
 
 >>> model = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
 >>> select_trainable(model, ["head.*"])
