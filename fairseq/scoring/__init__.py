@@ -1,0 +1,45 @@
+"""Scoring of generated text: `build_scorer(cfg.scoring, tgt_dict)` and `@register_scorer("name", dataclass=...)`.
+
+GLUE's measures are plain functions in `fairseq.scoring.glue_metrics`.
+
+>>> list(SCORER_REGISTRY)
+[]
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from fairseq import registry
+
+__all__ = ["SCORER_DATACLASS_REGISTRY", "SCORER_REGISTRY", "BaseScorer", "build_scorer", "register_scorer"]
+
+
+class BaseScorer(ABC):
+    """Collects pairs of reference and output, then scores them together."""
+
+    def __init__(self, cfg: Any):
+        self.cfg = cfg
+        self.ref: list[str] = []
+        self.pred: list[str] = []
+
+    def add_string(self, ref: str, pred: str) -> None:
+        self.ref.append(ref)
+        self.pred.append(pred)
+
+    @abstractmethod
+    def score(self) -> float:
+        """The measure over all pairs."""
+
+    @abstractmethod
+    def result_string(self) -> str:
+        """The measure as it is printed."""
+
+
+_build, register_scorer, SCORER_REGISTRY, SCORER_DATACLASS_REGISTRY = registry.setup_registry(
+    "--scoring", default="bleu", builtins={}
+)
+
+
+def build_scorer(choice: Any, tgt_dict: Any) -> Any:
+    """The scorer that `choice` (a name or a config node) names, for text of `tgt_dict`."""
+    return _build(choice, tgt_dict)
