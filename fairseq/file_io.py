@@ -1,0 +1,82 @@
+"""`PathManager`: file operations under the names that fairseq plugins call. Local files only.
+
+>>> PathManager.exists("no-such-file")
+False
+"""
+
+import os
+import shutil
+from typing import IO, Any, Optional
+
+
+class PathManager:
+    """Static methods over `os` and `shutil`."""
+
+    @staticmethod
+    def open(
+        path: str,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: Optional[str] = None,
+        errors: Optional[str] = None,
+        newline: Optional[str] = None,
+    ) -> IO[Any]:
+        return open(path, mode, buffering, encoding, errors, newline)
+
+    @staticmethod
+    def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        """Copy a file; False, and nothing done, where the target exists and `overwrite` is not set."""
+        if os.path.exists(dst_path) and not overwrite:
+            return False
+        shutil.copyfile(src_path, dst_path)
+        return True
+
+    @staticmethod
+    def copy_from_local(local_path: str, dst_path: str, overwrite: bool = False, **kwargs: Any) -> None:
+        PathManager.copy(local_path, dst_path, overwrite)
+
+    @staticmethod
+    def get_local_path(path: str, **kwargs: Any) -> str:
+        return path
+
+    @staticmethod
+    def exists(path: str) -> bool:
+        return os.path.exists(path)
+
+    @staticmethod
+    def isfile(path: str) -> bool:
+        return os.path.isfile(path)
+
+    @staticmethod
+    def islink(path: str) -> bool:
+        return os.path.islink(path)
+
+    @staticmethod
+    def ls(path: str) -> list[str]:
+        return os.listdir(path)
+
+    @staticmethod
+    def mkdirs(path: str) -> None:
+        os.makedirs(path, exist_ok=True)
+
+    @staticmethod
+    def rm(path: str) -> None:
+        os.remove(path)
+
+    @staticmethod
+    def rename(src: str, dst: str) -> None:
+        """Move a file, replacing the target."""
+        os.replace(src, dst)
+
+    @staticmethod
+    def chmod(path: str, mode: int) -> None:
+        os.chmod(path, mode)
+
+    @staticmethod
+    def supports_rename(path: str) -> bool:
+        return True
+
+    @staticmethod
+    def path_requires_pathmanager(path: str) -> bool:
+        """False: every path can go to `open` directly."""
+        return False
