@@ -25,6 +25,7 @@ def option(
     const: Any = None,
     alias: Sequence[str] = (),
     delete_default: bool = False,
+    path: Optional[str] = None,
 ) -> Any:
     """A config field with help text.
 
@@ -34,6 +35,8 @@ def option(
         const: the value of the bare command-line flag (argparse `nargs="?"`).
         alias: further flag names, `"--max-sentences"`.
         delete_default: leave the flag out of the parsed namespace unless it is given.
+        path: `"in"` for a file or folder that is read (several may stand with colons between), `"out"` for one that is
+            written; relative ones are taken from the folder that the command was started in.
     """
     metadata: dict[str, Any] = {"help": help}
     if const is not None:
@@ -42,6 +45,8 @@ def option(
         metadata["argparse_alias"] = list(alias)
     if delete_default:
         metadata["delete_default"] = True
+    if path is not None:
+        metadata["path"] = path
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -14,10 +14,10 @@ class GPT2BPEConfig(FairseqDataclass):
     """`bpe=gpt2`: GPT-2's byte-level BPE, as RoBERTa uses it."""
 
     gpt2_encoder_json: str = option(
-        "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/encoder.json", "encoder.json: a path or an address"
+        "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/encoder.json", "encoder.json: a path or an address", path="in"
     )
     gpt2_vocab_bpe: str = option(
-        "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/vocab.bpe", "vocab.bpe: a path or an address"
+        "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/vocab.bpe", "vocab.bpe: a path or an address", path="in"
     )
 
 
@@ -25,8 +25,8 @@ class GPT2BPEConfig(FairseqDataclass):
 class HuggingFaceByteLevelBPEConfig(FairseqDataclass):
     """`bpe=hf_byte_bpe`: byte-level BPE from merges.txt and vocab.json."""
 
-    bpe_merges: str = option(MISSING, "path of merges.txt")
-    bpe_vocab: str = option(MISSING, "path of vocab.json")
+    bpe_merges: str = option(MISSING, "path of merges.txt", path="in")
+    bpe_vocab: str = option(MISSING, "path of vocab.json", path="in")
     bpe_add_prefix_space: bool = option(False, "put a space in front of the text")
 
 

@@ -15,7 +15,9 @@ from fairseq.dataclass.constants import SAMPLE_BREAK_MODE_CHOICES, SHORTEN_METHO
 class SentencePredictionConfig(FairseqDataclass):
     """`task=sentence_prediction`: a class or a number for one sentence or two."""
 
-    data: str = option(MISSING, "folder with input0, label and, for pairs, input1, as fairseq-prepare-glue writes it")
+    data: str = option(
+        MISSING, "folder with input0, label and, for pairs, input1, as fairseq-prepare-glue writes it", path="in"
+    )
     num_classes: int = option(-1, "classes to tell apart; 1 for a regression")
     init_token: Optional[int] = option(None, "put this token in front of input0 (0 is <s>)")
     separator_token: Optional[int] = option(None, "put this token in front of input1 (2 is </s>)")
@@ -38,7 +40,9 @@ class SentencePredictionConfig(FairseqDataclass):
 class MaskedLMConfig(FairseqDataclass):
     """`task=masked_lm`: predict the masked tokens of running text."""
 
-    data: str = option(MISSING, "folder with binarised text; several, separated by colons, are used in turn by epoch")
+    data: str = option(
+        MISSING, "folder with binarised text; several, separated by colons, are used in turn by epoch", path="in"
+    )
     sample_break_mode: SAMPLE_BREAK_MODE_CHOICES = option(
         SAMPLE_BREAK_MODE_CHOICES.none,
         "none: fixed blocks; complete: whole sentences; complete_doc: whole sentences of one document; eos: one each",

@@ -19,17 +19,19 @@ class CheckpointConfig(FairseqDataclass):
         "folder for checkpoints; a relative one is taken from the folder the command was started in. "
         "fairseq-hydra-train: left at its default it lies in the run's folder, outputs/DATE/TIME; "
         "in a multirun a relative one lies in each job's own folder",
+        path="out",
     )
     restore_file: str = option(
         "checkpoint_last.pt",
         "checkpoint to start from, relative to the folder the command was started in; a bare name that is not "
         "there is looked for in save_dir",
+        path="in",
     )
     continue_once: Optional[str] = option(
-        None, "start from this checkpoint, unless save_dir has a checkpoint_last.pt already"
+        None, "start from this checkpoint, unless save_dir has a checkpoint_last.pt already", path="in"
     )
     finetune_from_model: Optional[str] = option(
-        None, "start a new run from the weights of this checkpoint (all reset_* at once)"
+        None, "start a new run from the weights of this checkpoint (all reset_* at once)", path="in"
     )
     reset_dataloader: bool = option(False, "start at the first batch of the first epoch")
     reset_lr_scheduler: bool = option(False, "do not load the learning-rate scheduler's state")

@@ -21,10 +21,12 @@ class CommonConfig(FairseqDataclass):
     log_format: Optional[LOG_FORMAT_CHOICES] = option(
         None, "layout of progress output; default: tqdm on a terminal, simple elsewhere"
     )
-    log_file: Optional[str] = option(None, "also write the log to this file")
+    log_file: Optional[str] = option(None, "also write the log to this file", path="out")
     aim_repo: Optional[str] = option(None, "path of the Aim repository that receives the metrics")
     aim_run_hash: Optional[str] = option(None, "hash of the Aim run to continue; a new run is made without it")
-    tensorboard_logdir: Optional[str] = option(None, "folder for TensorBoard event files; none are written without it")
+    tensorboard_logdir: Optional[str] = option(
+        None, "folder for TensorBoard event files; none are written without it", path="out"
+    )
     wandb_project: Optional[str] = option(None, "Weights & Biases project that receives the metrics")
     azureml_logging: Optional[bool] = option(False, "send scalars to the AzureML run that this process belongs to")
 
@@ -57,13 +59,15 @@ class CommonConfig(FairseqDataclass):
     amp_scale_window: Optional[int] = option(None, "updates without overflow before amp raises the loss scale")
 
     # everything else
-    user_dir: Optional[str] = option(None, "folder with your own tasks, models, criterions ...; imported as a package")
+    user_dir: Optional[str] = option(
+        None, "folder with your own tasks, models, criterions ...; imported as a package", path="in"
+    )
     empty_cache_freq: int = option(0, "free the GPU allocator's cache every this many updates (0: never)")
     all_gather_list_size: int = option(
         16384, "bytes each process reserves for statistics that are gathered as Python objects"
     )
     model_parallel_size: int = option(1, "GPUs that share one copy of the model")
-    quantization_config_path: Optional[str] = option(None, "YAML file of fairseq's product quantization")
+    quantization_config_path: Optional[str] = option(None, "YAML file of fairseq's product quantization", path="in")
     profile: bool = option(False, "mark updates for the autograd profiler (nvtx ranges)")
     reset_logging: bool = option(
         False, "fairseq-hydra-train: use fairseq's log layout on the console instead of Hydra's layout and log file"

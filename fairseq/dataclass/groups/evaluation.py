@@ -15,7 +15,9 @@ from fairseq.dataclass.base import FairseqDataclass, option
 class CommonEvalConfig(FairseqDataclass):
     """What all evaluating commands share."""
 
-    path: Optional[str] = option(None, "checkpoint to evaluate; several ones, separated by colons, form an ensemble")
+    path: Optional[str] = option(
+        None, "checkpoint to evaluate; several ones, separated by colons, form an ensemble", path="in"
+    )
     post_process: Optional[str] = option(
         None,
         "undo the subword split of outputs: subword_nmt, sentencepiece, letter ... or the marker to remove",
@@ -24,7 +26,7 @@ class CommonEvalConfig(FairseqDataclass):
     )
     quiet: bool = option(False, "print only the final scores")
     model_overrides: str = option("{}", "Python dict of settings of the checkpoint's config to replace")
-    results_path: Optional[str] = option(None, "folder for the results; default: standard output")
+    results_path: Optional[str] = option(None, "folder for the results; default: standard output", path="out")
 
 
 @dataclass

@@ -45,6 +45,8 @@ class EMAConfig(FairseqDataclass):
     store_ema: bool = option(False, "keep an exponential moving average of the weights in checkpoints")
     ema_decay: float = option(0.9999, "weight of the old average at each update")
     ema_start_update: int = option(0, "start averaging after this many updates")
-    ema_seed_model: Optional[str] = option(None, "checkpoint to start the average from; default: the model itself")
+    ema_seed_model: Optional[str] = option(
+        None, "checkpoint to start the average from; default: the model itself", path="in"
+    )
     ema_update_freq: int = option(1, "updates between two steps of the average")
     ema_fp32: bool = option(False, "average in fp32 although the model is in 16 bits")
