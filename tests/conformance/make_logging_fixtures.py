@@ -1,6 +1,8 @@
-"""Writes tests/fixtures/logging.json: what fairseq 0.12 prints and stores in the scenarios of tests/logging/logging_scenarios.py.
+"""Writes tests/fixtures/logging.json: what fairseq 0.12 prints and stores in the scenarios of
+tests/logging/logging_scenarios.py.
 
-Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the path:
+Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the
+path:
 
     python tests/conformance/make_logging_fixtures.py
 """

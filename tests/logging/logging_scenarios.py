@@ -1,4 +1,5 @@
-"""What is compared with fairseq 0.12: scenarios that use only the public names of `fairseq.logging` and return plain text.
+"""What is compared with fairseq 0.12: scenarios that use only the public names of `fairseq.logging` and return plain
+text.
 
 Run by tests/conformance/make_logging_fixtures.py under fairseq 0.12 and by the tests here under ours.
 """

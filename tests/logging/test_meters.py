@@ -1,4 +1,6 @@
-"""Meters, aggregators and log lines against fairseq 0.12 (tests/fixtures/logging.json), and what we promise beyond it."""
+"""Meters, aggregators and log lines against fairseq 0.12 (tests/fixtures/logging.json), and what we promise beyond
+it.
+"""
 
 import json
 import threading
