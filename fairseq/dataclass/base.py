@@ -32,7 +32,8 @@ def option(
     Args:
         default: the default; a list is copied for each instance.
         help: one line for `-h`.
-        const: the value of the bare command-line flag (argparse `nargs="?"`).
+        const: the value of the bare command-line flag (argparse `nargs="?"`). A switch sets the opposite of its default
+            unless this says otherwise.
         alias: further flag names, `"--max-sentences"`.
         delete_default: leave the flag out of the parsed namespace unless it is given.
         path: `"in"` for a file or folder that is read (several may stand with colons between), `"out"` for one that is

@@ -181,15 +181,18 @@ def check_complete(
     cfg: DictConfig,
     slots: tuple[str, ...] = ("task", "model", "criterion", "optimizer"),
     within: Optional[tuple[str, ...]] = None,
+    flags: bool = False,
 ) -> None:
     """Raise ConfigError unless components are chosen for `slots` (those that training needs) and no key is missing.
 
     Args:
         within: only groups and slots whose mandatory keys matter; default: all.
+        flags: speak of flags (fairseq-train) instead of keys.
     """
     for slot in slots:
         if OmegaConf.is_missing(cfg, slot) or cfg[slot] is None:
-            raise ConfigError(f"no {slot} is chosen; give {slot}=NAME: {', '.join(schema.components(slot))}")
+            how = f"--{'arch' if slot == 'model' else slot.replace('_', '-')} NAME" if flags else f"{slot}=NAME"
+            raise ConfigError(f"no {slot} is chosen; give {how}: {', '.join(schema.components(slot))}")
     matter = within if within is not None else (*schema.GROUPS, *schema.SLOTS)
     for group in matter:
         node = cfg._get_node(group)
@@ -197,7 +200,10 @@ def check_complete(
             continue
         for key, value in as_mapping(node).items():
             if schema.is_missing(value):
-                raise ConfigError(f"{group}.{key} is missing{_meaning(node, key)}; give it as {group}.{key}=VALUE")
+                how = f"{group}.{key}=VALUE"
+                if flags:
+                    how = "the first argument" if key == "data" else f"--{key.replace('_', '-')} VALUE"
+                raise ConfigError(f"{group}.{key} is missing{_meaning(node, key)}; give it as {how}")
 
 
 def _meaning(node: DictConfig, key: str) -> str:

@@ -3,8 +3,8 @@
     run(hydra_main, sys.argv[1:], job_name="hydra_train")
 
 Hydra makes the run's folder (outputs/DATE/TIME, or `hydra.run.dir`), saves the config in its `.hydra`, sets up logging
-to the console and to JOB_NAME.log, and hands sweeps to the chosen sweeper and launcher. The job stays in the folder that
-the command was started in.
+to the console and to JOB_NAME.log, and hands sweeps to the chosen sweeper and launcher. The job stays in the folder
+that the command was started in.
 """
 
 import argparse

@@ -1,0 +1,166 @@
+"""Command-line flags from config dataclasses.
+
+    encoder_layers: int = option(12, "layers")        --encoder-layers 24
+    fp16: bool = option(False, "...")                 --fp16
+    lr: List[float] = option([0.25], "...")           --lr 1e-5    --lr 1e-4,1e-5    --lr "[1e-4, 1e-5]"
+    data: str = option(MISSING, "...")                a positional argument
+
+>>> parser = Parser()
+>>> gen_parser_from_dataclass(parser, OptimizationConfig())
+>>> args = parser.parse_args(["--lr", "1e-4,1e-5", "--sentence-avg"])
+>>> args.lr, args.sentence_avg, args.max_epoch
+([0.0001, 1e-05], True, 0)
+>>> parser.parse_args(["--max-epochs", "3"])
+Traceback (most recent call last):
+...
+fairseq.errors.ConfigError: unknown flag --max-epochs; did you mean --max-epoch?
+"""
+
+import argparse
+import ast
+import enum
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any, NoReturn, Optional, get_args, get_origin
+
+from fairseq.dataclass import schema
+from fairseq.dataclass.base import FairseqDataclass
+from fairseq.dataclass.groups.optimization import OptimizationConfig  # noqa: F401  (for the example above)
+from fairseq.errors import ConfigError, nearest
+
+
+class Parser(ArgumentParser):
+    """argparse whose errors are `ConfigError`s of one line, with the nearest flag for an unknown one."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _Help, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (-h lists all flags)")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest:
+            flag = next((word for word in rest if word.startswith("-")), rest[0]).split("=")[0]
+            if not flag.startswith("-"):
+                raise ConfigError(f"do not know what {flag!r} is for (-h lists all flags)")
+            close = nearest(flag, [name for action in self._actions for name in action.option_strings])
+            hint = f"; did you mean {close}?" if close else " (-h lists all flags)"
+            raise ConfigError(f"unknown flag {flag}{hint}")
+        return parsed
+
+
+class _Help(argparse.HelpFormatter):
+    """Flags in one column, their meaning and default in the next."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=34, width=118)
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
+        super().add_usage(usage or "%(prog)s [data] [flags]", actions, groups, prefix)
+
+    def _get_help_string(self, action: argparse.Action) -> Optional[str]:
+        default = action.default
+        if action.help is None or default in (None, argparse.SUPPRESS, "") or isinstance(default, bool):
+            return action.help
+        return f"{action.help} (default: {str(default).replace('%', '%%')})"
+
+
+def gen_parser_from_dataclass(
+    parser: Any, dataclass_instance: FairseqDataclass, delete_default: bool = False, with_prefix: Optional[str] = None
+) -> None:
+    """Add a flag for each field of a config to `parser` (or to one of its groups).
+
+    Args:
+        delete_default: flags that are not given leave nothing in the namespace.
+        with_prefix: put in front of each name, `"teacher"` for `--teacher-dropout`.
+    """
+    dataclass = type(dataclass_instance)
+    annotations = schema.types_of(dataclass)
+    taken = {name for action in parser._actions for name in action.option_strings}
+    for key, declared in schema.keys_of(dataclass).items():
+        default = getattr(dataclass_instance, key)
+        if _follows_namesake(key, default):
+            continue  # its flag is that of the field it follows
+        names, settings = _flag(key, annotations[key], default, declared.metadata, with_prefix)
+        if delete_default or declared.metadata.get("delete_default"):
+            settings["default"] = argparse.SUPPRESS
+        names = [name for name in names if name not in taken]
+        if names and not (names == ["data"] and any(action.dest == "data" for action in parser._actions)):
+            parser.add_argument(*names, **settings)
+
+
+def _follows_namesake(key: str, default: Any) -> bool:
+    return isinstance(default, str) and default.startswith("${") and default.rstrip("}").rpartition(".")[2] == key
+
+
+def _flag(
+    key: str, annotation: Any, default: Any, metadata: Any, prefix: Optional[str]
+) -> tuple[list[str], dict[str, Any]]:
+    """Names and settings for `add_argument`."""
+    annotation = schema.without_none(annotation)
+    settings: dict[str, Any] = {"help": (metadata.get("help") or "").replace("%", "%%")}
+    if isinstance(default, str) and (default.startswith("${") or schema.is_missing(default)):
+        default = None
+    settings["default"] = str(default.value) if isinstance(default, enum.Enum) else default
+    if key == "data" and prefix is None:
+        return ["data"], {**settings, "nargs": "?"}
+    name = f"--{prefix}-{key}" if prefix else f"--{key}"
+    names = [name.replace("_", "-"), *metadata.get("argparse_alias", ())]
+    settings["dest"] = f"{prefix}_{key}" if prefix else key
+    const = metadata.get("argparse_const")
+    if annotation is bool:
+        return names, {**settings, "action": "store_const", "const": not default if const is None else const}
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        settings["choices"] = [str(choice.value) for choice in annotation]
+    else:
+        settings["type"] = _converter(annotation)
+        settings["metavar"] = _metavar(annotation)
+    if const is not None:
+        settings.update(nargs="?", const=const)
+    return names, settings
+
+
+def _metavar(annotation: Any) -> str:
+    if get_origin(annotation) in (list, tuple):
+        return f"{_metavar(get_args(annotation)[0])},..."
+    return {int: "N", float: "X", dict: "DICT"}.get(get_origin(annotation) or annotation, "TEXT")
+
+
+def _converter(annotation: Any) -> Callable[[str], Any]:
+    origin = get_origin(annotation) or annotation
+    if origin not in (list, tuple, dict, int, float):
+        return str
+
+    def convert(text: str) -> Any:
+        try:
+            if origin in (list, tuple):
+                return _sequence(text, get_args(annotation)[0])
+            return ast.literal_eval(text) if origin is dict else origin(text)
+        except (ValueError, SyntaxError, TypeError):
+            raise argparse.ArgumentTypeError(f"must be {schema.expected(annotation)}, not {text!r}") from None
+
+    return convert
+
+
+def _sequence(text: str, element: Any) -> list:
+    """`0.1,0.2`, `[0.1, 0.2]` or `0.1` as a list of `element`s. Read as literals, never evaluated."""
+    if element is str:
+        return [part.strip().strip("'\"") for part in text.strip().strip("[]").split(",") if part.strip()]
+    value = ast.literal_eval(text)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if element is int and any(isinstance(value, float) and not value.is_integer() for value in values):
+        raise ValueError(f"{text} is not a list of integers")
+    return [element(value) for value in values]
+
+
+def given_by(args: Namespace, dataclass: type) -> dict[str, Any]:
+    """The values of a config's fields that a namespace of flags holds; None stands for "not given"."""
+    result = {}
+    for key, declared in schema.keys_of(dataclass).items():
+        value = getattr(args, key, None)
+        follows = isinstance(default := schema.default_of(declared), str) and default.startswith("${")
+        if value is None or (follows and _follows_namesake(key, default)):
+            continue
+        result[key] = value
+    return result

@@ -1,0 +1,124 @@
+"""Between flags, namespaces, dataclasses and configs: the helpers that fairseq users import.
+
+    args = options.parse_args_and_arch(options.get_training_parser(), ["RTE-bin", "--arch", "roberta_base", ...])
+    cfg = convert_namespace_to_omegaconf(args)        # the same typed config that fairseq-hydra-train trains with
+
+>>> args = Namespace(arch="roberta_large", dropout=0.3, seed=7, task="masked_lm", data="x")
+>>> cfg = convert_namespace_to_omegaconf(args)
+>>> cfg.model.encoder_layers, cfg.model.dropout, cfg.common.seed, cfg.task.seed
+(24, 0.3, 7, 7)
+"""
+
+import copy
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Union
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from fairseq.dataclass import schema
+from fairseq.dataclass.base import FairseqDataclass
+from fairseq.dataclass.flags import gen_parser_from_dataclass, given_by
+from fairseq.dataclass.initialize import finish
+from fairseq.dataclass.typed import as_mapping, typed_config, typed_node
+from fairseq.errors import ConfigError
+
+__all__ = [
+    "convert_namespace_to_omegaconf",
+    "gen_parser_from_dataclass",
+    "merge_with_parent",
+    "overwrite_args_by_name",
+    "populate_dataclass",
+    "to_plain",
+]
+
+
+def convert_namespace_to_omegaconf(args: Namespace) -> DictConfig:
+    """The typed root config of parsed flags. Components that have no dataclass stay namespaces, with `_name` added."""
+    values: dict[str, Any] = {group: given_by(args, dataclass) for group, dataclass in schema.GROUPS.items()}
+    for slot in schema.SLOTS:
+        name = getattr(args, "arch" if slot == "model" else slot, None)
+        if isinstance(name, (Namespace, DictConfig, FairseqDataclass)):
+            values[slot] = name  # a namespace whose slot was filled already
+        elif name is not None:
+            values[slot] = _component(slot, str(name), args)
+    return finish(typed_config(values))
+
+
+def _component(slot: str, name: str, args: Namespace) -> Any:
+    if slot == "scoring" and name not in schema.components(slot):
+        return None  # the parser's default is there for commands that generate
+    dataclass = schema.dataclass_of(slot, name)
+    if dataclass is not None:
+        return {"_name": name, **given_by(args, dataclass)}
+    legacy = copy.deepcopy(args)
+    legacy._name = name
+    return legacy
+
+
+def populate_dataclass(dataclass: FairseqDataclass, args: Namespace) -> FairseqDataclass:
+    """Set each field of `dataclass`, in place, that `args` has."""
+    for declared in fields(dataclass):
+        if declared.name != "_name" and hasattr(args, declared.name):
+            setattr(dataclass, declared.name, getattr(args, declared.name))
+    return dataclass
+
+
+def merge_with_parent(
+    dc: FairseqDataclass, cfg: Union[DictConfig, Mapping[str, Any]], remove_missing: bool = False
+) -> DictConfig:
+    """`cfg` over the defaults of `dc`, typed.
+
+    Args:
+        remove_missing: drop keys that `dc` does not have, instead of raising ConfigError.
+    """
+    given = as_mapping(cfg)
+    name = given.get("_name") or dc._name
+    base = as_mapping(OmegaConf.structured(dc))
+    own = {key: value for key, value in base.items() if key != "_name"}
+    merged = typed_node(
+        type(dc),
+        {**own, **given},
+        where=name or type(dc).__name__,
+        name=name,
+        unknown_keys="drop" if remove_missing else "error",
+    )
+    OmegaConf.set_struct(merged, True)
+    return merged
+
+
+def overwrite_args_by_name(cfg: DictConfig, overrides: Mapping[str, Any]) -> None:
+    """Set keys by their bare name wherever they occur in `cfg`; `{"criterion": {"k": 1}}` reaches into one slot."""
+    with open_dict(cfg):
+        for key in list(cfg):
+            value = cfg._get_node(key)
+            inside = overrides.get(str(key))
+            if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
+                if isinstance(inside, (Mapping, DictConfig)):
+                    _merge(value, inside)
+                elif isinstance(inside, str) and key in schema.SLOTS:
+                    value["_name"] = inside
+                overwrite_args_by_name(value, overrides)
+            elif key in overrides:
+                _set(cfg, str(key), overrides[str(key)])
+            elif isinstance(namespace := value._value() if value is not None else None, Namespace):
+                for name in set(vars(namespace)) & set(overrides):
+                    setattr(namespace, name, overrides[name])
+
+
+def _merge(node: DictConfig, values: Any) -> None:
+    for key, value in values.items():
+        _set(node, str(key), value)
+
+
+def _set(node: DictConfig, key: str, value: Any) -> None:
+    try:
+        node[key] = value
+    except ValueError as error:  # OmegaConf's ValidationError
+        raise ConfigError(f"{key}={value!r}: {str(error).splitlines()[0]}") from None
+
+
+def to_plain(cfg: Any) -> Any:
+    """Plain dicts and lists, choices as strings, interpolations resolved: what checkpoints hold."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
