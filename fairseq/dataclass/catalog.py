@@ -59,7 +59,10 @@ BUILTINS: dict[str, dict[str, str]] = {
     "tokenizer": {
         "space": f"{_HERE}.encoders:SpaceTokenizerConfig",
     },
-    "scoring": {},
+    "scoring": {
+        "bleu": f"{_HERE}.scoring:BleuConfig",
+        "sacrebleu": f"{_HERE}.scoring:SacrebleuConfig",
+    },
 }
 
 

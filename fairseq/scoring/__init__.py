@@ -3,7 +3,7 @@
 GLUE's measures are plain functions in `fairseq.scoring.glue_metrics`.
 
 >>> list(SCORER_REGISTRY)
-[]
+['bleu', 'sacrebleu']
 """
 
 from abc import ABC, abstractmethod
@@ -36,10 +36,17 @@ class BaseScorer(ABC):
 
 
 _build, register_scorer, SCORER_REGISTRY, SCORER_DATACLASS_REGISTRY = registry.setup_registry(
-    "--scoring", default="bleu", builtins={}
+    "--scoring",
+    default="bleu",
+    builtins={"bleu": "fairseq.scoring.bleu", "sacrebleu": "fairseq.scoring.bleu"},
 )
 
 
 def build_scorer(choice: Any, tgt_dict: Any) -> Any:
-    """The scorer that `choice` (a name or a config node) names, for text of `tgt_dict`."""
-    return _build(choice, tgt_dict)
+    """The scorer that `choice` (a name or a config node) names; BLEU of tokens takes its special ids from `tgt_dict`."""
+    name = choice if isinstance(choice, str) else choice.get("_name") if hasattr(choice, "get") else choice._name
+    if name == "bleu":
+        choice = SCORER_DATACLASS_REGISTRY["bleu"](
+            _name="bleu", pad=tgt_dict.pad(), eos=tgt_dict.eos(), unk=tgt_dict.unk()
+        )
+    return _build(choice)

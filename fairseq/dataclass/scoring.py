@@ -1,0 +1,27 @@
+"""Configs of scorers for generated text.
+
+>>> SacrebleuConfig().sacrebleu_tokenizer
+'13a'
+"""
+
+from dataclasses import dataclass
+
+from fairseq.dataclass.base import FairseqDataclass, option
+
+
+@dataclass
+class BleuConfig(FairseqDataclass):
+    """`scoring=bleu`: BLEU of the tokens as they are; taken from the dictionary in a run."""
+
+    pad: int = option(1, "padding index")
+    eos: int = option(2, "end-of-sentence index")
+    unk: int = option(3, "index of unknown symbols, which match nothing")
+
+
+@dataclass
+class SacrebleuConfig(FairseqDataclass):
+    """`scoring=sacrebleu`: BLEU of detokenised text by the sacrebleu library."""
+
+    sacrebleu_tokenizer: str = option("13a", "tokenizer of the library: 13a, intl, char, zh, ja-mecab, none, ...")
+    sacrebleu_lowercase: bool = option(False, "compare lower-cased text")
+    sacrebleu_char_level: bool = option(False, "compare characters instead of words")
