@@ -43,7 +43,7 @@ _build, register_scorer, SCORER_REGISTRY, SCORER_DATACLASS_REGISTRY = registry.s
 
 
 def build_scorer(choice: Any, tgt_dict: Any) -> Any:
-    """The scorer that `choice` (a name or a config node) names; BLEU of tokens takes its special ids from `tgt_dict`."""
+    """The scorer that `choice` (name or config node) names; BLEU of tokens takes its special ids from `tgt_dict`."""
     name = choice if isinstance(choice, str) else choice.get("_name") if hasattr(choice, "get") else choice._name
     if name == "bleu":
         choice = SCORER_DATACLASS_REGISTRY["bleu"](

@@ -1,11 +1,12 @@
 """BLEU of token ids (`scoring=bleu`) and of text through sacrebleu (`scoring=sacrebleu`).
 
-With p_n the share of n-grams of the output that the reference has too (each at most as often as there), over all sentences:
+With p_n the share of n-grams of the output that are in the reference too (each at most as often), over all sentences:
 
     BLEU = 100 * min(1, exp(1 - reference length / output length)) * (p_1 * ... * p_order) ** (1 / order)
 
 Papineni et al. 2002, one reference, no smoothing.
 
+>>> import torch
 >>> scorer = Scorer(BleuConfig(pad=1, eos=2, unk=3))
 >>> scorer.add(torch.tensor([5, 6, 7, 8, 9, 2]), torch.tensor([5, 6, 7, 8, 8, 2]))
 >>> scorer.result_string()
@@ -16,7 +17,6 @@ import math
 from collections import Counter
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fairseq.dataclass.scoring import BleuConfig, SacrebleuConfig
@@ -37,7 +37,7 @@ class Scorer:
         self.reset()
 
     def reset(self, one_init: bool = False) -> None:
-        """Start again; `one_init` counts one match of each length above 1 from the start (smoothing for single sentences)."""
+        """Start again; `one_init` begins with one match of each length above 1 (smoothing for single sentences)."""
         self.reflen = self.predlen = 0
         start = [0] + [int(one_init)] * (MAX_ORDER - 1)
         self.matches, self.counts = list(start), list(start)
