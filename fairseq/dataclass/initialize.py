@@ -15,7 +15,8 @@ from typing import Any, Optional, Union
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 
 from fairseq.dataclass import schema
-from fairseq.dataclass.typed import as_mapping, check_complete, resolve, settle, typed_component, typed_config
+from fairseq.dataclass.finish import check_complete, finish
+from fairseq.dataclass.typed import as_mapping, typed_component, typed_config
 
 __all__ = ["add_defaults", "check_complete", "compose", "finish", "hydra_init", "typed_config", "validate_config"]
 
@@ -53,11 +54,6 @@ def compose(
     if check:
         check_complete(cfg)
     return cfg
-
-
-def finish(cfg: DictConfig) -> DictConfig:
-    """The last step before a config is used, in place: fill in what follows from elsewhere, resolve interpolations."""
-    return resolve(settle(cfg))
 
 
 def validate_config(cfg: Any, *, complete: bool = True) -> None:

@@ -20,7 +20,7 @@ from typing import Any, List, Optional, get_args, get_origin, get_type_hints
 from fairseq.dataclass import catalog
 from fairseq.dataclass.base import MISSING
 from fairseq.dataclass.configs import FairseqConfig
-from fairseq.errors import ConfigError, nearest, unknown
+from fairseq.errors import ConfigError, unknown
 
 _ROOT = {declared.name: declared for declared in fields(FairseqConfig) if declared.name != "_name"}
 
@@ -113,7 +113,7 @@ def _registered(slot: str) -> set[str]:
 def unknown_key(key: str, candidates: List[str], where: str) -> ConfigError:
     """The error for a key that does not exist in `where`; says in which group such a key does exist, if in one."""
     home = home_of(key)
-    if home is not None and nearest(key, candidates) is None:
+    if home is not None:
         return ConfigError(f"unknown key {key!r} in {where}; did you mean {home!r}?")
     return ConfigError(unknown("key", key, candidates, where=where))
 
@@ -126,6 +126,14 @@ def home_of(key: str) -> Optional[str]:
     for slot in SLOTS:
         if any(key in keys_of(dataclass) for dataclass in catalog.group(slot).values()):
             return f"{slot}.{key}"
+    return None
+
+
+def usual_default(slot: str, key: str) -> Any:
+    """The default of a key in the first component of the slot that has it; None where none has."""
+    for dataclass in catalog.group(slot).values():
+        if key in keys_of(dataclass):
+            return default_of(keys_of(dataclass)[key])
     return None
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any, Optional, get_args, get_origin
 
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq.dataclass import schema
@@ -100,6 +100,8 @@ def typed_node(
                 continue
             place = f"{where} ({name})" if name is not None else where
             raise schema.unknown_key(str(key), list(declared), where=place)
+        if schema.is_missing(value) and not schema.is_missing(schema.default_of(declared[key])):
+            continue  # as in fairseq: `???` over a key that has a default leaves the default
         annotation = schema.without_none(annotations[key])
         if is_dataclass(annotation) and isinstance(value, Mapping):
             value = typed_node(annotation, value, where=f"{where}.{key}", unknown_keys=unknown_keys)  # type: ignore[arg-type]
@@ -132,81 +134,3 @@ def as_mapping(values: Any, where: str = "the config") -> Mapping:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where} must be a mapping of keys to values, not {values!r}")
     return values
-
-
-def resolve(cfg: DictConfig) -> DictConfig:
-    """Replace every interpolation by its value, in place; a broken one is an error that names its key."""
-    try:
-        OmegaConf.resolve(cfg)
-    except OmegaConfBaseException as error:
-        key = _broken(cfg)
-        raise ConfigError(f"{key}: {' '.join(str(error.msg or error).split())}") from None
-    return cfg
-
-
-def _broken(node: Any, path: str = "") -> Optional[str]:
-    """The dotted key of the first interpolation that cannot be resolved."""
-    keys = range(len(node)) if isinstance(node, ListConfig) else list(node)
-    for key in keys:
-        where = f"{path}.{key}" if path else str(key)
-        try:
-            if OmegaConf.is_missing(node, key):
-                continue
-            child = node[key]
-        except OmegaConfBaseException:
-            return where
-        if isinstance(child, (DictConfig, ListConfig)):
-            found = _broken(child, where)
-            if found is not None:
-                return found
-    return None
-
-
-def settle(cfg: DictConfig) -> DictConfig:
-    """Fill in, in place, what follows from other groups by more than an interpolation: the model's longest input.
-
-    To be called before `resolve`, as other keys may follow what is filled in.
-    """
-    model, task = cfg.get("model"), cfg.get("task")
-    if isinstance(model, DictConfig) and "max_positions" in model and model.max_positions is None:
-        limits = (
-            [task.get(key) for key in ("max_positions", "tokens_per_sample")] if isinstance(task, DictConfig) else []
-        )
-        with open_dict(model):
-            model.max_positions = next((limit for limit in limits if isinstance(limit, int)), 512)
-    return cfg
-
-
-def check_complete(
-    cfg: DictConfig,
-    slots: tuple[str, ...] = ("task", "model", "criterion", "optimizer"),
-    within: Optional[tuple[str, ...]] = None,
-    flags: bool = False,
-) -> None:
-    """Raise ConfigError unless components are chosen for `slots` (those that training needs) and no key is missing.
-
-    Args:
-        within: only groups and slots whose mandatory keys matter; default: all.
-        flags: speak of flags (fairseq-train) instead of keys.
-    """
-    for slot in slots:
-        if OmegaConf.is_missing(cfg, slot) or cfg[slot] is None:
-            how = f"--{'arch' if slot == 'model' else slot.replace('_', '-')} NAME" if flags else f"{slot}=NAME"
-            raise ConfigError(f"no {slot} is chosen; give {how}: {', '.join(schema.components(slot))}")
-    matter = within if within is not None else (*schema.GROUPS, *schema.SLOTS)
-    for group in matter:
-        node = cfg._get_node(group)
-        if not isinstance(node, DictConfig) or node._is_none():
-            continue
-        for key, value in as_mapping(node).items():
-            if schema.is_missing(value):
-                how = f"{group}.{key}=VALUE"
-                if flags:
-                    how = "the first argument" if key == "data" else f"--{key.replace('_', '-')} VALUE"
-                raise ConfigError(f"{group}.{key} is missing{_meaning(node, key)}; give it as {how}")
-
-
-def _meaning(node: DictConfig, key: str) -> str:
-    dataclass = OmegaConf.get_type(node)
-    declared = schema.keys_of(dataclass).get(key) if is_dataclass(dataclass) else None  # type: ignore[arg-type]
-    return f" ({schema.help_of(declared)})" if declared is not None else ""

@@ -7,6 +7,7 @@ config, and so gets the typed one.
 import difflib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, List, Optional, Tuple
@@ -27,7 +28,8 @@ import fairseq
 from fairseq.dataclass import catalog, schema
 from fairseq.dataclass.compose import overrides, places
 from fairseq.dataclass.compose.repository import Repository
-from fairseq.dataclass.typed import check_complete, typed_config
+from fairseq.dataclass.finish import check_complete
+from fairseq.dataclass.typed import typed_config
 from fairseq.errors import ConfigError, unknown
 
 logger = logging.getLogger("fairseq.config")
@@ -81,7 +83,10 @@ class Loader(ConfigLoaderImpl):
             loaded = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except MissingConfigException as error:
             group, _, option = (error.missing_cfg_file or "").rpartition("/")
-            raise ConfigError(unknown(group, option, error.options or ()) if group else _one_line(error)) from None
+            line = unknown(group, option, error.options or ()) if group else _one_line(error)
+            if group.startswith("hydra/"):
+                line += "; others come with plugins such as hydra-submitit-launcher or hydra-optuna-sweeper"
+            raise ConfigError(line) from None
         except HydraException as error:
             raise ConfigError(_one_line(error)) from None
         if config_name is None:  # Hydra's own help
@@ -128,6 +133,7 @@ class Loader(ConfigLoaderImpl):
         _import_plugins(given)
         self._drop_foreign(given)
         cfg = typed_config(given)
+        self._mention_open_keys(given, cfg)
         if self.job:
             places.place(cfg, given, sweep=self._sweep, chdir=bool(hydra.job.chdir))
         with open_dict(cfg), flag_override(cfg, "no_deepcopy_set_nodes", True):
@@ -150,6 +156,13 @@ class Loader(ConfigLoaderImpl):
             for key in [key for key in node if key not in own and key in known and f"{slot}.{key}" not in kept]:
                 del node[key]
                 self._say(f"{slot}={name}: {slot}.{key} of the config file does not belong to it and is left out")
+
+    def _mention_open_keys(self, given: Mapping[str, Any], cfg: DictConfig) -> None:
+        """A file's `???` says that a key should be given; where it was not and has a default, that is worth a line."""
+        for group, values in given.items():
+            for key, value in values.items() if isinstance(values, Mapping) else ():
+                if schema.is_missing(value) and not OmegaConf.is_missing(cfg[group], key):
+                    self._say(f"{group}.{key} is not given; taking its default, {cfg[group][key]}")
 
     def _say(self, line: str) -> None:
         if line not in self._said:
@@ -184,5 +197,9 @@ def _import_plugins(given: Mapping[str, Any]) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    lines = [str(error), str(error.__cause__ or "")]
-    return " ".join(" ".join(lines).split())
+    foreign = re.search(r"In '(.*?)':.*Key '(\w+)' not in 'Basic(Launcher|Sweeper)Conf'", str(error), re.DOTALL)
+    if foreign is not None:
+        where, key, kind = foreign.groups()
+        kind = kind.lower()
+        return f"{where}: hydra.{kind}.{key} belongs to another {kind}; choose it with hydra/{kind}=NAME"
+    return " ".join(f"{error} {error.__cause__ or ''}".split())

@@ -21,7 +21,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 import fairseq
 from fairseq.dataclass.compose.arguments import make_parser
 from fairseq.dataclass.compose.loader import Loader, search_path
-from fairseq.dataclass.typed import check_complete
+from fairseq.dataclass.finish import check_complete
 from fairseq.errors import ConfigError
 
 

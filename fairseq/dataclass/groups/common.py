@@ -76,4 +76,4 @@ class CommonConfig(FairseqDataclass):
         False, "fairseq-hydra-train: log an exception and end normally, so that a sweep goes on with its next job"
     )
     use_plasma_view: bool = option(False, "share dataset indices between processes through a plasma store")
-    plasma_path: str = option("/tmp/plasma", "socket of the plasma store")
+    plasma_path: Optional[str] = option("/tmp/plasma", "socket of the plasma store")
