@@ -1,0 +1,371 @@
+"""Checkpoints: when they are saved and under which names, where a run starts from, and models read back from files.
+
+    save_checkpoint(cfg.checkpoint, trainer, epoch_itr, val_loss)
+    extra_state, epoch_itr = load_checkpoint(cfg.checkpoint, trainer)
+    models, cfg, task = load_model_ensemble_and_task(["checkpoint_best.pt"])
+
+A file is data, never code (`fairseq.checkpoint.reading`), and its name always leads to a whole file
+(`fairseq.checkpoint.writing`). Names and retention: `fairseq.checkpoint.names`; layout: `fairseq.checkpoint.format`.
+"""
+
+import inspect
+import logging
+import os
+import time
+from collections import OrderedDict
+from typing import Any, Optional
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from fairseq.checkpoint import config, names, reading, writing
+from fairseq.checkpoint.format import load_weights
+from fairseq.checkpoint.names import checkpoint_paths
+from fairseq.checkpoint.upgrade import upgrade_state as _upgrade_state_dict
+from fairseq.errors import CheckpointError, ConfigError
+
+__all__ = [
+    "_upgrade_state_dict",
+    "checkpoint_paths",
+    "get_maybe_sharded_checkpoint_filename",
+    "load_checkpoint",
+    "load_checkpoint_to_cpu",
+    "load_ema_from_checkpoint",
+    "load_model_ensemble",
+    "load_model_ensemble_and_task",
+    "load_pretrained_component_from_model",
+    "prune_state_dict",
+    "save_checkpoint",
+    "save_ema_as_checkpoint",
+    "torch_persistent_save",
+    "verify_checkpoint_directory",
+]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_RESTORE_FILE = "checkpoint_last.pt"
+
+
+# -- saving ------------------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(cfg: Any, trainer: Any, epoch_itr: Any, val_loss: Optional[float]) -> None:
+    """Save the run under every name that is due, and delete what is no longer kept.
+
+    Args:
+        cfg: the `checkpoint` group.
+        trainer: its `best_score` is brought up to date, and is saved with the rest.
+        val_loss: `best_checkpoint_metric` of the validation just done; None where there was none.
+
+    Raises:
+        CheckpointError: a file could not be written; earlier checkpoints are untouched.
+    """
+    best = names.best_of(val_loss, getattr(trainer, "best_score", None), cfg.maximize_best_checkpoint_metric)
+    trainer.best_score = best
+    if cfg.no_save:
+        return
+    trainer.consolidate_optimizer()
+    if not trainer.should_save_checkpoint_on_current_rank:
+        if trainer.always_call_state_dict_during_save_checkpoint:
+            trainer.state_dict()  # a collective: every process has to take part
+        return
+
+    start = time.perf_counter()
+    os.makedirs(cfg.save_dir, exist_ok=True)
+    epoch, num_updates, end_of_epoch = epoch_itr.epoch, trainer.get_num_updates(), epoch_itr.end_of_epoch()
+    logger.info(f"Preparing to save checkpoint for epoch {epoch} @ {num_updates} updates")
+    paths = names.files_due(
+        cfg,
+        epoch=epoch,
+        num_updates=num_updates,
+        end_of_epoch=end_of_epoch,
+        val_loss=val_loss,
+        best=best,
+        suffix=trainer.checkpoint_suffix,
+    )
+    if paths:
+        extra_state = {"train_iterator": epoch_itr.state_dict(), "val_loss": val_loss}
+        if hasattr(trainer.task, "get_checkpoint_dict"):  # a hook that tasks of plugins may have
+            extra_state.update(trainer.task.get_checkpoint_dict())
+        if best is not None:
+            extra_state["best"] = best
+        trainer.save_checkpoint(paths[0], extra_state)
+        for path in paths[1:]:
+            writing.copy(paths[0], path)
+        logger.info(
+            f"Saved checkpoint {paths[0]} (epoch {epoch} @ {num_updates} updates, score {val_loss}) "
+            f"(writing took {time.perf_counter() - start} seconds)"
+        )
+    for path in names.files_expired(cfg, end_of_epoch, trainer.checkpoint_suffix):
+        os.remove(path)
+
+
+def torch_persistent_save(obj: Any, filename: str, async_write: bool = False) -> None:
+    """Write `obj` atomically; `async_write` is accepted and has no effect."""
+    writing.save(obj, filename)
+
+
+def verify_checkpoint_directory(save_dir: str) -> None:
+    """Make `save_dir` and see that it can be written to, before hours of training depend on it."""
+    try:
+        os.makedirs(save_dir, exist_ok=True)
+        with writing.atomic(os.path.join(save_dir, "dummy")) as file:
+            file.write(b"0")
+        os.remove(os.path.join(save_dir, "dummy"))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write to checkpoint.save_dir {save_dir}: {error.strerror or error}; choose another folder"
+        ) from None
+
+
+# -- resuming ----------------------------------------------------------------------------------------------------------
+
+
+def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Optional[dict[str, Any]], Any]:
+    """Start the run where the config says: from its own last checkpoint, another file, or from scratch.
+
+    Args:
+        cfg: the `checkpoint` group.
+        passthrough_args: for `trainer.get_train_iterator`.
+
+    Returns:
+        the checkpoint's `extra_state` (None from scratch) and the training iterator, at the position to go on from.
+
+    Raises:
+        CheckpointError: the file that the user named does not exist, or cannot be used.
+        ConfigError: settings that contradict each other.
+    """
+    if cfg.write_checkpoints_asynchronously:
+        logger.warning("checkpoint.write_checkpoints_asynchronously has no effect: files are written before going on")
+    path, reset_all = _starting_point(cfg, trainer)
+    extra_state = trainer.load_checkpoint(
+        path,
+        reset_all or cfg.reset_optimizer,
+        reset_all or cfg.reset_lr_scheduler,
+        config.parse_overrides(cfg.optimizer_overrides, "checkpoint.optimizer_overrides"),
+        reset_meters=reset_all or cfg.reset_meters,
+    )
+    fresh_scores = reset_all or cfg.reset_optimizer or cfg.reset_meters
+    if extra_state is not None and extra_state.get("best") is not None and not fresh_scores:
+        trainer.best_score = extra_state["best"]
+
+    if extra_state is not None and not (reset_all or cfg.reset_dataloader):
+        position = extra_state["train_iterator"]
+        epoch_itr = trainer.get_train_iterator(epoch=position["epoch"], load_dataset=True, **passthrough_args)
+        epoch_itr.load_state_dict(position)
+    else:
+        epoch_itr = trainer.get_train_iterator(epoch=1, load_dataset=True, **passthrough_args)
+    trainer.lr_step(epoch_itr.epoch)
+    return extra_state, epoch_itr
+
+
+def _starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
+    """The file to load (which need not exist where it is the run's own), and whether only its weights count."""
+    suffix = trainer.checkpoint_suffix or ""
+    if cfg.finetune_from_model is not None:
+        resets = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
+        given = [name for name in resets if getattr(cfg, name)]
+        if given:
+            raise ConfigError(
+                f"checkpoint.finetune_from_model resets everything already; leave checkpoint.{given[0]} out"
+            )
+        if cfg.restore_file != DEFAULT_RESTORE_FILE:
+            raise ConfigError("checkpoint.finetune_from_model and checkpoint.restore_file cannot both be given")
+
+    if cfg.restore_file != DEFAULT_RESTORE_FILE:
+        path = cfg.restore_file.replace(".pt", f"{suffix}.pt")
+        return _existing(path, "restore_file", cfg.save_dir, trainer), False
+    last = os.path.join(cfg.save_dir, f"checkpoint_last{suffix}.pt")
+    if not os.path.exists(last):
+        if cfg.continue_once is not None:
+            return _existing(cfg.continue_once, "continue_once", cfg.save_dir, trainer), False
+        if cfg.finetune_from_model is not None:
+            path = _existing(cfg.finetune_from_model, "finetune_from_model", cfg.save_dir, trainer)
+            logger.info(
+                f"loading pretrained model from {path}: optimizer, lr scheduler, meters, dataloader will be reset"
+            )
+            return path, True
+    return last, False
+
+
+def _existing(path: str, setting: str, save_dir: str, trainer: Any) -> str:
+    """`path`, which a user asked for: training from scratch instead would ignore the request without a word."""
+    if trainer.is_data_parallel_master and not os.path.exists(path):
+        beside = os.path.join(save_dir, path)
+        hint = f"; did you mean {beside}?" if os.path.exists(beside) else f" (started in {os.getcwd()})"
+        raise CheckpointError(f"checkpoint.{setting}: {path} does not exist{hint}")
+    return path
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def load_checkpoint_to_cpu(
+    path: str, arg_overrides: Optional[dict[str, Any]] = None, load_on_all_ranks: bool = False
+) -> dict[str, Any]:
+    """The contents of a checkpoint in today's layout, tensors on the CPU.
+
+    Args:
+        arg_overrides: settings by bare name, which replace those in the file.
+        load_on_all_ranks: every process reads the file; nothing to do for that here.
+
+    Returns:
+        the file's dict; `cfg` is a typed config, also where the file is so old that it holds flags (None where those
+        are of a plugin that is not loaded).
+    """
+    state = reading.read(path)
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        held = f"the keys {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(f"checkpoint {path} holds no model in fairseq's layout, but {held}")
+    overrides = dict(arg_overrides or {})
+    if state.get("args") is not None:
+        for name, value in overrides.items():
+            setattr(state["args"], name, value)
+    _upgrade_state_dict(state)
+    if state.get("cfg") is not None:
+        state["cfg"] = config.typed(state["cfg"], path)
+        if overrides:
+            from fairseq.dataclass.utils import overwrite_args_by_name
+
+            overwrite_args_by_name(state["cfg"], overrides)
+    elif state.get("args") is not None:
+        try:
+            state["cfg"] = config.from_args(state["args"])
+        except ConfigError as error:
+            # not needed to take weights from the file; load_model_ensemble_and_task raises it
+            logger.debug(f"checkpoint {path}: {error}")
+            state["cfg"] = None
+    return state
+
+
+def load_model_ensemble(
+    filenames: list[str],
+    arg_overrides: Optional[dict[str, Any]] = None,
+    task: Any = None,
+    strict: bool = True,
+    suffix: str = "",
+    num_shards: int = 1,
+    state: Optional[dict[str, Any]] = None,
+) -> tuple[list[Any], DictConfig]:
+    """`load_model_ensemble_and_task` without the task."""
+    models, cfg, _ = load_model_ensemble_and_task(filenames, arg_overrides, task, strict, suffix, num_shards, state)
+    return models, cfg
+
+
+def load_model_ensemble_and_task(
+    filenames: list[str],
+    arg_overrides: Optional[dict[str, Any]] = None,
+    task: Any = None,
+    strict: bool = True,
+    suffix: str = "",
+    num_shards: int = 1,
+    state: Optional[dict[str, Any]] = None,
+) -> tuple[list[Any], DictConfig, Any]:
+    """Models built and filled from checkpoints, the last one's config, and the task of the first.
+
+    Args:
+        arg_overrides: settings by bare name that replace those in the files.
+        task: use this one instead of the first file's.
+        strict: every weight of the model must be in the file, and the other way round.
+        suffix: is put before `.pt`.
+        num_shards: only 1; a file that was saved in parts has to be put together first.
+        state: the first file's contents, where they have been read already.
+    """
+    from fairseq import tasks
+
+    if num_shards != 1:
+        raise ConfigError(f"checkpoint.checkpoint_shard_count={num_shards}: checkpoints in parts cannot be read")
+    models: list[Any] = []
+    cfg = None
+    for filename in filenames:
+        path = get_maybe_sharded_checkpoint_filename(filename, suffix, 0, num_shards)
+        if state is None:
+            state = load_checkpoint_to_cpu(path, arg_overrides)
+        cfg = _config_of(state, path)
+        if task is None:
+            task = tasks.setup_task(cfg.task, from_checkpoint=True)
+        if state.get("task_state"):
+            task.load_state_dict(state["task_state"])
+        models.append(_build(task, cfg, state, path, strict))
+        state = None
+    if cfg is None:
+        raise ConfigError("no checkpoint given")
+    return models, cfg, task
+
+
+def _config_of(state: dict[str, Any], path: str) -> DictConfig:
+    if state.get("cfg") is not None:
+        return state["cfg"] if OmegaConf.is_config(state["cfg"]) else config.typed(state["cfg"], path)
+    if state.get("args") is not None:
+        return config.from_args(state["args"])
+    raise CheckpointError(f"checkpoint {path} holds weights, but no config to build the model from")
+
+
+def _build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: bool) -> Any:
+    # tasks of plugins may not know the argument
+    knows = "from_checkpoint" in inspect.signature(task.build_model).parameters
+    model = task.build_model(cfg.model, **({"from_checkpoint": True} if knows else {}))
+    history = state.get("optimizer_history")
+    if history:
+        model.set_num_updates(history[-1].get("num_updates", 0))
+    load_weights(
+        model,
+        state["model"],
+        path,
+        strict=strict,
+        model_cfg=cfg.model,
+        dictionary=getattr(task, "source_dictionary", None),
+    )
+    return model
+
+
+def get_maybe_sharded_checkpoint_filename(filename: str, suffix: str, shard_idx: int, num_shards: int) -> str:
+    """The file's name with `suffix`, and with its part's number where it was saved in parts."""
+    stem = filename[: -len(".pt")] if filename.endswith(".pt") else filename
+    sharded = f"{stem}{suffix}-shard{shard_idx}.pt"
+    if os.path.exists(sharded):
+        return sharded
+    if num_shards > 1:
+        return f"{stem}{suffix}_part{shard_idx}.pt"
+    return filename.replace(".pt", f"{suffix}.pt")
+
+
+def load_pretrained_component_from_model(component: nn.Module, checkpoint: str, strict: bool = True) -> nn.Module:
+    """Load an encoder or a decoder from the checkpoint of a whole model; returns `component`."""
+    from fairseq.models import FairseqDecoder, FairseqEncoder
+
+    kinds = {FairseqEncoder: "encoder", FairseqDecoder: "decoder"}
+    prefix = next((f"{name}." for base, name in kinds.items() if isinstance(component, base)), None)
+    if prefix is None:
+        raise ConfigError(f"{type(component).__name__} is neither a FairseqEncoder nor a FairseqDecoder")
+    weights = load_checkpoint_to_cpu(checkpoint)["model"]
+    own = OrderedDict((key[len(prefix) :], value) for key, value in weights.items() if key.startswith(prefix))
+    if not own:
+        raise CheckpointError(f"checkpoint {checkpoint} has no {prefix[:-1]}")
+    load_weights(component, own, checkpoint, strict=strict)
+    return component
+
+
+def prune_state_dict(state_dict: dict[str, Any], model_cfg: Any) -> dict[str, Any]:
+    """`state_dict` reduced to the layers in `encoder_layers_to_keep` / `decoder_layers_to_keep` of `model_cfg`."""
+    from fairseq.models.layer_pruning import prune_state_dict as prune
+
+    return prune(state_dict, model_cfg)
+
+
+# -- averaged weights --------------------------------------------------------------------------------------------------
+
+
+def load_ema_from_checkpoint(fpath: str) -> dict[str, Any]:
+    """The checkpoint at `fpath` with the moving average of the weights in place of the weights."""
+    state = reading.read(fpath)
+    averaged = state.get("extra_state", {}).get("ema_fp32_params") or state.get("extra_state", {}).get("ema")
+    if not averaged:
+        raise CheckpointError(f"checkpoint {fpath} holds no averaged weights; train with ema.store_ema=true")
+    state["model"] = OrderedDict(averaged)
+    return state
+
+
+def save_ema_as_checkpoint(src_path: str, dst_path: str) -> None:
+    """Write the averaged weights of `src_path` as a checkpoint of their own."""
+    torch_persistent_save(load_ema_from_checkpoint(src_path), dst_path)
