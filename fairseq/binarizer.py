@@ -1,0 +1,17 @@
+"""The place where fairseq users import binarizers from; they live in `fairseq.data.binarize`."""
+
+from fairseq.data.binarize import (
+    AlignmentDatasetBinarizer,
+    Binarizer,
+    BinarizeSummary,
+    FileBinarizer,
+    VocabularyDatasetBinarizer,
+)
+
+__all__ = [
+    "AlignmentDatasetBinarizer",
+    "BinarizeSummary",
+    "Binarizer",
+    "FileBinarizer",
+    "VocabularyDatasetBinarizer",
+]
