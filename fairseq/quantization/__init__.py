@@ -1,0 +1,50 @@
+"""What precision is: number formats, ranges, rules, schedules, quantized layers, costs. Needs torch and nothing else of fairseq.
+
+    from fairseq.quantization import quantize_model
+    model = quantize_model(model, "int8")
+
+Names are imported when they are first used: reading a config or computing a schedule does not load torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fairseq.quantization.config import QuantizationConfig as QuantizationConfig
+    from fairseq.quantization.config import read_config as read_config
+    from fairseq.quantization.convert import quantize_model as quantize_model
+    from fairseq.quantization.convert import remove_quantization as remove_quantization
+    from fairseq.quantization.handle import Quantization as Quantization
+    from fairseq.quantization.handle import get_quantization as get_quantization
+    from fairseq.quantization.hidden_state import load_quantizer_state as load_quantizer_state
+    from fairseq.quantization.hidden_state import quantizer_state as quantizer_state
+    from fairseq.quantization.layers import MatMul as MatMul
+    from fairseq.quantization.layers import QEmbedding as QEmbedding
+    from fairseq.quantization.layers import QLinear as QLinear
+    from fairseq.quantization.layers import QMatmul as QMatmul
+    from fairseq.quantization.presets import PRESETS as PRESETS
+    from fairseq.quantization.rules import Rule as Rule
+
+_HOMES = {
+    "QuantizationConfig": "config",
+    "read_config": "config",
+    "quantize_model": "convert",
+    "remove_quantization": "convert",
+    "Quantization": "handle",
+    "get_quantization": "handle",
+    "load_quantizer_state": "hidden_state",
+    "quantizer_state": "hidden_state",
+    "MatMul": "layers",
+    "QEmbedding": "layers",
+    "QLinear": "layers",
+    "QMatmul": "layers",
+    "PRESETS": "presets",
+    "Rule": "rules",
+}
+__all__ = [*_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

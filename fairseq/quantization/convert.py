@@ -1,0 +1,116 @@
+"""`quantize_model`: give any nn.Module quantizers, by preset and rules.
+
+    from fairseq.quantization import quantize_model
+    model = quantize_model(model, "int8", rules=[{"match": "*.classifier.*", "quantize": False}])
+    print(model.quantization.plan.table())
+    model(x)                     # at the declared evaluation bits
+    model(x, num_bits=4)         # at 4 bits, for this call
+
+Linear layers become `QLinear`, products of activations `QMatmul`, torch's attention modules `QMultiheadAttention`; parameters and
+state-dict keys stay, so that float checkpoints load with `strict=True` and back. A layer whose quantizers are all off is left alone.
+
+>>> from torch import nn
+>>> import torch
+>>> model = quantize_model(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "cpt_3_8", rules=[
+...     {"match": "2.*", "quantize": False}])
+>>> type(model[0]).__name__, type(model[2]).__name__, model(torch.randn(1, 4), num_bits=3).shape
+('QLinear', 'Linear', torch.Size([1, 2]))
+"""
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.config import ConfigLike, QuantizationConfig, read_config
+from fairseq.quantization.handle import Quantization
+from fairseq.quantization.plan import Plan, PlanRow
+from fairseq.quantization.reference_specs import reference_spec
+from fairseq.quantization.rules import resolve
+from fairseq.quantization.sites import Site, close_fast_paths, find_sites
+from fairseq.quantization.spec import QuantizerSpec
+from fairseq.quantization.step import Step
+
+
+def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) -> nn.Module:
+    """Quantize `model` in place and return it; only an outermost Linear is replaced by another module.
+
+    Args:
+        model: any module. Parameters are kept, so an optimizer may exist already (learned scales are new parameters).
+        config: a preset's name, a mapping, or a `QuantizationConfig`; "cpt" if only `changes` are given.
+        changes: fields of the config by name: `rules=[...]`, `num_bits=6`, `schedule={"num_cycles": 8}`.
+
+    Returns:
+        The model; `model.quantization` is its `Quantization`. With preset `none` the model without any.
+
+    Raises:
+        ConfigError: an unknown setting, bits out of range, a rule that matches nothing, a module that would bypass its
+            quantizers.
+    """
+    if config is None and "preset" not in changes:
+        config = "cpt"
+    resolved = read_config(config, **changes)
+    model = remove_quantization(model)
+    if not resolved.is_on:
+        return model
+    sites = find_sites(model)
+    specs = plan_specs(sites, resolved)
+    rows = [PlanRow(path, role, specs[path], _active(site, path, specs)) for site in sites for path, role in site.roles.items()]
+    if not any(row.active for row in rows):
+        raise ConfigError("quantization: the model has nothing to quantize, or the rules exclude all of it")
+
+    step = Step(default_bits=resolved.eval_bits, seed=resolved.seed)
+    for site in sites:
+        if site.is_quantized(specs):
+            assert resolved.num_bits is not None
+            model = _replace(model, site.path, site.install(specs, step, resolved.num_bits))
+    close_fast_paths(model)
+    Quantization(resolved, Plan(rows), step, threaded=_threads_bits(model)).attach(model)
+    return model
+
+
+def plan_specs(sites: list[Site], config: QuantizationConfig) -> dict[str, QuantizerSpec]:
+    """Settings of every quantizer that the sites can have, active or not."""
+    roles: dict[str, str] = {}
+    start: dict[str, QuantizerSpec] = {}
+    for site in sites:
+        for path, role in site.roles.items():
+            roles[path] = role
+            spec = reference_spec(role, config.num_grad_bits)
+            start[path] = spec if site.converts_by_default else QuantizerSpec(**{**vars(spec), "quantize": False})
+    return resolve(config.rules, roles, start)
+
+
+def remove_quantization(model: nn.Module) -> nn.Module:
+    """`model` as it was before `quantize_model`, in place; itself if it never was quantized."""
+    handle = getattr(model, "quantization", None)
+    if not isinstance(handle, Quantization):
+        return model
+    handle.detach(model)
+    for site in find_sites(model):
+        model = _replace(model, site.path, site.remove())
+    return model
+
+
+def _active(site: Site, path: str, specs: dict[str, QuantizerSpec]) -> bool:
+    spec = specs[path]
+    return spec.quantize and spec.bits is not None and site.is_quantized(specs)
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """Put `module` at `path`, and wherever else in `model` the old one stands."""
+    if not path:
+        return module
+    old = model.get_submodule(path)
+    if old is module:
+        return model
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if child is old:
+                setattr(parent, name, module)
+    return model
+
+
+def _threads_bits(model: nn.Module) -> bool:
+    return "num_bits" in inspect.signature(model.forward).parameters

@@ -1,0 +1,67 @@
+"""`QEmbedding`: rows of a quantized table, quantizer `<path>.weight`.
+
+    y = Q(table)[indices]
+
+With one range per row or per group of a row only the rows that are looked up are quantized; with one range for the table, or per
+column, the range is the table's. The gradient of the table is that of nn.Embedding (straight-through).
+
+>>> table = QEmbedding(10, 4)
+>>> table(torch.tensor([[1, 2]]), num_bits=4).shape, list(table.state_dict())
+(torch.Size([1, 2, 4]), ['weight'])
+"""
+
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fairseq.quantization.quantizer import WEIGHT, Quantizer
+from fairseq.quantization.reference_specs import reference_spec
+from fairseq.quantization.spec import QuantizerSpec
+from fairseq.quantization.step import Step
+
+
+class TableQuantizer(nn.Module):
+    """The quantizer of an embedding's table."""
+
+    def __init__(self, path: str, weight: Tensor, spec: QuantizerSpec, step: Step, reference_bits: int = 8):
+        super().__init__()
+        self.step = step
+        name = f"{path}.weight".lstrip(".")
+        self.weight = Quantizer(name, WEIGHT, spec, step, shape=tuple(weight.shape), reference_bits=reference_bits)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether a row's values depend on that row alone."""
+        kind, number = self.weight.granularity
+        return self.weight.learned is None and (kind in ("token", "group") or (kind == "channel" and number == 0))
+
+
+class QEmbedding(nn.Embedding):
+    """nn.Embedding that takes `num_bits`. Arguments are nn.Embedding's; `spec`: settings of the table's quantizer."""
+
+    quantizers: Optional[TableQuantizer]
+
+    def __init__(self, *args: Any, spec: Optional[QuantizerSpec] = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.quantizers = TableQuantizer("", self.weight, spec or reference_spec(WEIGHT), Step())
+
+    def forward(self, input: Tensor, num_bits: Optional[int] = None) -> Tensor:
+        """Rows `input` (...) of the table -> (..., embedding_dim)."""
+        if self.quantizers is None:
+            return self._rows(input, self.weight)
+        quantizer = self.quantizers.weight
+        bits = quantizer.bits(self.quantizers.step.layer_call(num_bits, self.training))
+        if bits is None:
+            return self._rows(input, self.weight)
+        if not self.quantizers.by_row:
+            return self._rows(input, quantizer(self.weight, bits).tensor())
+        rows = self._rows(input, self.weight)
+        flat = rows.reshape(-1, self.embedding_dim)  # the quantizer's channels are rows of a matrix
+        return quantizer(flat, bits).tensor().view(rows.shape)  # type: ignore[no-any-return]
+
+    def _rows(self, input: Tensor, table: Tensor) -> Tensor:
+        return F.embedding(
+            input, table, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse
+        )

@@ -1,0 +1,158 @@
+"""`QLinear`: nn.Linear whose forward product and both backward products see quantized operands.
+
+    y = Q(x) Q(w)^T + bias,   dL/dx = Q(g) Q(w),   dL/dw = Q(g)^T Q(x),   g = dL/dy
+
+Parameters and state-dict keys are nn.Linear's. The quantizers are called `<path>.weight`, `<path>.input`, `<path>.grad_output`.
+
+>>> layer = QLinear(4, 2, num_grad_bits=8)
+>>> list(layer.state_dict())
+['weight', 'bias']
+>>> x = torch.randn(3, 4)
+>>> torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))        # no bits: full precision
+True
+>>> with torch.no_grad():
+...     layer(x, num_bits=2).shape
+torch.Size([3, 2])
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fairseq.quantization.layers.simulated import Call, Factor, GradientRounding, SimulatedLinear, product_dtype
+from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer
+from fairseq.quantization.reference_specs import reference_spec
+from fairseq.quantization.spec import QuantizerSpec
+from fairseq.quantization.step import Step
+
+LINEAR_ROLES = {"weight": WEIGHT, "input": ACTIVATION, "grad_output": GRADIENT}
+
+
+class LinearQuantizers(nn.Module):
+    """The three quantizers of a linear layer, and its product.
+
+    Args:
+        path: the layer's path.
+        weight: the weight (out, in); only its shape is looked at.
+        specs: settings for "weight", "input" and "grad_output".
+        step: state shared by the model's quantizers.
+        reference_bits: bits for which learned scales are kept where none are pinned.
+    """
+
+    def __init__(
+        self, path: str, weight: Tensor, specs: Mapping[str, QuantizerSpec], step: Step, reference_bits: int = 8
+    ):
+        super().__init__()
+        self.path, self.step = path, step
+        rows, columns = weight.shape
+        shapes: dict[str, dict[str, Any]] = {
+            "weight": {"shape": (rows, columns)},
+            "input": {"features": columns},
+            "grad_output": {"features": rows},
+        }
+        for name, role in LINEAR_ROLES.items():
+            quantizer = Quantizer(
+                f"{path}.{name}".lstrip("."), role, specs[name], step, reference_bits=reference_bits, **shapes[name]
+            )
+            self.add_module(name, quantizer)
+        self._cached: Optional[_CachedWeight] = None
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int]) -> Tensor:
+        """The product of `x` (..., in) and `weight` (out, in) at the bits in force for `num_bits`."""
+        num_bits = self.step.layer_call(num_bits, self.training)
+        input_quantizer, weight_quantizer = self.quantizer("input"), self.quantizer("weight")
+        x_bits, w_bits = input_quantizer.bits(num_bits), weight_quantizer.bits(num_bits)
+        if x_bits is None and w_bits is None:
+            return F.linear(x, weight, bias)
+        dtype = product_dtype(x)
+        left = input_quantizer(x if x.is_contiguous() else x.contiguous(), x_bits)
+        right = self._weight(weight, w_bits, dtype)
+        grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
+        call = Call(self.path, self.step, Factor(input_quantizer, x_bits), Factor(weight_quantizer, w_bits), grad)
+        return SimulatedLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
+            left.route, right.route, bias, left.value.to(dtype), right.value.to(dtype), call
+        )
+
+    def quantizer(self, name: str) -> Quantizer:
+        """One of the three."""
+        return self._modules[name]  # type: ignore[return-value]
+
+    def _weight(self, weight: Tensor, num_bits: Optional[int], dtype: torch.dtype) -> Quantized:
+        """The quantized weight, from the cache if neither it nor the bits have changed."""
+        quantizer = self.quantizer("weight")
+        trains_grid = quantizer.learned is not None or quantizer.spec.ste != "plain"
+        if num_bits is None or (trains_grid and torch.is_grad_enabled()):
+            self._cached = None
+            return quantizer(weight, num_bits)  # type: ignore[no-any-return]
+        if self.step.counts_itself and self.training and weight.requires_grad:
+            # nobody says where an update ends, and optimizers that write through `.data` leave no trace
+            return Quantized(weight, quantizer.fake(weight, num_bits).to(dtype))
+        key = self._cache_key(weight, num_bits, dtype)
+        if self._cached is None or self._cached.key != key:
+            self._cached = None  # free the old copy before the new one is made
+            self._cached = _CachedWeight(key, quantizer.fake(weight, num_bits).to(dtype))
+        return Quantized(weight, self._cached.value)
+
+    def _cache_key(self, weight: Tensor, num_bits: int, dtype: torch.dtype) -> tuple[Any, ...]:
+        # a version alone would miss writes through `.data`, so a weight in training is also tied to the update
+        update = self.step.update if weight.requires_grad else None
+        grid = [parameter._version for parameter in self.quantizer("weight").parameters()]
+        inference = torch.is_inference_mode_enabled()
+        return weight._version, update, weight.data_ptr(), num_bits, dtype, inference, grid
+
+    def train(self, mode: bool = True) -> "LinearQuantizers":
+        if mode != self.training:
+            self._cached = None  # between training and evaluation of one update lies the optimizer's step
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cached": None}  # copies and pickles of the model hold the weight only
+
+
+class _CachedWeight(NamedTuple):
+    key: tuple[Any, ...]
+    value: Tensor
+
+
+class QLinear(nn.Linear):
+    """nn.Linear that takes `num_bits`.
+
+    Args:
+        in_features, out_features, bias, device, dtype: as nn.Linear.
+        num_grad_bits: bits of the gradient quantizer; None leaves gradients in full precision.
+        specs: settings for "weight", "input" and "grad_output"; CPT's reference semantics if None.
+        quantized: False creates no quantizers; the layer is an nn.Linear until `quantize_model` gives it some.
+    """
+
+    quantizers: Optional[LinearQuantizers]
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        num_grad_bits: Optional[int] = 8,
+        specs: Optional[Mapping[str, QuantizerSpec]] = None,
+        quantized: bool = True,
+    ):
+        super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
+        self.quantizers = None
+        if quantized:
+            specs = specs or {name: reference_spec(role, num_grad_bits) for name, role in LINEAR_ROLES.items()}
+            self.quantizers = LinearQuantizers("", self.weight, specs, Step())
+
+    def forward(self, input: Tensor, num_bits: Optional[int] = None) -> Tensor:
+        """`input` (..., in_features) -> (..., out_features).
+
+        Args:
+            num_bits: bits of input and weight; None for full precision, unless the quantizers' bits are pinned.
+        """
+        if self.quantizers is None:
+            return F.linear(input, self.weight, self.bias)
+        return self.quantizers(input, self.weight, self.bias, num_bits)  # type: ignore[no-any-return]

@@ -1,0 +1,60 @@
+"""What an observer is asked and what it answers.
+
+Most observers look at the tensor at hand and keep nothing; `tracked` ones keep a running range for evaluation.
+
+>>> import torch
+>>> from fairseq.quantization.formats import FORMATS
+>>> request = Request(axes=(0, 1), format=FORMATS.lookup("symmetric")(), num_bits=8)
+>>> OBSERVERS.lookup("minmax")()(torch.tensor([[1.0, -2.0]]), request)
+Range(low=tensor([[-2.]]), high=tensor([[1.]]), covers=True)
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.formats import NumberFormat
+from fairseq.quantization.hidden_state import HiddenState
+from fairseq.quantization.registry import Registry
+
+
+class Request(NamedTuple):
+    """For which grid a range is wanted: the axes that share a range, the format and its bits."""
+
+    axes: tuple[int, ...]
+    format: NumberFormat
+    num_bits: int
+
+
+class Range(NamedTuple):
+    """Lower and upper ends, shaped to broadcast against the tensor; `covers`: no value of it lies outside."""
+
+    low: Tensor
+    high: Tensor
+    covers: bool
+
+
+class Observer(HiddenState):
+    """A source of ranges. Called with an fp32 tensor and a `Request`."""
+
+    tracked: ClassVar[bool] = False  # keeps a running range, so its shape must not depend on the batch
+
+    def forward(self, x: Tensor, request: Request) -> Range:
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor, request: Request) -> Range:
+        # observers are called hundreds of times per step and take no hooks: skip nn.Module's machinery
+        return self.forward(x, request)
+
+
+def extremes(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Minimum and maximum over `axes`, which stay as axes of size 1."""
+    if len(axes) == x.dim():
+        low, high = torch.aminmax(x)
+        return low.view([1] * x.dim()), high.view([1] * x.dim())
+    # two vectorised reductions; aminmax along an axis is several times slower on CPU
+    return x.amin(axes, keepdim=True), x.amax(axes, keepdim=True)
+
+
+OBSERVERS: Registry[Any] = Registry("range source", __name__.rpartition(".")[0])

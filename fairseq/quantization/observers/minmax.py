@@ -1,0 +1,13 @@
+"""The range of the tensor at hand: its smallest and largest value."""
+
+from torch import Tensor
+
+from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request, extremes
+
+
+@OBSERVERS.register("minmax")
+class MinMax(Observer):
+    """Smallest and largest value; nothing is clipped, so one outlier sets the scale."""
+
+    def forward(self, x: Tensor, request: Request) -> Range:
+        return Range(*extremes(x, request.axes), covers=True)

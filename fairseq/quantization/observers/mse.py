@@ -1,0 +1,41 @@
+"""The range whose grid has the least mean squared error: the full range shrunk by the best of several factors.
+
+    r* = argmin_r mean (fake_quantize(x; r * low, r * high) - x)^2,   r = 1, ..., smallest
+
+Costs one quantization per candidate; meant for weights, which are cached, and for few bits.
+"""
+
+import torch
+from torch import Tensor
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request, extremes
+
+
+@OBSERVERS.register("mse")
+class LeastSquares(Observer):
+    """Grid search.
+
+    Args:
+        candidates: number of factors tried, equally spaced.
+        smallest: the least factor.
+    """
+
+    def __init__(self, candidates: int = 16, smallest: float = 0.25):
+        super().__init__()
+        if candidates < 2 or not 0 < smallest < 1:
+            raise ConfigError(f"range mse: needs 2 candidates and 0 < smallest < 1, got {candidates} and {smallest}")
+        self.factors = torch.linspace(1.0, smallest, candidates).tolist()
+
+    def forward(self, x: Tensor, request: Request) -> Range:
+        full_low, full_high = extremes(x, request.axes)
+        low, high = full_low, full_high
+        least = torch.full_like(low, torch.inf)
+        for factor in self.factors:
+            trial_low, trial_high = full_low * factor, full_high * factor
+            grid = request.format.grid(trial_low, trial_high, request.num_bits)
+            error = request.format.fake_quantize(x, grid).sub_(x).square_().mean(request.axes, keepdim=True)
+            better = error < least
+            least = torch.where(better, error, least)
+            low, high = torch.where(better, trial_low, low), torch.where(better, trial_high, high)
+        return Range(low, high, covers=False)

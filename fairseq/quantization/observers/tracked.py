@@ -1,0 +1,156 @@
+"""Ranges for evaluation that training keeps up to date.
+
+While training (or calibrating) a tensor is quantized with its own range r, and a running range R is updated once per update with the
+mean r over the update's micro-batches and processes. In evaluation R is used.
+
+    running (CPT)  R <- m R + (1 - m) r         for the minimum and for the width apart, from 0
+    ema            the same, divided by the sum of the weights so far, 1 - m^n after n updates: right from the first one
+
+Both wrap another source of ranges (`of`), min-max if none is named.
+
+>>> from fairseq.quantization.formats import FORMATS
+>>> request = Request(axes=(0,), format=FORMATS.lookup("affine")(), num_bits=8)
+>>> observer = ExponentialAverage(momentum=0.9, shape=(1,))
+>>> _ = observer(torch.tensor([-1.0, 3.0]), request)
+>>> observer.eval()(torch.tensor([0.0]), request)
+Range(low=tensor([-1.]), high=tensor([3.]), covers=False)
+"""
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.errors import ConfigError, TrainingError
+from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request
+from fairseq.quantization.step import Step
+
+
+class Tracked(Observer):
+    """A running range beside the current one.
+
+    Args:
+        momentum: weight of the past, from 0 up to but not including 1.
+        of: the source that is averaged, a name or `{name: ..., options}`.
+        shape: the range's shape (all ones for one range per tensor).
+        step: shared state of the model, which knows where an update ends.
+        where: the quantizer's path, for error messages.
+    """
+
+    tracked = True
+    running_low: Tensor
+    running_width: Tensor
+    weight: Tensor
+    pending: Tensor
+
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        of: Any = "minmax",
+        shape: tuple[int, ...] = (1,),
+        step: Optional[Step] = None,
+        where: str = "range",
+    ):
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ConfigError(f"{where}: momentum must lie from 0 up to below 1, got {momentum}")
+        self.momentum = momentum
+        self.source = build_observer(of, where=where)
+        if self.source.tracked:
+            raise ConfigError(f"{where}: a running range cannot average another running range")
+        self.step = step or Step()
+        self.where = where
+        self.register_buffer("running_low", torch.zeros(shape))
+        self.register_buffer("running_width", torch.zeros(shape))
+        self.register_buffer("weight", torch.zeros(()))
+        # sums over the micro-batches of an update that is not over: low, width
+        self.register_buffer("pending", torch.zeros(2, *shape), persistent=False)
+        self.pending_count = 0
+        self.pending_update = -1
+        self.has_data = False  # weight > 0, without asking the device
+
+    def forward(self, x: Tensor, request: Request) -> Range:
+        if not (self.training or self.step.calibrating):
+            return self.evaluation_range(x)
+        if self.pending_count and self.pending_update != self.step.update:
+            self.commit()
+        current = self.source(x, request)
+        shape = self.running_low.shape
+        self.pending[0] += current.low.view(shape)
+        self.pending[1] += (current.high - current.low).view(shape)
+        self.pending_count += 1
+        self.pending_update = self.step.update
+        return current
+
+    def evaluation_range(self, x: Tensor) -> Range:
+        """The running range, shaped to broadcast against `x`."""
+        self.commit()
+        if not self.has_data:
+            raise TrainingError(
+                f"quantizer {self.where!r} has no range: it has seen no data; "
+                "train, calibrate, or load a checkpoint that holds quantizer state"
+            )
+        low, width = self.corrected()
+        if low.numel() == 1:
+            low, width = low.view([1] * x.dim()), width.view([1] * x.dim())
+        return Range(low, low + width, covers=False)
+
+    def corrected(self) -> tuple[Tensor, Tensor]:
+        """Minimum and width as they are used."""
+        return self.running_low, self.running_width
+
+    def commit(self) -> None:
+        """Fold what the update has shown into the running range."""
+        if self.pending_count:
+            low, width = self.pending / self.pending_count
+            # a diverged batch must not poison the range for good; without waiting for the device
+            finite = (low.isfinite() & width.isfinite()).all()
+            one = torch.ones_like(self.weight)
+            for running, value in ((self.running_low, low), (self.running_width, width), (self.weight, one)):
+                new = running * self.momentum + value * (1 - self.momentum)
+                running.copy_(torch.where(finite, new, running))
+            self.has_data = True
+            self.forget()
+
+    def forget(self) -> None:
+        """Drop the sums of an unfinished update."""
+        self.pending.zero_()
+        self.pending_count = 0
+
+    def before_save(self) -> None:
+        self.commit()
+
+    def after_load(self, found: bool) -> None:
+        self.forget()
+        if not found:
+            for tensor in self.hidden_tensors().values():
+                tensor.zero_()
+        self.has_data = bool(self.weight > 0)
+
+
+@OBSERVERS.register("running")
+class Running(Tracked):
+    """CPT's QuantMeasure: average without correction, so the range grows from 0 over the first updates."""
+
+
+@OBSERVERS.register("ema")
+class ExponentialAverage(Tracked):
+    """Average with bias correction."""
+
+    def corrected(self) -> tuple[Tensor, Tensor]:
+        return self.running_low / self.weight, self.running_width / self.weight
+
+
+def build_observer(source: Any, where: str = "range", **context: Any) -> Observer:
+    """An observer from a name or from `{name: ..., option: value}`; `context` (shape, step) is for tracked ones."""
+    options = {"name": source} if isinstance(source, str) else dict(source)
+    name = options.pop("name", None)
+    if name is None:
+        raise ConfigError(f"{where}: a range source given as a mapping needs a name")
+    kind = OBSERVERS.lookup(name)
+    extra = {**context, "where": where} if kind.tracked else {}
+    try:
+        observer: Observer = kind(**options, **extra)
+    except TypeError as error:
+        raise ConfigError(f"{where}: range {name}: {error}") from None
+    return observer

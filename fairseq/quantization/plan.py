@@ -1,0 +1,92 @@
+"""The resolved plan: one row per quantizer, as an aligned table and as JSON.
+
+>>> from torch import nn
+>>> from fairseq.quantization import quantize_model
+>>> model = quantize_model(nn.Sequential(nn.Linear(4, 4)), "int8")
+>>> print(model.quantization.plan.table())
+quantizer      format      bits    granularity  range              rounding    ste    compute
+0.weight       symmetric   follow  channel      minmax             nearest     plain  simulate
+0.input        affine_int  follow  tensor       ema(momentum=0.9)  nearest     plain  simulate
+0.grad_output  symmetric   8       tensor       minmax             stochastic  plain  simulate
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from fairseq.quantization.spec import GRADIENT, QuantizerSpec
+
+FULL = "full precision"
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One quantizer: its path, role and settings; `active` is False where the tensor stays in full precision."""
+
+    quantizer: str
+    role: str
+    spec: QuantizerSpec
+    active: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Settings as JSON values; bits are a number, "follow", or None for full precision."""
+        if not self.active:
+            return {"quantizer": self.quantizer, "role": self.role, "bits": None}
+        row: dict[str, Any] = {"quantizer": self.quantizer, "role": self.role, **self.spec.describe()}
+        row["bits"] = self.spec.bits
+        if self.role == GRADIENT:
+            del row["ste"]
+        return row
+
+    def cells(self) -> dict[str, str]:
+        """Settings as text."""
+        if not self.active:
+            return {"quantizer": self.quantizer, "format": FULL}
+        return {"quantizer": self.quantizer, **self.spec.describe()}
+
+
+class Plan:
+    """Rows in the order of the model's modules."""
+
+    def __init__(self, rows: Sequence[PlanRow]):
+        self.rows = tuple(rows)
+        self._by_path = {row.quantizer: row for row in self.rows}
+
+    def __getitem__(self, path: str) -> PlanRow:
+        return self._by_path[path]
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._by_path
+
+    @property
+    def active(self) -> list[PlanRow]:
+        """Rows of tensors that are quantized."""
+        return [row for row in self.rows if row.active]
+
+    def bits(self, path: str, num_bits: Optional[int]) -> Optional[int]:
+        """Bits of a quantizer where `num_bits` is threaded."""
+        row = self[path]
+        if not row.active:
+            return None
+        return num_bits if row.spec.bits == "follow" else row.spec.bits  # type: ignore[return-value]
+
+    def table(self) -> str:
+        """Aligned text; quantizers in full precision are listed, too."""
+        return align([row.cells() for row in self.rows])
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Rows as JSON values."""
+        return [row.as_dict() for row in self.rows]
+
+    def to_json(self) -> str:
+        """Rows as JSON text."""
+        return json.dumps(self.as_dicts(), indent=2, default=dict)
+
+
+def align(rows: Sequence[dict[str, str]]) -> str:
+    """Rows as text with a heading and columns of equal width."""
+    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
+    lines = [columns, *([row.get(name, "") for name in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -1,0 +1,208 @@
+"""The quantizer: observe a range, make a grid, round to it. One module for weights, activations and gradients alike.
+
+    range  = observer(x)             (or a learned scale or clip)
+    grid   = format.grid(range, bits)
+    value  = format.dequantize(format.quantize(x, grid))
+
+Scales and codes are computed in fp32 whatever the tensor's type; the value has the tensor's type.
+
+>>> quantizer = Quantizer("fc1.input", ACTIVATION, QuantizerSpec(format="symmetric"), Step(), features=3)
+>>> x = torch.tensor([[0.1, -1.0, 0.7]])
+>>> quantizer.codes(x, num_bits=3)
+tensor([[ 0, -3,  2]], dtype=torch.int8)
+>>> quantizer(x, num_bits=3).value
+tensor([[ 0.0000, -1.0000,  0.6667]])
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq.errors import ConfigError, DataError
+from fairseq.quantization.formats import FORMATS, Grid
+from fairseq.quantization.granularity import Granularity
+from fairseq.quantization.learned_grid import LEARNED_GRIDS, LearnedGrid
+from fairseq.quantization.noise import HashNoise, NoiseKey, layer_number
+from fairseq.quantization.observers.base import Request
+from fairseq.quantization.observers.tracked import build_observer
+from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
+from fairseq.quantization.step import Step
+from fairseq.quantization.straight_through import Clipped, Plain, inside_grid
+
+__all__ = ["ACTIVATION", "GRADIENT", "WEIGHT", "Quantized", "Quantizer", "QuantizerSpec", "Step"]
+
+
+class Quantized(NamedTuple):
+    """A quantized tensor: `value` holds the numbers; `route` is what gradients go to. Both are x itself without bits."""
+
+    route: Tensor
+    value: Tensor
+
+    def tensor(self) -> Tensor:
+        """The numbers as one tensor that autograd knows."""
+        if self.route is self.value or not (torch.is_grad_enabled() and self.route.requires_grad):
+            return self.value
+        return Plain.apply(self.route, self.value)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Quantizer(nn.Module):
+    """One point at which a tensor is rounded.
+
+    Args:
+        path: its name in rules, plans and messages.
+        role: WEIGHT, ACTIVATION or GRADIENT.
+        spec: its settings.
+        step: state shared by the model's quantizers.
+        features: size of the last axis where it is known; a running or learned range per channel needs it.
+        shape: the weight's shape, for a weight.
+        reference_bits: bits for which a learned scale is kept if the spec pins none.
+
+    Raises:
+        ConfigError: settings that contradict each other or the role.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        role: str,
+        spec: QuantizerSpec,
+        step: Step,
+        features: Optional[int] = None,
+        shape: Optional[tuple[int, ...]] = None,
+        reference_bits: int = 8,
+    ):
+        super().__init__()
+        self.path, self.role, self.step = path, role, step
+        self.spec = spec.check(path, role)
+        self.format = FORMATS.lookup(spec.format)()
+        self.granularity = Granularity.parse(spec.granularity, axis=0 if role == WEIGHT else -1, where=path)
+        self.stochastic = spec.rounding == "stochastic"
+        self.layer = layer_number(path)
+        self.observer = build_observer(spec.range, path, shape=(1,), step=step)
+        self.learned: Optional[LearnedGrid] = None
+        if spec.learned != "none":
+            reference = spec.bits if isinstance(spec.bits, int) else reference_bits
+            kind, kept = LEARNED_GRIDS[spec.learned], self._range_shape(features, shape)
+            self.learned = kind(path, self.format, self.granularity, kept, reference, step, needs_data=role != WEIGHT)
+        elif self.observer.tracked:
+            self.observer = build_observer(spec.range, path, shape=self._range_shape(features, shape), step=step)
+
+    def _range_shape(self, features: Optional[int], shape: Optional[tuple[int, ...]]) -> tuple[int, ...]:
+        """Shape of a range that is kept between batches."""
+        kind, axis = self.granularity
+        if kind == "tensor":
+            return (1,)
+        if kind == "channel" and shape is not None and axis is not None:
+            return tuple(size if index == axis % len(shape) else 1 for index, size in enumerate(shape))
+        if kind == "channel" and axis == -1 and features is not None:
+            return (features,)
+        raise ConfigError(
+            f"{self.path}: granularity {self.granularity} has no fixed number of ranges here, so that none can be kept; "
+            "use granularity tensor, or a range source that looks at each batch (minmax)"
+        )
+
+    # --- bits -----------------------------------------------------------------------------------------------------
+
+    def bits(self, num_bits: Optional[int]) -> Optional[int]:
+        """Bits in force where `num_bits` is threaded: pinned ones, or `num_bits`; None is full precision."""
+        bits = self.spec.bits
+        if bits == FOLLOW:
+            bits = num_bits
+        if not self.spec.quantize or bits is None:
+            return None
+        return self.format.check_bits(bits, self.path)  # type: ignore[arg-type]
+
+    # --- rounding -------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, num_bits: Optional[int]) -> Quantized:
+        """`x` at `num_bits` (as `bits` resolved them), with the gradient that the estimator of the spec gives."""
+        if num_bits is None or x.numel() == 0:
+            return Quantized(x, x)
+        if self.learned is not None:
+            y = self.learned(x if x.dtype == torch.float64 else x.float(), num_bits).to(x.dtype)
+            for listener in self.step.listeners:
+                listener.quantized(self, x, y, num_bits)
+            return Quantized(y, y.detach())
+        if self.spec.ste == "plain" or not (x.requires_grad and torch.is_grad_enabled()):
+            return Quantized(x, self.fake(x, num_bits))
+        value, inside = self.fake(x, num_bits), self._inside(x, num_bits)
+        route: Tensor = Clipped.apply(x, value, inside)  # type: ignore[no-untyped-call]
+        return Quantized(route, route.detach())
+
+    @torch.no_grad()
+    def fake(
+        self, x: Tensor, num_bits: int, out: Optional[Tensor] = None, key: Optional[NoiseKey] = None
+    ) -> Tensor:
+        """`x` rounded to its grid, in x's type; no gradient. `out`: fp32 memory of x's shape to work in."""
+        if x.numel() == 0:
+            return x
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        if wide is not x:
+            out = wide  # a copy already
+        elif out is None or out.dtype != x.dtype:
+            out = torch.empty_like(x)
+        for index, (piece, target) in enumerate(zip(self._pieces(wide), self._pieces(out), strict=True)):
+            grid, clamp = self._grid(piece, num_bits)
+            noise = self._noise(piece, key, index)
+            self.format.fake_quantize(piece, grid, noise, target, clamp)
+        result = out.to(x.dtype)
+        for listener in self.step.listeners:
+            listener.quantized(self, x, result, num_bits)
+        return result
+
+    @torch.no_grad()
+    def codes(self, x: Tensor, num_bits: int) -> Tensor:
+        """Codes of `x` as the smallest integer type that holds them. DataError where `x` is not finite."""
+        if not bool(x.isfinite().all()):
+            raise DataError(f"{self.path}: a tensor with inf or NaN has no codes")
+        x = x if x.dtype == torch.float64 else x.float()
+        codes = torch.empty_like(x)
+        for index, (piece, target) in enumerate(zip(self._pieces(x), self._pieces(codes), strict=True)):
+            self.format.quantize(piece, self._grid(piece, num_bits)[0], self._noise(piece, None, index), target)
+        low, high = self.format.code_range(num_bits)
+        for dtype in (torch.uint8, torch.int8, torch.int16):
+            if low >= torch.iinfo(dtype).min and high <= torch.iinfo(dtype).max:
+                return codes.to(dtype)
+        return codes.to(torch.int32)
+
+    @torch.no_grad()
+    def grids(self, x: Tensor, num_bits: int) -> list[Grid]:
+        """The grid that `x` is rounded to; two of them where a last group is shorter than the others."""
+        wide = x if x.dtype == torch.float64 else x.float()
+        return [self._grid(piece, num_bits)[0] for piece in self._pieces(wide)]
+
+    def _pieces(self, x: Tensor) -> Iterator[Tensor]:
+        """Views of `x` in which ranges run over whole axes: x itself, or its groups and the shorter one behind them."""
+        kind, size = self.granularity
+        if kind != "group" or x.dim() == 0:
+            yield x
+            return
+        assert size is not None
+        whole = x.shape[-1] // size * size
+        if whole:
+            yield x[..., :whole].view(*x.shape[:-1], whole // size, size)  # (..., K) -> (..., K / size, size)
+        if whole < x.shape[-1]:
+            yield x[..., whole:]
+
+    def _grid(self, x: Tensor, num_bits: int) -> tuple[Grid, bool]:
+        """The grid for `x`, and whether values may lie outside it."""
+        if self.learned is not None:
+            return self.learned.grid(x, num_bits), True
+        low, high, covers = self.observer(x, Request(self.granularity.reduced(x), self.format, num_bits))
+        return self.format.grid(low, high, num_bits), not (covers and self.format.covers_ends)
+
+    def _noise(self, x: Tensor, key: Optional[NoiseKey], index: int) -> Optional[HashNoise]:
+        if not self.stochastic:
+            return None
+        return HashNoise(key or self.step.noise_key(self.layer + index), x)
+
+    @torch.no_grad()
+    def _inside(self, x: Tensor, num_bits: int) -> Tensor:
+        wide = x if x.dtype == torch.float64 else x.float()
+        parts = [inside_grid(p, self._grid(p, num_bits)[0], self.format).flatten(x.dim() - 1) for p in self._pieces(wide)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.spec.describe().items())

@@ -1,0 +1,63 @@
+"""A registry whose entries are found by looking into a package: a new format, observer or schedule is one file there.
+
+>>> from fairseq.quantization.formats import FORMATS
+>>> FORMATS.lookup("symmetric")().max_value(8)
+127
+>>> FORMATS.lookup("symetric")
+Traceback (most recent call last):
+...
+fairseq.errors.ConfigError: unknown number format 'symetric'; did you mean 'symmetric'?
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from fairseq.errors import ConfigError, unknown
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Name -> entry; the modules of `package` are imported, once, when the registry is first read."""
+
+    def __init__(self, kind: str, package: str):
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, T] = {}
+        self._complete = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that enters what it decorates under `name`."""
+
+        def decorate(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered already")
+            self._entries[name] = entry
+            return entry
+
+        return decorate
+
+    def lookup(self, name: str) -> T:
+        """The entry called `name`; ConfigError with the nearest name where there is none."""
+        self._fill()
+        if name not in self._entries:
+            raise ConfigError(unknown(self.kind, str(name), self._entries))
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._fill()
+        return iter(sorted(self._entries))
+
+    def __contains__(self, name: object) -> bool:
+        self._fill()
+        return name in self._entries
+
+    def _fill(self) -> None:
+        if self._complete:
+            return
+        self._complete = True
+        package = importlib.import_module(self._package)
+        for found in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{found.name}")

@@ -1,0 +1,98 @@
+"""What rules decide for one quantizer, resolved and checked.
+
+>>> QuantizerSpec(bits=4, granularity="channel").describe()["bits"]
+'4'
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+from fairseq.errors import ConfigError, unknown
+
+FOLLOW = "follow"
+WEIGHT, ACTIVATION, GRADIENT = "weight", "activation", "gradient"  # roles
+CHOICES = {
+    "ste": ("plain", "clipped"),
+    "learned": ("none", "scale", "clip"),
+    "rounding": ("nearest", "stochastic"),
+    "compute": ("simulate",),
+}
+
+
+@dataclass(frozen=True)
+class QuantizerSpec:
+    """Settings of one quantizer.
+
+    Attributes:
+        quantize: False leaves the tensor in full precision.
+        bits: pinned bits, or "follow" for the threaded `num_bits`. For a gradient these are its `grad_bits`, and None
+            leaves the gradient in full precision.
+        format: name of a number format.
+        granularity: which values share a range, as text.
+        range: range source, a name or `{name: ..., options}`.
+        ste: gradient of rounding: `plain` passes it everywhere, `clipped` only inside the grid.
+        learned: `scale` (LSQ), `clip` (PACT) or `none`.
+        rounding: `nearest` or `stochastic`.
+        compute: how the product is carried out.
+    """
+
+    quantize: bool = True
+    bits: Union[int, str, None] = FOLLOW
+    format: str = "affine"
+    granularity: str = "tensor"
+    range: Union[str, Mapping[str, Any]] = "minmax"
+    ste: str = "plain"
+    learned: str = "none"
+    rounding: str = "nearest"
+    compute: str = "simulate"
+
+    def check(self, path: str, role: str) -> "QuantizerSpec":
+        """Itself, if every setting can be used for a quantizer of that role at `path`; else ConfigError."""
+        # imported here: configs and rules are read where no torch is loaded
+        from fairseq.quantization.formats import FORMATS
+        from fairseq.quantization.granularity import Granularity
+
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(unknown(name, str(getattr(self, name)), choices, where=f"the rules for {path!r}"))
+        number_format = FORMATS.lookup(self.format)()
+        if isinstance(self.bits, str) and self.bits != FOLLOW:
+            raise ConfigError(f"{path}: bits must be a number or {FOLLOW!r}, got {self.bits!r}")
+        if self.bits is not None and self.bits != FOLLOW:
+            number_format.check_bits(self.bits, path)  # type: ignore[arg-type]
+        kind = Granularity.parse(self.granularity, where=path).kind
+        if self.learned != "none":
+            if role == GRADIENT:
+                raise ConfigError(f"{path}: a gradient's scale or clip cannot be learned")
+            if kind not in ("tensor", "channel"):
+                raise ConfigError(f"{path}: learned {self.learned} needs granularity tensor or channel, not {kind}")
+            if not number_format.exact_zero:
+                raise ConfigError(f"{path}: learned {self.learned} needs a format with an exact zero, not {self.format}")
+            if self.rounding != "nearest":
+                raise ConfigError(f"{path}: learned {self.learned} rounds to nearest; remove rounding: {self.rounding}")
+        return self
+
+    def describe(self) -> dict[str, str]:
+        """Settings as text, for the plan's table."""
+        source = self.range if isinstance(self.range, str) else self.range.get("name", "?")
+        options = "" if isinstance(self.range, str) else _options(self.range)
+        return {
+            "format": self.format,
+            "bits": "32" if not self.quantize or self.bits is None else str(self.bits),
+            "granularity": self.granularity,
+            "range": f"learned {self.learned}" if self.learned != "none" else f"{source}{options}",
+            "rounding": self.rounding,
+            "ste": self.ste,
+            "compute": self.compute,
+        }
+
+
+def _options(source: Mapping[str, Any]) -> str:
+    inner = ", ".join(f"{name}={value}" for name, value in source.items() if name != "name")
+    return f"({inner})" if inner else ""
+
+
+def optional_int(value: Any) -> Optional[int]:
+    """None and 0 mean full precision wherever bits are given."""
+    return int(value) if value else None

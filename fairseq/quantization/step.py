@@ -1,0 +1,155 @@
+"""What all quantizers of one model share: the bits of the call under way, the noise's key, and who is listening.
+
+`num_bits` is threaded as an argument where a model's forward knows it. In any other model the value given to the outermost call,
+`model(x, num_bits=4)`, holds for that call; `model(x)` runs at the declared default. Nothing outlives the call.
+
+>>> step = Step(default_bits=8)
+>>> step.resolve(4), step.resolve(None)
+(4, 8)
+>>> with step.call(None):
+...     step.resolve(4), step.resolve(None)
+(4, None)
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Optional, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from fairseq.quantization.noise import NoiseKey
+
+
+class Operand(NamedTuple):
+    """One factor of a product as it enters the GEMM: who quantized it, and to how many bits (None: full precision)."""
+
+    quantizer: Any
+    tensor: Tensor
+    num_bits: Optional[int]
+
+
+class Listener(Protocol):
+    """Told what happens, for reports, traces and costs; never part of the computation."""
+
+    def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int) -> None:
+        """`quantizer` turned `x` into `result`, whose memory may be reused after this call."""
+
+    def product(self, path: str, kind: str, left: Operand, right: Operand, macs: int) -> None:
+        """A product is about to run: `kind` is forward, grad_input or grad_weight, `macs` its multiply-accumulates."""
+
+
+class Step:
+    """State of a quantized model between and during calls.
+
+    Args:
+        default_bits: bits where a call names none (the declared evaluation bits).
+        seed: of the rounding noise.
+    """
+
+    def __init__(self, default_bits: Optional[int] = None, seed: int = 1):
+        self.default_bits = default_bits
+        self.seed = seed
+        self.update = 0
+        self.micro_batch = 0
+        self.counts_itself = True  # until a trainer says which update it is
+        self.calibrating = False
+        self.listeners: list[Listener] = []
+        self._call_bits: Optional[int] = None
+        self._depth = 0
+        self._scratch: dict[torch.device, Tensor] = {}
+
+    def set(self, update: int, micro_batch: int = 0) -> None:
+        """Say which update and which of its micro-batches (counted over all processes) comes next."""
+        self.update, self.micro_batch, self.counts_itself = update, micro_batch, False
+
+    def resolve(self, num_bits: Optional[int]) -> Optional[int]:
+        """The bits that a quantizer follows: the argument; else the outermost call's; outside any call the default."""
+        if num_bits is not None:
+            return num_bits or None  # 0 is full precision, as in the reference
+        # a checkpointed segment is run again during backward, when the call is over but its bits still count
+        if self._depth or torch._C._current_graph_task_id() != -1:
+            return self._call_bits
+        return self.default_bits
+
+    def layer_call(self, num_bits: Optional[int], training: bool) -> Optional[int]:
+        """`resolve`, for a layer that is about to run. A layer trained on its own counts its calls as updates."""
+        if training and self.counts_itself and not self._depth and torch._C._current_graph_task_id() == -1:
+            self.update += 1
+        return self.resolve(num_bits)
+
+    def enter(self, num_bits: Optional[int], training: bool) -> None:
+        """The outermost call begins."""
+        if not self._depth:
+            self._call_bits = num_bits or None
+            if training and self.counts_itself:
+                self.update += 1
+        self._depth += 1
+
+    def leave(self) -> None:
+        """A call ends."""
+        self._depth -= 1
+
+    @contextlib.contextmanager
+    def call(self, num_bits: Optional[int], training: bool = False) -> Iterator[None]:
+        """`enter` and `leave` around a block."""
+        self.enter(num_bits, training)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    @contextlib.contextmanager
+    def listening(self, *listeners: Listener) -> Iterator[None]:
+        """Have `listeners` told about everything inside the block."""
+        self.listeners.extend(listeners)
+        try:
+            yield
+        finally:
+            for listener in listeners:
+                self.listeners.remove(listener)
+
+    def noise_key(self, layer: int) -> NoiseKey:
+        """The key of the noise that quantizer number `layer` adds now."""
+        return NoiseKey(self.seed, layer, self.update, self.micro_batch)
+
+    def scratch(self, like: Tensor) -> Tensor:
+        """An uninitialised fp32 tensor of `like`'s shape whose memory the next call on that device reuses.
+
+        For quantized gradients, which are dead as soon as their two products are formed: no fresh pages for each of them.
+        """
+        buffer = self._scratch.get(like.device)
+        if buffer is None or buffer.numel() < like.numel():
+            buffer = self._scratch[like.device] = torch.empty(like.numel(), dtype=torch.float32, device=like.device)
+        return buffer[: like.numel()].view(like.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # copies and pickles of a model start with no call under way, no listeners and no scratch memory
+        return {**self.__dict__, "listeners": [], "_scratch": {}, "_depth": 0, "_call_bits": None}
+
+
+class CallHook:
+    """Hooks on a model's outermost module: takes `num_bits` from the call, or gives the default to a forward that threads it."""
+
+    def __init__(self, step: Step, threaded: bool):
+        self.step = step
+        self.threaded = threaded
+
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Forward pre-hook, with keyword arguments."""
+        num_bits = kwargs["num_bits"] if "num_bits" in kwargs else self.step.default_bits
+        self.step.enter(num_bits, module.training)
+        rest = {name: value for name, value in kwargs.items() if name != "num_bits"}
+        return args, {**rest, "num_bits": num_bits} if self.threaded else rest
+
+    def after(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Forward hook, called also when the forward raises."""
+        self.step.leave()
+
+    def install(self, module: nn.Module) -> list[RemovableHandle]:
+        """Hook `module`; the handles remove the hooks."""
+        return [
+            module.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True),
+            module.register_forward_hook(self.after, always_call=True),
+        ]
