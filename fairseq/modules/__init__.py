@@ -1,0 +1,24 @@
+"""Building blocks of transformers, under the names that fairseq users import."""
+
+from fairseq.modules.fairseq_dropout import FairseqDropout
+from fairseq.modules.layer_drop import LayerDropModuleList
+from fairseq.modules.layer_norm import Fp32LayerNorm, LayerNorm
+from fairseq.modules.learned_positional_embedding import LearnedPositionalEmbedding
+from fairseq.modules.matmul import MatMul
+from fairseq.modules.multihead_attention import MultiheadAttention
+from fairseq.modules.positional_embedding import PositionalEmbedding
+from fairseq.modules.sinusoidal_positional_embedding import SinusoidalPositionalEmbedding
+from fairseq.modules.transformer_layer import TransformerEncoderLayer
+
+__all__ = [
+    "FairseqDropout",
+    "Fp32LayerNorm",
+    "LayerDropModuleList",
+    "LayerNorm",
+    "LearnedPositionalEmbedding",
+    "MatMul",
+    "MultiheadAttention",
+    "PositionalEmbedding",
+    "SinusoidalPositionalEmbedding",
+    "TransformerEncoderLayer",
+]

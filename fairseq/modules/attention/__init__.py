@@ -1,0 +1,1 @@
+"""The parts of multi-head attention that need no parameters: shapes and scores, masks, incremental state."""

@@ -1,0 +1,218 @@
+"""Multi-head attention (Vaswani et al., arXiv:1706.03762, section 3.2).
+
+    MultiHead(Q, K, V) = concat(head_1 .. head_H) W_o,   head_i = softmax(Q W_q (K W_k)^T / sqrt(D)) V W_v
+
+Every matrix product is a submodule that is called: `q_proj`, `k_proj`, `v_proj`, `out_proj`, `qk_matmul` and
+`pv_matmul`. Replacing or hooking one of them therefore takes effect, always. Layout: time x batch x channel.
+
+>>> attention = MultiheadAttention(8, num_heads=2, self_attention=True)
+>>> x = torch.randn(5, 3, 8)
+>>> context, weights = attention(x, x, x)
+>>> context.shape, weights.shape
+(torch.Size([5, 3, 8]), torch.Size([3, 5, 5]))
+"""
+
+import math
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq.errors import ConfigError
+from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
+from fairseq.modules.attention import state
+from fairseq.modules.attention.core import add_mask, fused_attention, merge_heads, probabilities, split_heads
+from fairseq.modules.attention.masks import additive_mask, with_extra_key
+from fairseq.modules.fairseq_dropout import FairseqDropout
+from fairseq.modules.matmul import MatMul, is_plain
+from fairseq.modules.quant_noise import quant_noise
+
+
+class MultiheadAttention(FairseqIncrementalState, nn.Module):
+    """Attention of `num_heads` heads over `embed_dim` channels.
+
+    Args:
+        embed_dim: width C of queries and of the result.
+        num_heads: H; must divide `embed_dim`.
+        kdim, vdim: widths of keys and values, `embed_dim` if None.
+        dropout: probability of dropping an attention probability.
+        bias: give the four projections a bias.
+        add_bias_kv: attend to one more, trained key and value.
+        add_zero_attn: attend to one more key and value of zeros.
+        self_attention: keys and values are projected from the query.
+        encoder_decoder_attention: keys and values are both projected from `key`.
+        q_noise, qn_block_size: quantization noise on the projections.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        kdim: Optional[int] = None,
+        vdim: Optional[int] = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        self_attention: bool = False,
+        encoder_decoder_attention: bool = False,
+        dictionary: Optional[Any] = None,
+        q_noise: float = 0.0,
+        qn_block_size: int = 8,
+    ):
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ConfigError(f"attention heads: {num_heads} does not divide the width {embed_dim}")
+        self.embed_dim = embed_dim
+        self.kdim = embed_dim if kdim is None else kdim
+        self.vdim = embed_dim if vdim is None else vdim
+        self.qkv_same_dim = self.kdim == embed_dim and self.vdim == embed_dim
+        if self_attention and not self.qkv_same_dim:
+            raise ConfigError("self-attention needs queries, keys and values of one width")
+        self.num_heads = num_heads
+        self.head_dim = embed_dim // num_heads
+        self.scaling = self.head_dim**-0.5
+        self.self_attention = self_attention
+        self.encoder_decoder_attention = encoder_decoder_attention
+        self.add_zero_attn = add_zero_attn
+
+        self.dropout_module = FairseqDropout(dropout, module_name=type(self).__name__)
+        self.k_proj = quant_noise(nn.Linear(self.kdim, embed_dim, bias=bias), q_noise, qn_block_size)
+        self.v_proj = quant_noise(nn.Linear(self.vdim, embed_dim, bias=bias), q_noise, qn_block_size)
+        self.q_proj = quant_noise(nn.Linear(embed_dim, embed_dim, bias=bias), q_noise, qn_block_size)
+        self.out_proj = quant_noise(nn.Linear(embed_dim, embed_dim, bias=bias), q_noise, qn_block_size)
+        self.qk_matmul = MatMul()
+        self.pv_matmul = MatMul()
+        self.bias_k = nn.Parameter(torch.empty(1, 1, embed_dim)) if add_bias_kv else None
+        self.bias_v = nn.Parameter(torch.empty(1, 1, embed_dim)) if add_bias_kv else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier-uniform weights; one gain for q, k, v as if they were slices of a single matrix."""
+        gain = 1 / math.sqrt(2) if self.qkv_same_dim else 1.0
+        for projection in (self.k_proj, self.v_proj, self.q_proj):
+            nn.init.xavier_uniform_(projection.weight, gain=gain)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        if self.out_proj.bias is not None:
+            nn.init.zeros_(self.out_proj.bias)
+        for bias in (self.bias_k, self.bias_v):
+            if bias is not None:
+                nn.init.xavier_normal_(bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Optional[Tensor],
+        value: Optional[Tensor],
+        key_padding_mask: Optional[Tensor] = None,
+        incremental_state: Optional[IncrementalState] = None,
+        need_weights: bool = True,
+        static_kv: bool = False,
+        attn_mask: Optional[Tensor] = None,
+        before_softmax: bool = False,
+        need_head_weights: bool = False,
+    ) -> tuple[Tensor, Optional[Tensor]]:
+        """Attend from `query` (T, B, C) to `key` and `value` (S, B, kdim / vdim).
+
+        Args:
+            key_padding_mask: (B, S), true at padding.
+            incremental_state: where keys and values are kept between decoding steps; one new query per step.
+            need_weights: return the probabilities, averaged over heads.
+            static_kv: with `incremental_state`, project keys and values once and reuse them (attention to an encoder).
+            attn_mask: (T, S); numbers added to the scores, or true where attention is forbidden.
+            before_softmax: return masked scores (B*H, T, S) and projected values (B*H, S, D) instead.
+            need_head_weights: return the probabilities of each head.
+
+        Returns:
+            The result (T, B, C), and probabilities (B, T, S) or (H, B, T, S) before dropout, or None.
+        """
+        q = split_heads(self.q_proj(query) * self.scaling, self.num_heads)  # (B*H, T, D)
+        k, v, key_padding_mask, attn_mask = self._keys_and_values(
+            query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv
+        )
+        mask = additive_mask(key_padding_mask, attn_mask, q.dtype)
+
+        need_weights = need_weights or need_head_weights
+        if not (need_weights or before_softmax) and self._may_fuse(q):
+            context = fused_attention(q, k, v, mask, self.num_heads, self.dropout_module.p if self.training else 0.0)
+            return self.out_proj(merge_heads(context, self.num_heads)), None
+
+        scores = add_mask(self.qk_matmul(q, k.transpose(1, 2)), mask, self.num_heads)  # (B*H, T, S)
+        if before_softmax:
+            return scores, v
+        probs = probabilities(scores)
+        context = self.pv_matmul(self.dropout_module(probs), v)  # (B*H, T, D)
+        weights = self._weights(probs, need_head_weights) if need_weights else None
+        return self.out_proj(merge_heads(context, self.num_heads)), weights
+
+    def _may_fuse(self, q: Tensor) -> bool:
+        """One kernel may do the work if nothing sits on the two products and, on the CPU, nothing is dropped."""
+        if not (is_plain(self.qk_matmul) and is_plain(self.pv_matmul)) or self.dropout_module.apply_during_inference:
+            return False
+        return q.is_cuda or not self.training or self.dropout_module.p == 0
+
+    def _weights(self, probs: Tensor, each_head: bool) -> Tensor:
+        probs = probs.float().unflatten(0, (-1, self.num_heads))  # (B, H, T, S)
+        return probs.transpose(0, 1) if each_head else probs.mean(dim=1)
+
+    def _keys_and_values(
+        self,
+        query: Tensor,
+        key: Optional[Tensor],
+        value: Optional[Tensor],
+        key_padding_mask: Optional[Tensor],
+        attn_mask: Optional[Tensor],
+        incremental_state: Optional[IncrementalState],
+        static_kv: bool,
+    ) -> tuple[Tensor, Tensor, Optional[Tensor], Optional[Tensor]]:
+        """All that is attended to, (B*H, S, D) each, with masks of that length."""
+        kept = self._get_input_buffer(incremental_state)
+        if static_kv and kept:
+            k, v, key_padding_mask = state.load(kept)
+        else:
+            k, v = self._project(query, key, value)
+            if self.bias_k is not None and self.bias_v is not None:
+                k, v = (torch.cat([x, b.expand(1, x.size(1), -1)]) for x, b in ((k, self.bias_k), (v, self.bias_v)))
+                key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)
+            k, v = split_heads(k, self.num_heads), split_heads(v, self.num_heads)
+            k, v, key_padding_mask = state.extend(kept, k, v, key_padding_mask)
+            if incremental_state is not None:
+                self._set_input_buffer(incremental_state, state.save(k, v, key_padding_mask, self.num_heads))
+        if self.add_zero_attn:
+            k, v = (torch.cat([x, x.new_zeros(x.size(0), 1, x.size(2))], dim=1) for x in (k, v))
+            key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)
+        return k, v, key_padding_mask, attn_mask
+
+    def _project(self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor]) -> tuple[Tensor, Tensor]:
+        if self.self_attention:
+            key = value = query
+        elif self.encoder_decoder_attention:
+            value = key
+        if key is None or value is None:
+            raise ValueError("attention needs keys and values: none were given and none are kept from an earlier step")
+        return self.k_proj(key), self.v_proj(value)  # (S, B, C) each
+
+    # --- incremental decoding -------------------------------------------------------------------------------------
+
+    def _get_input_buffer(self, incremental_state: Optional[IncrementalState]) -> state.State:
+        return self.get_incremental_state(incremental_state, "attn_state") or {}
+
+    def _set_input_buffer(self, incremental_state: IncrementalState, buffer: state.State) -> None:
+        self.set_incremental_state(incremental_state, "attn_state", buffer)
+
+    def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor) -> None:
+        """Rearrange the kept rows to follow beam search; an encoder's rows are kept if their number is the same."""
+        kept = self._get_input_buffer(incremental_state)
+        if kept:
+            self._set_input_buffer(incremental_state, state.reorder(kept, new_order))
+
+    # --- old checkpoints ------------------------------------------------------------------------------------------
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
+        """Cut the single input projection of old checkpoints into q, k and v."""
+        prefix = f"{name}." if name else ""
+        for kind in ("weight", "bias"):
+            joined = state_dict.pop(f"{prefix}in_proj_{kind}", None)
+            if joined is not None:
+                for part, rows in zip("qkv", joined.chunk(3), strict=True):
+                    state_dict[f"{prefix}{part}_proj.{kind}"] = rows

@@ -1,0 +1,57 @@
+"""What encoder and decoder layers have in common: the feed-forward block and where the layer norms stand.
+
+feed_forward(x) = dropout(fc2(dropout(activation(fc1(x)))))
+post-norm:  x = LN(x + f(x))        pre-norm:  x = x + f(LN(x))
+"""
+
+from torch import Tensor, nn
+
+from fairseq.dataclass.transformer import TransformerConfig
+from fairseq.modules.activations import get_activation_fn
+from fairseq.modules.fairseq_dropout import FairseqDropout
+from fairseq.modules.quant_noise import quant_noise
+
+
+class TransformerLayer(nn.Module):
+    """Base of the layers. Subclasses create their attention first, then call `build_feed_forward`: parameter order is
+    API."""
+
+    def __init__(self, cfg: TransformerConfig, embed_dim: int, normalize_before: bool):
+        super().__init__()
+        self.cfg = cfg
+        self.embed_dim = embed_dim
+        self.normalize_before = normalize_before
+        self.quant_noise = cfg.quant_noise.pq
+        self.quant_noise_block_size = cfg.quant_noise.pq_block_size
+        self.activation_fn = get_activation_fn(str(cfg.activation_fn))
+
+    def build_feed_forward(self, ffn_embed_dim: int) -> None:
+        """Create `fc1` and `fc2`, in this order."""
+        self.fc1 = self.build_fc1(self.embed_dim, ffn_embed_dim, self.quant_noise, self.quant_noise_block_size)
+        self.fc2 = self.build_fc2(ffn_embed_dim, self.embed_dim, self.quant_noise, self.quant_noise_block_size)
+
+    def build_fc1(self, input_dim: int, output_dim: int, q_noise: float, qn_block_size: int) -> nn.Module:
+        return quant_noise(nn.Linear(input_dim, output_dim), p=q_noise, block_size=qn_block_size)
+
+    def build_fc2(self, input_dim: int, output_dim: int, q_noise: float, qn_block_size: int) -> nn.Module:
+        return quant_noise(nn.Linear(input_dim, output_dim), p=q_noise, block_size=qn_block_size)
+
+    def build_dropout(self, p: float) -> FairseqDropout:
+        return FairseqDropout(float(p), module_name=type(self).__name__)
+
+    def residual_connection(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Overridden by layers that scale one of the two."""
+        return residual + x
+
+    def before(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """The input of a block: normalised where norms stand in front."""
+        return norm(x) if self.normalize_before else x
+
+    def after(self, norm: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
+        """The output of a block: `x` on top of its input, normalised where norms stand behind."""
+        x = self.residual_connection(x, residual)
+        return x if self.normalize_before else norm(x)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Position-wise; the dropout behind `fc2` is the caller's."""
+        return self.fc2(self.activation_dropout_module(self.activation_fn(self.fc1(x))))
