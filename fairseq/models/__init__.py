@@ -1,0 +1,67 @@
+"""Models by name. Importing this package imports the bases and registries; a model is imported when it is asked for."""
+
+from typing import Any
+
+from fairseq.models.composite_encoder import CompositeEncoder
+from fairseq.models.config import unwrap, writable
+from fairseq.models.fairseq_decoder import FairseqDecoder
+from fairseq.models.fairseq_encoder import FairseqEncoder
+from fairseq.models.fairseq_incremental_decoder import FairseqIncrementalDecoder
+from fairseq.models.fairseq_model import (
+    BaseFairseqModel,
+    FairseqEncoderDecoderModel,
+    FairseqEncoderModel,
+    FairseqLanguageModel,
+    FairseqModel,
+)
+from fairseq.models.registries import (
+    ARCH_CONFIG_REGISTRY,
+    ARCH_MODEL_INV_REGISTRY,
+    ARCH_MODEL_NAME_REGISTRY,
+    ARCH_MODEL_REGISTRY,
+    MODEL_DATACLASS_REGISTRY,
+    MODEL_REGISTRY,
+    model_class,
+    register_model,
+    register_model_architecture,
+)
+
+__all__ = [
+    "ARCH_CONFIG_REGISTRY",
+    "ARCH_MODEL_INV_REGISTRY",
+    "ARCH_MODEL_NAME_REGISTRY",
+    "ARCH_MODEL_REGISTRY",
+    "MODEL_DATACLASS_REGISTRY",
+    "MODEL_REGISTRY",
+    "BaseFairseqModel",
+    "CompositeEncoder",
+    "FairseqDecoder",
+    "FairseqEncoder",
+    "FairseqEncoderDecoderModel",
+    "FairseqEncoderModel",
+    "FairseqIncrementalDecoder",
+    "FairseqLanguageModel",
+    "FairseqModel",
+    "build_model",
+    "register_model",
+    "register_model_architecture",
+]
+
+
+def build_model(cfg: Any, task: Any, from_checkpoint: bool = False) -> BaseFairseqModel:
+    """Build the model that `cfg._name` (or `cfg.arch`) names.
+
+    Args:
+        cfg: config node, namespace or dataclass; what it leaves open is filled in from the architecture, in place.
+        task: handed to the model's `build_model`; gives dictionaries and limits.
+        from_checkpoint: `cfg` was read from a checkpoint and may hold keys of another version; they are ignored.
+
+    Raises:
+        ConfigError: no such model.
+    """
+    name, cfg = unwrap(cfg)
+    cls = model_class(name)
+    if name in ARCH_CONFIG_REGISTRY:
+        with writable(cfg):
+            ARCH_CONFIG_REGISTRY[name](cfg)
+    return cls.build_model(cfg, task)

@@ -1,0 +1,56 @@
+"""Decoders that generate token by token and keep what they computed in `incremental_state`.
+
+>>> FairseqIncrementalDecoder(dictionary=None).beam_size
+-1
+"""
+
+from typing import Any, Optional
+
+from torch import Tensor
+
+from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
+from fairseq.models.fairseq_decoder import FairseqDecoder
+
+
+class FairseqIncrementalDecoder(FairseqIncrementalState, FairseqDecoder):
+    """With `incremental_state`, `forward` gets all earlier tokens but returns the scores after the last one only."""
+
+    def __init__(self, dictionary: Any):
+        super().__init__(dictionary)
+        self.beam_size = -1
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: Any = None,
+        incremental_state: Optional[IncrementalState] = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Any]:
+        raise NotImplementedError
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: Any = None,
+        incremental_state: Optional[IncrementalState] = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Any]:
+        raise NotImplementedError
+
+    def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor) -> None:
+        """Rearrange this module's own kept rows; subclasses that keep some override it."""
+
+    def reorder_incremental_state_scripting(self, incremental_state: IncrementalState, new_order: Tensor) -> None:
+        """Rearrange what every submodule keeps to follow beam search."""
+        for module in self.modules():
+            if module is not self and hasattr(type(module), "reorder_incremental_state"):
+                module.reorder_incremental_state(incremental_state, new_order)  # type: ignore[operator]
+
+    def set_beam_size(self, beam_size: int) -> None:
+        """Tell every submodule that cares how many hypotheses a sentence has."""
+        if self.beam_size == beam_size:
+            return
+        for module in self.modules():
+            if module is not self and hasattr(type(module), "set_beam_size"):
+                module.set_beam_size(beam_size)  # type: ignore[operator]
+        self.beam_size = beam_size

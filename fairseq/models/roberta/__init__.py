@@ -1,0 +1,25 @@
+"""RoBERTa: model, heads, interface for interactive use."""
+
+from fairseq.models.roberta.model import (
+    RobertaClassificationHead,
+    RobertaEncoder,
+    RobertaLMHead,
+    RobertaModel,
+    base_architecture,
+    roberta_base_architecture,
+    roberta_large_architecture,
+    roberta_prenorm_architecture,
+    xlm_architecture,
+)
+
+__all__ = [
+    "RobertaClassificationHead",
+    "RobertaEncoder",
+    "RobertaLMHead",
+    "RobertaModel",
+    "base_architecture",
+    "roberta_base_architecture",
+    "roberta_large_architecture",
+    "roberta_prenorm_architecture",
+    "xlm_architecture",
+]

@@ -1,0 +1,224 @@
+"""RoBERTa (Liu et al., arXiv:1907.11692): an encoder pretrained to fill in masked tokens, fine-tuned through small
+heads.
+
+    model = RobertaModel.build_model(cfg, task)
+    model.register_classification_head("sentence_classification_head", num_classes=2)
+    logits, _ = model(src_tokens, classification_head_name="sentence_classification_head")
+
+Configs are those of `fairseq.dataclass.models`; a namespace from an old checkpoint does as well.
+"""
+
+import logging
+from typing import Any, Optional
+
+from torch import Tensor, nn
+
+from fairseq.dataclass.models import RobertaConfig, RobertaLargeConfig, RobertaPrenormConfig, XLMConfig
+from fairseq.errors import ConfigError, unknown
+from fairseq.models import BaseFairseqModel, FairseqEncoderModel, register_model, register_model_architecture
+from fairseq.models.config import fill_defaults, writable
+from fairseq.models.fairseq_model import softmax_in_fp32
+from fairseq.models.layer_pruning import layer_numbers
+from fairseq.models.roberta import upgrade
+from fairseq.models.roberta.encoder import RobertaEncoder
+from fairseq.models.roberta.heads import RobertaClassificationHead, RobertaLMHead
+from fairseq.modules.bert_init import init_bert_params
+
+__all__ = [
+    "RobertaClassificationHead",
+    "RobertaEncoder",
+    "RobertaLMHead",
+    "RobertaModel",
+    "base_architecture",
+    "roberta_base_architecture",
+    "roberta_large_architecture",
+    "roberta_prenorm_architecture",
+    "xlm_architecture",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@register_model("roberta", dataclass=RobertaConfig)
+class RobertaModel(FairseqEncoderModel):
+    """An encoder with a language model head and any number of named classification heads."""
+
+    def __init__(self, args: Any, encoder: RobertaEncoder):
+        super().__init__(encoder)
+        self.args = args
+        self.apply(init_bert_params)
+        self.classification_heads = nn.ModuleDict()
+
+    @classmethod
+    def build_model(cls, args: Any, task: Any) -> BaseFairseqModel:
+        """A model for `task.source_dictionary`; what `args` leaves open is filled in, in place."""
+        fill_defaults(args, RobertaConfig)
+        _refuse_unsupported(args)
+        with writable(args):
+            if args.max_positions is None:
+                args.max_positions = _positions_of(args, task)
+            if args.max_source_positions is None:
+                args.max_source_positions = args.max_positions
+            if args.encoder_layers_to_keep:
+                args.encoder_layers = len(layer_numbers(args.encoder_layers_to_keep, "model.encoder_layers_to_keep"))
+        return cls(args, RobertaEncoder(args, task.source_dictionary))
+
+    @property
+    def supported_targets(self) -> set[str]:
+        return {"self"}
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        features_only: bool = False,
+        return_all_hiddens: bool = False,
+        classification_head_name: Optional[str] = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Read `src_tokens` (B, T).
+
+        Args:
+            features_only: return features (B, T, C) instead of scores over the vocabulary.
+            return_all_hiddens: put every layer's output into the extras' `inner_states`.
+            classification_head_name: return this head's scores (B, num_classes).
+            kwargs: `masked_tokens` (B, T): score these positions only, (M, V). Other names are ignored.
+
+        Raises:
+            ConfigError: no head of that name.
+        """
+        if classification_head_name is not None:
+            features_only = True
+        x, extra = self.encoder(src_tokens, features_only, return_all_hiddens, **kwargs)
+        if classification_head_name is not None:
+            x = self._head(classification_head_name)(x)
+        return x, extra
+
+    def _head(self, name: str) -> nn.Module:
+        if name not in self.classification_heads:
+            raise ConfigError(unknown("classification head", name, self.classification_heads, where="the model"))
+        return self.classification_heads[name]
+
+    def get_normalized_probs(
+        self, net_output: tuple[Tensor, Any], log_probs: bool, sample: Optional[dict[str, Any]] = None
+    ) -> Tensor:
+        return softmax_in_fp32(net_output[0], log_probs)
+
+    def register_classification_head(
+        self, name: str, num_classes: Optional[int] = None, inner_dim: Optional[int] = None, **kwargs: Any
+    ) -> None:
+        """Add a head (replacing one of that name, with a warning if its size changes).
+
+        Args:
+            num_classes: scores per sentence.
+            inner_dim: width of the pooled feature, the encoder's if None.
+        """
+        inner_dim = inner_dim or self.args.encoder_embed_dim
+        if name in self.classification_heads:
+            old = self.classification_heads[name]
+            before = (old.out_proj.out_features, old.dense.out_features)
+            if before != (num_classes, inner_dim):
+                logger.warning(
+                    "classification head %r is replaced: (classes, width) was %s, is now %s",
+                    name,
+                    before,
+                    (num_classes, inner_dim),
+                )
+        self.classification_heads[name] = RobertaClassificationHead(
+            input_dim=self.args.encoder_embed_dim,
+            inner_dim=inner_dim,
+            num_classes=num_classes,
+            activation_fn=self.args.pooler_activation_fn,
+            pooler_dropout=self.args.pooler_dropout,
+            q_noise=self.args.quant_noise_pq,
+            qn_block_size=self.args.quant_noise_pq_block_size,
+            do_spectral_norm=self.args.spectral_norm_classification_head,
+        )
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
+        """Old key layouts, heads that do not fit, missing heads: see `fairseq.models.roberta.upgrade`."""
+        prefix = f"{name}." if name else ""
+        upgrade.rename_old_keys(state_dict, prefix)
+        super().upgrade_state_dict_named(state_dict, name)
+        upgrade.sort_out_heads(self, state_dict, prefix)
+        upgrade.keep_missing_parts(self, state_dict, prefix)
+
+    @classmethod
+    def hub_models(cls) -> dict[str, Any]:
+        """The archives that the RoBERTa paper's authors published."""
+        base = "http://dl.fbaipublicfiles.com/fairseq/models"
+        names = ("roberta.base", "roberta.large", "roberta.large.mnli", "roberta.large.wsc")
+        return {name: f"{base}/{name}.tar.gz" for name in names}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path: str,
+        checkpoint_file: str = "model.pt",
+        data_name_or_path: str = ".",
+        bpe: str = "gpt2",
+        **kwargs: Any,
+    ) -> Any:
+        """A RobertaHubInterface on a folder with a checkpoint and dictionary, or on a published archive."""
+        from fairseq import hub_utils
+        from fairseq.models.roberta.hub_interface import RobertaHubInterface
+
+        loaded = hub_utils.from_pretrained(
+            model_name_or_path,
+            checkpoint_file,
+            data_name_or_path,
+            archive_map=cls.hub_models(),
+            bpe=bpe,
+            load_checkpoint_heads=True,
+            **kwargs,
+        )
+        return RobertaHubInterface(loaded["args"], loaded["task"], loaded["models"][0])
+
+
+def _positions_of(args: Any, task: Any) -> int:
+    """The longest input where the model's config does not say: the task's."""
+    tokens_per_sample = getattr(args, "tokens_per_sample", None)
+    return task.max_positions() if tokens_per_sample is None else tokens_per_sample
+
+
+def _refuse_unsupported(args: Any) -> None:
+    """fairseq has switches that change the model in ways we do not offer: say so instead of ignoring them."""
+    defaults = RobertaConfig()
+    for name in (
+        "adaptive_input",
+        "mha_reg_scale_factor",
+        "ffn_reg_scale_factor",
+        "mha_heads_to_keep",
+        "ffn_blocks_to_remove",
+    ):
+        if getattr(args, name) != getattr(defaults, name):
+            raise ConfigError(
+                f"model.{name}={getattr(args, name)} is not supported; leave it at {getattr(defaults, name)}"
+            )
+
+
+def base_architecture(args: Any) -> None:
+    """Fill in what `args` leaves open: 12 layers, 768 wide."""
+    fill_defaults(args, RobertaConfig)
+
+
+@register_model_architecture("roberta", "roberta_base")
+def roberta_base_architecture(args: Any) -> None:
+    base_architecture(args)
+
+
+@register_model_architecture("roberta", "roberta_prenorm")
+def roberta_prenorm_architecture(args: Any) -> None:
+    """Base size, layer norms in front of the blocks."""
+    fill_defaults(args, RobertaPrenormConfig)
+
+
+@register_model_architecture("roberta", "roberta_large")
+def roberta_large_architecture(args: Any) -> None:
+    """24 layers, 1024 wide."""
+    fill_defaults(args, RobertaLargeConfig)
+
+
+@register_model_architecture("roberta", "xlm")
+def xlm_architecture(args: Any) -> None:
+    """16 layers, 1280 wide."""
+    fill_defaults(args, XLMConfig)

@@ -1,0 +1,21 @@
+"""Where fairseq users import TransformerConfig from; it is defined beside the other configs, which need no torch."""
+
+from fairseq.dataclass.transformer import (
+    DEFAULT_MAX_SOURCE_POSITIONS,
+    DEFAULT_MAX_TARGET_POSITIONS,
+    DEFAULT_MIN_PARAMS_TO_WRAP,
+    DecoderConfig,
+    EncDecBaseConfig,
+    QuantNoiseConfig,
+    TransformerConfig,
+)
+
+__all__ = [
+    "DEFAULT_MAX_SOURCE_POSITIONS",
+    "DEFAULT_MAX_TARGET_POSITIONS",
+    "DEFAULT_MIN_PARAMS_TO_WRAP",
+    "DecoderConfig",
+    "EncDecBaseConfig",
+    "QuantNoiseConfig",
+    "TransformerConfig",
+]
