@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Union
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from fairseq.dataclass import schema
 from fairseq.dataclass.base import FairseqDataclass
@@ -113,9 +114,11 @@ def _merge(node: DictConfig, values: Any) -> None:
 
 
 def _set(node: DictConfig, key: str, value: Any) -> None:
+    if isinstance(node._get_node(key), ListConfig) and isinstance(value, (int, float, str)):
+        value = [value]
     try:
         node[key] = value
-    except ValueError as error:  # OmegaConf's ValidationError
+    except OmegaConfBaseException as error:
         raise ConfigError(f"{key}={value!r}: {str(error).splitlines()[0]}") from None
 
 

@@ -57,7 +57,7 @@ def _placed(value: str, kind: Optional[str], sweep: bool, chdir: bool) -> str:
 
 def _input(path: str, chdir: bool) -> str:
     path = os.path.expanduser(path)
-    # a bare name that is not here is left to whoever looks for it elsewhere (restore_file in save_dir)
+    # a bare name that is not here is no path: checkpoint_last.pt means the one in save_dir
     if chdir and (os.path.dirname(path) or os.path.exists(path)):
         return os.path.abspath(path)
     return path

@@ -23,8 +23,8 @@ class CheckpointConfig(FairseqDataclass):
     )
     restore_file: str = option(
         "checkpoint_last.pt",
-        "checkpoint to start from, relative to the folder the command was started in; a bare name that is not "
-        "there is looked for in save_dir",
+        "checkpoint to start from, relative to the folder the command was started in; "
+        "by default the last one in save_dir, if there is one",
         path="in",
     )
     continue_once: Optional[str] = option(
