@@ -118,6 +118,12 @@ def test_group_files_beside_the_config(folder, word):
     assert rte(folder, word, "common.log_interval=5").common.log_interval == 5
 
 
+def test_presets_of_a_fixed_group(folder):
+    write(folder, "common/quiet.yaml", "# @package _group_\nlog_interval: 1000\nno_progress_bar: true\n")
+    common = rte(folder, "common=quiet", "common.no_progress_bar=false").common
+    assert (common.log_interval, common.no_progress_bar, common.fp16) == (1000, False, True)
+
+
 @pytest.mark.parametrize("entry", ["run_config: local", "/run_config: local"])
 def test_defaults_list(folder, entry):
     write(folder, "run_config/local.yaml", "# @package _global_\ncommon:\n  log_interval: 1\n  seed: 4\n")

@@ -130,6 +130,14 @@ def test_given_relative_save_dir_of_a_sweep_lies_in_each_jobs_folder(launch, tra
     assert [cfg.checkpoint.save_dir for cfg in trained] == [str(launch / "sweep" / n / "mine") for n in "01"]
 
 
+def test_sweep_into_one_absolute_folder_is_warned_about(launch, trained, capsys):
+    start("-m", "common.seed=4,5", f"checkpoint.save_dir={launch}/one")
+    assert f"all jobs of this sweep save to {launch}/one, over each other" in capsys.readouterr().out
+    start("-m", "common.seed=4,5", f"checkpoint.save_dir={launch}/${{hydra:job.num}}")
+    assert "over each other" not in capsys.readouterr().out
+    assert [cfg.checkpoint.save_dir for cfg in trained[2:]] == [f"{launch}/0", f"{launch}/1"]
+
+
 def test_sweep_over_a_mandatory_key(launch, trained):
     (launch / "conf" / "run.yaml").write_text(RUN.replace("wiki-bin", "???"))
     start("-m", "task.data=a,b")
@@ -178,6 +186,13 @@ def test_errors_of_training_end_in_one_line(launch, monkeypatch, capsys):
 
     monkeypatch.setattr(train, "main", fail)
     assert ending(capsys, "--config-dir", "conf", "--config-name", "run") == (1, "error: loss is NaN at update 3\n")
+
+
+@pytest.mark.parametrize("place", ["conf/run.yaml/x", "${oc.env:CONFIG_TEST_NONE}"])
+def test_run_dir_that_cannot_be(launch, trained, capsys, place):
+    code, line = ending(capsys, "--config-dir", "conf", "--config-name", "run", f"hydra.run.dir={place}")
+    assert code == 2 and line.startswith("error: cannot set up the run's folder, hydra.run.dir: ")
+    assert line.count("\n") == 1 and not trained
 
 
 def test_missing_key_ends_before_a_folder_is_made(launch, trained, capsys):

@@ -29,7 +29,7 @@ from fairseq.dataclass import catalog, schema
 from fairseq.dataclass.compose import overrides, places
 from fairseq.dataclass.compose.repository import Repository
 from fairseq.dataclass.finish import check_complete
-from fairseq.dataclass.typed import typed_config
+from fairseq.dataclass.typed import as_mapping, typed_config
 from fairseq.errors import ConfigError, unknown
 
 logger = logging.getLogger("fairseq.config")
@@ -136,6 +136,12 @@ class Loader(ConfigLoaderImpl):
         self._mention_open_keys(given, cfg)
         if self.job:
             places.place(cfg, given, sweep=self._sweep, chdir=bool(hydra.job.chdir))
+            save_dir = as_mapping(cfg.checkpoint)["save_dir"]
+            if self._sweep and os.path.isabs(save_dir) and "${" not in save_dir:
+                self._say(
+                    f"all jobs of this sweep save to {save_dir}, over each other; give a relative checkpoint.save_dir, "
+                    "or one with ${hydra:job.num}"
+                )
         with open_dict(cfg), flag_override(cfg, "no_deepcopy_set_nodes", True):
             cfg["hydra"] = hydra
         return cfg

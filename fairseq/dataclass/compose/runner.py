@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf.errors import OmegaConfBaseException
 
 import fairseq
 from fairseq.dataclass.compose.arguments import make_parser
@@ -44,14 +45,17 @@ class _Hydra(Hydra):
         cfg.hydra.mode = RunMode.RUN
         callbacks = Callbacks(cfg)
         callbacks.on_run_start(config=cfg, config_name=config_name)
-        result = run_job(
-            hydra_context=HydraContext(config_loader=self.config_loader, callbacks=callbacks),
-            task_function=task_function,
-            config=cfg,
-            job_dir_key="hydra.run.dir",
-            job_subdir_key=None,
-            configure_logging=with_log_configuration,
-        )
+        try:
+            result = run_job(
+                hydra_context=HydraContext(config_loader=self.config_loader, callbacks=callbacks),
+                task_function=task_function,
+                config=cfg,
+                job_dir_key="hydra.run.dir",
+                job_subdir_key=None,
+                configure_logging=with_log_configuration,
+            )
+        except (OmegaConfBaseException, OSError) as error:  # the job's own exceptions are in the result
+            raise ConfigError(f"cannot set up the run's folder, hydra.run.dir: {error}") from error
         callbacks.on_run_end(config=cfg, config_name=config_name, job_return=result)
         if result.status == JobStatus.FAILED:
             raise result._return_value
