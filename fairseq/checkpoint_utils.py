@@ -283,7 +283,7 @@ def load_model_ensemble_and_task(
             state = load_checkpoint_to_cpu(path, arg_overrides)
         cfg = _config_of(state, path)
         if task is None:
-            task = tasks.setup_task(cfg.task, from_checkpoint=True)
+            task = tasks.setup_task(cfg.task, from_checkpoint=True, task_state=state.get("task_state"))
         if state.get("task_state"):
             task.load_state_dict(state["task_state"])
         models.append(_build(task, cfg, state, path, strict))

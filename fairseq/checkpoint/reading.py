@@ -96,7 +96,7 @@ def _names_in(stream: BinaryIO) -> set[str]:
     with contextlib.suppress(Exception):  # cut short: what was seen before counts
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name == "GLOBAL":
-                found.add(_todays_name(*argument.split(" ", 1)))
+                found.add(_todays_name(*str(argument).split(" ", 1)))
             elif opcode.name == "STACK_GLOBAL":
                 found.add(".".join(texts[-2:]))
             elif isinstance(argument, str):

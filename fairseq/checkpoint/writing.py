@@ -107,7 +107,7 @@ class _Sink:
 
 def _serialise(obj: Any, file: BinaryIO) -> None:
     sink = _Sink(file)
-    torch.save(obj, sink)
+    torch.save(obj, sink)  # type: ignore[arg-type]  # only `write` and `flush` are called
     if sink.error is not None:
         raise sink.error
 

@@ -195,7 +195,8 @@ def reset_meters(name: str) -> None:
 
 def get_meter(name: str, key: str) -> Optional[Meter]:
     """Meter `key` of aggregator `name`, None where either does not exist."""
-    return _current.get().aggregators.get(name, {}).get(key)
+    meters = get_meters(name)
+    return None if meters is None else meters.get(key)
 
 
 def get_meters(name: str) -> Optional[MetersDict]:

@@ -1,14 +1,15 @@
 """Runs of `save_checkpoint` with a trainer that only writes down what it is told, for comparison with fairseq 0.12.
 
-Run by tests/conformance/make_checkpoint_fixtures.py under fairseq 0.12 and by test_saving.py under ours: only public names are
-used. A scenario is a config and a list of calls; `run` gives, after each call, the files in the folder with what each holds.
+Run by tests/conformance/make_checkpoint_fixtures.py under fairseq 0.12 and by test_saving.py under ours: only public
+names are used. A scenario is a config and a list of calls; `run` gives, after each call, the files in the folder with
+what each holds.
 """
 
 import itertools
 import json
-import os
 import random
 import types
+from pathlib import Path
 
 from fairseq import checkpoint_utils
 
@@ -88,7 +89,7 @@ def run(scenario: dict, folder: str) -> list[dict[str, str]]:
             state_dict=lambda call=call: {"epoch": call["epoch"]},
         )
         checkpoint_utils.save_checkpoint(cfg, trainer, epoch_itr, call["val_loss"])
-        seen.append({name: open(os.path.join(folder, name)).read() for name in sorted(os.listdir(folder))})
+        seen.append({path.name: path.read_text() for path in sorted(Path(folder).iterdir())})
     return seen
 
 

@@ -117,7 +117,7 @@ def attacks(marker: str):
         ("subprocess.Popen", Call(subprocess.Popen, ["touch", marker])),
         ("builtins.eval", Call(eval, f"open({marker!r}, 'w')")),
         ("builtins.exec", Call(exec, f"open({marker!r}, 'w')")),
-        ("builtins.getattr", Call(getattr, os, "system")),
+        ("builtins.getattr", Call(getattr, "text", "format")),
         ("functools.partial", functools.partial(os.system, f"touch {marker}")),
         ("torch.serialization.load", Call(torch.load, marker)),
         ("operator.methodcaller", __import__("operator").methodcaller("touch")),
@@ -142,10 +142,7 @@ def places(payload):
 @pytest.mark.filterwarnings("ignore")
 def test_code_is_refused_and_never_run(tmp_path, name, place, zipped):
     marker = tmp_path / "ran"
-    try:
-        path = write(tmp_path / "c.pt", places(dict(attacks(str(marker)))[name])[place], zipped)
-    except Exception as error:
-        pytest.skip(f"cannot be pickled: {error}")
+    path = write(tmp_path / "c.pt", places(dict(attacks(str(marker)))[name])[place], zipped)
     with pytest.raises(CheckpointError) as refused:
         read(path)
     assert not marker.exists()

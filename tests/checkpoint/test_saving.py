@@ -48,7 +48,10 @@ def test_negative_metrics_are_kept_and_expire(tmp_path):
     config = dict(keep_best_checkpoints=2, maximize_best_checkpoint_metric=True, best_checkpoint_metric="mcc")
     for epoch, value in enumerate([-0.5, -0.25, -0.125, 0.5], 1):
         found = one_call(tmp_path, trainer, value, epoch, **config)
-    assert [name[:24] for name in found if "best_mcc" in name] == ["checkpoint.best_mcc_-0.1", "checkpoint.best_mcc_0.50"]
+    assert [name[:24] for name in found if "best_mcc" in name] == [
+        "checkpoint.best_mcc_-0.1",
+        "checkpoint.best_mcc_0.50",
+    ]
 
 
 def test_metric_names_are_no_patterns(tmp_path):
@@ -93,6 +96,9 @@ def test_checkpoint_paths(tmp_path):
     folder = str(tmp_path)
     found = checkpoint_utils.checkpoint_paths(folder)
     assert [os.path.basename(path) for path in found] == ["checkpoint10.pt", "checkpoint2.pt", "checkpoint1.pt"]
-    assert checkpoint_utils.checkpoint_paths(folder, keep_match=True)[0] == (os.path.join(folder, "checkpoint10.pt"), 10)
+    assert checkpoint_utils.checkpoint_paths(folder, keep_match=True)[0] == (
+        os.path.join(folder, "checkpoint10.pt"),
+        10,
+    )
     assert checkpoint_utils.checkpoint_paths(folder, r".*best\.pt") == [os.path.join(folder, "checkpoint_best.pt")]
     assert names.checkpoint_paths(str(tmp_path / "none")) == []

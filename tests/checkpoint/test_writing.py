@@ -64,7 +64,7 @@ def fail_after(monkeypatch, left, code, times=10**9):
     count = [0]
 
     def opened(path, mode="r", *args):
-        file = open(path, mode, *args)
+        file = open(path, mode, *args)  # noqa: SIM115 - the caller's `with` closes it
         if mode == "wb":
             count[0] += 1
             return Failing(file, left if count[0] <= times else 1 << 60, code)

@@ -1,4 +1,5 @@
-"""Writes tests/fixtures/checkpoints/: two tiny RoBERTa classifiers that fairseq 0.12 trained, and what it does when it saves.
+"""Writes tests/fixtures/checkpoints/: two tiny RoBERTa classifiers that fairseq 0.12 trained, and what it does when
+it saves.
 
     argparse.pt    by fairseq-train: `cfg["model"]` is an argparse.Namespace with every flag
     hydra.pt       by fairseq-hydra-train: plain dicts
@@ -6,7 +7,8 @@
     expected.json  outputs of both models for a fixed batch, and fairseq's own reading of the files
     saving.json    files after each call of `save_checkpoint` in the scenarios of tests/checkpoint/saving_scenarios.py
 
-Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the path:
+Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the
+path:
 
     TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python tests/conformance/make_checkpoint_fixtures.py
 """
@@ -23,11 +25,13 @@ TESTS = Path(__file__).resolve().parents[1]
 OUT = TESTS / "fixtures" / "checkpoints"
 BATCH = [[0, 5, 9, 4, 2], [0, 7, 2, 1, 1]]
 
-FLAGS = """--task sentence_prediction --arch roberta --encoder-layers 1 --encoder-embed-dim 8 --encoder-ffn-embed-dim 8
+FLAGS = """
+    --task sentence_prediction --arch roberta --encoder-layers 1 --encoder-embed-dim 8 --encoder-ffn-embed-dim 8
     --encoder-attention-heads 2 --max-positions 16 --num-classes 2 --init-token 0 --separator-token 2
     --criterion sentence_prediction --optimizer adam --lr 0.001 --lr-scheduler polynomial_decay --total-num-update 20
     --warmup-updates 2 --batch-size 4 --required-batch-size-multiple 1 --max-epoch 1 --num-workers 0 --cpu
-    --best-checkpoint-metric accuracy --maximize-best-checkpoint-metric --log-format none""".split()
+    --best-checkpoint-metric accuracy --maximize-best-checkpoint-metric --log-format none
+"""
 
 YAML = """# @package _group_
 common: {cpu: true, log_format: none}
@@ -59,10 +63,15 @@ def prepare(folder: Path) -> None:
 
 
 def train(folder: Path) -> None:
-    command("train", "data", *FLAGS, "--save-dir", "by_argparse", cwd=folder)
+    command("train", "data", *FLAGS.split(), "--save-dir", "by_argparse", cwd=folder)
     (folder / "config").mkdir()
     (folder / "config" / "tiny.yaml").write_text(YAML)
-    words = ["--config-dir=config", "--config-name=tiny", f"task.data={folder}/data", f"checkpoint.save_dir={folder}/by_hydra"]
+    words = [
+        "--config-dir=config",
+        "--config-name=tiny",
+        f"task.data={folder}/data",
+        f"checkpoint.save_dir={folder}/by_hydra",
+    ]
     command("hydra_train", *words, cwd=folder)
 
 
@@ -73,7 +82,9 @@ def reading(path: Path) -> dict:
     from fairseq import checkpoint_utils
 
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-    (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides={"data": str(OUT / "data")})
+    (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
+        [str(path)], arg_overrides={"data": str(OUT / "data")}
+    )
     model.eval()
     logits, _ = model(torch.tensor(BATCH), features_only=True, classification_head_name="sentence_classification_head")
     return {

@@ -1,0 +1,3 @@
+"""fairseq's older import path of `fairseq.logging.meters`."""
+
+from fairseq.logging.meters import *  # noqa: F403
