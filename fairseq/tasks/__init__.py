@@ -1,0 +1,114 @@
+"""Tasks: `setup_task(cfg.task)` and `@register_task("name", dataclass=...)`.
+
+A task loads data, builds model and criterion for it, and says what one training or validation step does. Built-in
+tasks are imported when their name is first looked up.
+
+>>> "sentence_prediction" in TASK_REGISTRY
+True
+"""
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import Any, Optional
+
+from omegaconf import DictConfig, OmegaConf
+
+from fairseq.dataclass import catalog
+from fairseq.dataclass.typed import typed_node
+from fairseq.errors import ConfigError, unknown
+from fairseq.registry import Registry
+from fairseq.tasks.fairseq_task import FairseqTask, LegacyFairseqTask
+from fairseq.tasks.stateful_container import StatefulContainer
+
+__all__ = [
+    "TASK_CLASS_NAMES",
+    "TASK_DATACLASS_REGISTRY",
+    "TASK_REGISTRY",
+    "FairseqTask",
+    "LegacyFairseqTask",
+    "StatefulContainer",
+    "get_task",
+    "register_task",
+    "setup_task",
+]
+
+_BUILTINS = {
+    "masked_lm": "fairseq.tasks.masked_lm",
+    "sentence_prediction": "fairseq.tasks.sentence_prediction",
+}
+
+TASK_REGISTRY = Registry("task", _BUILTINS)
+TASK_DATACLASS_REGISTRY = catalog.group("task")
+TASK_CLASS_NAMES: set[str] = set()
+
+
+def setup_task(
+    cfg: Any, from_checkpoint: bool = False, task_state: Optional[dict[str, Any]] = None, **kwargs: Any
+) -> FairseqTask:
+    """The task that `cfg` names, with its dictionaries loaded.
+
+    Args:
+        cfg: config node, dataclass, mapping or namespace; `_name` (in a namespace `task`) names the task.
+        from_checkpoint: `cfg` was read from a checkpoint: keys that this version does not know are ignored.
+        task_state: `checkpoint["task_state"]`; tasks that can, take from it what their data folder would give.
+        kwargs: handed to the task's `setup_task`.
+
+    Raises:
+        ConfigError: no such task. DataError: no data where `cfg` says.
+    """
+    name = _name_of(cfg)
+    if name is None:
+        raise ConfigError(f"no task is chosen; give task=NAME: {', '.join(TASK_REGISTRY)}")
+    cls = TASK_REGISTRY.lookup(name)
+    dataclass = TASK_DATACLASS_REGISTRY.get(name)
+    if dataclass is not None:
+        cfg = _typed(cfg, dataclass, name, from_checkpoint)
+    if task_state is not None and cls.takes_task_state:
+        kwargs["task_state"] = task_state
+    return cls.setup_task(cfg, **kwargs)
+
+
+def _name_of(cfg: Any) -> Optional[str]:
+    if isinstance(cfg, Namespace):
+        return getattr(cfg, "task", None) or getattr(cfg, "_name", None)
+    return cfg.get("_name") if hasattr(cfg, "get") else cfg._name
+
+
+def _typed(cfg: Any, dataclass: type, name: str, from_checkpoint: bool) -> DictConfig:
+    """`cfg` as a node of `dataclass`; a node that is one already stays as it is, and nodes stay part of their root."""
+    if isinstance(cfg, Namespace):  # all flags of a command line; the task's are among them
+        return typed_node(dataclass, vars(cfg), where="task", name=name, unknown_keys="drop")
+    if isinstance(cfg, DictConfig) and is_dataclass(OmegaConf.get_type(cfg)):
+        return cfg
+    node = typed_node(dataclass, cfg, where="task", name=name, unknown_keys="drop" if from_checkpoint else "error")
+    if isinstance(cfg, DictConfig):
+        node._set_parent(cfg._get_parent())
+    return node
+
+
+def register_task(name: str, dataclass: Optional[type] = None) -> Callable[[type], type]:
+    """Class decorator: make a FairseqTask available as `name`; a name that is taken keeps its first class."""
+
+    def decorate(cls: type) -> type:
+        if (name in TASK_REGISTRY and _BUILTINS.get(name) != cls.__module__) or TASK_REGISTRY.registered(name):
+            return TASK_REGISTRY[name]
+        if not issubclass(cls, FairseqTask):
+            raise ValueError(f"task {name!r} ({cls.__name__}) must extend FairseqTask")
+        if cls.__name__ in TASK_CLASS_NAMES:
+            raise ValueError(f"task {name!r}: a task class named {cls.__name__} is registered already")
+        TASK_REGISTRY[name] = cls
+        TASK_CLASS_NAMES.add(cls.__name__)
+        cls.__dataclass = dataclass  # type: ignore[attr-defined]
+        if dataclass is not None:
+            catalog.register("task", name, dataclass)
+        return cls
+
+    return decorate
+
+
+def get_task(name: str) -> type[FairseqTask]:
+    """The class of task `name`."""
+    if name not in TASK_REGISTRY:
+        raise ConfigError(unknown("task", name, TASK_REGISTRY))
+    return TASK_REGISTRY[name]

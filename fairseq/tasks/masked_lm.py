@@ -1,0 +1,187 @@
+"""`task=masked_lm`: predict masked tokens of running text (BERT's and RoBERTa's pretraining).
+
+    wiki-bin/{dict.txt,train.bin,train.idx,valid.bin,valid.idx}
+
+The text is cut into blocks of `tokens_per_sample` (`<s>` included) as `sample_break_mode` says; `mask_prob` of the
+tokens are to be predicted. Masks depend on (seed, epoch, example) and nothing else. With several folders
+(`a-bin:b-bin`) each epoch reads the next.
+"""
+
+import logging
+import os
+from typing import Any, Optional
+
+import numpy as np
+
+from fairseq import utils
+from fairseq.data import (
+    Dictionary,
+    IdDataset,
+    MaskTokensDataset,
+    NestedDictionaryDataset,
+    NumelDataset,
+    NumSamplesDataset,
+    PrependTokenDataset,
+    RightPadDataset,
+    SortDataset,
+    TokenBlockDataset,
+    data_utils,
+)
+from fairseq.data.shorten_dataset import maybe_shorten_dataset
+from fairseq.dataclass.tasks import MaskedLMConfig
+from fairseq.errors import ConfigError, DataError
+from fairseq.tasks import register_task
+from fairseq.tasks.dictionaries import CarriesDictionaries, carried
+
+logger = logging.getLogger(__name__)
+
+
+@register_task("masked_lm", dataclass=MaskedLMConfig)
+class MaskedLMTask(CarriesDictionaries):
+    """Masked language modelling; see the head of this file.
+
+    Args:
+        cfg: a `MaskedLMConfig` node.
+        dictionary: of the text; default: that of `cfg.data`.
+    """
+
+    def __init__(self, cfg: Any, dictionary: Optional[Dictionary] = None):
+        super().__init__(cfg)
+        self.dictionary = dictionary if dictionary is not None else self.load_dict(cfg)
+        self.mask_idx = (
+            self.dictionary.index("<mask>") if "<mask>" in self.dictionary else self.dictionary.add_symbol("<mask>")
+        )
+
+    @classmethod
+    def setup_task(cls, cfg: Any, task_state: Optional[dict[str, Any]] = None, **kwargs: Any) -> "MaskedLMTask":
+        """Load the dictionary from `cfg.data`; without that folder, from the state that a checkpoint carries."""
+        for option in ("d2v2_multi", "mask_whole_words"):
+            if getattr(cfg, option):
+                raise ConfigError(f"task.{option} is not supported; set it to false")
+        dictionary = carried(task_state, "source")
+        if dictionary is None or os.path.exists(cls._dict_path(cfg)):
+            dictionary = cls.load_dict(cfg)
+        return cls(cfg, dictionary, **kwargs)
+
+    @staticmethod
+    def _dict_path(cfg: Any) -> str:
+        return os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
+
+    @classmethod
+    def load_dict(cls, cfg: Any) -> Dictionary:
+        path = cls._dict_path(cfg)
+        if not os.path.exists(path):
+            raise DataError(
+                f"task.data={cfg.data}: there is no {path}; prepare a data folder with fairseq-preprocess --only-source"
+            )
+        dictionary = Dictionary.load(path)
+        logger.info(f"dictionary: {len(dictionary)} types")
+        return dictionary
+
+    def dictionaries(self) -> dict[str, Dictionary]:
+        return {"source": self.dictionary}
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    def _load_dataset_split(self, split: str, epoch: int, combine: bool) -> Any:
+        """The blocks of a split, `<s>` in front of each."""
+        cfg = self.cfg
+        folders = utils.split_paths(cfg.data)
+        path = os.path.join(folders[(epoch - 1) % len(folders)], split)
+        text = data_utils.load_indexed_dataset(path, self.dictionary, combine=combine)
+        if text is None:
+            raise DataError(f"task.data={cfg.data} has no split {split!r}: there is no {path}.idx")
+        if len(text) == 0:
+            raise DataError(f"task.data={cfg.data}: split {split!r} is empty ({path}.idx)")
+        text = maybe_shorten_dataset(
+            text, split, cfg.shorten_data_split_list, cfg.shorten_method, cfg.tokens_per_sample, cfg.seed
+        )
+        blocks = TokenBlockDataset(
+            text,
+            text.sizes,
+            cfg.tokens_per_sample - 1,  # one less for <s>
+            pad=self.dictionary.pad(),
+            eos=self.dictionary.eos(),
+            break_mode=str(cfg.sample_break_mode),
+        )
+        logger.info(f"loaded {len(blocks)} blocks from: {path}")
+        return PrependTokenDataset(blocks, self.dictionary.bos())
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:  # type: ignore[override]
+        """Load a split.
+
+        Raises:
+            DataError: missing or empty.
+        """
+        cfg, pad = self.cfg, self.dictionary.pad()
+        blocks = self._load_dataset_split(split, epoch, combine)
+        if cfg.skip_masking:
+            source = target = blocks
+        else:
+            source, target = MaskTokensDataset.apply_mask(
+                blocks,
+                self.dictionary,
+                pad_idx=pad,
+                mask_idx=self.mask_idx,
+                seed=cfg.seed,
+                mask_prob=cfg.mask_prob,
+                leave_unmasked_prob=cfg.leave_unmasked_prob,
+                random_token_prob=cfg.random_token_prob,
+                freq_weighted_replacement=cfg.freq_weighted_replacement,
+                mask_multiple_length=cfg.mask_multiple_length,
+                mask_stdev=cfg.mask_stdev,
+            )
+        with data_utils.numpy_seed(cfg.seed):
+            shuffle = np.random.permutation(len(source))
+        net_input: dict[str, Any] = {
+            "src_tokens": RightPadDataset(source, pad_idx=pad),
+            "src_lengths": NumelDataset(source, reduce=False),
+        }
+        if cfg.include_index:
+            net_input["src_id"] = IdDataset()
+        if cfg.include_target_tokens:
+            net_input["target_tokens"] = RightPadDataset(target, pad_idx=pad)
+        parts = {
+            "id": IdDataset(),
+            "net_input": net_input,
+            "target": RightPadDataset(target, pad_idx=pad),
+            "nsentences": NumSamplesDataset(),
+            "ntokens": NumelDataset(source, reduce=True),
+        }
+        # by length, equal lengths in random order
+        self.datasets[split] = SortDataset(
+            NestedDictionaryDataset(parts, sizes=[source.sizes]), sort_order=[shuffle, source.sizes]
+        )
+
+    def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True, **kwargs: Any) -> Any:
+        """Sentences to predict in, one example each, shortest first with `sort`."""
+        blocks = TokenBlockDataset(
+            src_tokens,
+            src_lengths,
+            self.cfg.tokens_per_sample - 1,
+            pad=self.dictionary.pad(),
+            eos=self.dictionary.eos(),
+            break_mode="eos",
+        )
+        source = PrependTokenDataset(blocks, self.dictionary.bos())
+        net_input = {
+            "src_tokens": RightPadDataset(source, pad_idx=self.dictionary.pad()),
+            "src_lengths": NumelDataset(source, reduce=False),
+        }
+        dataset = NestedDictionaryDataset({"id": IdDataset(), "net_input": net_input}, sizes=src_lengths)
+        return SortDataset(dataset, sort_order=[src_lengths]) if sort else dataset
+
+    def begin_epoch(self, epoch: int, model: Any) -> None:
+        if hasattr(model, "set_epoch"):
+            model.set_epoch(epoch)
+
+    def max_positions(self) -> int:
+        return self.cfg.tokens_per_sample
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        return self.dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        return self.dictionary

@@ -1,0 +1,211 @@
+"""`task=sentence_prediction`: predict a class or a number for a sentence or a pair of sentences.
+
+    RTE-bin/input0/{dict.txt,train.bin,train.idx,valid.bin,...}     first sentences, eos at the end of each
+    RTE-bin/input1/...                                              second sentences, where there are pairs
+    RTE-bin/label/{dict.txt,train.bin,...}                          classes, or
+    RTE-bin/label/{train,valid}.label                               numbers, one line an example (regression)
+
+With `init_token=0 separator_token=2` the model reads `<s> A </s> </s> B </s>`. Class ids are the ids of the label
+dictionary less its special symbols, so they follow the frequency of labels in the training set. The examples of a
+split are in one random order that depends on `seed` only.
+"""
+
+import logging
+import os
+from typing import Any, Optional
+
+import numpy as np
+
+from fairseq.data import (
+    ConcatSentencesDataset,
+    Dictionary,
+    IdDataset,
+    NestedDictionaryDataset,
+    NumelDataset,
+    NumSamplesDataset,
+    PrependTokenDataset,
+    RawLabelDataset,
+    RightPadDataset,
+    RollDataset,
+    SortDataset,
+    data_utils,
+)
+from fairseq.data.shorten_dataset import maybe_shorten_dataset
+from fairseq.dataclass.tasks import SentencePredictionConfig
+from fairseq.errors import ConfigError, DataError
+from fairseq.tasks import register_task
+from fairseq.tasks.dictionaries import CarriesDictionaries, carried, difference
+from fairseq.tasks.labels import read_classes, read_numbers
+
+logger = logging.getLogger(__name__)
+
+
+@register_task("sentence_prediction", dataclass=SentencePredictionConfig)
+class SentencePredictionTask(CarriesDictionaries):
+    """Sentence (pair) classification and regression; see the head of this file.
+
+    Args:
+        cfg: a `SentencePredictionConfig` node.
+        data_dictionary: of the sentences, `<mask>` included.
+        label_dictionary: of the classes; None for regression.
+    """
+
+    def __init__(self, cfg: Any, data_dictionary: Dictionary, label_dictionary: Optional[Dictionary]):
+        super().__init__(cfg)
+        self.dictionary = data_dictionary
+        self._label_dictionary = label_dictionary
+        self._max_positions: int = cfg.max_positions
+
+    @classmethod
+    def load_dictionary(cls, filename: str) -> Dictionary:
+        dictionary = Dictionary.load(filename)
+        dictionary.add_symbol("<mask>")
+        return dictionary
+
+    @classmethod
+    def setup_task(
+        cls, cfg: Any, task_state: Optional[dict[str, Any]] = None, **kwargs: Any
+    ) -> "SentencePredictionTask":
+        """Load the dictionaries from `cfg.data`; without that folder, from the state that a checkpoint carries.
+
+        Raises:
+            DataError: neither is there, or the two disagree (classes would have other meanings).
+        """
+        if cfg.num_classes <= 0:
+            raise ConfigError(f"task.num_classes must be 1 or more (--num-classes), got {cfg.num_classes}")
+        if cfg.d2v2_multi:
+            raise ConfigError("task.d2v2_multi: data2vec 2.0 models are not supported; set it to false")
+        source = cls._dictionary(cfg.data, "input0", carried(task_state, "source"))
+        logger.info(f"[input] dictionary: {len(source)} types")
+        labels = None
+        if not cfg.regression_target:
+            labels = cls._dictionary(cfg.data, "label", carried(task_state, "label"))
+            logger.info(f"[label] dictionary: {len(labels)} types")
+        return cls(cfg, source, labels, **kwargs)
+
+    @classmethod
+    def _dictionary(cls, data: str, folder: str, of_checkpoint: Optional[Dictionary]) -> Dictionary:
+        path = os.path.join(data, folder, "dict.txt")
+        if os.path.exists(path):
+            dictionary = cls.load_dictionary(path)
+            found = difference(dictionary, of_checkpoint) if of_checkpoint is not None else None
+            if found is not None:
+                raise DataError(f"{path} is not the dictionary that the checkpoint was trained with: {found}")
+            return dictionary
+        if of_checkpoint is not None:
+            return of_checkpoint
+        raise DataError(
+            f"task.data={data}: there is no {folder}/dict.txt; prepare a data folder with "
+            "fairseq-prepare-glue --task TASK --glue-dir DIR --dest DATA and name that"
+        )
+
+    def dictionaries(self) -> dict[str, Dictionary]:
+        labels = {} if self._label_dictionary is None else {"label": self._label_dictionary}
+        return {"source": self.dictionary, **labels}
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:  # type: ignore[override]
+        """Load a split.
+
+        Raises:
+            DataError: missing or empty, parts of different length, labels that do not fit `num_classes`.
+        """
+        cfg = self.cfg
+        input0 = self._part("input0", split, combine)
+        if input0 is None:
+            raise DataError(f"task.data={cfg.data} has no split {split!r}: there is no input0/{split}.idx")
+        if len(input0) == 0:
+            raise DataError(f"task.data={cfg.data}: split {split!r} is empty (input0/{split}.idx)")
+        input1 = self._part("input1", split, combine)
+        src_tokens = self._source(input0, input1, split)
+        with data_utils.numpy_seed(cfg.seed):
+            shuffle = np.random.permutation(len(src_tokens))
+        src_tokens = maybe_shorten_dataset(
+            src_tokens, split, cfg.shorten_data_split_list, cfg.shorten_method, self.max_positions(), cfg.seed
+        )
+        parts = {
+            "id": IdDataset(),
+            "net_input": {
+                "src_tokens": RightPadDataset(src_tokens, pad_idx=self.dictionary.pad()),
+                "src_lengths": NumelDataset(src_tokens, reduce=False),
+            },
+            "nsentences": NumSamplesDataset(),
+            "ntokens": NumelDataset(src_tokens, reduce=True),
+        }
+        if cfg.add_prev_output_tokens:
+            rolled = RightPadDataset(RollDataset(src_tokens, 1), pad_idx=self.dictionary.pad())
+            parts["net_input"]["prev_output_tokens"] = rolled
+        labels = self._labels(split, combine, len(src_tokens))
+        if labels is not None:
+            parts["target"] = labels
+        dataset = NestedDictionaryDataset(parts, sizes=[src_tokens.sizes])
+        self.datasets[split] = dataset if cfg.no_shuffle else SortDataset(dataset, sort_order=[shuffle])
+        logger.info(f"Loaded {split} with #samples: {len(dataset)}")
+
+    def _part(self, name: str, split: str, combine: bool, dictionary: Optional[Dictionary] = None) -> Any:
+        """The indexed dataset `name/split`, None where there is none."""
+        path = os.path.join(self.cfg.data, name, split)
+        return data_utils.load_indexed_dataset(path, dictionary or self.dictionary, combine=combine)
+
+    def _source(self, input0: Any, input1: Any, split: str) -> Any:
+        """What the model reads: both sentences with the tokens that mark start and boundary."""
+        cfg = self.cfg
+        if cfg.init_token is not None:
+            input0 = PrependTokenDataset(input0, cfg.init_token)
+        if input1 is None:
+            return input0
+        if len(input1) != len(input0):
+            raise DataError(
+                f"task.data={cfg.data}: split {split!r} has {len(input0)} examples in input0 but {len(input1)} "
+                "in input1; prepare the data again"
+            )
+        if cfg.separator_token is not None:
+            input1 = PrependTokenDataset(input1, cfg.separator_token)
+        return ConcatSentencesDataset(input0, input1)
+
+    def _labels(self, split: str, combine: bool, num_examples: int) -> Any:
+        """Dataset of targets, None where the split has no labels."""
+        cfg = self.cfg
+        path = os.path.join(cfg.data, "label", split)
+        if cfg.regression_target:
+            path += ".label"
+            targets: Any = read_numbers(path, cfg.num_classes) if os.path.exists(path) else None
+        else:
+            dictionary = self.label_dictionary
+            assert dictionary is not None
+            symbols = self._part("label", split, combine, dictionary)
+            targets = None if symbols is None else read_classes(symbols, dictionary, cfg.num_classes, path)
+        if targets is None:
+            return None
+        if len(targets) != num_examples:
+            raise DataError(f"{path}: {len(targets)} labels for {num_examples} examples of split {split!r}")
+        return RawLabelDataset(targets)
+
+    # -- model -------------------------------------------------------------------------------------------------------
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """The model, as long as this task's inputs may be, with a classification head for its classes."""
+        from fairseq.models.config import writable
+
+        with writable(cfg):
+            cfg.max_positions = self.cfg.max_positions
+        model = super().build_model(cfg, from_checkpoint)
+        model.register_classification_head(self.cfg.classification_head_name, num_classes=self.cfg.num_classes)  # type: ignore[operator]
+        return model
+
+    def max_positions(self) -> int:
+        return self._max_positions
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        return self.dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        return self.dictionary
+
+    @property
+    def label_dictionary(self) -> Optional[Dictionary]:
+        """Names of the classes: class c is symbol c + nspecial."""
+        return self._label_dictionary
