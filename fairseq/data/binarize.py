@@ -12,7 +12,7 @@ depend on the number of workers. The result gets its final name only when it is 
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise, repeat
@@ -207,6 +207,20 @@ def _remove(prefix: str) -> None:
             os.unlink(path)
 
 
+def write_items(prefix: str, items: Iterable[Any], vocab_size: Optional[int] = None) -> None:
+    """Write items (ids as tensors, arrays or lists) to `prefix.bin` and `prefix.idx` in the mmap format."""
+    part = f"{prefix}.part"
+    try:
+        builder = make_builder(data_file_path(part), impl="mmap", vocab_size=vocab_size)
+        for item in items:
+            builder.add_item(item)
+        builder.finalize(index_file_path(part))
+        os.replace(data_file_path(part), data_file_path(prefix))
+        os.replace(index_file_path(part), index_file_path(prefix))
+    finally:
+        _remove(part)
+
+
 def parse_alignment(line: str) -> torch.Tensor:
     """`0-0 1-2` -> int32 `(2 * N,)`: source and target position of each pair in turn.
 
@@ -232,4 +246,5 @@ __all__: list[Any] = [
     "FileBinarizer",
     "VocabularyDatasetBinarizer",
     "parse_alignment",
+    "write_items",
 ]

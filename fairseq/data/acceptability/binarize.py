@@ -10,7 +10,6 @@ has in a subword vocabulary) whose embeddings training never touches.
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,8 +17,8 @@ from pathlib import Path
 from fairseq.data.acceptability.baselines import baselines
 from fairseq.data.acceptability.generate import Sentence, generate
 from fairseq.data.acceptability.lexicon import vocabulary
+from fairseq.data.binarize import write_items
 from fairseq.data.dictionary import Dictionary
-from fairseq.data.indexed_dataset import make_builder
 from fairseq.errors import DataError
 
 FILES = {"train": "train.tsv", "valid": "dev.tsv"}
@@ -45,8 +44,8 @@ def write_acceptability(dest: Path, seed: int = 1, train: int = 8000, valid: int
             symbols.save(str(dest / folder / "dict.txt"))
         for split, sentences in splits.items():
             (dest / FILES[split]).write_text(tsv(sentences), encoding="utf-8")
-            _write(dest / "input0" / split, words, [sentence.pieces for sentence in sentences])
-            _write(dest / "label" / split, labels, [str(sentence.label) for sentence in sentences])
+            _write(dest / "input0" / split, words, (sentence.pieces for sentence in sentences))
+            _write(dest / "label" / split, labels, (str(sentence.label) for sentence in sentences))
         (dest / "baselines.json").write_text(json.dumps(scores) + "\n")
     except OSError as error:
         raise DataError(f"cannot write {error.filename or dest}: {error.strerror}; choose another --dest") from None
@@ -68,11 +67,6 @@ def tsv(sentences: list[Sentence]) -> str:
     return "".join(f"{s.paradigm}\t{s.label}\t{'' if s.label else '*'}\t{s.text}\n" for s in sentences)
 
 
-def _write(prefix: Path, symbols: Dictionary, lines: list[str]) -> None:
-    part = f"{prefix}.part"
-    builder = make_builder(f"{part}.bin", impl="mmap", vocab_size=len(symbols))
-    for line in lines:
-        builder.add_item(symbols.encode_line(line, add_if_not_exist=False))
-    builder.finalize(f"{part}.idx")
-    for extension in (".bin", ".idx"):
-        os.replace(part + extension, f"{prefix}{extension}")
+def _write(prefix: Path, symbols: Dictionary, lines: Iterable[str]) -> None:
+    items = (symbols.encode_line(line, add_if_not_exist=False) for line in lines)
+    write_items(str(prefix), items, vocab_size=len(symbols))
