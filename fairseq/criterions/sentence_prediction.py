@@ -49,6 +49,8 @@ class SentencePredictionCriterion(FairseqCriterion):
         self.label_values = None if self.regression_target or not self.reports else label_values(task, self.reports)
 
     def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Any, Any, dict[str, Any]]:
+        if "target" not in sample:
+            raise DataError("these examples have no labels: the split has no label file, so there is nothing to score")
         check_head(model, self.classification_head_name, "criterion.classification_head_name")
         logits, _ = model(
             **sample["net_input"], features_only=True, classification_head_name=self.classification_head_name

@@ -142,6 +142,13 @@ def test_label_out_of_range(label):
         prediction()(Head(), sample(torch.tensor([0, label])))
 
 
+def test_a_split_without_labels():
+    batch = sample(torch.tensor([0]))
+    del batch["target"]
+    with pytest.raises(DataError, match="no labels"):
+        prediction()(Head(), batch)
+
+
 def test_missing_head_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'sentence_classification_head'"):
         prediction(classification_head_name="sentence_clasification_head")(Head(), sample(torch.tensor([0])))

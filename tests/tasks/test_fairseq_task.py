@@ -185,6 +185,14 @@ def test_batches_that_change_by_epoch(task):
     assert compositions[0] != compositions[1]
 
 
+def test_batches_made_anew_for_every_epoch(task):
+    itr = task.get_batch_iterator(Numbers(), max_sentences=4, update_epoch_batch_itr=True)
+    epochs = [[i for batch in itr.next_epoch_itr(shuffle=False) for i in batch.tolist()] for _ in range(2)]
+    assert epochs[0] != epochs[1]
+    for epoch, seen in enumerate(epochs, 1):  # the order of epoch e follows seed + e
+        assert seen == np.random.RandomState(1 + epoch).permutation(20).tolist()
+
+
 def test_sharded_data_have_an_order_for_each_epoch(task):
     task.cfg.data = "a:b"
     compositions = []
