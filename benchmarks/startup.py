@@ -1,0 +1,64 @@
+"""How long one waits: `fairseq-hydra-train --help`, and the first update of a tiny model, ours beside fairseq 0.12.
+
+    python benchmarks/startup.py --oracle /path/to/python --data RTE-bin
+
+The first update is the time from starting the command to its first progress line (log_interval 1), for
+`fairseq-hydra-train` and for `fairseq-train`. Bars: --help under 1.0 s, first update under 4 s.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from harness import Side, add_arguments, alternate, finish, sides, table
+from tiny import CONFIG, rte_bin, train_words
+
+
+def first_update(side: Side, module: str, words: list[str], threads: int) -> float:
+    """Seconds until the first line that reports an update."""
+    with tempfile.TemporaryDirectory() as cwd:
+        lines = side.lines(module, words, threads, cwd)
+        try:
+            for seconds, line in lines:
+                if "num_updates=1," in line:
+                    return seconds
+        finally:
+            lines.close()  # type: ignore[attr-defined]
+    raise SystemExit(f"{side.label}: {module} reported no update")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", metavar="RTE-bin", help="data folder (default: made from FAIRSEQ_TEST_DATA)")
+    add_arguments(parser, repeats=5)
+    args = parser.parse_args()
+    both = sides(args)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = rte_bin(args.data, folder)
+        (folder / "tiny.yaml").write_text(CONFIG)
+        hydra = ["--config-dir", str(folder), "--config-name", "tiny", f"task.data={data}"]
+        flags = train_words(data, updates=2, log_interval=1)
+
+        def run_help(side: Side) -> float:
+            return side.seconds("fairseq_cli.hydra_train", ["--help"], args.threads)
+
+        def run_hydra(side: Side) -> float:
+            return first_update(side, "fairseq_cli.hydra_train", hydra, args.threads)
+
+        def run_train(side: Side) -> float:
+            return first_update(side, "fairseq_cli.train", flags, args.threads)
+
+        results = {
+            name: table(name, "s", alternate(both, measure, args.repeats))
+            for name, measure in (
+                ("fairseq-hydra-train --help", run_help),
+                ("first update, hydra-train", run_hydra),
+                ("first update, train", run_train),
+            )
+        }
+    finish(args, both, results)
+
+
+if __name__ == "__main__":
+    main()
