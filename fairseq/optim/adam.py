@@ -32,6 +32,7 @@ from fairseq.dataclass.optimizers import AdamConfig
 from fairseq.errors import ConfigError
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from fairseq.optim.fairseq_optimizer import first_lr
+from fairseq.optim.light_optimizer import LightOptimizer
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class FairseqAdam(FairseqOptimizer):
         return {"lr": first_lr(self.cfg), **self._defaults}
 
 
-class Adam(torch.optim.Optimizer):
+class Adam(LightOptimizer):
     """The torch side of `FairseqAdam`.
 
     Per-parameter state, as fairseq saves it: `step` (int), `exp_avg` and `exp_avg_sq` (fp32 for half-precision

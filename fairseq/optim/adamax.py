@@ -15,6 +15,7 @@ from fairseq.dataclass.optimizers import AdamaxConfig
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from fairseq.optim.adam import parse_betas
 from fairseq.optim.fairseq_optimizer import first_lr, wide
+from fairseq.optim.light_optimizer import LightOptimizer
 
 
 @register_optimizer("adamax", dataclass=AdamaxConfig)
@@ -36,7 +37,7 @@ class FairseqAdamax(FairseqOptimizer):
         }
 
 
-class Adamax(torch.optim.Optimizer):
+class Adamax(LightOptimizer):
     """The torch side of `FairseqAdamax`. State: `step` (int), `exp_avg`, `exp_inf`."""
 
     supports_memory_efficient_fp16 = True

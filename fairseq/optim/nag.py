@@ -16,6 +16,7 @@ import torch
 from fairseq.dataclass.optimizers import NAGConfig
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from fairseq.optim.fairseq_optimizer import first_lr, wide
+from fairseq.optim.light_optimizer import LightOptimizer
 
 
 @register_optimizer("nag", dataclass=NAGConfig)
@@ -35,7 +36,7 @@ class FairseqNAG(FairseqOptimizer):
         }
 
 
-class NAG(torch.optim.Optimizer):
+class NAG(LightOptimizer):
     """The torch side of `FairseqNAG`. State: `momentum_buffer`; group value `lr_old`: the rate of the last step."""
 
     supports_memory_efficient_fp16 = True

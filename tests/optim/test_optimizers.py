@@ -284,3 +284,16 @@ def test_plugins_register_their_own():
             register_optimizer(name)(PlainDescent)
     finally:
         del OPTIMIZER_REGISTRY[name]
+
+
+def test_adam_does_not_import_the_compiler():
+    """It would cost more than a second before the first update."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, torch; from fairseq.optim.adam import Adam; p = torch.nn.Parameter(torch.ones(2)); "
+        "o = Adam([p]); p.grad = torch.ones(2); o.step(); o.zero_grad(); o.load_state_dict(o.state_dict()); "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
