@@ -25,10 +25,10 @@ from fairseq.quantization.formats import FORMATS, Grid
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.learned_grid import LEARNED_GRIDS, LearnedGrid
 from fairseq.quantization.noise import HashNoise, NoiseKey, layer_number
-from fairseq.quantization.observers.base import Request
-from fairseq.quantization.observers.tracked import build_observer
+from fairseq.quantization.observers.base import Range, Request
+from fairseq.quantization.observers.tracked import Tracked, build_observer
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
-from fairseq.quantization.step import Step
+from fairseq.quantization.step import Shared, Step
 from fairseq.quantization.straight_through import Clipped, Plain, inside_grid
 
 __all__ = ["ACTIVATION", "GRADIENT", "WEIGHT", "Quantized", "Quantizer", "QuantizerSpec", "Step"]
@@ -80,6 +80,9 @@ class Quantizer(nn.Module):
         self.granularity = Granularity.parse(spec.granularity, axis=0 if role == WEIGHT else -1, where=path)
         self.stochastic = spec.rounding == "stochastic"
         self.layer = layer_number(path)
+        # a group's ranges come in two parts; noise, learned grids and masks belong to one quantizer
+        self.may_share = role == ACTIVATION and self.granularity.kind != "group" and not self.stochastic
+        self.last_range: Optional[Range] = None
         self.observer = build_observer(spec.range, path, shape=(1,), step=step)
         self.learned: Optional[LearnedGrid] = None
         if spec.learned != "none":
@@ -122,11 +125,10 @@ class Quantizer(nn.Module):
             return Quantized(x, x)
         if self.learned is not None:
             y = self.learned(x if x.dtype == torch.float64 else x.float(), num_bits).to(x.dtype)
-            for listener in self.step.listeners:
-                listener.quantized(self, x, y, num_bits)
+            self._tell(x, y, num_bits)
             return Quantized(y, y.detach())
         if self.spec.ste == "plain" or not (x.requires_grad and torch.is_grad_enabled()):
-            return Quantized(x, self.fake(x, num_bits))
+            return Quantized(x, self._shared(x, num_bits) if self.may_share else self.fake(x, num_bits))
         value, inside = self.fake(x, num_bits), self._inside(x, num_bits)
         route: Tensor = Clipped.apply(x, value, inside)  # type: ignore[no-untyped-call]
         return Quantized(route, route.detach())
@@ -145,12 +147,31 @@ class Quantizer(nn.Module):
             out = torch.empty_like(x)
         for index, (piece, target) in enumerate(zip(self._pieces(wide), self._pieces(out), strict=True)):
             grid, clamp = self._grid(piece, num_bits)
-            noise = self._noise(piece, key, index)
-            self.format.fake_quantize(piece, grid, noise, target, clamp)
+            self.format.fake_quantize(piece, grid, self._noise(piece, key, index), target, clamp)
         result = out.to(x.dtype)
-        for listener in self.step.listeners:
-            listener.quantized(self, x, result, num_bits)
+        self._tell(x, result, num_bits)
         return result
+
+    def _shared(self, x: Tensor, num_bits: int) -> Tensor:
+        """`fake`, or what the quantizer before this one made of the same tensor with the same settings."""
+        if self.observer.tracked and not (self.training or self.step.calibrating):
+            return self.fake(x, num_bits)  # each has its own running range
+        settings, last = (self.spec, num_bits, self.training), self.step.shared
+        if last is not None and last.x is x and last.version == x._version and last.settings == settings:
+            if isinstance(self.observer, Tracked):
+                self.observer.note(last.range)
+            self._tell(x, last.result, num_bits, reused=True)
+            return last.result
+        self.step.shared = None
+        result = self.fake(x, num_bits)
+        if self.step.in_call and not x.is_inference():
+            self.step.shared = Shared(x, x._version, settings, self.last_range, result)
+        self.last_range = None
+        return result
+
+    def _tell(self, x: Tensor, result: Tensor, num_bits: int, reused: bool = False) -> None:
+        for listener in self.step.listeners:
+            listener.quantized(self, x, result, num_bits, reused)
 
     @torch.no_grad()
     def codes(self, x: Tensor, num_bits: int) -> Tensor:
@@ -190,7 +211,10 @@ class Quantizer(nn.Module):
         """The grid for `x`, and whether values may lie outside it."""
         if self.learned is not None:
             return self.learned.grid(x, num_bits), True
-        low, high, covers = self.observer(x, Request(self.granularity.reduced(x), self.format, num_bits))
+        found = self.observer(x, Request(self.granularity.reduced(x), self.format, num_bits))
+        low, high, covers = found
+        if self.may_share:
+            self.last_range = found
         return self.format.grid(low, high, num_bits), not (covers and self.format.covers_ends)
 
     def _noise(self, x: Tensor, key: Optional[NoiseKey], index: int) -> Optional[HashNoise]:

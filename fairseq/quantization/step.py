@@ -30,11 +30,24 @@ class Operand(NamedTuple):
     num_bits: Optional[int]
 
 
+class Shared(NamedTuple):
+    """The last activation that was quantized, for the next quantizer with the same settings: q, k and v share their input."""
+
+    x: Tensor
+    version: int
+    settings: Any
+    range: Any
+    result: Tensor
+
+
 class Listener(Protocol):
     """Told what happens, for reports, traces and costs; never part of the computation."""
 
-    def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int) -> None:
-        """`quantizer` turned `x` into `result`, whose memory may be reused after this call."""
+    def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int, reused: bool) -> None:
+        """`quantizer` turned `x` into `result`, whose memory may be used again after this call.
+
+        `reused`: without work, because a quantizer with the same settings has just done it.
+        """
 
     def product(self, path: str, kind: str, left: Operand, right: Operand, macs: int) -> None:
         """A product is about to run: `kind` is forward, grad_input or grad_weight, `macs` its multiply-accumulates."""
@@ -56,9 +69,15 @@ class Step:
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
         self.listeners: list[Listener] = []
+        self.shared: Optional[Shared] = None
         self._call_bits: Optional[int] = None
         self._depth = 0
         self._scratch: dict[torch.device, Tensor] = {}
+
+    @property
+    def in_call(self) -> bool:
+        """Whether a call of the model is under way."""
+        return self._depth > 0
 
     def set(self, update: int, micro_batch: int = 0) -> None:
         """Say which update and which of its micro-batches (counted over all processes) comes next."""
@@ -90,6 +109,8 @@ class Step:
     def leave(self) -> None:
         """A call ends."""
         self._depth -= 1
+        if not self._depth:
+            self.shared = None
 
     @contextlib.contextmanager
     def call(self, num_bits: Optional[int], training: bool = False) -> Iterator[None]:
@@ -126,7 +147,7 @@ class Step:
 
     def __getstate__(self) -> dict[str, Any]:
         # copies and pickles of a model start with no call under way, no listeners and no scratch memory
-        return {**self.__dict__, "listeners": [], "_scratch": {}, "_depth": 0, "_call_bits": None}
+        return {**self.__dict__, "listeners": [], "shared": None, "_scratch": {}, "_depth": 0, "_call_bits": None}
 
 
 class CallHook:

@@ -72,15 +72,19 @@ class Tracked(Observer):
     def forward(self, x: Tensor, request: Request) -> Range:
         if not (self.training or self.step.calibrating):
             return self.evaluation_range(x)
+        current = self.source(x, request)
+        self.note(current)
+        return current
+
+    def note(self, current: Range) -> None:
+        """Take account of a range seen in training."""
         if self.pending_count and self.pending_update != self.step.update:
             self.commit()
-        current = self.source(x, request)
         shape = self.running_low.shape
         self.pending[0] += current.low.view(shape)
         self.pending[1] += (current.high - current.low).view(shape)
         self.pending_count += 1
         self.pending_update = self.step.update
-        return current
 
     def evaluation_range(self, x: Tensor) -> Range:
         """The running range, shaped to broadcast against `x`."""
