@@ -81,7 +81,7 @@ class TransformerConfig(FairseqDataclass):
     share_all_embeddings: bool = option(
         False, "one embedding for source, target and output (needs a joined dictionary)"
     )
-    merge_src_tgt_embed: bool = option(False, "with a joined dictionary: one embedding for source and target")
+    merge_src_tgt_embed: bool = option(False, "the same as share_all_embeddings")
     no_token_positional_embeddings: bool = option(False, "no position embeddings at all")
     adaptive_softmax_cutoff: Optional[List[int]] = option(None, "vocabulary cutoffs of the adaptive softmax")
     adaptive_softmax_dropout: float = option(0.0, "dropout in the adaptive softmax's tails")

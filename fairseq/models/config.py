@@ -13,6 +13,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import fields
+from enum import Enum
 from typing import Any, Optional
 
 from omegaconf import DictConfig, open_dict
@@ -33,11 +34,13 @@ def fill_defaults(args: Any, dataclass: type) -> None:
             if has(args, declared.name) or declared.name == "_name":
                 continue
             value = getattr(defaults, declared.name)
+            if isinstance(value, Enum):
+                value = value.value  # plain text: checkpoints hold no classes of ours
             if isinstance(value, str) and value.startswith("${"):
                 later.append((declared.name, value))
             else:
                 setattr(args, declared.name, value)
-        for name, reference in later:
+        for name, reference in later:  # in the order of the fields: a reference points at an earlier one
             if reference.startswith("${."):
                 setattr(args, name, getattr(args, reference[3:-1]))
 

@@ -22,10 +22,21 @@ from fairseq.models.fairseq_model import BaseFairseqModel
 from fairseq.registry import Registry
 
 _ROBERTA = "fairseq.models.roberta"
+_TRANSFORMER = "fairseq.models.transformer"
 
-_BUILTIN_MODELS = {"roberta": _ROBERTA}
+_BUILTIN_MODELS = {"roberta": _ROBERTA, "transformer": _TRANSFORMER}
 _BUILTIN_ARCHS = {
     "roberta": ["roberta", "roberta_base", "roberta_prenorm", "roberta_large", "xlm"],
+    "transformer": [
+        "transformer",
+        "transformer_tiny",
+        "transformer_iwslt_de_en",
+        "transformer_wmt_en_de",
+        "transformer_vaswani_wmt_en_de_big",
+        "transformer_vaswani_wmt_en_fr_big",
+        "transformer_wmt_en_de_big",
+        "transformer_wmt_en_de_big_t2t",
+    ],
 }
 _ARCH_MODULES = {arch: _BUILTIN_MODELS[model] for model, archs in _BUILTIN_ARCHS.items() for arch in archs}
 

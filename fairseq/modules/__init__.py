@@ -8,7 +8,7 @@ from fairseq.modules.matmul import MatMul
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.sinusoidal_positional_embedding import SinusoidalPositionalEmbedding
-from fairseq.modules.transformer_layer import TransformerEncoderLayer
+from fairseq.modules.transformer_layer import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     "FairseqDropout",
@@ -20,5 +20,6 @@ __all__ = [
     "MultiheadAttention",
     "PositionalEmbedding",
     "SinusoidalPositionalEmbedding",
+    "TransformerDecoderLayer",
     "TransformerEncoderLayer",
 ]

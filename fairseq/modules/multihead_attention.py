@@ -201,7 +201,7 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         self.set_incremental_state(incremental_state, "attn_state", buffer)
 
     def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor) -> None:
-        """Rearrange the kept rows to follow beam search; an encoder's rows are kept if their number is the same."""
+        """Rearrange the kept rows to follow beam search."""
         kept = self._get_input_buffer(incremental_state)
         if kept:
             self._set_input_buffer(incremental_state, state.reorder(kept, new_order))

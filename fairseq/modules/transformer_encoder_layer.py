@@ -68,11 +68,7 @@ class TransformerEncoderLayerBase(TransformerLayer):
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
         """Old checkpoints number the layer norms."""
-        for number, norm in enumerate(("self_attn_layer_norm", "final_layer_norm")):
-            for kind in ("weight", "bias"):
-                old = state_dict.pop(f"{name}.layer_norms.{number}.{kind}", None)
-                if old is not None:
-                    state_dict[f"{name}.{norm}.{kind}"] = old
+        self.rename_layer_norms(state_dict, name, ("self_attn_layer_norm", "final_layer_norm"))
 
 
 class TransformerEncoderLayer(TransformerEncoderLayerBase):

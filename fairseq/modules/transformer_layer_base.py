@@ -4,6 +4,9 @@ feed_forward(x) = dropout(fc2(dropout(activation(fc1(x)))))
 post-norm:  x = LN(x + f(x))        pre-norm:  x = x + f(LN(x))
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor, nn
 
 from fairseq.dataclass.transformer import TransformerConfig
@@ -51,6 +54,15 @@ class TransformerLayer(nn.Module):
         """The output of a block: `x` on top of its input, normalised where norms stand behind."""
         x = self.residual_connection(x, residual)
         return x if self.normalize_before else norm(x)
+
+    @staticmethod
+    def rename_layer_norms(state_dict: dict[str, Any], name: str, norms: Sequence[str]) -> None:
+        """Give the numbered layer norms of old checkpoints, `<name>.layer_norms.<i>`, their names."""
+        for number, norm in enumerate(norms):
+            for kind in ("weight", "bias"):
+                old = state_dict.pop(f"{name}.layer_norms.{number}.{kind}", None)
+                if old is not None:
+                    state_dict[f"{name}.{norm}.{kind}"] = old
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Position-wise; the dropout behind `fc2` is the caller's."""

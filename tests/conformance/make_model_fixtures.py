@@ -1,4 +1,4 @@
-"""Write tests/models/fixtures/roberta_*.pt: tiny RoBERTa models of fairseq 0.12 with what they compute.
+"""Write tests/models/fixtures/*.pt: tiny models of fairseq 0.12 (RoBERTa, transformer) with what they compute.
 
     TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 PYTHON_WITH_FAIRSEQ_0_12 tests/conformance/make_model_fixtures.py
 
@@ -34,6 +34,31 @@ CASES = {
     "untied": {"untie_weights_roberta": True, "activation_fn": "relu", "pooler_activation_fn": "relu"},
     "sinusoidal": {"encoder_learned_pos": False, "no_scale_embedding": False, "layernorm_embedding": False},
 }
+TRANSFORMER_SIZE = {
+    "encoder_embed_dim": 16,
+    "decoder_embed_dim": 12,
+    "encoder_ffn_embed_dim": 24,
+    "decoder_ffn_embed_dim": 20,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "max_source_positions": 20,
+    "max_target_positions": 20,
+}
+TRANSFORMER_CASES = {
+    "base": {},
+    "prenorm": {
+        "encoder_normalize_before": True,
+        "decoder_normalize_before": True,
+        "encoder_learned_pos": True,
+        "decoder_learned_pos": True,
+        "layernorm_embedding": True,
+        "share_decoder_input_output_embed": True,
+        "activation_fn": "gelu",
+    },
+}
+PREVIOUS = torch.tensor([[2, 5, 6, 7], [2, 9, 1, 1], [2, 12, 13, 1]])
 SEED, DROPOUT_SEED = 3, 5
 TOKENS = torch.tensor([[0, 5, 6, 7, 9, 2], [0, 8, 2, 1, 1, 1], [0, 12, 13, 14, 2, 1]])
 MASKED = TOKENS.eq(8) | TOKENS.eq(13) | TOKENS.eq(6)
@@ -101,8 +126,39 @@ def describe(case: dict) -> dict:
     return result
 
 
+def describe_transformer(case: dict) -> dict:
+    args = Namespace(**TRANSFORMER_SIZE, **case, arch="transformer")
+    ARCH_CONFIG_REGISTRY["transformer"](args)
+    words = dictionary()
+    torch.manual_seed(SEED)
+    model = ARCH_MODEL_REGISTRY["transformer"].build_model(
+        args, Namespace(source_dictionary=words, target_dictionary=words)
+    )
+    result = {
+        "args": {**TRANSFORMER_SIZE, **case, "arch": "transformer"},
+        "vocabulary": len(words),
+        "seed": SEED,
+        "weights": {name: value.clone() for name, value in model.state_dict().items()},
+        "parameters": [name for name, _ in model.named_parameters()],
+        "tokens": TOKENS,
+        "previous": PREVIOUS,
+    }
+    model.eval()
+    with torch.no_grad():
+        scores, extra = model(TOKENS, None, PREVIOUS)
+        result["scores"], result["attn"] = scores, extra["attn"][0]
+        result["states"] = torch.stack(extra["inner_states"])
+    set_dropout(model.train(), 0.0)
+    model.zero_grad()
+    model(TOKENS, None, PREVIOUS)[0].pow(2).mean().backward()
+    result["grads"] = {name: p.grad.clone() for name, p in model.named_parameters()}
+    return result
+
+
 def main() -> None:
     TARGET.mkdir(parents=True, exist_ok=True)
+    for name, case in TRANSFORMER_CASES.items():
+        torch.save(describe_transformer(case), TARGET / f"transformer_{name}.pt")
     for name, case in CASES.items():
         torch.save(describe(case), TARGET / f"roberta_{name}.pt")
 

@@ -5,7 +5,11 @@ import torch
 from torch import nn
 
 from fairseq.dataclass.transformer import TransformerConfig
-from fairseq.modules.transformer_layer import TransformerEncoderLayer, TransformerEncoderLayerBase
+from fairseq.modules.transformer_layer import (
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
+    TransformerEncoderLayerBase,
+)
 
 C, FFN, H = 12, 20, 4
 FLAT = {"encoder_embed_dim": C, "encoder_ffn_embed_dim": FFN, "encoder_attention_heads": H, "dropout": 0.0}
@@ -104,3 +108,52 @@ def test_config_from_namespace():
     assert TransformerConfig.from_namespace(config) is config
     with pytest.raises(AttributeError, match="colour"):
         _ = config.encoder_colour
+
+
+DECODER = {"decoder_embed_dim": C, "decoder_ffn_embed_dim": FFN, "decoder_attention_heads": H}
+
+
+@pytest.mark.parametrize("normalize_before", [True, False])
+def test_decoder_layer_equals_torch(normalize_before):
+    torch.manual_seed(0)
+    layer = randomized(TransformerDecoderLayer({**FLAT, **DECODER, "decoder_normalize_before": normalize_before}))
+    theirs = nn.TransformerDecoderLayer(C, H, FFN, 0.0, "relu", norm_first=normalize_before)
+    with torch.no_grad():
+        copy_attention(layer.self_attn, theirs.self_attn)
+        copy_attention(layer.encoder_attn, theirs.multihead_attn)
+    names = {
+        "fc1": "linear1",
+        "fc2": "linear2",
+        "self_attn_layer_norm": "norm1",
+        "encoder_attn_layer_norm": "norm2",
+        "final_layer_norm": "norm3",
+    }
+    for mine, other in names.items():
+        getattr(theirs, other).load_state_dict(getattr(layer, mine).state_dict())
+    x, memory = torch.randn(6, 3, C), torch.randn(5, 3, C)
+    mask = torch.zeros(3, 5, dtype=torch.bool)
+    mask[1, 3:] = True
+    causal = torch.triu(torch.full((6, 6), float("-inf")), 1)
+    out, attn, _ = layer(x, memory, mask, self_attn_mask=causal, need_attn=True)
+    expected = theirs(x, memory, tgt_mask=causal, memory_key_padding_mask=mask)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    assert attn.shape == (3, 6, 5)
+    _, heads, _ = layer(x, memory, mask, self_attn_mask=causal, need_head_weights=True)
+    torch.testing.assert_close(heads.mean(0), attn)
+    assert layer(x, memory, mask)[1] is None  # in training, probabilities come only when asked for
+
+
+def test_decoder_layer_starts_from_given_keys():
+    layer = randomized(TransformerDecoderLayer({**FLAT, **DECODER})).eval()
+    x, memory = torch.randn(2, 3, C), torch.randn(5, 3, C)
+    first: dict = {}
+    layer(x[:1], memory, incremental_state=first)
+    expected, _, _ = layer(x[1:], memory, incremental_state=first)
+    again: dict = {}
+    layer(x[:1], memory, incremental_state=again)
+    kept = layer.self_attn._get_input_buffer(again)
+    other: dict = {}
+    out, _, _ = layer(
+        x[1:], memory, incremental_state=other, prev_self_attn_state=[kept["prev_key"], kept["prev_value"]]
+    )
+    torch.testing.assert_close(out, expected)

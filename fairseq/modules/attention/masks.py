@@ -52,4 +52,9 @@ def padding_mask(tokens: Tensor, padding_idx: int) -> tuple[Tensor, Optional[Ten
     is always applied.
     """
     mask = tokens.eq(padding_idx)
-    return mask, mask if mask.device.type != "cpu" or mask.any() else None
+    return mask, applied(mask)
+
+
+def applied(mask: Tensor) -> Optional[Tensor]:
+    """`mask`, or None where it is known to mask nothing."""
+    return mask if mask.device.type != "cpu" or mask.any() else None
