@@ -1,4 +1,5 @@
-"""What precision is: number formats, ranges, rules, schedules, quantized layers, costs. Needs torch and nothing else of fairseq.
+"""What precision is: number formats, ranges, rules, schedules, quantized layers, costs. Needs torch and nothing else
+of fairseq.
 
     from fairseq.quantization import quantize_model
     model = quantize_model(model, "int8")
@@ -41,7 +42,7 @@ _HOMES = {
     "PRESETS": "presets",
     "Rule": "rules",
 }
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

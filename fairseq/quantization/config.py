@@ -1,7 +1,7 @@
 """The quantization of a run: a preset, and whatever differs from it.
 
-Fields that are None come from the preset, so `quantization=cpt_3_8 quantization.num_bits=6` cycles between 3 and 6 bits. Rules are
-appended to the preset's.
+Fields that are None come from the preset, so `quantization=cpt_3_8 quantization.num_bits=6` cycles between 3 and 6
+bits. Rules are appended to the preset's.
 
 >>> config = read_config({"preset": "cpt_3_8", "num_bits": 6, "schedule": {"num_cycles": 4}})
 >>> config.num_bits, config.eval_bits, config.schedule.min_bits, config.schedule.num_cycles
@@ -69,7 +69,7 @@ ConfigLike = Union[QuantizationConfig, Mapping[str, Any], str, None]
 
 
 def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig:
-    """A complete config: from a preset's name, a mapping (YAML) or a config, with `changes`, filled up from the preset."""
+    """A complete config from a preset's name, a mapping or a config, with `changes`; the preset fills the rest."""
     from fairseq.quantization.presets import PRESETS
 
     if isinstance(config, QuantizationConfig):

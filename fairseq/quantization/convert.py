@@ -6,8 +6,9 @@
     model(x)                     # at the declared evaluation bits
     model(x, num_bits=4)         # at 4 bits, for this call
 
-Linear layers become `QLinear`, products of activations `QMatmul`, torch's attention modules `QMultiheadAttention`; parameters and
-state-dict keys stay, so that float checkpoints load with `strict=True` and back. A layer whose quantizers are all off is left alone.
+Linear layers become `QLinear`, products of activations `QMatmul`, torch's attention modules `QMultiheadAttention`;
+parameters and state-dict keys stay, so that float checkpoints load with `strict=True` and back. A layer whose
+quantizers are all off is left alone.
 
 >>> from torch import nn
 >>> import torch
@@ -28,6 +29,7 @@ from fairseq.quantization.handle import Quantization
 from fairseq.quantization.plan import Plan, PlanRow
 from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.rules import resolve
+from fairseq.quantization.schedules.base import schedule_of
 from fairseq.quantization.sites import Site, close_fast_paths, find_sites
 from fairseq.quantization.spec import QuantizerSpec
 from fairseq.quantization.step import Step
@@ -56,15 +58,20 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
         return model
     sites = find_sites(model)
     specs = plan_specs(sites, resolved)
-    rows = [PlanRow(path, role, specs[path], _active(site, path, specs)) for site in sites for path, role in site.roles.items()]
+    schedule = schedule_of(resolved)
+    low, high = schedule.low, schedule.high
+    rows = [
+        PlanRow(path, role, specs[path], _active(site, path, specs), low, high, site.product(key))
+        for site in sites
+        for key, (path, role) in site.points.items()
+    ]
     if not any(row.active for row in rows):
         raise ConfigError("quantization: the model has nothing to quantize, or the rules exclude all of it")
 
     step = Step(default_bits=resolved.eval_bits, seed=resolved.seed)
     for site in sites:
         if site.is_quantized(specs):
-            assert resolved.num_bits is not None
-            model = _replace(model, site.path, site.install(specs, step, resolved.num_bits))
+            model = _replace(model, site.path, site.install(specs, step, high))
     close_fast_paths(model)
     Quantization(resolved, Plan(rows), step, threaded=_threads_bits(model)).attach(model)
     return model

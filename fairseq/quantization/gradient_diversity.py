@@ -1,6 +1,8 @@
 """Measures the diversity of gradients between intervals of training, for the schedule `diversity`.
 
-    d = sum_k |g_k|^2 / |sum_k g_k|^2          over the last `resolution` intervals; g_k is the gradient at the end of interval k
+    d = sum_k |g_k|^2 / |sum_k g_k|^2          over the last `resolution` intervals
+
+where g_k is the gradient at the end of interval k.
 
 >>> meter = GradientDiversity(interval=1, resolution=2)
 >>> p = nn.Parameter(torch.zeros(2))
@@ -36,7 +38,7 @@ class GradientDiversity:
 
     @torch.no_grad()
     def update(self, update: int, parameters: Iterable[nn.Parameter]) -> Optional[float]:
-        """Look at the gradients before the optimizer's step of `update`; a measurement where one is complete, else None."""
+        """Look at the gradients before the optimizer's step of `update`; a measurement where one is complete."""
         if (update + 1) % self.interval:
             return None
         gradients = [p.grad.detach().flatten().float() for p in parameters if p.grad is not None]

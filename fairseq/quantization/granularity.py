@@ -9,8 +9,8 @@
 >>> Granularity.parse("group:64"), Granularity.parse("channel", axis=0)
 (Granularity(kind='group', number=64), Granularity(kind='channel', number=0))
 >>> import torch
->>> Granularity.parse("token").reduced(torch.zeros(2, 3, 4)), Granularity.parse("channel", axis=0).reduced(torch.zeros(2, 3))
-((2,), (1,))
+>>> Granularity.parse("token").reduced(torch.zeros(2, 3, 4))
+(2,)
 """
 
 from typing import NamedTuple, Optional
@@ -30,7 +30,7 @@ class Granularity(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, axis: int = -1, where: str = "granularity") -> "Granularity":
-        """Read `"tensor"`, `"channel"`, `"channel:0"`, `"token"` or `"group:64"`; `axis` is the channel's where none is given."""
+        """Read `"tensor"`, `"channel"`, `"channel:0"`, `"token"` or `"group:64"`; `axis`: of a bare channel."""
         kind, colon, number_text = str(text).partition(":")
         if kind not in KINDS:
             raise ConfigError(unknown("granularity", str(text), KINDS, where=where))

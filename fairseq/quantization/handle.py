@@ -92,7 +92,9 @@ class Quantization:
     def load_state_dict(self, model: nn.Module, state: dict[str, Any]) -> None:
         """Restore `state_dict`; CheckpointError where the checkpoint's plan keeps other quantizer state."""
         if "state" not in state:
-            raise CheckpointError("quantization state of the checkpoint has no 'state'; was it saved by another program?")
+            raise CheckpointError(
+                "quantization state of the checkpoint has no 'state'; was it saved by another program?"
+            )
         load_quantizer_state(model, state["state"])
 
 

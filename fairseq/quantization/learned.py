@@ -1,14 +1,15 @@
 """Grids that are trained with the weights.
 
-Learned step size (LSQ, Esser et al., arXiv:1902.08153, equations 1-3; with a zero point, LSQ+, Bhalgat et al. 2004.09576):
+Learned step size (LSQ, Esser et al., arXiv:1902.08153, equations 1-3; with a zero point, LSQ+, Bhalgat et al.
+2004.09576):
 
     y = (clamp(round(x / s) + z, qmin, qmax) - z) * s
     dy/dx = 1 inside, 0 outside
     dy/ds = round(x/s) - x/s inside, (qmin - z) or (qmax - z) outside;   dy/dz = 0 inside, -s outside
     gradients of s and z are scaled by 1 / sqrt(values per scale * qmax);   s starts at 2 mean|x| / sqrt(qmax)
 
-Learned clip (PACT, Choi et al., arXiv:1805.06085, equations 2-3): y = clip(x, 0, a), dy/da = 1 where x >= a. For a signed format
-the clip is [-a, a], and dy/da = -1 where x < -a.
+Learned clip (PACT, Choi et al., arXiv:1805.06085, equations 2-3): y = clip(x, 0, a), dy/da = 1 where x >= a. For a
+signed format the clip is [-a, a], and dy/da = -1 where x < -a.
 
 >>> x, s = torch.tensor([0.4, 9.0]), torch.tensor([1.0], requires_grad=True)
 >>> LearnedScale.apply(x, s, None, -7, 7, 1.0).sum().backward()
@@ -25,7 +26,8 @@ from fairseq.quantization.formats import NumberFormat
 
 
 class LearnedScale(torch.autograd.Function):
-    """Fake quantization with gradients for scale and zero point, equal to torch's `_fake_quantize_learnable_*` operators.
+    """Fake quantization with gradients for scale and zero point, equal to torch's `_fake_quantize_learnable_*`
+    operators.
 
     Scale and zero point broadcast against `x`; the zero point is rounded and clamped to a code, None stands for 0.
     """

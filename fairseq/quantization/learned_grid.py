@@ -1,7 +1,7 @@
 """The trained part of a quantizer: parameters for a scale (and zero point) or a clip, and where they start.
 
-Parameters are created with the module and get their first values from the first tensor seen in training: the mean magnitude
-(LSQ), the range (a zero point) or the largest magnitude (a clip).
+Parameters are created with the module and get their first values from the first tensor seen in training: the mean
+magnitude (LSQ), the range (a zero point) or the largest magnitude (a clip).
 
 >>> from fairseq.quantization.formats import FORMATS
 >>> grid = ScaleGrid("w", FORMATS.lookup("symmetric")(), Granularity("tensor"), (1,), 4, Step(), needs_data=False)

@@ -4,13 +4,14 @@ Stochastic rounding adds u in [-1/2, 1/2) before rounding, so that the expected 
 
     u(i, j) = (a(i) xor b(j)) / 2^23 - 1/2            i: row, j: column (last axis) of the tensor
 
-where a and b are 23-bit hashes of (key, row) and (key, column), the key a hash of (seed, layer, update, micro-batch). Each u is
-uniform and any two of them are independent, because b(j) and b(j') are; sums of rounding errors, and thus the gradients formed
-from them, have the variance that independent noise gives. The hash costs rows + columns steps and two operations per element.
+where a and b are 23-bit hashes of (key, row) and (key, column), the key a hash of (seed, layer, update, micro-batch).
+Each u is uniform and any two of them are independent, because b(j) and b(j') are; sums of rounding errors, and thus
+the gradients formed from them, have the variance that independent noise gives. The hash costs rows + columns steps and
+two operations per element.
 
-The micro-batch is counted over the whole update: the i-th of rank r among W processes has number i * W + r, as it has in one
-process that accumulates W times as often. Ranges are taken per micro-batch. So the same update on 1 and on 2 processes rounds
-every gradient alike.
+The micro-batch is counted over the whole update: the i-th of rank r among W processes has number i * W + r, as it has
+in one process that accumulates W times as often. Ranges are taken per micro-batch. So the same update on 1 and on 2
+processes rounds every gradient alike.
 
 >>> key = NoiseKey(seed=1, layer=layer_number("fc1.grad_output"), update=7, micro_batch=0)
 >>> x = torch.full((1000, 1000), 0.3)
@@ -80,7 +81,8 @@ class HashNoise:
         self.columns = x.shape[-1] if x.dim() else 1
         self.rows = x.numel() // max(self.columns, 1)
         hashes = _hash_indices(key, self.rows + self.columns, x.device)
-        # 23 bits are the fraction of a float; under the exponent of 1.0 they are a number in [1, 2) without any conversion
+        # 23 bits are the fraction of a float; under the exponent of 1.0 they are a number in [1, 2) without any
+        # conversion
         self.row_hashes, self.column_hashes = hashes[: self.rows] | ONE, hashes[self.rows :]
 
     def values(self, start: int = 0, stop: Optional[int] = None, out: Optional[Tensor] = None) -> Tensor:

@@ -4,10 +4,10 @@
 >>> from fairseq.quantization import quantize_model
 >>> model = quantize_model(nn.Sequential(nn.Linear(4, 4)), "int8")
 >>> print(model.quantization.plan.table())
-quantizer      format      bits    granularity  range              rounding    ste    compute
-0.weight       symmetric   follow  channel      minmax             nearest     plain  simulate
-0.input        affine_int  follow  tensor       ema(momentum=0.9)  nearest     plain  simulate
-0.grad_output  symmetric   8       tensor       minmax             stochastic  plain  simulate
+quantizer      format      bits       granularity  range              rounding    ste    compute
+0.weight       symmetric   8          channel      minmax             nearest     plain  simulate
+0.input        affine_int  8          tensor       ema(momentum=0.9)  nearest     plain  simulate
+0.grad_output  symmetric   8, pinned  tensor       minmax             stochastic         simulate
 """
 
 import json
@@ -15,26 +15,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from fairseq.quantization.spec import GRADIENT, QuantizerSpec
+from fairseq.quantization.spec import FOLLOW, GRADIENT, QuantizerSpec
 
 FULL = "full precision"
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One quantizer: its path, role and settings; `active` is False where the tensor stays in full precision."""
+    """One quantizer: its path, role and settings.
+
+    `active` is False where the tensor stays in full precision; `low` and `high` are the schedule's bounds; `product` is
+    the path of the matrix product that the tensor enters, None for an embedding's table.
+    """
 
     quantizer: str
     role: str
     spec: QuantizerSpec
     active: bool
+    low: int
+    high: int
+    product: Optional[str] = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Settings as JSON values; bits are a number, "follow", or None for full precision."""
+        """Settings as JSON values; bits are a number if pinned, bounds if they follow, None in full precision."""
         if not self.active:
             return {"quantizer": self.quantizer, "role": self.role, "bits": None}
         row: dict[str, Any] = {"quantizer": self.quantizer, "role": self.role, **self.spec.describe()}
-        row["bits"] = self.spec.bits
+        pinned = self.spec.bits != FOLLOW
+        row.update(bits=self.spec.bits if pinned else [self.low, self.high], follows=not pinned)
         if self.role == GRADIENT:
             del row["ste"]
         return row
@@ -43,7 +51,14 @@ class PlanRow:
         """Settings as text."""
         if not self.active:
             return {"quantizer": self.quantizer, "format": FULL}
-        return {"quantizer": self.quantizer, **self.spec.describe()}
+        cells = {"quantizer": self.quantizer, **self.spec.describe()}
+        if self.spec.bits == FOLLOW:
+            cells["bits"] = f"{self.low}-{self.high}" if self.low < self.high else str(self.high)
+        else:
+            cells["bits"] += ", pinned"
+        if self.role == GRADIENT:
+            cells["ste"] = ""
+        return cells
 
 
 class Plan:
@@ -69,7 +84,7 @@ class Plan:
         row = self[path]
         if not row.active:
             return None
-        return num_bits if row.spec.bits == "follow" else row.spec.bits  # type: ignore[return-value]
+        return num_bits if row.spec.bits == FOLLOW else row.spec.bits  # type: ignore[return-value]
 
     def table(self) -> str:
         """Aligned text; quantizers in full precision are listed, too."""
@@ -89,4 +104,6 @@ def align(rows: Sequence[dict[str, str]]) -> str:
     columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
     lines = [columns, *([row.get(name, "") for name in columns] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

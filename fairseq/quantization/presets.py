@@ -1,13 +1,14 @@
 """Ready-made quantizations: names for a config, as data.
 
-| preset | weights | activations | gradients | bits |
+| preset | weights, per channel | activations, per tensor | gradients, stochastic | bits |
 | --- | --- | --- | --- | --- |
-| `cpt_L_H`, `cpt` | affine, per output channel | affine, per tensor, running range | affine, stochastic | cosine L..H, 32 cycles |
-| `int16`, `int8`, `int4` | symmetric, per output channel | exact zero, per tensor, averaged range | symmetric, stochastic | constant |
-| `ffn4_mha16`, `ffn16_mha4` | as `int*` | as `int*` | as `int*` | pinned per block |
+| `cpt_L_H`, `cpt` | affine | affine, running range | affine | cosine from L to H, 32 cycles |
+| `int16`, `int8`, `int4` | symmetric | exact zero, averaged range | symmetric | constant |
+| `ffn4_mha16`, `ffn16_mha4` | symmetric | exact zero, averaged range | symmetric | pinned per block |
 
-Heads over the encoder (`classification_heads`, `lm_head`, output projections) and embeddings stay in full precision unless a rule
-quantizes them; attention's output is quantized as the input of `out_proj`, so its own quantizer is off, too.
+Heads over the encoder (`classification_heads`, `lm_head`, output projections) and embeddings stay in full precision
+unless a rule quantizes them; attention's output is quantized as the input of `out_proj`, so its own quantizer is off,
+too.
 
 >>> from fairseq.quantization.config import read_config
 >>> read_config("cpt_4_8").schedule
@@ -37,9 +38,7 @@ INTEGER = (
 
 def _cpt(low: int, high: int, num_grad_bits: int) -> QuantizationConfig:
     schedule = ScheduleConfig(name="CR", min_bits=low, num_cycles=32)
-    return QuantizationConfig(
-        num_bits=high, num_grad_bits=num_grad_bits, schedule=schedule, rules=FULL_PRECISION
-    )
+    return QuantizationConfig(num_bits=high, num_grad_bits=num_grad_bits, schedule=schedule, rules=FULL_PRECISION)
 
 
 def _integer(num_bits: int, num_grad_bits: int, *rules: Rule) -> QuantizationConfig:

@@ -35,7 +35,7 @@ __all__ = ["ACTIVATION", "GRADIENT", "WEIGHT", "Quantized", "Quantizer", "Quanti
 
 
 class Quantized(NamedTuple):
-    """A quantized tensor: `value` holds the numbers; `route` is what gradients go to. Both are x itself without bits."""
+    """A quantized tensor: `value` holds the numbers, gradients go to `route`. Both are x itself without bits."""
 
     route: Tensor
     value: Tensor
@@ -102,7 +102,7 @@ class Quantizer(nn.Module):
         if kind == "channel" and axis == -1 and features is not None:
             return (features,)
         raise ConfigError(
-            f"{self.path}: granularity {self.granularity} has no fixed number of ranges here, so that none can be kept; "
+            f"{self.path}: granularity {self.granularity} has no fixed number of ranges here, so none can be kept; "
             "use granularity tensor, or a range source that looks at each batch (minmax)"
         )
 
@@ -134,9 +134,7 @@ class Quantizer(nn.Module):
         return Quantized(route, route.detach())
 
     @torch.no_grad()
-    def fake(
-        self, x: Tensor, num_bits: int, out: Optional[Tensor] = None, key: Optional[NoiseKey] = None
-    ) -> Tensor:
+    def fake(self, x: Tensor, num_bits: int, out: Optional[Tensor] = None, key: Optional[NoiseKey] = None) -> Tensor:
         """`x` rounded to its grid, in x's type; no gradient. `out`: fp32 memory of x's shape to work in."""
         if x.numel() == 0:
             return x
@@ -145,7 +143,7 @@ class Quantizer(nn.Module):
             out = wide  # a copy already
         elif out is None or out.dtype != x.dtype:
             out = torch.empty_like(x)
-        for index, (piece, target) in enumerate(zip(self._pieces(wide), self._pieces(out), strict=True)):
+        for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
             grid, clamp = self._grid(piece, num_bits)
             self.format.fake_quantize(piece, grid, self._noise(piece, key, index), target, clamp)
         result = out.to(x.dtype)
@@ -180,7 +178,7 @@ class Quantizer(nn.Module):
             raise DataError(f"{self.path}: a tensor with inf or NaN has no codes")
         x = x if x.dtype == torch.float64 else x.float()
         codes = torch.empty_like(x)
-        for index, (piece, target) in enumerate(zip(self._pieces(x), self._pieces(codes), strict=True)):
+        for index, (piece, target) in enumerate(zip(self.pieces(x), self.pieces(codes), strict=True)):
             self.format.quantize(piece, self._grid(piece, num_bits)[0], self._noise(piece, None, index), target)
         low, high = self.format.code_range(num_bits)
         for dtype in (torch.uint8, torch.int8, torch.int16):
@@ -192,9 +190,9 @@ class Quantizer(nn.Module):
     def grids(self, x: Tensor, num_bits: int) -> list[Grid]:
         """The grid that `x` is rounded to; two of them where a last group is shorter than the others."""
         wide = x if x.dtype == torch.float64 else x.float()
-        return [self._grid(piece, num_bits)[0] for piece in self._pieces(wide)]
+        return [self._grid(piece, num_bits)[0] for piece in self.pieces(wide)]
 
-    def _pieces(self, x: Tensor) -> Iterator[Tensor]:
+    def pieces(self, x: Tensor) -> Iterator[Tensor]:
         """Views of `x` in which ranges run over whole axes: x itself, or its groups and the shorter one behind them."""
         kind, size = self.granularity
         if kind != "group" or x.dim() == 0:
@@ -225,7 +223,9 @@ class Quantizer(nn.Module):
     @torch.no_grad()
     def _inside(self, x: Tensor, num_bits: int) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
-        parts = [inside_grid(p, self._grid(p, num_bits)[0], self.format).flatten(x.dim() - 1) for p in self._pieces(wide)]
+        parts = [
+            inside_grid(p, self._grid(p, num_bits)[0], self.format).flatten(x.dim() - 1) for p in self.pieces(wide)
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def extra_repr(self) -> str:

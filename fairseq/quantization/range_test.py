@@ -1,7 +1,7 @@
 """The precision range test: how few bits still learn (CPT, arXiv:2101.09868, section 3.3).
 
-Train a few updates at each precision, from the lowest up, and watch how fast training accuracy rises. The lower bound is the first
-precision at which it gains more than a threshold:
+Train a few updates at each precision, from the lowest up, and watch how fast training accuracy rises. The lower bound
+is the first precision at which it gains more than a threshold:
 
     gain(b) = mean accuracy of the last window at b  -  mean accuracy of the first window at b
     lower bound = min { b : gain(b) > threshold }
@@ -55,7 +55,7 @@ class PrecisionRangeTest:
         window = max(updates_per_bits // 4, 1) if window is None else window
         if window < 1 or updates_per_bits < 2 * window:
             raise ConfigError(
-                f"precision range test: {updates_per_bits} updates per precision are too few for two windows of {window}"
+                f"range test: {updates_per_bits} updates at each precision are too few for two windows of {window}"
             )
         self.low, self.high, self.updates_per_bits = low, high, updates_per_bits
         self.window, self.threshold, self.stop_early = window, threshold, stop_early

@@ -4,13 +4,15 @@ With b bits, qmin = 0 (signed: -2^(b-1)), qmax = qmin + 2^b - 1:
 
     calculate_qparams   zero_point = min, range = max - min, per row or reduced over rows
     quantize            scale = max(range / (qmax - qmin), 1e-8)
-                        code  = round(clamp((x + qmin * scale - zero_point) / scale + u, qmin, qmax)),  u = 0, or rounding noise
-                        value = code * scale + zero_point - qmin * scale;      gradient: identity, also outside the range
+                        code  = round(clamp((x + qmin * scale - zero_point) / scale + u, qmin, qmax)),  u = 0, or
+                        rounding noise value = code * scale + zero_point - qmin * scale;      gradient: identity, also
+                        outside the range
     quantize_grad       identity; the gradient is quantized with its own extremes, stochastically
     QuantMeasure        quantizes with the batch's range, keeps a running one for evaluation
 
-0 or None bits return the input untouched. Other than in the reference: any device, no global random numbers (`key` names the
-noise), `true_zero` is refused instead of ignored. For training use `QLinear` and `quantize_model`, which do the same in fewer passes.
+0 or None bits return the input untouched. Other than in the reference: any device, no global random numbers (`key`
+names the noise), `true_zero` is refused instead of ignored. For training use `QLinear` and `quantize_model`, which do
+the same in fewer passes.
 
 >>> x = torch.tensor([[0.0, 1.0, 2.0, 3.0], [-1.0, 0.0, 0.2, 2.0]])
 >>> quantize(x, num_bits=2, flatten_dims=(1, -1), reduce_dim=None)
@@ -200,8 +202,9 @@ def quantize_grad(
 class QuantMeasure(nn.Module):
     """Activation quantizer of the reference.
 
-    In training x is quantized with its own range, and the running one moves a tenth of the way towards it; in evaluation the running
-    one is used. With `measure` it is a plain mean of all batches seen, and x is returned as it is.
+    In training x is quantized with its own range, and the running one moves a tenth of the way towards it; in
+    evaluation the running one is used. With `measure` it is a plain mean of all batches seen, and x is returned as it
+    is.
 
     Args:
         shape_measure: shape of the running range; all ones for one range per tensor.
@@ -250,7 +253,12 @@ class QuantMeasure(nn.Module):
             return input
         key = self.step.noise_key(0)
         return quantize(
-            input, qparams=qparams, dequantize=self.dequantize, stochastic=self.stochastic, inplace=self.inplace, key=key
+            input,
+            qparams=qparams,
+            dequantize=self.dequantize,
+            stochastic=self.stochastic,
+            inplace=self.inplace,
+            key=key,
         )
 
     @torch.no_grad()

@@ -1,7 +1,8 @@
 """CPT's settings for each role (Fu et al., arXiv:2101.09868): what a layer built by hand uses, and the presets `cpt_*`.
 
-Weights: one range per output channel. Activations: one range per tensor, a running one in evaluation. Gradients: one range per
-tensor, stochastic rounding. All on the affine grid with a real zero point, with the plain straight-through estimator.
+Weights: one range per output channel. Activations: one range per tensor, a running one in evaluation. Gradients: one
+range per tensor, stochastic rounding. All on the affine grid with a real zero point, with the plain straight-through
+estimator.
 
 >>> reference_spec(GRADIENT, num_grad_bits=8).rounding
 'stochastic'

@@ -4,11 +4,13 @@
     - {match: "re:.*layers\\.(0|11)\\..*", quantize: false}    a regular expression for the whole path
     - {match: "*.grad_output", grad_bits: 6}
 
-Rules are applied in order, each sets the fields it names: the last match wins, field by field. The form is the same in YAML and in
-Python. A rule that matches no quantizer, or a field that can have no effect on what its rule matches, is an error.
+Rules are applied in order, each sets the fields it names: the last match wins, field by field. The form is the same in
+YAML and in Python. A rule that matches no quantizer, or a field that can have no effect on what its rule matches, is
+an error.
 
-Fields: `bits` (a number pins the bits, `follow` takes the threaded value; implies `quantize: true`), `grad_bits` for gradients,
-`quantize`, `format`, `granularity`, `range`, `ste`, `learned`, `rounding`, `compute`; their values: `QuantizerSpec`.
+Fields: `bits` (a number pins the bits, `follow` takes the threaded value; implies `quantize: true`), `grad_bits` for
+gradients, `quantize`, `format`, `granularity`, `range`, `ste`, `learned`, `rounding`, `compute`; their values:
+`QuantizerSpec`.
 
 >>> rules = read_rules([{"match": "*", "format": "symmetric"}, {"match": "fc1.*", "bits": 4, "grad_bits": 8}])
 >>> plan = resolve(rules, {"fc1.weight": "weight", "fc1.grad_output": "gradient", "fc2.weight": "weight"})
@@ -56,7 +58,9 @@ class Rule:
     def settings(self) -> dict[str, Any]:
         """The fields that are set, without `match` and `optional`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if name not in ("match", "optional") and value is not None}
+        return {
+            name: value for name, value in values.items() if name not in ("match", "optional") and value is not None
+        }
 
     def apply(self, spec: QuantizerSpec, role: str) -> QuantizerSpec:
         """`spec` of a quantizer that this rule matches, with this rule's settings."""

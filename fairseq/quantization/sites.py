@@ -1,7 +1,8 @@
 """Where a model can be quantized: its Linear layers, embeddings, products of activations and torch's attention modules.
 
-A site knows the quantizers it would have and how to install them. Modules that hide their product from quantizers (a subclass of
-nn.Linear with a forward of its own, a parametrized weight) are sites, too: a rule that would quantize them is an error.
+A site knows the quantizers it would have and how to install them. Modules that hide their product from quantizers (a
+subclass of nn.Linear with a forward of its own, a parametrized weight) are sites, too: a rule that would quantize them
+is an error.
 
 >>> from torch import nn
 >>> [path for site in find_sites(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) for path in site.roles]
@@ -45,6 +46,10 @@ class Site:
         """Quantizer path -> role."""
         return dict(self.points.values())
 
+    def product(self, key: Any) -> Optional[str]:
+        """Path of the matrix product that the quantizer `key` belongs to."""
+        return self.path
+
     def own(self, specs: Specs) -> dict[Any, QuantizerSpec]:
         """The settings of this site's quantizers, by key."""
         return {key: specs[path] for key, (path, _) in self.points.items()}
@@ -65,7 +70,7 @@ class Site:
 
 
 def retype(module: nn.Module, kind: type[nn.Module]) -> Any:
-    """`module` as an instance of a subclass that adds nothing to its state: parameters, hooks and settings are shared."""
+    """`module` as an instance of a subclass without state of its own: parameters, hooks and settings are shared."""
     if isinstance(module, kind):
         return module
     result = kind.__new__(kind)
@@ -95,6 +100,9 @@ class EmbeddingSite(Site):
     def __init__(self, path: str, module: nn.Embedding):
         super().__init__(path, module)
         self.points = {"weight": (f"{path}.weight".lstrip("."), WEIGHT)}
+
+    def product(self, key: Any) -> Optional[str]:
+        return None  # rows are looked up, nothing is multiplied
 
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QEmbedding)
@@ -131,6 +139,10 @@ class AttentionSite(Site):
     def __init__(self, path: str, module: nn.MultiheadAttention):
         super().__init__(path, module)
         self.points = quantizer_paths(path)
+
+    def product(self, key: Any) -> Optional[str]:
+        part: str = key[0]
+        return f"{self.path}.{part}".lstrip(".")
 
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QMultiheadAttention)
@@ -188,7 +200,7 @@ def find_sites(model: nn.Module) -> list[Site]:
 
 
 def close_fast_paths(model: nn.Module) -> None:
-    """Have torch's transformer layers call their parts: in evaluation they would run one fused kernel on the float weights."""
+    """Have torch's transformer layers call their parts: evaluation would run a fused kernel on float weights."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # what the layer asks before it takes its fast path

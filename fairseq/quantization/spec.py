@@ -68,7 +68,9 @@ class QuantizerSpec:
             if kind not in ("tensor", "channel"):
                 raise ConfigError(f"{path}: learned {self.learned} needs granularity tensor or channel, not {kind}")
             if not number_format.exact_zero:
-                raise ConfigError(f"{path}: learned {self.learned} needs a format with an exact zero, not {self.format}")
+                raise ConfigError(
+                    f"{path}: learned {self.learned} needs a format with an exact zero, not {self.format}"
+                )
             if self.rounding != "nearest":
                 raise ConfigError(f"{path}: learned {self.learned} rounds to nearest; remove rounding: {self.rounding}")
         return self

@@ -1,7 +1,8 @@
 """What all quantizers of one model share: the bits of the call under way, the noise's key, and who is listening.
 
-`num_bits` is threaded as an argument where a model's forward knows it. In any other model the value given to the outermost call,
-`model(x, num_bits=4)`, holds for that call; `model(x)` runs at the declared default. Nothing outlives the call.
+`num_bits` is threaded as an argument where a model's forward knows it. In any other model the value given to the
+outermost call, `model(x, num_bits=4)`, holds for that call; `model(x)` runs at the declared default. Nothing outlives
+the call.
 
 >>> step = Step(default_bits=8)
 >>> step.resolve(4), step.resolve(None)
@@ -31,7 +32,7 @@ class Operand(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """The last activation that was quantized, for the next quantizer with the same settings: q, k and v share their input."""
+    """The last activation that was quantized, for a next quantizer with the same settings: q, k, v share one."""
 
     x: Tensor
     version: int
@@ -138,7 +139,8 @@ class Step:
     def scratch(self, like: Tensor) -> Tensor:
         """An uninitialised fp32 tensor of `like`'s shape whose memory the next call on that device reuses.
 
-        For quantized gradients, which are dead as soon as their two products are formed: no fresh pages for each of them.
+        For quantized gradients, which are dead as soon as their two products are formed: no fresh pages for each of
+        them.
         """
         buffer = self._scratch.get(like.device)
         if buffer is None or buffer.numel() < like.numel():
@@ -151,7 +153,7 @@ class Step:
 
 
 class CallHook:
-    """Hooks on a model's outermost module: takes `num_bits` from the call, or gives the default to a forward that threads it."""
+    """Hooks on the outermost module: take `num_bits` from the call, or give a forward that threads it the default."""
 
     def __init__(self, step: Step, threaded: bool):
         self.step = step
@@ -159,7 +161,7 @@ class CallHook:
 
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Forward pre-hook, with keyword arguments."""
-        num_bits = kwargs["num_bits"] if "num_bits" in kwargs else self.step.default_bits
+        num_bits = kwargs.get("num_bits", self.step.default_bits)
         self.step.enter(num_bits, module.training)
         rest = {name: value for name, value in kwargs.items() if name != "num_bits"}
         return args, {**rest, "num_bits": num_bits} if self.threaded else rest

@@ -4,8 +4,9 @@
     quantize  code = clamp(round(x in units of the grid + noise), qmin, qmax)
     dequantize  the real number that a code stands for
 
-Codes are whole numbers kept in floating point, which holds every code of up to 16 bits exactly; `Quantizer.codes` gives them as
-integers. Tensors handed to a format are fp32 (or fp64): the caller casts. `low`, `high` and the grid broadcast against `x`.
+Codes are whole numbers kept in floating point, which holds every code of up to 16 bits exactly; `Quantizer.codes`
+gives them as integers. Tensors handed to a format are fp32 (or fp64): the caller casts. `low`, `high` and the grid
+broadcast against `x`.
 
 >>> import torch
 >>> from fairseq.quantization.formats import FORMATS
@@ -79,7 +80,7 @@ class NumberFormat(ABC):
         return self.code_range(num_bits)[1]
 
     def bits_per_value(self, num_bits: int, values_per_scale: Optional[int] = None) -> float:
-        """Stored bits per value; `values_per_scale` spreads the fp32 numbers of the grid over the values that share it."""
+        """Stored bits per value; `values_per_scale` spreads the grid's fp32 numbers over the values that share it."""
         overhead = 0.0 if values_per_scale is None else 32 * self.numbers_per_scale / values_per_scale
         return num_bits + overhead
 

@@ -2,9 +2,10 @@
 
     y = Q(table)[indices]
 
-With one range per row or per group of a row only the rows that are looked up are quantized; with one range for the table, or per
-column, the range is the table's. The gradient of the table is that of nn.Embedding (straight-through).
+With one range per row or per group of a row only the rows that are looked up are quantized; with one range for the
+table, or per column, the range is the table's. The gradient of the table is that of nn.Embedding (straight-through).
 
+>>> import torch
 >>> table = QEmbedding(10, 4)
 >>> table(torch.tensor([[1, 2]]), num_bits=4).shape, list(table.state_dict())
 (torch.Size([1, 2, 4]), ['weight'])
@@ -12,7 +13,6 @@ column, the range is the table's. The gradient of the table is that of nn.Embedd
 
 from typing import Any, Optional
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -2,7 +2,8 @@
 
     y = Q(x) Q(w)^T + bias,   dL/dx = Q(g) Q(w),   dL/dw = Q(g)^T Q(x),   g = dL/dy
 
-Parameters and state-dict keys are nn.Linear's. The quantizers are called `<path>.weight`, `<path>.input`, `<path>.grad_output`.
+Parameters and state-dict keys are nn.Linear's. The quantizers are called `<path>.weight`, `<path>.input`,
+`<path>.grad_output`.
 
 >>> layer = QLinear(4, 2, num_grad_bits=8)
 >>> list(layer.state_dict())
@@ -22,7 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq.quantization.layers.simulated import Call, Factor, GradientRounding, SimulatedLinear, product_dtype
+from fairseq.quantization.layers.simulated import (
+    Call,
+    Factor,
+    GradientRounding,
+    SimulatedLinear,
+    product_dtype,
+    tell_full_precision,
+)
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer
 from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
@@ -66,6 +74,7 @@ class LinearQuantizers(nn.Module):
         input_quantizer, weight_quantizer = self.quantizer("input"), self.quantizer("weight")
         x_bits, w_bits = input_quantizer.bits(num_bits), weight_quantizer.bits(num_bits)
         if x_bits is None and w_bits is None:
+            tell_full_precision(self.step.listeners, self.path, x, weight, x.numel() * weight.shape[0])
             return F.linear(x, weight, bias)
         dtype = product_dtype(x)
         left = input_quantizer(x if x.is_contiguous() else x.contiguous(), x_bits)

@@ -2,9 +2,9 @@
 
     y = Q(a) Q(b),   dL/da = Q(g) Q(b)^T,   dL/db = Q(a)^T Q(g),   g = dL/dy,   and Q(y) where a rule asks for it
 
-Attention owns two: QK^T with the operands `query` and `key`, PV with `probs` and `value` and the output `output`. The quantizers'
-paths are those names behind the path of the module that owns the product, `<attention>.query`; gradients are
-`<attention>.qk_matmul.grad_output` and `<attention>.pv_matmul.grad_output`.
+Attention owns two: QK^T with the operands `query` and `key`, PV with `probs` and `value` and the output `output`. The
+quantizers' paths are those names behind the path of the module that owns the product, `<attention>.query`; gradients
+are `<attention>.qk_matmul.grad_output` and `<attention>.pv_matmul.grad_output`.
 
 `token` granularity means one range per vector that enters a dot product: rows of a, columns of b.
 
@@ -20,7 +20,14 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq.quantization.layers.simulated import Call, Factor, GradientRounding, SimulatedMatMul, product_dtype
+from fairseq.quantization.layers.simulated import (
+    Call,
+    Factor,
+    GradientRounding,
+    SimulatedMatMul,
+    product_dtype,
+    tell_full_precision,
+)
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, Quantized, Quantizer
 from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
@@ -86,6 +93,7 @@ class MatMulQuantizers(nn.Module):
         left, right = self.quantizer("left"), self.quantizer("right")
         a_bits, b_bits = left.bits(num_bits), right.bits(num_bits)
         if a_bits is None and b_bits is None:
+            tell_full_precision(self.step.listeners, self.path, a, b, a.numel() * b.shape[-1])
             y = torch.matmul(a, b)
         else:
             dtype = product_dtype(a)

@@ -4,11 +4,12 @@
     backward     g  = quantize(dL/dy)          once; both products below use it
                  dL/dx = g w_q,   dL/dw = g^T x_q,   dL/dbias = sum of g over rows
 
-The gradients belong to the values that were multiplied; where they go is decided by the operands' routes: to x and w themselves
-under the plain straight-through estimator, to the output of a clipped or learned quantizer otherwise. Only the quantized operands
-are kept for backward, and only those that a wanted gradient needs.
+The gradients belong to the values that were multiplied; where they go is decided by the operands' routes: to x and w
+themselves under the plain straight-through estimator, to the output of a clipped or learned quantizer otherwise. Only
+the quantized operands are kept for backward, and only those that a wanted gradient needs.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from fairseq.quantization.noise import NoiseKey
 from fairseq.quantization.quantizer import Quantizer
-from fairseq.quantization.step import Operand, Step
+from fairseq.quantization.step import Listener, Operand, Step
 
 
 class GradientRounding(NamedTuple):
@@ -66,6 +67,16 @@ class Call(NamedTuple):
         """Tell the listeners that a product runs."""
         for listener in self.step.listeners:
             listener.product(self.path, kind, left, right, macs)
+
+
+def tell_full_precision(listeners: Sequence[Listener], path: str, x: Tensor, w: Tensor, macs: int) -> None:
+    """Tell of a product in full precision, and of the backward products that autograd will carry out for it."""
+    kinds = ["forward"]
+    if torch.is_grad_enabled():
+        kinds += ["grad_input"] * x.requires_grad + ["grad_weight"] * w.requires_grad
+    for listener in listeners:
+        for kind in kinds:
+            listener.product(path, kind, Operand(None, x, None), Operand(None, w, None), macs)
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
@@ -117,7 +128,9 @@ class SimulatedMatMul(torch.autograd.Function):
         ctx.call, ctx.a_dtype, ctx.b_dtype = call, a.dtype, b.dtype
         needs_a, needs_b = ctx.needs_input_grad[:2]
         ctx.save_for_backward(a_value if needs_b else None, b_value if needs_a else None)
-        call.tell("forward", call.left.operand(a_value), call.right.operand(b_value), macs=a_value.numel() * b_value.shape[-1])
+        call.tell(
+            "forward", call.left.operand(a_value), call.right.operand(b_value), macs=a_value.numel() * b_value.shape[-1]
+        )
         with torch.autocast(a.device.type, enabled=False):
             return torch.matmul(a_value, b_value)
 

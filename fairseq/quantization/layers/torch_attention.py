@@ -1,8 +1,9 @@
 """`QMultiheadAttention`: torch's nn.MultiheadAttention with all six matrix products quantized.
 
-torch hands its projection weights to a fused function, where no quantizer would see them. This subclass has the same parameters,
-state-dict keys, arguments and results and does the steps one by one. Quantizer paths are those of fairseq's attention:
-`<path>.q_proj.weight`, `.q_proj.input`, ..., `<path>.query`, `.key`, `.probs`, `.value`, `.output`.
+torch hands its projection weights to a fused function, where no quantizer would see them. This subclass has the same
+parameters, state-dict keys, arguments and results and does the steps one by one. Quantizer paths are those of
+fairseq's attention: `<path>.q_proj.weight`, `.q_proj.input`, ..., `<path>.query`, `.key`, `.probs`, `.value`,
+`.output`.
 """
 
 import math

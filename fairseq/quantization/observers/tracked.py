@@ -1,7 +1,7 @@
 """Ranges for evaluation that training keeps up to date.
 
-While training (or calibrating) a tensor is quantized with its own range r, and a running range R is updated once per update with the
-mean r over the update's micro-batches and processes. In evaluation R is used.
+While training (or calibrating) a tensor is quantized with its own range r, and a running range R is updated once per
+update with the mean r over the update's micro-batches and processes. In evaluation R is used.
 
     running (CPT)  R <- m R + (1 - m) r         for the minimum and for the width apart, from 0
     ema            the same, divided by the sum of the weights so far, 1 - m^n after n updates: right from the first one

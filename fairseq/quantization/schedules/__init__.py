@@ -1,4 +1,4 @@
-"""Precision schedules: bits as a function of the update. One file per family; `SCHEDULES` finds them. Needs no torch."""
+"""Precision schedules: bits as a function of the update. One file per family; `SCHEDULES` finds them. No torch."""
 
 from fairseq.quantization.schedules.base import SCHEDULES, PrecisionSchedule, build_schedule
 

@@ -1,7 +1,8 @@
 """What a precision schedule is, and how one is built from a config.
 
-Bits depend on the number of updates done and on how many there will be. The last update always runs at the upper bound, whatever
-the schedule. Schedules that react to the loss or to gradients are told about them by `observe` and keep a state.
+Bits depend on the number of updates done and on how many there will be. The last update always runs at the upper
+bound, whatever the schedule. Schedules that react to the loss or to gradients are told about them by `observe` and
+keep a state.
 
 >>> schedule = build_schedule("CR", low=3, high=8, num_cycles=2)
 >>> [schedule.bits(update, 16) for update in range(16)]
@@ -32,7 +33,9 @@ class PrecisionSchedule:
     def __init__(self, low: int, high: int):
         for what, value in (("lower", low), ("upper", high)):
             if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= 16:
-                raise ConfigError(f"precision schedule: the {what} bound must be a whole number of 2 to 16 bits, got {value!r}")
+                raise ConfigError(
+                    f"precision schedule: the {what} bound must be a whole number of 2 to 16 bits, got {value!r}"
+                )
         if low > high:
             raise ConfigError(f"precision schedule: the lower bound {low} lies above the upper bound {high}")
         self.low, self.high = low, high

@@ -1,16 +1,18 @@
 """Cyclic precision: the cosine of CPT (arXiv:2101.09868) and its nine relatives (Wolfe & Kyrillidis, arXiv:2403.02243).
 
-A run of T updates has n cycles. With D = high - low and z in [0, 1) the place within the cycle, bits are the rounded value of
+A run of T updates has n cycles. With D = high - low and z in [0, 1) the place within the cycle, bits are the rounded
+value of
 
     growth   linear       low + D z                     exponential   high - D e^(-4z)
              cosine       low + D (1 - cos(pi z)) / 2   REX           high - D w / (0.1 + 0.9 w),   w = 1 - z
     decay    vertical     growth upside down:   low + high - growth(z)
              horizontal   growth run backwards: growth(1 - z)
 
-Repeated schedules (`?R`) grow in every cycle; triangular ones (`?T`, `?TV`, `?TH`) decay in cycles 0, 2, ... and grow in
-cycles 1, 3, ... For linear and cosine both reflections are the same.
+Repeated schedules (`?R`) grow in every cycle; triangular ones (`?T`, `?TV`, `?TH`) decay in cycles 0, 2, ... and grow
+in cycles 1, 3, ... For linear and cosine both reflections are the same.
 
-z = (t n mod T) / T, in whole numbers: n cycles exactly whether or not n divides T, and CPT's (t mod P) / P, P = T / n, if it does.
+z = (t n mod T) / T, in whole numbers: n cycles exactly whether or not n divides T; where it does, this is CPT's
+(t mod P) / P with P = T / n.
 No cycle is shorter than two updates: of more cycles than that T / 2 remain. Half-way values round to the even number.
 
 >>> from fairseq.quantization.schedules import build_schedule
@@ -66,7 +68,9 @@ class Cyclic(PrecisionSchedule):
     def __init__(self, low: int, high: int, num_cycles: int = 8):
         super().__init__(low, high)
         if isinstance(num_cycles, bool) or not isinstance(num_cycles, int) or num_cycles < 1:
-            raise ConfigError(f"precision schedule: num_cycles must be a whole number of at least 1, got {num_cycles!r}")
+            raise ConfigError(
+                f"precision schedule: num_cycles must be a whole number of at least 1, got {num_cycles!r}"
+            )
         self.num_cycles = num_cycles
 
     def cycles(self, total_updates: int) -> int:
@@ -82,7 +86,7 @@ class Cyclic(PrecisionSchedule):
         cycles = self.cycles(total_updates)
         if cycles == self.num_cycles:
             return []
-        return [f"precision schedule: {total_updates} updates have room for {cycles} cycles of the {self.num_cycles} asked for"]
+        return [f"precision schedule: {total_updates} updates have room for {cycles} of {self.num_cycles} cycles"]
 
 
 def _define(name: str, growth: Profile, decay: Profile) -> None:

@@ -1,7 +1,9 @@
-"""Precision that rises when gradients stop pointing in different directions (MuPPET, Rajagopal et al., arXiv:2006.09049).
+"""Precision that rises when gradients stop pointing in different directions (MuPPET, Rajagopal et al.,
+arXiv:2006.09049).
 
-The diversity of gradients g_1 .. g_r, one per interval, is  d = sum |g_k|^2 / |sum g_k|^2:  1 / r where all point the same way, 1 where
-they are orthogonal. Normalised by the largest value seen at the current bits, it falls as these bits are exhausted. When
+The diversity of gradients g_1 .. g_r, one per interval, is  d = sum |g_k|^2 / |sum g_k|^2:  1 / r where all point the
+same way, 1 where they are orthogonal. Normalised by the largest value seen at the current bits, it falls as these bits
+are exhausted. When
 
     d_max / d > alpha + beta e^(-decay * j)              j: intervals at the current bits
 

@@ -1,7 +1,8 @@
-"""Precision that rises when the loss stops falling (progressive quantization of FracTrain, Fu et al., arXiv:2012.13113).
+"""Precision that rises when the loss stops falling (progressive quantization of FracTrain, Fu et al.,
+arXiv:2012.13113).
 
-Training starts at `low`. Losses are averaged over windows of `window` updates; when the average has not fallen by the share
-`threshold` below the best one for `patience` windows, bits rise by `step`, and the comparison starts anew.
+Training starts at `low`. Losses are averaged over windows of `window` updates; when the average has not fallen by the
+share `threshold` below the best one for `patience` windows, bits rise by `step`, and the comparison starts anew.
 
 >>> schedule = Plateau(low=4, high=8, window=1, patience=2, step=2)
 >>> for update in range(6):
@@ -38,7 +39,9 @@ class Plateau(PrecisionSchedule):
     ):
         super().__init__(low, high)
         if min(window, patience, step) < 1 or threshold < 0:
-            raise ConfigError("precision schedule plateau: window, patience and step must be 1 or more, threshold not negative")
+            raise ConfigError(
+                "precision schedule plateau: window, patience and step must be 1 or more, threshold not negative"
+            )
         self.window, self.patience, self.threshold, self.step = window, patience, threshold, step
         self.current = low
         self.best = math.inf
