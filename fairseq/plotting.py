@@ -94,7 +94,8 @@ def _draw(axis: Any, run: Run, key: str, color: Any) -> None:
         valid = run.series("valid", key)
         training = run.series("train_inner", key) or run.series("train", key)
         if training:
-            axis.plot(*zip(*training, strict=True), color=color, linewidth=1.0, alpha=0.55 if valid else 0.9)
+            alpha, marker = 0.55 if valid else 0.9, "." if len(training) == 1 else None
+            axis.plot(*zip(*training, strict=True), color=color, linewidth=1.0, alpha=alpha, marker=marker)
         if valid:
             axis.plot(*zip(*valid, strict=True), color=color, linewidth=1.6, marker="o", markersize=3.5)
         return

@@ -25,7 +25,7 @@ git -C "$root" ls-files -z | (cd "$root" && xargs -0 -I{} sh -c 'test ! -e "$1" 
 dependencies="$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')"
 
 check() {
-  local how="$1" what="$2" venv="$work/$1"
+  local how="$1" what="$2" venv="$work/env-$1"
   echo "== $how =="
   run "$python" -m venv --without-pip "$venv"
   local site
