@@ -150,22 +150,6 @@ class BaseFairseqModel(nn.Module):
                 module.prepare_for_onnx_export_(**kwargs)  # type: ignore[operator]
 
     @classmethod
-    def from_pretrained(
-        cls,
-        model_name_or_path: str,
-        checkpoint_file: str = "model.pt",
-        data_name_or_path: str = ".",
-        **kwargs: Any,
-    ) -> Any:
-        """A model with its task, ready for use, from a folder or the name of a published archive."""
-        from fairseq import hub_utils
-
-        loaded = hub_utils.from_pretrained(
-            model_name_or_path, checkpoint_file, data_name_or_path, archive_map=cls.hub_models(), **kwargs
-        )
-        return hub_utils.GeneratorHubInterface(loaded["args"], loaded["task"], loaded["models"])
-
-    @classmethod
     def hub_models(cls) -> dict[str, Any]:
         """Published archives: name -> address."""
         return {}

@@ -1,5 +1,6 @@
 """RoBERTa: model, heads, interface for interactive use."""
 
+from fairseq.models.roberta.hub_interface import RobertaHubInterface
 from fairseq.models.roberta.model import (
     RobertaClassificationHead,
     RobertaEncoder,
@@ -15,6 +16,7 @@ from fairseq.models.roberta.model import (
 __all__ = [
     "RobertaClassificationHead",
     "RobertaEncoder",
+    "RobertaHubInterface",
     "RobertaLMHead",
     "RobertaModel",
     "base_architecture",

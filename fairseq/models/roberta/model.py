@@ -22,6 +22,7 @@ from fairseq.models.layer_pruning import layer_numbers
 from fairseq.models.roberta import upgrade
 from fairseq.models.roberta.encoder import RobertaEncoder
 from fairseq.models.roberta.heads import RobertaClassificationHead, RobertaLMHead
+from fairseq.models.roberta.hub_interface import RobertaHubInterface
 from fairseq.modules.bert_init import init_bert_params
 
 __all__ = [
@@ -160,7 +161,6 @@ class RobertaModel(FairseqEncoderModel):
     ) -> Any:
         """A RobertaHubInterface on a folder with a checkpoint and dictionary, or on a published archive."""
         from fairseq import hub_utils
-        from fairseq.models.roberta.hub_interface import RobertaHubInterface
 
         loaded = hub_utils.from_pretrained(
             model_name_or_path,

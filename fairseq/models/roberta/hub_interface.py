@@ -1,0 +1,151 @@
+"""RoBERTa for interactive use: text in, features, classes or filled-in words out.
+
+roberta = RobertaModel.from_pretrained("checkpoints", "checkpoint_best.pt", data_name_or_path="RTE-bin")
+tokens = roberta.encode("A soccer game with multiple males playing.", "Some men are playing a sport.")
+roberta.predict("sentence_classification_head", tokens).argmax()
+"""
+
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fairseq.errors import ConfigError, DataError, unknown
+from fairseq.models.roberta import alignment_utils
+
+
+class RobertaHubInterface(nn.Module):
+    """A model with its task and byte-pair encoding.
+
+    Attributes:
+        cfg, task, model: as they were loaded.
+        bpe: what turns text into the dictionary's symbols and back; None where the config names none.
+    """
+
+    def __init__(self, cfg: Any, task: Any, model: Any):
+        super().__init__()
+        self.cfg = cfg
+        self.task = task
+        self.model = model
+        self.bpe = _build_bpe(cfg.bpe)
+        self.register_buffer("_float_tensor", torch.tensor([0], dtype=torch.float))  # lives where the model lives
+
+    @property
+    def device(self) -> torch.device:
+        return self._float_tensor.device
+
+    # --- text and tokens ------------------------------------------------------------------------------------------
+
+    def encode(self, sentence: str, *addl_sentences: str, no_separator: bool = False) -> Tensor:
+        """Token ids (T,) of `<s> sentence </s>`, each further sentence behind another `</s>`.
+
+        Args:
+            no_separator: put a single `</s>` between sentences instead of two.
+        """
+        parts = [f"<s> {self._pieces(sentence)} </s>"]
+        for addl in addl_sentences:
+            parts.append(f"{self._pieces(addl)} </s>" if no_separator else f"</s> {self._pieces(addl)} </s>")
+        return self._ids(" ".join(parts))
+
+    def decode(self, tokens: Tensor) -> Union[str, list[str]]:
+        """The text of `tokens` (T,); a list of texts where there are several sentences."""
+        if tokens.dim() != 1:
+            raise ValueError(f"decode takes one row of tokens, not a tensor of shape {tuple(tokens.shape)}")
+        ids = tokens.cpu().numpy()
+        dictionary = self.task.source_dictionary
+        if len(ids) and ids[0] == dictionary.bos():
+            ids = ids[1:]
+        ends = ids == dictionary.eos()
+        cuts = (ends[1:] & ends[:-1]).nonzero()[0] + 1  # where one </s> follows another, a sentence begins
+        pieces = [dictionary.string(torch.from_numpy(part)) for part in np.split(ids, cuts)]
+        sentences = [piece if self.bpe is None else self.bpe.decode(piece) for piece in pieces]
+        return sentences[0] if len(sentences) == 1 else sentences
+
+    def _pieces(self, text: str) -> str:
+        return text if self.bpe is None else self.bpe.encode(text)
+
+    def _ids(self, pieces: str) -> Tensor:
+        dictionary = self.task.source_dictionary
+        return dictionary.encode_line(pieces, append_eos=False, add_if_not_exist=False).long()
+
+    # --- features and predictions ---------------------------------------------------------------------------------
+
+    def extract_features(self, tokens: Tensor, return_all_hiddens: bool = False) -> Union[Tensor, list[Tensor]]:
+        """Features (B, T, C) of `tokens` (T,) or (B, T); with `return_all_hiddens` those of every layer.
+
+        Raises:
+            DataError: more tokens than the model has positions.
+        """
+        tokens = tokens.unsqueeze(0) if tokens.dim() == 1 else tokens
+        if tokens.size(-1) > self.model.max_positions():
+            raise DataError(f"{tokens.size(-1)} tokens do not fit the model's {self.model.max_positions()} positions")
+        features, extra = self.model(tokens.to(self.device), features_only=True, return_all_hiddens=return_all_hiddens)
+        if return_all_hiddens:
+            return [state.transpose(0, 1) for state in extra["inner_states"]]  # (T, B, C) -> (B, T, C)
+        return features
+
+    def register_classification_head(
+        self, name: str, num_classes: Optional[int] = None, embedding_size: int = 0, **kwargs: Any
+    ) -> None:
+        """Add a head to the model; `embedding_size` is accepted for fairseq's sake, other options are passed on."""
+        self.model.register_classification_head(name, num_classes=num_classes, **kwargs)
+
+    def predict(self, head: str, tokens: Tensor, return_logits: bool = False) -> Tensor:
+        """Log-probabilities (B, classes) by classification head `head`, or its raw scores."""
+        if head not in self.model.classification_heads:
+            raise ConfigError(unknown("classification head", head, self.model.classification_heads, "the model"))
+        logits = self.model.classification_heads[head](self.extract_features(tokens))
+        return logits if return_logits else F.log_softmax(logits, dim=-1)
+
+    def extract_features_aligned_to_words(self, sentence: str, return_all_hiddens: bool = False) -> Any:
+        """A spaCy Doc of `sentence`, `<s>` in front and `</s>` behind; `token.vector` is the word's feature (C,)."""
+        nlp = alignment_utils.spacy_nlp()
+        tokens = self.encode(sentence)
+        words = list(nlp.tokenizer(sentence))
+        with_spaces = [word.text_with_ws for word in words]
+        alignment = alignment_utils.align_bpe_to_words(self, tokens, with_spaces)
+        features = self.extract_features(tokens, return_all_hiddens=return_all_hiddens)
+        layers = features if isinstance(features, list) else [features]
+        aligned = [alignment_utils.align_features_to_words(self, layer.squeeze(0), alignment) for layer in layers]
+
+        doc = alignment_utils.spacy_doc(nlp, [word.text for word in words], [w.endswith(" ") for w in with_spaces])
+        vectors = torch.stack(aligned) if return_all_hiddens else aligned[0]  # (layers, T, C) or (T, C)
+        doc.user_token_hooks["vector"] = lambda token: vectors[..., token.i, :]
+        return doc
+
+    def fill_mask(self, masked_input: str, topk: int = 5) -> list[tuple[str, float, str]]:
+        """The most likely words for the one `<mask>` in `masked_input`: (filled sentence, probability, word)."""
+        mask = "<mask>"
+        if masked_input.count(mask) != 1:
+            raise ConfigError(f"fill_mask needs exactly one {mask} in its input: 'The capital of France is {mask}.'")
+        pieces = f" {mask} ".join(self._pieces(span.rstrip()) for span in masked_input.split(mask)).strip()
+        tokens = self._ids(f"<s> {pieces} </s>")
+        position = (tokens == self.task.source_dictionary.index(mask)).nonzero()[0, 0]
+        with torch.no_grad():
+            scores, _ = self.model(tokens.unsqueeze(0).to(self.device), features_only=False)
+        probabilities, ids = scores[0, position].float().softmax(dim=0).topk(topk)
+
+        place = f" {mask}" if f" {mask}" in masked_input else mask  # words bring their own space, endings have none
+        filled = []
+        for probability, number in zip(probabilities.tolist(), ids.tolist(), strict=True):
+            symbol = self.task.source_dictionary[number]
+            word = symbol if self.bpe is None else self.bpe.decode(symbol)
+            filled.append((masked_input.replace(place, word), probability, word))
+        return filled
+
+    def disambiguate_pronoun(self, sentence: str) -> bool:
+        """What the pronoun in brackets refers to (Winograd schemas); needs a task that can do it."""
+        if not hasattr(self.task, "disambiguate_pronoun"):
+            raise ConfigError(f"disambiguate_pronoun needs a Winograd task, the model's is {type(self.task).__name__}")
+        with torch.no_grad():
+            return self.task.disambiguate_pronoun(self.model, sentence, use_cuda=self.device.type == "cuda")
+
+
+def _build_bpe(cfg: Any) -> Any:
+    if cfg is None:
+        return None
+    from fairseq.data import encoders
+
+    return encoders.build_bpe(cfg)
