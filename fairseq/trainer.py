@@ -28,6 +28,7 @@ from fairseq.logging import metrics
 from fairseq.nan_detector import NanDetector
 from fairseq.optim import lr_scheduler
 from fairseq.training import batches, state, statistics
+from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.precision import Precision, choose_device
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,9 @@ class Trainer:
         self._optimizer: Optional[Any] = None
         self._lr_scheduler: Optional[Any] = None
         self._num_updates = 0
-        self._optim_history: list[dict[str, Any]] = []
+        self.optimizer_history: list[dict[str, Any]] = []
+        self.best_score: Optional[float] = None
+        self.early_stopping = EarlyStopping(cfg.checkpoint.patience, cfg.checkpoint.maximize_best_checkpoint_metric)
         self._start_time = time.perf_counter()
         self._previous_training_time = 0.0
         self._dummy_batch: Any = None
@@ -128,6 +131,10 @@ class Trainer:
     def cumulative_training_time(self) -> float:
         """Seconds of training so far, earlier parts of a resumed run included."""
         return time.perf_counter() - self._start_time + self._previous_training_time
+
+    def add_previous_training_time(self, seconds: float) -> None:
+        """Count the training time of the run that this one resumes."""
+        self._previous_training_time += seconds
 
     # -- optimizer and learning rate ---------------------------------------------------------------------------------
 
@@ -246,8 +253,9 @@ class Trainer:
             TrainingError: a non-finite loss or gradient; names the update and the module.
         """
         self._seed_update()
-        self._model.train()
-        self._criterion.train()
+        if not self._model.training:  # walks every module
+            self._model.train()
+            self._criterion.train()
         self.zero_grad()
         metrics.log_start_time("train_wall", priority=800, round=0)
         logging_outputs, sample_size = self._forward_backward(samples)

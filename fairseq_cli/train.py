@@ -80,13 +80,18 @@ def main(cfg: Any) -> Optional[float]:
 @command
 def cli_main(modify_parser: Any = None) -> None:
     from fairseq import options
+    from fairseq.dataclass.finish import check_complete
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.distributed.utils import call_main
 
     parser = options.get_training_parser()
     args = options.parse_args_and_arch(parser, modify_parser=modify_parser)
     setup_logging()
-    call_main(convert_namespace_to_omegaconf(args), main)
+    cfg = convert_namespace_to_omegaconf(args)
+    check_complete(cfg, flags=True)
+    # imported only now: `-h` and wrong flags need no torch
+    from fairseq.distributed.utils import call_main
+
+    call_main(cfg, main)
 
 
 if __name__ == "__main__":

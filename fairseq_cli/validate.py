@@ -29,13 +29,14 @@ def main(cfg: Any, override_args: Optional[Any] = None) -> dict[str, dict[str, A
 def cli_main() -> None:
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.distributed.utils import call_main
 
     parser = options.get_validation_parser()
     args = options.parse_args_and_arch(parser)
     # parsed again without defaults: only the flags on the command line override the checkpoint's own settings
     given = options.parse_args_and_arch(options.get_validation_parser(), suppress_defaults=True)
     setup_logging()
+    from fairseq.distributed.utils import call_main
+
     call_main(convert_namespace_to_omegaconf(args), main, override_args=given)
 
 

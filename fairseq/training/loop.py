@@ -8,6 +8,7 @@ validated first.
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -20,7 +21,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import FairseqError, TrainingError
 from fairseq.logging import metrics, progress_bar
 from fairseq.logging.history import History
-from fairseq.training.early_stopping import EarlyStopping, limit_reached
+from fairseq.training.early_stopping import limit_reached
 from fairseq.training.interrupts import StopRequest
 
 logger = logging.getLogger("fairseq_cli.train")
@@ -34,7 +35,6 @@ class TrainingLoop:
         self.stop = stop or StopRequest()
         self.valid_subsets = cfg.dataset.valid_subset.split(",")
         self.metric = cfg.checkpoint.best_checkpoint_metric
-        self.early_stopping = EarlyStopping(cfg.checkpoint.patience, cfg.checkpoint.maximize_best_checkpoint_metric)
         self.history: Optional[History] = None
         if distributed_utils.is_master(cfg.distributed_training) and not cfg.checkpoint.no_save:
             self.history = History.in_folder(cfg.checkpoint.save_dir)
@@ -80,7 +80,7 @@ class TrainingLoop:
             prefix=prefix,
             tensorboard_logdir=common.tensorboard_logdir if master else None,
             wandb_project=common.wandb_project if master else None,
-            wandb_run_name=None,
+            wandb_run_name=os.environ.get("WANDB_NAME", os.path.basename(self.cfg.checkpoint.save_dir)),
             azureml_logging=common.azureml_logging if master else False,
             default_log_format="tqdm" if not common.no_progress_bar else "simple",
         )
@@ -169,7 +169,7 @@ class TrainingLoop:
         valid_losses: list[Optional[float]] = [None]
         if do_validate and ready and not dataset.disable_validation:
             valid_losses = self.validate(epoch_itr)
-            early = self.early_stopping.observe(valid_losses[0])
+            early = self.trainer.early_stopping.observe(valid_losses[0])
             if early is not None:
                 logger.info(early)
                 reason = early

@@ -1,0 +1,116 @@
+"""A trainer's state as a checkpoint, in fairseq's layout, and back."""
+
+import logging
+import os
+from typing import Any, Optional
+
+from fairseq import checkpoint_utils
+from fairseq.checkpoint import format as checkpoint_format
+from fairseq.logging import metrics
+from fairseq.training.statistics import restart_time_meters
+
+logger = logging.getLogger("fairseq.trainer")
+
+
+def build(trainer: Any, extra_state: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+    """The dict that a checkpoint file holds; `extra_state` joins the metrics and the training time."""
+    return checkpoint_format.build_state(
+        cfg=trainer.cfg,
+        model_state=trainer.get_model().state_dict(),
+        criterion=trainer.get_criterion(),
+        optimizer=trainer.optimizer,
+        lr_scheduler=trainer.lr_scheduler,
+        num_updates=trainer.get_num_updates(),
+        optimizer_history=trainer.optimizer_history,
+        task=trainer.task,
+        save_optimizer_state=not trainer.cfg.checkpoint.no_save_optimizer_state,
+        extra_state={
+            "metrics": metrics.state_dict(),
+            "previous_training_time": trainer.cumulative_training_time(),
+            "early_stopping": trainer.early_stopping.state_dict(),
+            **(extra_state or {}),
+        },
+    )
+
+
+def save(trainer: Any, filename: str, extra_state: dict[str, Any]) -> None:
+    logger.info(f"Saving checkpoint to {os.path.abspath(filename)}")
+    checkpoint_utils.torch_persistent_save(build(trainer, extra_state), filename)
+    logger.info(f"Finished saving checkpoint to {os.path.abspath(filename)}")
+
+
+def load(
+    trainer: Any,
+    filename: str,
+    reset_optimizer: bool,
+    reset_lr_scheduler: bool,
+    optimizer_overrides: Optional[dict[str, Any]],
+    reset_meters: bool,
+) -> Optional[dict[str, Any]]:
+    """Put a checkpoint into `trainer`; returns its `extra_state`, or None where there is no such file."""
+    logger.info(f"Preparing to load checkpoint {filename}")
+    if not os.path.exists(filename):
+        logger.info(f"No existing checkpoint found {filename}")
+        return None
+    state = checkpoint_utils.load_checkpoint_to_cpu(filename)
+    if not reset_optimizer and state.get("task_state"):
+        trainer.task.load_state_dict(state["task_state"])
+    _load_weights(trainer, state, filename)
+    if not reset_optimizer:
+        _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
+    return _load_progress(trainer, state["extra_state"], filename, reset_optimizer, reset_meters)
+
+
+def _load_weights(trainer: Any, state: dict[str, Any], filename: str) -> None:
+    checkpoint_format.load_weights(
+        trainer.get_model(),
+        state["model"],
+        filename,
+        model_cfg=trainer.cfg.model,
+        dictionary=trainer.task.source_dictionary,
+        dict_path=_dictionary_path(trainer.cfg.task),
+    )
+    if state.get("criterion"):
+        trainer.get_criterion().load_state_dict(state["criterion"])
+
+
+def _dictionary_path(task_cfg: Any) -> Optional[str]:
+    """Where the data's source dictionary lies, for messages."""
+    data = task_cfg.get("data") if hasattr(task_cfg, "get") else getattr(task_cfg, "data", None)
+    if not data:
+        return None
+    candidates = [os.path.join(data, folder, "dict.txt") for folder in ("input0", "")]
+    return next((path for path in candidates if os.path.exists(path)), None)
+
+
+def _load_optimizer(
+    trainer: Any,
+    state: dict[str, Any],
+    filename: str,
+    reset_lr_scheduler: bool,
+    overrides: Optional[dict[str, Any]],
+) -> None:
+    last = checkpoint_format.check_history(state, trainer.get_criterion(), trainer.optimizer, filename)
+    if last is None:
+        return
+    trainer.optimizer_history = state["optimizer_history"][:-1]
+    if not reset_lr_scheduler:
+        trainer.lr_scheduler.load_state_dict(last["lr_scheduler_state"])
+    trainer.optimizer.load_state_dict(state["last_optimizer_state"], optimizer_overrides=overrides)
+    trainer.set_num_updates(last["num_updates"])
+
+
+def _load_progress(
+    trainer: Any, extra_state: dict[str, Any], filename: str, reset_optimizer: bool, reset_meters: bool
+) -> dict[str, Any]:
+    position = extra_state["train_iterator"]
+    logger.info(f"Loaded checkpoint {filename} (epoch {position['epoch']} @ {trainer.get_num_updates()} updates)")
+    if reset_meters:
+        return extra_state
+    trainer.add_previous_training_time(extra_state.get("previous_training_time", 0.0))
+    if extra_state.get("metrics"):
+        metrics.load_state_dict(extra_state["metrics"])
+        restart_time_meters()
+    if extra_state.get("early_stopping") and not reset_optimizer:
+        trainer.early_stopping.load_state_dict(extra_state["early_stopping"])
+    return extra_state
