@@ -14,7 +14,7 @@ from fairseq_cli.entry import command
 
 
 def hydra_main(cfg: Any) -> Optional[float]:
-    """Evaluate `common_eval.path`; returns `best_checkpoint_metric` on the first subset, for sweeps over checkpoints."""
+    """Evaluate `common_eval.path`; returns `best_checkpoint_metric` on the first subset, for sweeps."""
     from fairseq.dataclass.finish import finish
     from fairseq.dataclass.utils import to_plain
     from fairseq.distributed.utils import call_main
