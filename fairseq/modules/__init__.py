@@ -9,6 +9,8 @@ from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.sinusoidal_positional_embedding import SinusoidalPositionalEmbedding
 from fairseq.modules.transformer_layer import TransformerDecoderLayer, TransformerEncoderLayer
+from fairseq.modules.transformer_sentence_encoder import TransformerSentenceEncoder
+from fairseq.modules.transformer_sentence_encoder_layer import TransformerSentenceEncoderLayer
 
 __all__ = [
     "FairseqDropout",
@@ -22,4 +24,6 @@ __all__ = [
     "SinusoidalPositionalEmbedding",
     "TransformerDecoderLayer",
     "TransformerEncoderLayer",
+    "TransformerSentenceEncoder",
+    "TransformerSentenceEncoderLayer",
 ]

@@ -19,6 +19,7 @@ import torch
 
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.modules import TransformerSentenceEncoder
 
 TARGET = Path(__file__).resolve().parent.parent / "models" / "fixtures"
 SIZE = {
@@ -155,8 +156,28 @@ def describe_transformer(case: dict) -> dict:
     return result
 
 
+def describe_sentence_encoder() -> dict:
+    torch.manual_seed(SEED)
+    options = {"num_encoder_layers": 1, "embedding_dim": 16, "ffn_embedding_dim": 24, "num_attention_heads": 4}
+    options |= {"max_seq_len": 20, "num_segments": 2, "encoder_normalize_before": True, "apply_bert_init": True}
+    model = TransformerSentenceEncoder(1, 34, **options).eval()
+    segments = TOKENS.gt(8).long()
+    with torch.no_grad():
+        states, sentence = model(TOKENS, segments)
+    return {
+        "args": options,
+        "seed": SEED,
+        "weights": model.state_dict(),
+        "tokens": TOKENS,
+        "segments": segments,
+        "states": torch.stack(states),
+        "sentence": sentence,
+    }
+
+
 def main() -> None:
     TARGET.mkdir(parents=True, exist_ok=True)
+    torch.save(describe_sentence_encoder(), TARGET / "sentence_encoder.pt")
     for name, case in TRANSFORMER_CASES.items():
         torch.save(describe_transformer(case), TARGET / f"transformer_{name}.pt")
     for name, case in CASES.items():

@@ -367,6 +367,12 @@ class TestHeads:
 
 
 class TestBuilding:
+    @pytest.mark.parametrize("name", ["xlmr", "camembert", "gottbert"])
+    def test_variants(self, name):
+        model = build(arch=name)
+        assert isinstance(model, RobertaModel) and type(model) is models.MODEL_REGISTRY[name]
+        assert all(address.endswith(".tar.gz") for address in model.hub_models().values())
+
     def test_from_a_config_node(self):
         cfg = OmegaConf.structured(RobertaConfig(_name="roberta", **SIZE))
         model = models.build_model(cfg, task(max_positions=33))

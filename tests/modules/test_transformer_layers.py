@@ -1,10 +1,13 @@
 """Transformer layers against torch's, which were written by others from the same paper."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from fairseq.dataclass.transformer import TransformerConfig
+from fairseq.modules import TransformerSentenceEncoder
 from fairseq.modules.transformer_layer import (
     TransformerDecoderLayer,
     TransformerEncoderLayer,
@@ -157,3 +160,31 @@ def test_decoder_layer_starts_from_given_keys():
         x[1:], memory, incremental_state=other, prev_self_attn_state=[kept["prev_key"], kept["prev_value"]]
     )
     torch.testing.assert_close(out, expected)
+
+
+class TestSentenceEncoder:
+    def test_same_as_fairseq(self):
+        path = Path(__file__).parent.parent / "models" / "fixtures" / "sentence_encoder.pt"
+        expected = torch.load(path, weights_only=True)
+        torch.manual_seed(expected["seed"])
+        model = TransformerSentenceEncoder(1, 34, **expected["args"]).eval()
+        for (name, ours), (other, theirs) in zip(model.state_dict().items(), expected["weights"].items(), strict=True):
+            assert name == other
+            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+        states, sentence = model(expected["tokens"], expected["segments"])
+        torch.testing.assert_close(torch.stack(states), expected["states"], atol=2e-6, rtol=1e-5)
+        torch.testing.assert_close(sentence, expected["sentence"], atol=2e-6, rtol=1e-5)
+        last, _ = model(expected["tokens"], expected["segments"], last_state_only=True)
+        assert len(last) == 1 and torch.equal(last[0], states[-1])
+
+    def test_options(self):
+        model = TransformerSentenceEncoder(
+            1, 34, 2, 16, 24, 4, num_segments=0, freeze_embeddings=True, n_trans_layers_to_freeze=1, traceable=True
+        )
+        trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        assert trained and all(name.startswith("layers.1.") for name in trained)
+        states, _ = model(torch.tensor([[0, 5, 2]]))
+        assert states.shape == (3, 3, 1, 16)
+        bare = TransformerSentenceEncoder(1, 34, 1, 16, 24, 4, max_seq_len=9, offset_positions_by_padding=False)
+        assert bare.embed_positions.weight.shape == (9, 16)
+        assert bare(torch.tensor([[0, 5, 2]]), positions=torch.tensor([[0, 1, 2]]))[1].shape == (1, 16)

@@ -12,13 +12,17 @@ from fairseq.models.roberta.model import (
     roberta_prenorm_architecture,
     xlm_architecture,
 )
+from fairseq.models.roberta.variants import CamembertModel, GottbertModel, XLMRModel
 
 __all__ = [
+    "CamembertModel",
+    "GottbertModel",
     "RobertaClassificationHead",
     "RobertaEncoder",
     "RobertaHubInterface",
     "RobertaLMHead",
     "RobertaModel",
+    "XLMRModel",
     "base_architecture",
     "roberta_base_architecture",
     "roberta_large_architecture",
