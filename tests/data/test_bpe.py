@@ -1,0 +1,93 @@
+"""GPT-2 BPE through `tokenizers` against the published algorithm, on real text and on what breaks tokenizers."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pure_python_bpe import PurePythonBPE
+
+from fairseq.data.encoders import build_bpe
+from fairseq.errors import DataError
+
+GLUE_TEXT = {"RTE": (1, 2), "CoLA": (3,), "SST-2": (0,)}
+
+
+@pytest.fixture(scope="module")
+def files(bpe_dir):
+    return str(bpe_dir / "encoder.json"), str(bpe_dir / "vocab.bpe")
+
+
+@pytest.fixture(scope="module")
+def ours(files):
+    return build_bpe(SimpleNamespace(_name="gpt2", gpt2_encoder_json=files[0], gpt2_vocab_bpe=files[1]))
+
+
+@pytest.fixture(scope="module")
+def oracle(files):
+    return PurePythonBPE(*files)
+
+
+def test_the_published_example(ours):
+    assert ours.encode("Hello world!") == "15496 995 0"
+    assert ours.decode("15496 995 0") == "Hello world!"
+    assert ours.decode("15496 <mask> 0") == "Hello<mask>!"
+    assert ours.is_beginning_of_word("995") and not ours.is_beginning_of_word("0")
+
+
+@pytest.mark.parametrize("task", GLUE_TEXT)
+def test_every_line_of_real_text(ours, oracle, glue_dir, task):
+    lines = []
+    for split in ("train", "dev"):
+        with open(glue_dir / task / f"{split}.tsv", encoding="utf-8", newline="\n") as file:
+            rows = [line.rstrip("\n").split("\t") for line in file]
+        lines += [row[column] for row in rows for column in GLUE_TEXT[task]]
+    encoded = ours.encode_lines(lines)
+    assert len(lines) > 5000
+    for line, ids in zip(lines, encoded, strict=True):
+        assert ids == " ".join(map(str, oracle.encode(line))), line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "  two  spaces ",
+        "tab\tand\nnewline",
+        "<|endoftext|>",
+        "it's we'LL",
+        "naïve Ⅷ ½ 你好 \U0001f600",
+        "a\u00a0b",
+        "\x00\x7f",
+    ],
+)
+def test_odd_text(ours, oracle, text):
+    assert ours.bpe.encode(text) == oracle.encode(text)
+    assert ours.decode(ours.encode(text)) == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=40))
+def test_any_text_comes_back(ours, oracle, text):
+    assert ours.bpe.encode(text) == oracle.encode(text)
+    assert ours.decode(ours.encode(text)) == text
+
+
+def test_an_id_outside_the_vocabulary_is_an_error(ours):
+    with pytest.raises(DataError, match="BPE id 60000 is not in the vocabulary of 50257 tokens"):
+        ours.decode("60000")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"no BPE file .*encoder\.json"):
+        build_bpe(SimpleNamespace(_name="gpt2", gpt2_encoder_json=str(tmp_path / "encoder.json"), gpt2_vocab_bpe="x"))
+
+
+def test_a_damaged_file_is_one_line(tmp_path, files):
+    (tmp_path / "encoder.json").write_text('{"a": 1')
+    with pytest.raises(DataError, match="cannot read the BPE") as caught:
+        build_bpe(
+            SimpleNamespace(_name="gpt2", gpt2_encoder_json=str(tmp_path / "encoder.json"), gpt2_vocab_bpe=files[1])
+        )
+    assert "\n" not in str(caught.value)
