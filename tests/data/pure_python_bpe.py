@@ -1,5 +1,7 @@
-"""GPT-2's BPE in plain Python, written from the published description: the oracle of tests/data/test_bpe.py and the slow
-side of benchmarks/bpe.py."""
+"""GPT-2's BPE in plain Python, from the published description.
+
+The oracle of tests/data/test_bpe.py and the slow side of benchmarks/bpe.py.
+"""
 
 import json
 from itertools import pairwise
