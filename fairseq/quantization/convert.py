@@ -113,7 +113,7 @@ def _replace(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
     if old is module:
         return model
     for parent in list(model.modules()):
-        for name, child in parent.named_children():
+        for name, child in list(parent._modules.items()):  # named_children would skip repetitions
             if child is old:
                 setattr(parent, name, module)
     return model

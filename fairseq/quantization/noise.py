@@ -1,13 +1,14 @@
 """Rounding noise from a hash of the element's index: reproducible, unbiased, no random-number generator.
 
-Stochastic rounding adds u in [-1/2, 1/2) before rounding, so that the expected code is the real number itself. Here
+Stochastic rounding adds u in [-1/2, 1/2] before rounding, so that the expected code is the real number itself. Here
 
-    u(i, j) = (a(i) xor b(j)) / 2^23 - 1/2            i: row, j: column (last axis) of the tensor
+    u(i, j) = ((a(i) xor b(j)) * K mod 2^32) / 2^32          i: row, j: column (last axis) of the tensor
 
-where a and b are 23-bit hashes of (key, row) and (key, column), the key a hash of (seed, layer, update, micro-batch).
-Each u is uniform and any two of them are independent, because b(j) and b(j') are; sums of rounding errors, and thus
-the gradients formed from them, have the variance that independent noise gives. The hash costs rows + columns steps and
-two operations per element.
+as a signed number, where a and b are 32-bit hashes of (key, row) and (key, column), K is odd, and the key is a hash of
+(seed, layer, update, micro-batch). Each u is uniform and any two of them are independent, because b(j) and b(j') are
+and the steps behind are one to one; so sums of rounding errors, and the gradients formed from them, have the variance
+that independent noise gives. The product breaks what regularity is left among the corners of a rectangle. The hash costs
+rows + columns steps and two cheap operations per element.
 
 The micro-batch is counted over the whole update: the i-th of rank r among W processes has number i * W + r, as it has
 in one process that accumulates W times as often. Ranges are taken per micro-batch. So the same update on 1 and on 2
@@ -28,7 +29,7 @@ from torch import Tensor
 
 _MASK = 2**64 - 1
 PIECE = 2**18  # elements
-ONE = 0x3F800000  # the bits of 1.0
+SPREAD = 0x2545F491  # odd, so that multiplying is one to one
 
 
 class NoiseKey(NamedTuple):
@@ -63,7 +64,7 @@ def _spread_indices(count: int, device: torch.device) -> Tensor:
 
 
 def _hash_indices(key: NoiseKey, count: int, device: torch.device) -> Tensor:
-    """23-bit hashes of 0 .. count-1 under `key`, as int32, all values equally likely."""
+    """int32 hashes of 0 .. count-1 under `key`, all values equally likely."""
     state = 0
     for number in key:
         state = _mix((state + number + 0x9E3779B97F4A7C15) & _MASK)
@@ -71,7 +72,7 @@ def _hash_indices(key: NoiseKey, count: int, device: torch.device) -> Tensor:
     # tensors have only the arithmetic shift: mask off the copies of the sign bit
     x = (x ^ ((x >> 30) & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ ((x >> 27) & (2**37 - 1))) * _signed(0x94D049BB133111EB)
-    return ((x >> 40) & (2**23 - 1)).to(torch.int32)
+    return (x >> 32).to(torch.int32)
 
 
 class HashNoise:
@@ -81,24 +82,25 @@ class HashNoise:
         self.columns = x.shape[-1] if x.dim() else 1
         self.rows = x.numel() // max(self.columns, 1)
         hashes = _hash_indices(key, self.rows + self.columns, x.device)
-        # 23 bits are the fraction of a float; under the exponent of 1.0 they are a number in [1, 2) without any
-        # conversion
-        self.row_hashes, self.column_hashes = hashes[: self.rows] | ONE, hashes[self.rows :]
+        self.row_hashes, self.column_hashes = hashes[: self.rows], hashes[self.rows :]
 
-    def values(self, start: int = 0, stop: Optional[int] = None, out: Optional[Tensor] = None) -> Tensor:
-        """The noise of rows start .. stop-1, fp32 (rows, columns); `out`: int32 memory for it."""
-        bits = torch.bitwise_xor(self.row_hashes[start:stop, None], self.column_hashes, out=out)
-        return bits.view(torch.float32).sub_(1.5)
+    def integers(self, start: int = 0, stop: Optional[int] = None, out: Optional[Tensor] = None) -> Tensor:
+        """The noise of rows start .. stop-1 times 2^32, int32 (rows, columns); `out`: memory for it."""
+        return torch.bitwise_xor(self.row_hashes[start:stop, None], self.column_hashes, out=out).mul_(SPREAD)
 
     def add_to(self, x: Tensor) -> Tensor:
         """Add the noise in place to `x`, a tensor of the same number of elements; returns it."""
-        if x.device.type != "cpu" or not x.is_contiguous():
-            return x.add_(self.values().view(x.shape))
+        if x.device.type != "cpu" or not x.is_contiguous() or not x.numel():
+            return x.add_(self.integers().view(x.shape).to(x.dtype), alpha=2.0**-32)
         rows = x.view(self.rows, self.columns)
         # pieces small enough to stay in cache between the operations
-        step = min(max(PIECE // max(self.columns, 1), 1), self.rows)
-        buffer = torch.empty(step, self.columns, dtype=torch.int32)
+        step = min(max(PIECE // self.columns, 1), self.rows)
+        whole = torch.empty(step, self.columns, dtype=torch.int32)
+        real = torch.empty(step, self.columns, dtype=x.dtype)
         for start in range(0, self.rows, step):
             piece = rows[start : start + step]
-            piece.add_(self.values(start, start + step, buffer[: piece.shape[0]]))
+            count = piece.shape[0]
+            # the cast to fp32 rounds to nearest, so 1/2 itself may occur
+            real[:count].copy_(self.integers(start, start + step, whole[:count]))
+            piece.add_(real[:count], alpha=2.0**-32)
         return x

@@ -80,7 +80,7 @@ def calculate_qparams(
 
 def _unflatten(values: Tensor, x: Tensor) -> Tensor:
     """`values` with axes of size 1 behind them, as many axes as `x` has."""
-    return values.view(*values.shape, *([1] * (x.dim() - values.dim())))
+    return values.reshape((*values.shape, *([1] * (x.dim() - values.dim()))))
 
 
 class UniformQuantize(torch.autograd.Function):

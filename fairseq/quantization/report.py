@@ -65,10 +65,15 @@ class Statistics:
         self.values += x.numel()
         self.signal += float(wide.square().sum())
         self.noise += float((result.detach().float() - wide).square().sum())
-        for piece, grid in zip(quantizer.pieces(wide), quantizer.grids(wide, self.num_bits), strict=True):
+        quantizer.step.inspecting = True
+        try:
+            grids = quantizer.grids(wide, self.num_bits)
+            codes = quantizer.codes(x, self.num_bits) if bool(wide.isfinite().all()) else x.new_empty(0)
+        finally:
+            quantizer.step.inspecting = False
+        self.codes.update(torch.unique(codes).tolist())
+        for piece, grid in zip(quantizer.pieces(wide), grids, strict=True):
             self.outside += int((~inside_grid(piece, grid, quantizer.format)).sum())
-        if bool(wide.isfinite().all()):
-            self.codes.update(torch.unique(quantizer.codes(x, self.num_bits)).tolist())
 
     def fill(self, row: ReportRow, levels: int) -> None:
         """Write the results into `row`."""

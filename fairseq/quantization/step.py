@@ -69,6 +69,7 @@ class Step:
         self.micro_batch = 0
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
+        self.inspecting = False  # somebody looks at grids: running ranges stay as they are
         self.listeners: list[Listener] = []
         self.shared: Optional[Shared] = None
         self._call_bits: Optional[int] = None

@@ -1,8 +1,8 @@
 """Proof that nothing is bypassed: every matrix product that runs, with its FLOPs, its bits, and who asked for it.
 
 A dispatch mode sees each GEMM that torch carries out, forward and backward, whatever Python called it. The quantized
-layers tell which tensors they are about to multiply. Put together, each GEMM is either known to a quantizer's product, at
-given bits, or in full precision. The levels of quantized operands are counted, not believed.
+layers tell which tensors they are about to multiply. Put together, each GEMM is either known to a quantizer's product,
+at given bits, or in full precision. The levels of quantized operands are counted, not believed.
 
     with trace_gemms(model) as trace:
         model(x).sum().backward()
@@ -162,7 +162,7 @@ class GemmTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return None
 
     def _attribute(self, a: Tensor, b: Tensor) -> str:
-        """The module behind a GEMM in full precision; in backward, the one whose forward multiplied one of its factors."""
+        """The module behind a GEMM in full precision; in backward, the one that multiplied a factor before."""
         if torch._C._current_graph_task_id() == -1 and self._under_way:
             path = self._under_way[-1]
             for x in (a, b):
@@ -198,12 +198,8 @@ class GemmTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         ran = {gemm.path for gemm in self.gemms if gemm.is_quantized}
         for row in plan.active:
-            product = row.quantizer.rpartition(".")[0]
-            # an operand of attention's products is named after the attention, an embedding's table multiplies nothing
-            if row.role == "gradient" and product not in ran:
-                raise TrainingError(
-                    f"quantization: {product!r} is planned to be quantized, but its product did not run"
-                )
+            if row.product is not None and row.product not in ran:
+                raise TrainingError(f"quantization: the product {row.product!r} is planned, but did not run quantized")
         # operands of products are named after the module that owns the product: nothing of it may run elsewhere
         planned = {
             name for row in plan.active if row.product for name in (row.product, row.quantizer.rpartition(".")[0])
@@ -214,9 +210,8 @@ class GemmTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for gemm in self.gemms:
             for bits, count in zip(gemm.bits, gemm.levels, strict=True):
                 if bits is not None and count is not None and count > 2**bits:
-                    raise TrainingError(
-                        f"quantization: {gemm.path!r} ({gemm.kind}) multiplied {count} levels, {bits} bits allow {2**bits}"
-                    )
+                    what = f"{gemm.path!r} ({gemm.kind}) multiplied {count} levels"
+                    raise TrainingError(f"quantization: {what}, {bits} bits allow {2**bits}")
 
     def table(self) -> str:
         """One row per product and kind, in full precision per module."""

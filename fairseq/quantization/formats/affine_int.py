@@ -4,6 +4,8 @@
     code = clamp(round(x / scale) + zero_point, 0, 2^b - 1),   value = (code - zero_point) * scale
 
 The arithmetic is that of `torch.fake_quantize_per_tensor_affine`: x is multiplied by the reciprocal of the scale.
+Values at the ends of the range lie up to half a step outside the grid and are clamped; that is no further than rounding
+moves any value, but it biases stochastic rounding there. For gradients prefer `symmetric`.
 
 >>> import torch
 >>> format = AffineInt()

@@ -121,7 +121,10 @@ class SimulatedLinear(torch.autograd.Function):
 
 
 class SimulatedMatMul(torch.autograd.Function):
-    """`a_value @ b_value` over equal leading axes; gradients go to `a` and `b`."""
+    """`a_value @ b_value` over equal leading axes; gradients go to `a` and `b`.
+
+    Listeners are shown b's transpose, which is what its quantizer saw.
+    """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, a_value: Tensor, b_value: Tensor, call: Call) -> Tensor:
@@ -129,7 +132,10 @@ class SimulatedMatMul(torch.autograd.Function):
         needs_a, needs_b = ctx.needs_input_grad[:2]
         ctx.save_for_backward(a_value if needs_b else None, b_value if needs_a else None)
         call.tell(
-            "forward", call.left.operand(a_value), call.right.operand(b_value), macs=a_value.numel() * b_value.shape[-1]
+            "forward",
+            call.left.operand(a_value),
+            call.right.operand(b_value.mT),
+            macs=a_value.numel() * b_value.shape[-1],
         )
         with torch.autocast(a.device.type, enabled=False):
             return torch.matmul(a_value, b_value)
@@ -141,7 +147,7 @@ class SimulatedMatMul(torch.autograd.Function):
         g = call.grad(grad)  # (..., T, S)
         grad_a = grad_b = None
         if b_value is not None:
-            call.tell("grad_input", call.grad.operand(g), call.right.operand(b_value), g.numel() * b_value.shape[-2])
+            call.tell("grad_input", call.grad.operand(g), call.right.operand(b_value.mT), g.numel() * b_value.shape[-2])
             grad_a = torch.matmul(g, b_value.transpose(-1, -2)).to(ctx.a_dtype)
         if a_value is not None:
             call.tell("grad_weight", call.grad.operand(g), call.left.operand(a_value), g.numel() * a_value.shape[-1])

@@ -78,6 +78,8 @@ class Tracked(Observer):
 
     def note(self, current: Range) -> None:
         """Take account of a range seen in training."""
+        if self.step.inspecting:
+            return
         if self.pending_count and self.pending_update != self.step.update:
             self.commit()
         shape = self.running_low.shape
