@@ -24,10 +24,7 @@ from fairseq.registry import Registry
 _ROBERTA = "fairseq.models.roberta"
 _TRANSFORMER = "fairseq.models.transformer"
 
-_BUILTIN_MODELS = {
-    **dict.fromkeys(["roberta", "xlmr", "camembert", "gottbert"], _ROBERTA),
-    "transformer": _TRANSFORMER,
-}
+_BUILTIN_MODELS = {"roberta": _ROBERTA, "transformer": _TRANSFORMER}
 _BUILTIN_ARCHS = {
     "roberta": ["roberta", "roberta_base", "roberta_prenorm", "roberta_large", "xlm"],
     "transformer": [

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from fairseq import models
 from fairseq.dataclass.models import RobertaConfig
-from fairseq.errors import ConfigError
-from fairseq.models.roberta import RobertaModel
+from fairseq.errors import CheckpointError, ConfigError
+from fairseq.models.roberta import CamembertModel, GottbertModel, RobertaModel, XLMRModel
 from fairseq.modules import FairseqDropout, MatMul
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -367,11 +367,13 @@ class TestHeads:
 
 
 class TestBuilding:
-    @pytest.mark.parametrize("name", ["xlmr", "camembert", "gottbert"])
-    def test_variants(self, name):
-        model = build(arch=name)
-        assert isinstance(model, RobertaModel) and type(model) is models.MODEL_REGISTRY[name]
-        assert all(address.endswith(".tar.gz") for address in model.hub_models().values())
+    @pytest.mark.parametrize("variant", [XLMRModel, CamembertModel, GottbertModel])
+    def test_variants(self, variant):
+        model = variant.build_model(Namespace(**SIZE), task())
+        assert type(model) is variant
+        assert all(address.endswith(".tar.gz") for address in variant.hub_models().values())
+        with pytest.raises(CheckpointError, match="not on this machine: download http"):
+            variant.from_pretrained(next(iter(variant.hub_models())))
 
     def test_from_a_config_node(self):
         cfg = OmegaConf.structured(RobertaConfig(_name="roberta", **SIZE))

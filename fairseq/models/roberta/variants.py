@@ -1,14 +1,15 @@
-"""Models that are RoBERTa in another language, with another byte-pair encoding: XLM-R, CamemBERT, GottBERT."""
+"""Models that are RoBERTa in another language, with another byte-pair encoding: XLM-R, CamemBERT, GottBERT.
+
+They differ in `from_pretrained` only, and their checkpoints name `roberta`: there is nothing to register.
+"""
 
 from typing import Any
 
-from fairseq.models.registries import register_model
 from fairseq.models.roberta.model import RobertaModel
 
 _ADDRESS = "http://dl.fbaipublicfiles.com/fairseq/models"
 
 
-@register_model("xlmr")
 class XLMRModel(RobertaModel):
     """Conneau et al., arXiv:1911.02116: 100 languages."""
 
@@ -29,7 +30,6 @@ class XLMRModel(RobertaModel):
         return super().from_pretrained(model_name_or_path, checkpoint_file, data_name_or_path, bpe, **kwargs)
 
 
-@register_model("camembert")
 class CamembertModel(RobertaModel):
     """Martin et al., arXiv:1911.03894: French."""
 
@@ -51,7 +51,6 @@ class CamembertModel(RobertaModel):
         return super().from_pretrained(model_name_or_path, checkpoint_file, data_name_or_path, bpe, **kwargs)
 
 
-@register_model("gottbert")
 class GottbertModel(RobertaModel):
     """Scheible et al., arXiv:2012.02110: German."""
 
