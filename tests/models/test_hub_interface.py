@@ -175,3 +175,23 @@ class TestFromPretrained:
             RobertaModel.from_pretrained("roberta.base")
         with pytest.raises(ConfigError, match="did you mean 'gpt2'"):
             RobertaModel.from_pretrained(str(folder), "model.pt", str(folder / "data"), bpe="gpt")
+
+
+def test_published_encoding(bpe_dir, tmp_path):
+    """With RoBERTa's own files in the model's folder, text becomes the ids that its paper's authors document."""
+    for name in ("encoder.json", "vocab.bpe", "dict.txt"):
+        (tmp_path / name).symlink_to(bpe_dir / name)
+    words = Dictionary.load(str(tmp_path / "dict.txt"))
+    words.add_symbol("<mask>")
+    model = models.build_model(
+        Namespace(arch="roberta", **SIZE), Namespace(source_dictionary=words, max_positions=lambda: 20)
+    )
+    cfg = {
+        "task": {"_name": "masked_lm", "data": "elsewhere"},
+        "model": {"_name": "roberta", **SIZE, "max_positions": 20},
+    }
+    torch.save({"args": None, "cfg": cfg, "model": model.state_dict()}, tmp_path / "model.pt")
+    roberta = RobertaModel.from_pretrained(str(tmp_path)).eval()
+    assert roberta.encode("Hello world!").tolist() == [0, 31414, 232, 328, 2]
+    assert roberta.decode(roberta.encode("Hello world!", "caf\u00e9")) == ["Hello world!", "caf\u00e9"]
+    assert len(roberta.fill_mask("The first <mask> counts.", topk=3)) == 3
