@@ -4,7 +4,7 @@ Stochastic rounding adds u in [-1/2, 1/2] before rounding, so that the expected 
 
     u(i, j) = ((a(i) xor b(j)) * K mod 2^32) / 2^32          i: row, j: column (last axis) of the tensor
 
-as a signed number, where a and b are 32-bit hashes of (key, row) and (key, column), K is odd, and the key is a hash of
+as a signed number, where a and b are 32-bit hashes of (key, row) and (key, column), K is odd, and key is a hash of
 (seed, layer, update, micro-batch). Each u is uniform and any two of them are independent, because b(j) and b(j') are
 and the steps behind are one to one; so sums of rounding errors, and the gradients formed from them, have the variance
 that independent noise gives. The product breaks what regularity is left among the corners of a rectangle. The hash costs
