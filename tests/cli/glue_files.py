@@ -1,5 +1,6 @@
 """Small GLUE folders with each task's real columns, for tests that run without the real data."""
 
+import json
 import random
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def make_glue(folder: Path, *tasks: str, train: int = 12, dev: int = 5) -> Path:
         for suffix in suffixes:
             _write(folder / task / f"dev{suffix}.tsv", header, row, _examples(rng, task, dev))
             _write(folder / task / f"test{suffix}.tsv", test_header, test_row, _examples(rng, task, dev))
+    return folder
+
+
+def make_bpe(folder: Path) -> Path:
+    """A byte-level BPE of the 256 bytes and one merge, as encoder.json, vocab.bpe and dict.txt; returns `folder`."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = [*sorted(ByteLevel.alphabet()), "th"]
+    (folder / "encoder.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (folder / "vocab.bpe").write_text("#version: 0.2\nt h\n")
+    (folder / "dict.txt").write_text("".join(f"{i} {1000 - i}\n" for i in reversed(range(len(tokens)))))
     return folder
 
 
