@@ -21,6 +21,7 @@ quantizers are all off is left alone.
 import inspect
 from typing import Any
 
+import torch
 from torch import nn
 
 from fairseq.errors import ConfigError
@@ -69,9 +70,12 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
         raise ConfigError("quantization: the model has nothing to quantize, or the rules exclude all of it")
 
     step = Step(default_bits=resolved.eval_bits, seed=resolved.seed)
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     for site in sites:
         if site.is_quantized(specs):
-            model = _replace(model, site.path, site.install(specs, step, high))
+            layer = site.install(specs, step, high)
+            layer.get_submodule("quantizers").train(site.module.training).to(device)
+            model = _replace(model, site.path, layer)
     close_fast_paths(model)
     Quantization(resolved, Plan(rows), step, threaded=_threads_bits(model)).attach(model)
     return model

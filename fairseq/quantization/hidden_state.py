@@ -20,7 +20,7 @@ Loading a state dict that has no quantizer state resets it: ranges of other weig
 ([], <All keys matched successfully>, tensor([3.]))
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -42,6 +42,15 @@ class HiddenState(nn.Module):
             for name, tensor in tensors.items()
             if tensor is not None and name not in self._non_persistent_buffers_set
         }
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """`.to`, `.half`, `.bfloat16`: ranges and scales move, but stay in fp32."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        return super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
 
     def before_save(self) -> None:
         """Bring the tensors up to date; called before they are read."""

@@ -7,8 +7,8 @@ Stochastic rounding adds u in [-1/2, 1/2] before rounding, so that the expected 
 as a signed number, where a and b are 32-bit hashes of (key, row) and (key, column), K is odd, and key is a hash of
 (seed, layer, update, micro-batch). Each u is uniform and any two of them are independent, because b(j) and b(j') are
 and the steps behind are one to one; so sums of rounding errors, and the gradients formed from them, have the variance
-that independent noise gives. The product breaks what regularity is left among the corners of a rectangle. The hash costs
-rows + columns steps and two cheap operations per element.
+that independent noise gives. The product breaks what regularity is left among the corners of a rectangle. The hash
+costs rows + columns steps and two cheap operations per element.
 
 The micro-batch is counted over the whole update: the i-th of rank r among W processes has number i * W + r, as it has
 in one process that accumulates W times as often. Ranges are taken per micro-batch. So the same update on 1 and on 2

@@ -31,7 +31,7 @@ from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, Quan
 from fairseq.quantization.step import Shared, Step
 from fairseq.quantization.straight_through import Clipped, Plain, inside_grid
 
-__all__ = ["ACTIVATION", "GRADIENT", "WEIGHT", "Quantized", "Quantizer", "QuantizerSpec", "Step"]
+__all__ = ["ACTIVATION", "GRADIENT", "WEIGHT", "Quantized", "Quantizer", "QuantizerSpec", "Step", "brief"]
 
 
 class Quantized(NamedTuple):
@@ -230,3 +230,13 @@ class Quantizer(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.spec.describe().items())
+
+
+def brief(module: nn.Module) -> str:
+    """The quantizers of a layer on one line."""
+    parts = []
+    for name, child in module.named_children():
+        if isinstance(child, Quantizer):
+            settings = child.spec.describe()
+            parts.append(f"{name}: {settings['bits']} bits {settings['format']} per {settings['granularity']}")
+    return f"{type(module).__name__}({', '.join(parts)})"

@@ -88,7 +88,6 @@ class LinearSite(Site):
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QLinear)
         layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), step, reference_bits)
-        layer.quantizers.train(layer.training).to(layer.weight.device)
         return layer  # type: ignore[no-any-return]
 
 
@@ -107,7 +106,6 @@ class EmbeddingSite(Site):
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QEmbedding)
         layer.quantizers = TableQuantizer(self.path, layer.weight, self.own(specs)["weight"], step, reference_bits)
-        layer.quantizers.train(layer.training).to(layer.weight.device)
         return layer  # type: ignore[no-any-return]
 
 
@@ -123,7 +121,8 @@ class MatMulSite(Site):
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         quantizers = MatMulQuantizers(self.path, self.module.paths(self.path), self.own(specs), step, reference_bits)
         layer = QMatmul(self.module.left, self.module.right, self.module.output, quantizers=quantizers)
-        return layer.train(self.module.training)
+        layer.training = self.module.training
+        return layer
 
     def remove(self) -> nn.Module:
         if not isinstance(self.module, QMatmul):
@@ -147,7 +146,6 @@ class AttentionSite(Site):
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QMultiheadAttention)
         layer.quantizers = AttentionQuantizers(self.path, layer, self.own(specs), step, reference_bits)
-        layer.quantizers.train(layer.training).to(layer.out_proj.weight.device)
         return layer  # type: ignore[no-any-return]
 
 

@@ -22,6 +22,8 @@ from torch.utils.hooks import RemovableHandle
 
 from fairseq.quantization.noise import NoiseKey
 
+SCRATCH_LIMIT = 2**25  # elements: 128 MiB that stay allocated
+
 
 class Operand(NamedTuple):
     """One factor of a product as it enters the GEMM: who quantized it, and to how many bits (None: full precision)."""
@@ -141,8 +143,10 @@ class Step:
         """An uninitialised fp32 tensor of `like`'s shape whose memory the next call on that device reuses.
 
         For quantized gradients, which are dead as soon as their two products are formed: no fresh pages for each of
-        them.
+        them. Very large ones get memory of their own.
         """
+        if like.numel() > SCRATCH_LIMIT:
+            return torch.empty(like.shape, dtype=torch.float32, device=like.device)
         buffer = self._scratch.get(like.device)
         if buffer is None or buffer.numel() < like.numel():
             buffer = self._scratch[like.device] = torch.empty(like.numel(), dtype=torch.float32, device=like.device)

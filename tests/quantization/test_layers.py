@@ -127,11 +127,17 @@ def test_autocast(preset: str) -> None:
 
 
 def test_bf16_model() -> None:
-    model = quantize_model(nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 4)).bfloat16(), "int8")
+    model = quantize_model(nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 4)), "int8").bfloat16()
     x = torch.randn(9, 16, dtype=torch.bfloat16, requires_grad=True)
     y = model(x)
     y.sum().backward()
+    assert all(buffer.dtype == torch.float32 for buffer in model.buffers() if buffer.is_floating_point())
     assert y.dtype == x.grad.dtype == model[0].weight.grad.dtype == torch.bfloat16
+
+
+def test_repr_stays_readable() -> None:
+    model = quantize_model(nn.Sequential(nn.Linear(16, 16)), "int8")
+    assert len(str(model).splitlines()) == 6 and "weight: follow bits symmetric per channel" in str(model)
 
 
 def test_qmatmul_names_and_strided_operands() -> None:

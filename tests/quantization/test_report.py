@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization import quantize_model
+from fairseq.quantization.heatmap import by_layer, write_heatmap
 from fairseq.quantization.report import report, table, to_json
 
 
@@ -57,3 +59,19 @@ def test_looking_changes_nothing(transformer: nn.Module, tokens: torch.Tensor) -
 def test_float_model() -> None:
     with pytest.raises(ConfigError, match="not quantized"):
         report(nn.Linear(2, 2))
+
+
+def test_heat_map(transformer: nn.Module, tokens: torch.Tensor, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    model = quantize_model(transformer, "int8")
+    rows = report(model, run=lambda m: m(tokens))
+    layers, columns, values = by_layer(rows, "sqnr")
+    assert layers[:3] == ["embed", "layers.0", "layers.1"] or layers[1:3] == ["layers.0", "layers.1"]
+    assert values[layers.index("layers.1")][columns.index("fc1.weight")] > 20
+    for value in ("sqnr", "num_bits"):
+        write_heatmap(rows, tmp_path / f"{value}.png", value)
+        assert (tmp_path / f"{value}.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ConfigError, match="did you mean 'sqnr'"):
+        by_layer(rows, "snqr")
+    with pytest.raises(ConfigError, match="need data"):
+        write_heatmap(report(model), tmp_path / "x.png", "bitops")

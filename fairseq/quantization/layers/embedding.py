@@ -16,7 +16,7 @@ from typing import Any, Optional
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq.quantization.quantizer import WEIGHT, Quantizer
+from fairseq.quantization.quantizer import WEIGHT, Quantizer, brief
 from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
 from fairseq.quantization.step import Step
@@ -30,6 +30,9 @@ class TableQuantizer(nn.Module):
         self.step = step
         name = f"{path}.weight".lstrip(".")
         self.weight = Quantizer(name, WEIGHT, spec, step, shape=tuple(weight.shape), reference_bits=reference_bits)
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def by_row(self) -> bool:

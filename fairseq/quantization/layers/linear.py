@@ -31,7 +31,7 @@ from fairseq.quantization.layers.simulated import (
     product_dtype,
     tell_full_precision,
 )
-from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer
+from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer, brief
 from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
 from fairseq.quantization.step import Step
@@ -84,6 +84,9 @@ class LinearQuantizers(nn.Module):
         return SimulatedLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
             left.route, right.route, bias, left.value.to(dtype), right.value.to(dtype), call
         )
+
+    def __repr__(self) -> str:
+        return brief(self)  # a model of a hundred layers is still read by people
 
     def quantizer(self, name: str) -> Quantizer:
         """One of the three."""

@@ -28,7 +28,7 @@ from fairseq.quantization.layers.simulated import (
     product_dtype,
     tell_full_precision,
 )
-from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, Quantized, Quantizer
+from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, Quantized, Quantizer, brief
 from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
 from fairseq.quantization.step import Step
@@ -113,6 +113,9 @@ class MatMulQuantizers(nn.Module):
             result = self.quantizer("result")
             y = result(y, result.bits(num_bits)).tensor()
         return y
+
+    def __repr__(self) -> str:
+        return brief(self)  # a model of a hundred layers is still read by people
 
     def quantizer(self, name: str) -> Quantizer:
         """One of left, right, grad_output, result."""
