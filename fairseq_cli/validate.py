@@ -7,6 +7,7 @@ same evaluation, configured by YAML and dotted overrides, is `fairseq-hydra-vali
 """
 
 import logging
+from argparse import Namespace
 from typing import Any, Optional
 
 from fairseq_cli.entry import command
@@ -21,7 +22,8 @@ def main(cfg: Any, override_args: Optional[Any] = None) -> dict[str, dict[str, A
     from fairseq.training.evaluation import evaluate, load_for_evaluation
 
     utils.import_user_module(cfg.common)
-    evaluation = load_for_evaluation(cfg, override_args)
+    overrides = vars(override_args) if isinstance(override_args, Namespace) else override_args
+    evaluation = load_for_evaluation(cfg, overrides)
     return {subset: evaluate(evaluation, subset) for subset in cfg.dataset.valid_subset.split(",")}
 
 
