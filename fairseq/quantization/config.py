@@ -18,6 +18,7 @@ from typing import Any, Optional, Union
 
 from fairseq.errors import ConfigError, unknown
 from fairseq.quantization.rules import Rule, read_rules
+from fairseq.quantization.spec import CHOICES
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class QuantizationConfig:
         schedule: bits over the course of training.
         rules: by quantizer path, appended to the preset's.
         seed: of stochastic rounding.
+        compute: how products are carried out where no rule says otherwise.
     """
 
     preset: str = "none"
@@ -58,6 +60,7 @@ class QuantizationConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     rules: Sequence[Rule] = ()
     seed: int = 1
+    compute: str = "simulate"
 
     @property
     def is_on(self) -> bool:
@@ -137,6 +140,8 @@ def _check(config: QuantizationConfig) -> QuantizationConfig:
     grad_bits = config.num_grad_bits
     if grad_bits and not 2 <= grad_bits <= 16:
         raise ConfigError(f"quantization.num_grad_bits: 2 to 16 bits, or 0 for full precision, got {grad_bits!r}")
+    if config.compute not in CHOICES["compute"]:
+        raise ConfigError(unknown("compute", str(config.compute), CHOICES["compute"], where="quantization"))
     low, high = config.schedule.min_bits, config.num_bits
     if low is not None and config.schedule.name != "constant":
         if low < 2:

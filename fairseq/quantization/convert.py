@@ -19,6 +19,7 @@ quantizers are all off is left alone.
 """
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -88,8 +89,9 @@ def plan_specs(sites: list[Site], config: QuantizationConfig) -> dict[str, Quant
     for site in sites:
         for path, role in site.roles.items():
             roles[path] = role
-            spec = reference_spec(role, config.num_grad_bits)
-            start[path] = spec if site.converts_by_default else QuantizerSpec(**{**vars(spec), "quantize": False})
+            start[path] = replace(
+                reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=site.converts_by_default
+            )
     return resolve(config.rules, roles, start)
 
 

@@ -23,9 +23,7 @@ LABELS = {
 }
 
 
-def by_layer(
-    rows: Sequence[ReportRow], value: str = "sqnr"
-) -> tuple[list[str], list[str], list[list[Optional[float]]]]:
+def by_layer(rows: Sequence[ReportRow], value: str = "sqnr") -> Grid:
     """Rows as a grid: names of layers, names of quantizers within a layer, values.
 
     >>> rows = [ReportRow(f"layers.{i}.fc1.weight", "weight", "symmetric", 8, sqnr=40.0 + i) for i in range(2)]

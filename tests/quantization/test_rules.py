@@ -118,6 +118,7 @@ def test_settings_are_checked_when_the_model_is_converted(
         ({"preset": "int8", "numbits": 4}, "did you mean 'num_bits'"),
         ({"preset": "int8", "schedule": {"cycles": 4}}, "num_cycles"),
         ({"preset": "cpt", "schedule": "CQ"}, "precision schedule"),
+        ({"preset": "int8", "compute": "simulated"}, "did you mean 'simulate'"),
         ({"rules": [{"match": "*", "bits": 4}]}, "no effect"),
     ],
 )
