@@ -22,6 +22,8 @@ LABELS = {
     "bitops": "BitOPs, %",
 }
 
+Grid = tuple[list[str], list[str], list[list[Optional[float]]]]  # layers, quantizers, values
+
 
 def by_layer(rows: Sequence[ReportRow], value: str = "sqnr") -> Grid:
     """Rows as a grid: names of layers, names of quantizers within a layer, values.
