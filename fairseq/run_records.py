@@ -111,8 +111,11 @@ def _number(value: Any) -> Optional[float]:
 
 
 def _name(path: Path, file: Path) -> str:
-    """Short and telling: where the file lies below the given path, under the path's own name."""
-    if path.is_file():
-        return f"{path.resolve().parent.name}/{path.name}" if path.suffix == ".log" else path.resolve().parent.name
-    inner = file.parent.relative_to(path)
-    return str(Path(path.resolve().name, *inner.parts))
+    """Short and telling: where the file lies below the given path, after the path's own name, less `checkpoints`."""
+    if path.is_file() and path.suffix == ".log":
+        return f"{path.resolve().parent.name}/{path.name}"
+    top = (path.parent if path.is_file() else path).resolve()
+    parts = [top.name, *([] if path.is_file() else file.parent.relative_to(path).parts)]
+    if parts[-1] == "checkpoints":
+        parts = parts[:-1] or [top.parent.name]
+    return "/".join(parts)

@@ -50,7 +50,12 @@ def test_multirun_folder_gives_one_run_per_history(tmp_path):
     for name in ("0", "1"):
         make_run(tmp_path / "multirun" / name / "checkpoints")
     names = [run.name for run in find_runs(tmp_path / "multirun")]
-    assert names == ["multirun/0/checkpoints", "multirun/1/checkpoints"]
+    assert names == ["multirun/0", "multirun/1"]
+
+
+def test_runs_are_named_after_their_folder(tmp_path):
+    run = make_run(tmp_path / "lr1" / "checkpoints")
+    assert [r.name for path in (run, run / "history.jsonl", tmp_path / "lr1") for r in find_runs(path)] == ["lr1"] * 3
 
 
 def test_draws_every_series_in_its_panel(tmp_path):

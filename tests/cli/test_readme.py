@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from glue_files import make_glue
+from glue_files import make_bpe, make_glue
 
 TINY = (
     "model.encoder_layers=1 model.encoder_embed_dim=16 model.encoder_ffn_embed_dim=32 model.encoder_attention_heads=2 "
@@ -44,7 +44,7 @@ def blocks() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, repository, bpe_dir) -> Path:
+def folder(tmp_path_factory, repository) -> Path:
     """What the commands find in the folder they start in."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("examples", "scripts", "constraints.txt"):
@@ -56,15 +56,20 @@ def folder(tmp_path_factory, repository, bpe_dir) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(repository, bpe_dir, folder):
+def bpe(tmp_path_factory) -> Path:
+    return make_bpe(tmp_path_factory.mktemp("bpe"))
+
+
+@pytest.fixture(scope="module")
+def environment(repository, bpe, folder):
     import os
 
     keep = {**os.environ, "PYTHONPATH": str(repository), "FAIRSEQ_PYTHON": sys.executable, "PYTHON": sys.executable}
-    return {**keep, "BPE_DIR": str(bpe_dir), "OUT": str(folder / "quickstart"), "OMP_NUM_THREADS": "1"}
+    return {**keep, "BPE_DIR": str(bpe), "OUT": str(folder / "quickstart"), "OMP_NUM_THREADS": "1"}
 
 
-def run(script: str, folder: Path, environment: dict[str, str], bpe_dir: Path) -> str:
-    preamble = PREAMBLE.format(python=sys.executable, bpe=bpe_dir, tiny=TINY, tiny_flags=TINY_FLAGS)
+def run(script: str, folder: Path, environment: dict[str, str], bpe: Path) -> str:
+    preamble = PREAMBLE.format(python=sys.executable, bpe=bpe, tiny=TINY, tiny_flags=TINY_FLAGS)
     done = subprocess.run(
         ["bash", "-c", preamble + script], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
@@ -73,15 +78,15 @@ def run(script: str, folder: Path, environment: dict[str, str], bpe_dir: Path) -
 
 
 @pytest.fixture(scope="module")
-def pretrained(folder, environment, bpe_dir):
+def pretrained(folder, environment, bpe):
     """A checkpoint where the README expects RoBERTa's."""
     run(
         "fairseq-prepare-glue --task RTE --glue-dir glue --dest RTE-bin\n"
         "fairseq-hydra-train --config-dir examples/roberta/config/finetuning --config-name rte task.data=RTE-bin "
-        "checkpoint.restore_file=none.pt checkpoint.save_dir=first",
+        "checkpoint.restore_file=checkpoint_last.pt checkpoint.save_dir=first",
         folder,
         environment,
-        bpe_dir,
+        bpe,
     )
     (folder / "roberta.base").mkdir()
     shutil.copy(folder / "first" / "checkpoint_last.pt", folder / "roberta.base" / "model.pt")
@@ -89,8 +94,8 @@ def pretrained(folder, environment, bpe_dir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(blocks())))
-def test_readme_commands_run(number, folder, environment, bpe_dir, pretrained):
-    run(blocks()[number], folder, environment, bpe_dir)
+def test_readme_commands_run(number, folder, environment, bpe, pretrained):
+    run(blocks()[number], folder, environment, bpe)
 
 
 def test_every_command_of_the_project_is_shown_or_known():
