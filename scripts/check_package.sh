@@ -35,16 +35,16 @@ check() {
   run "$python" -m pip --python "$venv/bin/python" install -q --disable-pip-version-check --no-deps --no-build-isolation \
     --ignore-installed "$what"
   cd "$work"
-  "$venv/bin/python" - "$site" <<'PYTHON'
+  "$venv/bin/python" - "$site" "$work/checkout" <<'PYTHON'
 import sys
 from pathlib import Path
 
 import fairseq
-import fairseq.dataclass
 
-package = Path(fairseq.__file__).parent
+package, source = Path(fairseq.__file__).parent, Path(sys.argv[2], "fairseq")
 assert package.is_relative_to(sys.argv[1]), f"fairseq was imported from {package}"
-missing = [name for name in ("config/config.yaml", "py.typed") if not (package / name).is_file()]
+wanted = {path.relative_to(source) for pattern in ("*.py", "*.yaml", "py.typed") for path in source.rglob(pattern)}
+missing = sorted(str(name) for name in wanted if not (package / name).is_file())
 assert not missing, f"not packaged: {missing}"
 PYTHON
   for command in "$venv"/bin/fairseq-*; do
@@ -52,6 +52,9 @@ PYTHON
     test -s "$work/help.txt"
   done
   run "$venv/bin/fairseq-make-acceptability" --dest "$work/$how-data" --train 60 --valid 30
+  run "$venv/bin/fairseq-hydra-train" --config-dir "$root/examples/acceptability/config" --config-name acceptability \
+    "task.data=$work/$how-data" "checkpoint.save_dir=$work/$how-run" optimization.max_update=2 > "$work/train.txt"
+  test -s "$work/$how-run/checkpoint_best.pt"
 }
 
 check checkout "$work/checkout"
