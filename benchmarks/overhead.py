@@ -9,13 +9,15 @@ from when these lines appear, without the first 25 (start-up, memory allocation)
 
 import argparse
 import re
+import statistics
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from harness import Side, add_arguments, alternate, finish, sides, table
 from tiny import rte_bin, train_words
 
-EVERY = 25
+EVERY = 20
 
 
 def updates_per_second(side: Side, words: list[str], threads: int) -> float:
@@ -24,8 +26,9 @@ def updates_per_second(side: Side, words: list[str], threads: int) -> float:
         for seconds, line in side.lines("fairseq_cli.train", words, threads, cwd):
             if "train_inner" in line and (found := re.search(r"num_updates=(\d+)", line)):
                 times[int(found[1])] = seconds
-    first, last = min(times), max(times)
-    return (last - first) / (times[last] - times[first])
+    updates = sorted(times)
+    # the median over intervals, so that a moment in which the machine does something else does not count
+    return statistics.median((b - a) / (times[b] - times[a]) for a, b in pairwise(updates))
 
 
 def main() -> None:
