@@ -51,6 +51,7 @@ class QuantizationConfig:
         rules: by quantizer path, appended to the preset's.
         seed: of stochastic rounding.
         compute: how products are carried out where no rule says otherwise.
+        fused: round large tensors in compiled kernels; the numbers are the same without.
     """
 
     preset: str = "none"
@@ -61,6 +62,7 @@ class QuantizationConfig:
     rules: Sequence[Rule] = ()
     seed: int = 1
     compute: str = "simulate"
+    fused: bool = True
 
     @property
     def is_on(self) -> bool:

@@ -70,7 +70,7 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     if not any(row.active for row in rows):
         raise ConfigError("quantization: the model has nothing to quantize, or the rules exclude all of it")
 
-    step = Step(default_bits=resolved.eval_bits, seed=resolved.seed)
+    step = Step(default_bits=resolved.eval_bits, seed=resolved.seed, fused=resolved.fused)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     for site in sites:
         if site.is_quantized(specs):

@@ -125,7 +125,7 @@ class ScaleGrid(LearnedGrid):
         self.ensure_initialized(x)
         scale, zero = self.at_bits(num_bits)
         low, high = self.format.code_range(num_bits)
-        return Grid(scale, torch.zeros_like(scale) if zero is None else zero.round().clamp(low, high), num_bits)
+        return Grid(scale, torch.zeros_like(scale) if zero is None else zero.round().clamp(low, high), low, high)
 
     def forward(self, x: Tensor, num_bits: int) -> Tensor:
         self.ensure_initialized(x)

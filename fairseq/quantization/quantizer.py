@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError, DataError
 from fairseq.quantization.formats import FORMATS, Grid
 from fairseq.quantization.granularity import Granularity
+from fairseq.quantization.kernels import fused
 from fairseq.quantization.learned_grid import LEARNED_GRIDS, LearnedGrid
 from fairseq.quantization.noise import HashNoise, NoiseKey, layer_number
 from fairseq.quantization.observers.base import Range, Request
@@ -145,7 +146,9 @@ class Quantizer(nn.Module):
             out = torch.empty_like(x)
         for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
             grid, clamp = self._grid(piece, num_bits)
-            self.format.fake_quantize(piece, grid, self._noise(piece, key, index), target, clamp)
+            noise = self._noise(piece, key, index)
+            if not (self.step.fused and fused.fake_quantize(self.step, self.format, piece, grid, noise, target, clamp)):
+                self.format.fake_quantize(piece, grid, noise, target, clamp)
         result = out.to(x.dtype)
         self._tell(x, result, num_bits)
         return result

@@ -62,11 +62,13 @@ class Step:
     Args:
         default_bits: bits where a call names none (the declared evaluation bits).
         seed: of the rounding noise.
+        fused: use compiled kernels for large tensors.
     """
 
-    def __init__(self, default_bits: Optional[int] = None, seed: int = 1):
+    def __init__(self, default_bits: Optional[int] = None, seed: int = 1, fused: bool = False):
         self.default_bits = default_bits
         self.seed = seed
+        self.fused = fused
         self.update = 0
         self.micro_batch = 0
         self.counts_itself = True  # until a trainer says which update it is

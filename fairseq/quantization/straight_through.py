@@ -45,6 +45,6 @@ class Clipped(torch.autograd.Function):
 
 def inside_grid(x: Tensor, grid: Grid, number_format: NumberFormat) -> Tensor:
     """Where `x` rounds to one of the grid's codes without clamping, as booleans."""
-    low, high = number_format.code_range(grid.num_bits)
     codes = number_format.quantize(x, grid, clamp=False)
-    return (codes >= low) & (codes <= high)
+    inside: Tensor = (codes >= grid.low) & (codes <= grid.high)
+    return inside

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.formats import FORMATS, Grid
+from fairseq.quantization.formats import FORMATS
 from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, Quantizer, QuantizerSpec, Step
 
 NAMES = list(FORMATS)
@@ -195,8 +195,3 @@ def test_percentile_by_rows() -> None:
     (grid,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).grids(x, 8)
     assert grid.zero_point.flatten().tolist() == [1, 11, 21, 31]
     assert torch.allclose(grid.scale.flatten() * 255, torch.full((4,), 7.0))
-
-
-def test_grid_is_plain_data() -> None:
-    grid = Grid(torch.ones(1), torch.zeros(1), 4)
-    assert grid.num_bits == 4

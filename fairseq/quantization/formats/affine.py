@@ -33,7 +33,7 @@ class Affine(NumberFormat):
 
     def grid(self, low: Tensor, high: Tensor, num_bits: int) -> Grid:
         scale = ((high - low) / self.max_value(num_bits)).clamp(min=MIN_SCALE)
-        return Grid(scale, low, num_bits)
+        return Grid(scale, low, *self.code_range(num_bits))
 
     def code_range(self, num_bits: int) -> tuple[int, int]:
         return 0, 2**num_bits - 1
@@ -45,7 +45,7 @@ class Affine(NumberFormat):
         if noise is not None:
             noise.add_to(codes)
         if clamp or noise is not None:
-            codes.clamp_(*self.code_range(grid.num_bits))
+            codes.clamp_(grid.low, grid.high)
         return codes.round_()
 
     def dequantize(self, codes: Tensor, grid: Grid, out: Optional[Tensor] = None) -> Tensor:

@@ -37,7 +37,7 @@ class AffineInt(NumberFormat):
         low, high = low.clamp(max=0), high.clamp(min=0)
         levels = self.max_value(num_bits)
         scale = (high / levels - low / levels).clamp(min=MIN_SCALE)  # high - low may overflow
-        return Grid(scale, (-low / scale).round_().clamp_(0, levels), num_bits)
+        return Grid(scale, (-low / scale).round_().clamp_(0, levels), *self.code_range(num_bits))
 
     def code_range(self, num_bits: int) -> tuple[int, int]:
         return 0, 2**num_bits - 1
@@ -50,7 +50,7 @@ class AffineInt(NumberFormat):
             noise.add_to(codes)
         codes.round_().add_(grid.zero_point)
         if clamp or noise is not None:
-            codes.clamp_(*self.code_range(grid.num_bits))
+            codes.clamp_(grid.low, grid.high)
         return codes
 
     def dequantize(self, codes: Tensor, grid: Grid, out: Optional[Tensor] = None) -> Tensor:

@@ -18,7 +18,7 @@ broadcast against `x`.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple, Optional, Protocol
+from typing import Any, ClassVar, NamedTuple, Optional, Protocol
 
 from torch import Tensor
 
@@ -27,11 +27,12 @@ from fairseq.quantization.registry import Registry
 
 
 class Grid(NamedTuple):
-    """Where the levels lie: `scale` apart; what `zero_point` means is the format's affair."""
+    """The levels: `scale` apart, with codes from `low` to `high`; what `zero_point` means is the format's affair."""
 
     scale: Tensor
     zero_point: Tensor
-    num_bits: int
+    low: Any  # numbers, or tensors inside a compiled kernel, which must not depend on the bits
+    high: Any
 
 
 class Noise(Protocol):

@@ -29,7 +29,7 @@ class Symmetric(NumberFormat):
 
     def grid(self, low: Tensor, high: Tensor, num_bits: int) -> Grid:
         scale = (torch.maximum(-low, high) / self.max_value(num_bits)).clamp(min=MIN_SCALE)
-        return Grid(scale, torch.zeros_like(scale), num_bits)
+        return Grid(scale, torch.zeros_like(scale), *self.code_range(num_bits))
 
     def code_range(self, num_bits: int) -> tuple[int, int]:
         largest = 2 ** (num_bits - 1) - 1
@@ -43,7 +43,7 @@ class Symmetric(NumberFormat):
             noise.add_to(codes)
         codes.round_()
         if clamp or noise is not None:
-            codes.clamp_(*self.code_range(grid.num_bits))
+            codes.clamp_(grid.low, grid.high)
         return codes
 
     def dequantize(self, codes: Tensor, grid: Grid, out: Optional[Tensor] = None) -> Tensor:

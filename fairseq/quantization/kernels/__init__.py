@@ -1,0 +1,1 @@
+"""Compiled kernels: what the eager operations do, in one pass over memory."""
