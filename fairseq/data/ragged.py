@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch.utils.data.dataloader import default_collate
 
 
 @dataclass
@@ -46,6 +47,15 @@ class Ragged:
     def keep(self, mask: np.ndarray) -> "Ragged":
         """Only the elements where `mask` is true."""
         return Ragged(self.flat[mask], np.bincount(self.rows()[mask], minlength=len(self.lengths)))
+
+    def strip(self, token: int) -> "Ragged":
+        """Every sequence without the `token`s at its ends."""
+        other = self.flat != token
+        seen = np.concatenate([[0], np.cumsum(other)])  # how many other elements there are before each place
+        starts = self.starts()
+        from_left = seen[1:] - np.repeat(seen[starts], self.lengths)
+        from_right = np.repeat(seen[starts + self.lengths], self.lengths) - seen[:-1]
+        return self.keep((from_left > 0) & (from_right > 0))
 
     def truncate(self, length: int) -> "Ragged":
         """The first `length` elements of every sequence."""
@@ -94,7 +104,8 @@ class BatchReader:
         """The items as a batch, the fast way where there is one."""
         if can_collate(dataset):
             return dataset.collate_batch(self)
-        return dataset.collater([dataset[i] for i in self.indices.tolist()])
+        collate_fn = getattr(dataset, "collater", default_collate)
+        return collate_fn([dataset[i] for i in self.indices.tolist()])
 
 
 def can_gather(dataset: Any) -> bool:

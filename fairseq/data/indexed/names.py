@@ -1,6 +1,6 @@
 """File names, element types and magic numbers of the indexed formats.
 
-A data set `prefix` is a pair: `prefix.bin` (elements of all items, one after the other), `prefix.idx` (where each lies).
+A data set `prefix` is a pair: `prefix.bin` (the elements of all items, joined) and `prefix.idx` (where each item lies).
 
 >>> data_file_path("RTE-bin/train"), index_file_path("RTE-bin/train")
 ('RTE-bin/train.bin', 'RTE-bin/train.idx')

@@ -1,0 +1,118 @@
+"""Reading the batches of an epoch: here, or in worker processes.
+
+A worker sends small batches as plain bytes. PyTorch would put each tensor into shared memory of its own, which costs
+more than making a batch of token ids does.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.utils.data
+
+from fairseq.data.ragged import BatchReader, can_collate
+
+_SENT_AS_BYTES = 1 << 18  # tensors larger than this go through shared memory
+
+
+class Packed(NamedTuple):
+    """A tensor on its way between processes."""
+
+    values: np.ndarray
+
+
+def pack(value: Any) -> Any:
+    """`value` with every small CPU tensor as its array."""
+    if isinstance(value, torch.Tensor):
+        small = value.nbytes <= _SENT_AS_BYTES and value.layout == torch.strided and not value.requires_grad
+        if small and type(value) is torch.Tensor and value.device.type == "cpu" and value.dtype != torch.bfloat16:
+            return Packed(value.numpy())
+        return value
+    if type(value) is dict:
+        return {key: pack(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(pack(item) for item in value)
+    return value
+
+
+def unpack(value: Any) -> Any:
+    """The value that was packed."""
+    if type(value) is Packed:
+        return torch.from_numpy(value.values)
+    if type(value) is dict:
+        return {key: unpack(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(unpack(item) for item in value)
+    return value
+
+
+class BatchDataset(torch.utils.data.Dataset):
+    """A dataset of batches: `dataset[indices]` reads and collates those items, at once where that is possible."""
+
+    def __init__(self, dataset: Any, collate_fn: Callable[[list], Any], packed: bool = False):
+        self.dataset = dataset
+        self.collate_fn = collate_fn
+        self.packed = packed
+        own = getattr(collate_fn, "__self__", None) is dataset and getattr(collate_fn, "__name__", "") == "collater"
+        self.whole = own and can_collate(dataset)
+
+    def __getitem__(self, indices: Sequence[int]) -> Any:
+        if self.whole and len(indices):
+            batch = self.dataset.collate_batch(BatchReader(indices))
+        else:
+            batch = self.collate_fn([self.dataset[i] for i in indices])
+        return pack(batch) if self.packed else batch
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+class BatchLoader:
+    """The batches of `batches` (lists of indices), in order.
+
+    Args:
+        num_workers: processes that read; 0: this one, each batch when it is asked for.
+        buffer_size: batches the workers read ahead.
+        timeout: seconds to wait for a batch from a worker; 0: for ever.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        collate_fn: Callable[[list], Any],
+        batches: Sequence[Any],
+        num_workers: int = 0,
+        buffer_size: int = 0,
+        timeout: float = 0,
+    ):
+        self.batches = batches
+        self.dataset = BatchDataset(dataset, collate_fn, packed=num_workers > 0)
+        self.num_workers, self.buffer_size, self.timeout = num_workers, buffer_size, timeout
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def take(self, n: int) -> None:
+        """Read only the first `n` batches."""
+        self.batches = self.batches[:n]
+
+    def __iter__(self) -> Iterator:
+        if self.num_workers == 0 or not len(self.batches):
+            return map(self.dataset.__getitem__, self.batches)
+        loader = torch.utils.data.DataLoader(
+            self.dataset,
+            batch_size=None,  # an index here is a whole batch
+            sampler=self.batches,
+            collate_fn=_same,
+            num_workers=self.num_workers,
+            prefetch_factor=max(2, -(-self.buffer_size // self.num_workers)),
+            timeout=self.timeout,
+        )
+        batches = map(unpack, loader)
+        return map(_pinned, batches) if torch.cuda.is_available() else batches
+
+
+def _pinned(batch: Any) -> Any:
+    return torch.utils.data._utils.pin_memory.pin_memory(batch)
