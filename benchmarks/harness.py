@@ -43,6 +43,7 @@ class Side:
         env["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # fairseq 0.12 cannot read its own checkpoints without it
         env["PYTHONPATH"] = str(self.pythonpath or "")
         env["PYTHONUNBUFFERED"] = "1"
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # as users run: modules are compiled once, not at every start
         return env
 
     def lines(self, module: str, words: Sequence[str], threads: int, cwd: str) -> Iterator[tuple[float, str]]:
