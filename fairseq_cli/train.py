@@ -25,8 +25,17 @@ def setup_logging() -> None:
 
 def main(cfg: Any) -> Optional[float]:
     """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None where nothing was
-    validated.
+    validated. Exits with 128 + signal where SIGTERM or Ctrl-C stopped it.
     """
+    best, exit_code = _train(cfg)
+    if exit_code:
+        # only here, where no frame holds the data loader any more: it has ended its workers in good order
+        sys.exit(exit_code)
+    return best
+
+
+def _train(cfg: Any) -> tuple[Optional[float], int]:
+    """The best value, and the exit code (0 unless a signal stopped the run)."""
     from fairseq import checkpoint_utils, tasks, utils
     from fairseq.data import data_utils
     from fairseq.distributed import utils as distributed_utils
@@ -67,14 +76,15 @@ def main(cfg: Any) -> Optional[float]:
         trainer.get_valid_iterator(subset)
 
     with StopRequest() as stop:
-        best = TrainingLoop(cfg, trainer, task, stop).run(epoch_itr)
+        loop = TrainingLoop(cfg, trainer, task, stop)
+        loop.check_metric()
+        best = loop.run(epoch_itr)
     if stop.requested:
         logger.warning(
             f"stopped by {stop.signal.name} at update {trainer.get_num_updates()}; "
             f"the same command with the same save_dir ({cfg.checkpoint.save_dir}) goes on from there"
         )
-        sys.exit(stop.exit_code)
-    return best
+    return best, stop.exit_code
 
 
 @command

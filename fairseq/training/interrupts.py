@@ -10,6 +10,7 @@ The first signal only sets `requested`; a second one ends the process at once, a
 """
 
 import logging
+import os
 import signal
 import threading
 from types import FrameType
@@ -26,6 +27,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: Optional[signal.Signals] = None
         self._previous: dict[signal.Signals, Any] = {}
+        self._process = os.getpid()
 
     @property
     def requested(self) -> bool:
@@ -50,6 +52,11 @@ class StopRequest:
         self._previous = {}
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+        if os.getpid() != self._process:
+            # a data-loading worker has inherited this handler: its parent decides about Ctrl-C, and ends it by SIGTERM
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
         self.signal = signal.Signals(number)
         self._restore()
         logger.warning(f"{self.signal.name} received: saving after this update (once more to stop at once)")

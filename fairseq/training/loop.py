@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterator
 from typing import Any, Optional
 
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from fairseq import checkpoint_utils, utils
 from fairseq.data import iterators
 from fairseq.distributed import utils as distributed_utils
-from fairseq.errors import FairseqError, TrainingError
+from fairseq.errors import ConfigError, FairseqError
 from fairseq.logging import metrics, progress_bar
 from fairseq.logging.history import History
 from fairseq.training.early_stopping import limit_reached
@@ -124,7 +124,7 @@ class TrainingLoop:
             # the signal also reaches data-loading workers when it is sent to the whole process group
             if not self.stop.requested:
                 raise
-            self._save(epoch_itr, None)
+            self._save_stopped(epoch_itr)
 
     def _log_inner(self, progress: Any) -> None:
         num_updates = self.trainer.get_num_updates()
@@ -146,7 +146,7 @@ class TrainingLoop:
 
     def _validate_and_save(self, epoch_itr: Any, end_of_epoch: bool) -> tuple[list[Optional[float]], bool]:
         if self.stop.requested:
-            self._save(epoch_itr, None)
+            self._save_stopped(epoch_itr)
             return [None], True
         dataset, checkpoint = self.cfg.dataset, self.cfg.checkpoint
         num_updates = self.trainer.get_num_updates()
@@ -180,6 +180,36 @@ class TrainingLoop:
     def _save(self, epoch_itr: Any, valid_loss: Optional[float]) -> None:
         checkpoint_utils.save_checkpoint(self.cfg.checkpoint, self.trainer, epoch_itr, valid_loss)
 
+    def _save_stopped(self, epoch_itr: Any) -> None:
+        """Save what a signal interrupts; `no_last_checkpoints` is set aside, since nothing else would hold it."""
+        with open_dict(self.cfg.checkpoint.copy()) as checkpoint:
+            if checkpoint.no_last_checkpoints and not checkpoint.no_save:
+                logger.warning("checkpoint_last.pt is written in spite of no_last_checkpoints: the run was interrupted")
+                checkpoint.no_last_checkpoints = False
+        checkpoint_utils.save_checkpoint(checkpoint, self.trainer, epoch_itr, None)
+
+    def check_metric(self) -> None:
+        """Score one validation batch, so that a misspelt `best_checkpoint_metric` costs seconds and not an epoch.
+
+        Raises:
+            ConfigError: validation does not report `checkpoint.best_checkpoint_metric`.
+        """
+        if self.metric == "loss" or self.cfg.dataset.disable_validation:
+            return
+        batch = self.trainer.get_valid_iterator(self.valid_subsets[0]).first_batch
+        if not batch or batch == "DUMMY":
+            return
+        with metrics.aggregate(new_root=True) as aggregator:
+            self.trainer.valid_step(batch)
+        self._require_metric(aggregator.get_smoothed_values())
+
+    def _require_metric(self, stats: dict[str, Any]) -> None:
+        if self.metric not in stats:
+            raise ConfigError(
+                f"checkpoint.best_checkpoint_metric={self.metric}: validation does not report it; "
+                f"it reports {', '.join(stats)}"
+            )
+
     def validate(self, epoch_itr: Any) -> list[Optional[float]]:
         """Evaluate every subset of `dataset.valid_subset`; returns the best-checkpoint metric of each, first subset
         first.
@@ -201,11 +231,7 @@ class TrainingLoop:
                 self.trainer.valid_step(sample)
         stats = aggregator.get_smoothed_values()
         stats["num_updates"] = self.trainer.get_num_updates()
-        if self.metric not in stats:
-            raise TrainingError(
-                f"checkpoint.best_checkpoint_metric={self.metric}: validation does not report it; "
-                f"it reports {', '.join(stats)}"
-            )
+        self._require_metric(stats)
         best = self.trainer.best_score
         if best is not None and subset == self.valid_subsets[0]:
             better = max if self.cfg.checkpoint.maximize_best_checkpoint_metric else min

@@ -13,15 +13,15 @@ from fairseq.data import Dictionary, indexed_dataset
 from fairseq.logging.history import read_history
 
 WORDS = [f"w{number}" for number in range(20)]
-FLAGS = [
-    *"--task sentence_prediction --criterion sentence_prediction --num-classes 2 --init-token 0".split(),
-    *"--separator-token 2 --arch roberta_base --encoder-layers 1 --encoder-embed-dim 16".split(),
-    *"--encoder-ffn-embed-dim 16 --encoder-attention-heads 2 --max-positions 64 --dropout 0.1".split(),
-    *"--attention-dropout 0.1 --optimizer adam --lr 0.01 --lr-scheduler polynomial_decay --warmup-updates 4".split(),
-    *"--total-num-update 100 --batch-size 4 --required-batch-size-multiple 1 --shorten-method truncate".split(),
-    *"--best-checkpoint-metric accuracy --maximize-best-checkpoint-metric --max-epoch 2".split(),
-    *"--log-format simple --log-interval 1 --num-workers 0 --no-epoch-checkpoints --cpu".split(),
-]
+FLAGS = """
+    --task sentence_prediction --criterion sentence_prediction --num-classes 2 --init-token 0 --separator-token 2
+    --arch roberta_base --encoder-layers 1 --encoder-embed-dim 16 --encoder-ffn-embed-dim 16
+    --encoder-attention-heads 2 --max-positions 64 --dropout 0.1 --attention-dropout 0.1 --shorten-method truncate
+    --optimizer adam --lr 0.01 --lr-scheduler polynomial_decay --warmup-updates 4 --total-num-update 100
+    --batch-size 4 --required-batch-size-multiple 1 --max-epoch 2 --num-workers 0 --cpu
+    --best-checkpoint-metric accuracy --maximize-best-checkpoint-metric --no-epoch-checkpoints
+    --log-format simple --log-interval 1
+""".split()  # noqa: SIM905 - a command line
 
 
 def write_split(folder: Path, split: str, pairs, labels, dictionary, label_dictionary) -> None:
