@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 from fairseq import checkpoint_utils
 from fairseq.checkpoint import format as checkpoint_format
+from fairseq.errors import CheckpointError, FairseqError
 from fairseq.logging import metrics
 from fairseq.training.statistics import restart_time_meters
 
@@ -54,7 +55,11 @@ def load(
         return None
     state = checkpoint_utils.load_checkpoint_to_cpu(filename)
     if not reset_optimizer and state.get("task_state"):
-        trainer.task.load_state_dict(state["task_state"])
+        try:
+            trainer.task.load_state_dict(state["task_state"])
+        except FairseqError as error:
+            where = _dictionary_path(trainer.cfg.task)
+            raise CheckpointError(f"{filename}: {error}" + (f" (now: {where})" if where else "")) from None
     _load_weights(trainer, state, filename)
     if not reset_optimizer:
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
