@@ -1,0 +1,34 @@
+"""Write tests/fixtures/data_cases.json: run once, with the Python of an environment that has fairseq 0.12.
+
+PYTHON_OF_FAIRSEQ_0_12 tests/conformance/make_data_fixtures.py [TARGET]
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+HERE = Path(__file__).resolve().parent
+TARGET = HERE.parent / "fixtures" / "data_cases.json"
+
+
+def main(target: Path) -> None:
+    import numpy as np
+
+    import fairseq
+
+    if not hasattr(np, "compat"):  # fairseq 0.12 still asks NumPy for Python 2's long
+        np.compat = SimpleNamespace(long=int)
+    sys.path.insert(0, str(HERE))
+    from data_cases import CASES
+
+    assert not Path(fairseq.__file__).is_relative_to(HERE.parents[1]), (
+        "run this with fairseq 0.12, not with this package"
+    )
+    lines = [f"{json.dumps(name)}: {json.dumps(make(), separators=(',', ':'))}" for name, make in CASES.items()]
+    target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    print(f"{len(lines)} cases written to {target.name}, {target.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET)
