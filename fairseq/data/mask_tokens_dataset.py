@@ -15,6 +15,7 @@ import torch
 
 from fairseq.data.base_wrapper_dataset import BaseWrapperDataset
 from fairseq.data.lru_cache_dataset import LRUCacheDataset
+from fairseq.data.ragged import BatchReader, Ragged, from_items
 from fairseq.data.seeding import derive_seed
 from fairseq.errors import ConfigError, DataError
 
@@ -111,6 +112,9 @@ class MaskTokensDataset(BaseWrapperDataset):
             # what rng.choice(len(vocab), n, p=weights) draws, without its check of 50,000 weights for each item
             out[random] = self._cumulated.searchsorted(rng.random(int(random.sum())), side="right")
         return torch.from_numpy(out)
+
+    def gather(self, reader: BatchReader) -> Ragged:
+        return from_items([self[index].numpy() for index in reader.indices.tolist()])
 
     def _word_lengths(self, item: np.ndarray) -> Optional[np.ndarray]:
         """Tokens of each word; None: words do not matter. A first token that begins no word counts as one that does."""

@@ -20,7 +20,7 @@ import torch.utils.data
 from torch.utils.data.dataloader import default_collate
 
 from fairseq.data.fairseq_dataset import FairseqDataset
-from fairseq.data.ragged import BatchReader
+from fairseq.data.ragged import BatchReader, can_collate
 from fairseq.errors import DataError
 
 
@@ -68,6 +68,7 @@ class NestedDictionaryDataset(FairseqDataset):
                     f"{name} has {len(dataset)} items, {self._length} expected; preprocess the data again"  # type: ignore[arg-type]
                 )
             self._length = self._length or len(dataset)  # type: ignore[arg-type]
+        self._whole = [name for name, dataset in self.defn.items() if can_collate(dataset)]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {name: dataset[index] for name, dataset in self.defn.items()}
@@ -86,7 +87,13 @@ class NestedDictionaryDataset(FairseqDataset):
         )
 
     def collate_batch(self, reader: BatchReader) -> dict[str, Any]:
-        return _unflatten({name: reader.collate(dataset) for name, dataset in self.defn.items()})
+        batch = {name: self.defn[name].collate_batch(reader) for name in self._whole}
+        one_by_one = {name: dataset for name, dataset in self.defn.items() if name not in self._whole}
+        # item by item, not dataset by dataset: datasets that share an item then find it in their cache
+        rows = [[dataset[i] for dataset in one_by_one.values()] for i in reader.indices.tolist()]
+        for (name, dataset), samples in zip(one_by_one.items(), zip(*rows, strict=True), strict=False):
+            batch[name] = getattr(dataset, "collater", default_collate)(list(samples))
+        return _unflatten({name: batch[name] for name in self.defn})
 
     def num_tokens(self, index: int) -> int:
         return max(sizes[index] for sizes in self.sizes)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch.utils.data.dataloader import default_collate
 
 
 @dataclass
@@ -86,6 +85,11 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
     return Ragged(flat, lengths)
 
 
+def from_items(items: Sequence[np.ndarray]) -> Ragged:
+    """The sequences read one by one."""
+    return Ragged(np.concatenate(items), np.array([len(item) for item in items]))
+
+
 class BatchReader:
     """Reads the items `indices` of datasets, each dataset once however many others are built on it."""
 
@@ -99,13 +103,6 @@ class BatchReader:
         if key not in self._read:
             self._read[key] = dataset.gather(self)
         return self._read[key]
-
-    def collate(self, dataset: Any) -> Any:
-        """The items as a batch, the fast way where there is one."""
-        if can_collate(dataset):
-            return dataset.collate_batch(self)
-        collate_fn = getattr(dataset, "collater", default_collate)
-        return collate_fn([dataset[i] for i in self.indices.tolist()])
 
 
 def can_gather(dataset: Any) -> bool:

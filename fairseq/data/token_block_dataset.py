@@ -79,7 +79,7 @@ class TokenBlockDataset(FairseqDataset):
     def __getitem__(self, index: int) -> Any:
         begin, end = self._slices[index].tolist()
         first, last = int(self._first[index]), int(self._last[index])
-        stream = torch.cat([self.dataset[i] for i in range(first, last + 1)])
+        stream = self._read(first, last)
         offset = begin - (int(self._ends[first - 1]) if first else 0)
         item = stream[offset : offset + end - begin]
         if not self.include_targets:
@@ -95,6 +95,12 @@ class TokenBlockDataset(FairseqDataset):
             else:
                 past = stream[offset - 2 : offset - 2 + len(item)]
         return source, item, past
+
+    def _read(self, first: int, last: int) -> torch.Tensor:
+        """Items `first .. last`, joined."""
+        if hasattr(self.dataset, "read_range"):
+            return self.dataset.read_range(first, last)
+        return torch.cat([self.dataset[i] for i in range(first, last + 1)])
 
     def __len__(self) -> int:
         return len(self._slices)

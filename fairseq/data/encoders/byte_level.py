@@ -43,8 +43,8 @@ class ByteLevelBPE:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """The written form of each token; a leading space is shown as U+0120."""
-        return [self._tokenizer.id_to_token(index) for index in ids]
+        """The written form of each token, of ids that `encode` gave; a leading space is shown as U+0120."""
+        return [token for index in ids if (token := self._tokenizer.id_to_token(index)) is not None]
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()

@@ -127,6 +127,14 @@ class MMapIndexedDataset(FairseqDataset):
         start = int(self._index.pointers[i]) // self._itemsize
         return torch.from_numpy(self._elements[start : start + int(self._index.sizes[i])].astype(self._out))
 
+    def read_range(self, first: int, last: int) -> torch.Tensor:
+        """Items `first .. last` joined, `(sum of lengths,)`: one read where they follow each other in the file."""
+        starts = self._index.pointers[first : last + 1] // self._itemsize
+        sizes = self.sizes[first : last + 1]
+        if (starts[1:] == starts[:-1] + sizes[:-1]).all():
+            return torch.from_numpy(self._elements[starts[0] : starts[-1] + sizes[-1]].astype(self._out))
+        return torch.cat([self[i] for i in range(first, last + 1)])
+
     def gather(self, reader: BatchReader) -> Ragged:
         if not self._checked:
             self._check()

@@ -18,8 +18,8 @@ class _Producer(threading.Thread):
     Entries are `(item, None)` or `(None, exception)`.
     """
 
-    def __init__(self, entries: queue.Queue, source: Any, stop: threading.Event):
-        super().__init__(daemon=True)
+    def __init__(self, entries: queue.Queue, source: Any, stop: threading.Event, name: str):
+        super().__init__(daemon=True, name=name)
         self.entries, self.source, self.stop_event = entries, source, stop
 
     def run(self) -> None:
@@ -51,6 +51,7 @@ class BufferedIterator:
         self._stop = threading.Event()
         self._producer: Optional[_Producer] = None
         self._taken = 0
+        self.thread_name = f"preload-{id(self):x}"
 
     def __len__(self) -> int:
         return self.total
@@ -63,7 +64,7 @@ class BufferedIterator:
             self._stop.set()
             raise StopIteration
         if self._producer is None:
-            self._producer = _Producer(self._entries, self.iterable, self._stop)
+            self._producer = _Producer(self._entries, self.iterable, self._stop, self.thread_name)
             self._producer.start()
         item, error = self._entries.get()
         if error is not None:

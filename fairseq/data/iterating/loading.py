@@ -4,7 +4,7 @@ A worker sends small batches as plain bytes. PyTorch would put each tensor into 
 more than making a batch of token ids does.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 import torch.utils.data
 
 from fairseq.data.ragged import BatchReader, can_collate
+from fairseq.errors import FairseqError
 
 _SENT_AS_BYTES = 1 << 18  # tensors larger than this go through shared memory
 
@@ -20,6 +21,13 @@ class Packed(NamedTuple):
     """A tensor on its way between processes."""
 
     values: np.ndarray
+
+
+class Failed(NamedTuple):
+    """What the user has to know of a failure in a worker (without the worker's traceback)."""
+
+    kind: type[FairseqError]
+    message: str
 
 
 def pack(value: Any) -> Any:
@@ -36,14 +44,22 @@ def pack(value: Any) -> Any:
     return value
 
 
-def unpack(value: Any) -> Any:
-    """The value that was packed."""
+def unpack(value: Any, pin: bool = False) -> Any:
+    """The value that was packed; `pin`: with tensors in page-locked memory, from which a GPU can copy meanwhile.
+
+    Raises:
+        FairseqError: the worker's.
+    """
+    if type(value) is Failed:
+        raise value.kind(value.message)
     if type(value) is Packed:
-        return torch.from_numpy(value.values)
+        value = torch.from_numpy(value.values)
+    if isinstance(value, torch.Tensor):
+        return value.pin_memory() if pin else value
     if type(value) is dict:
-        return {key: unpack(item) for key, item in value.items()}
+        return {key: unpack(item, pin) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(unpack(item) for item in value)
+        return type(value)(unpack(item, pin) for item in value)
     return value
 
 
@@ -58,11 +74,17 @@ class BatchDataset(torch.utils.data.Dataset):
         self.whole = own and can_collate(dataset)
 
     def __getitem__(self, indices: Sequence[int]) -> Any:
+        if not self.packed:
+            return self.read(indices)
+        try:
+            return pack(self.read(indices))
+        except FairseqError as error:
+            return Failed(type(error), str(error))
+
+    def read(self, indices: Sequence[int]) -> Any:
         if self.whole and len(indices):
-            batch = self.dataset.collate_batch(BatchReader(indices))
-        else:
-            batch = self.collate_fn([self.dataset[i] for i in indices])
-        return pack(batch) if self.packed else batch
+            return self.dataset.collate_batch(BatchReader(indices))
+        return self.collate_fn([self.dataset[i] for i in indices])
 
 
 def _same(batch: Any) -> Any:
@@ -99,9 +121,22 @@ class BatchLoader:
         self.batches = self.batches[:n]
 
     def __iter__(self) -> Iterator:
-        if self.num_workers == 0 or not len(self.batches):
-            return map(self.dataset.__getitem__, self.batches)
-        loader = torch.utils.data.DataLoader(
+        pin = torch.cuda.is_available()
+        if self.num_workers > 0 and len(self.batches):
+            return self._unpacked(pin)
+        batches = map(self.dataset.__getitem__, self.batches)
+        return (unpack(batch, pin) for batch in batches) if pin else batches
+
+    def _unpacked(self, pin: bool) -> Iterator:
+        batches = iter(self._workers())
+        try:
+            for batch in batches:
+                yield unpack(batch, pin)
+        finally:
+            del batches  # stops the workers now: the garbage collector, coming later, takes five seconds over it
+
+    def _workers(self) -> Iterable:
+        return torch.utils.data.DataLoader(
             self.dataset,
             batch_size=None,  # an index here is a whole batch
             sampler=self.batches,
@@ -109,10 +144,5 @@ class BatchLoader:
             num_workers=self.num_workers,
             prefetch_factor=max(2, -(-self.buffer_size // self.num_workers)),
             timeout=self.timeout,
+            generator=torch.Generator(),  # seeds of workers come from here: the global generator stays as it is
         )
-        batches = map(unpack, loader)
-        return map(_pinned, batches) if torch.cuda.is_available() else batches
-
-
-def _pinned(batch: Any) -> Any:
-    return torch.utils.data._utils.pin_memory.pin_memory(batch)

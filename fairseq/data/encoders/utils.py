@@ -1,0 +1,31 @@
+"""What masking needs to know of a subword encoding."""
+
+from typing import Any, Optional
+
+import torch
+
+from fairseq.data.encoders import build_bpe
+
+
+def get_whole_word_mask(args: Any, dictionary: Any) -> Optional[torch.Tensor]:
+    """For each id of the dictionary 1 where it begins a word, uint8 `(len(dictionary),)`; None without a BPE.
+
+    Special symbols, fill-in words and symbols that the BPE does not know count as words of their own.
+
+    Args:
+        args: the `bpe` config or its name, as for `build_bpe`.
+    """
+    bpe = build_bpe(args)
+    if bpe is None:
+        return None
+
+    def begins_word(idx: int) -> bool:
+        symbol = dictionary[idx]
+        if idx < dictionary.nspecial or symbol.startswith("madeupword"):
+            return True
+        try:
+            return bpe.is_beginning_of_word(symbol)
+        except ValueError:
+            return True
+
+    return torch.tensor([begins_word(idx) for idx in range(len(dictionary))], dtype=torch.uint8)
