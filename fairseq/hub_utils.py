@@ -22,6 +22,8 @@ TOKENIZER_FILES = {
     "vocab.json": "bpe_vocab",
     "encoder.json": "gpt2_encoder_json",
     "vocab.bpe": "gpt2_vocab_bpe",
+    "vocab.txt": "bpe_vocab_file",
+    "tokenizer.json": "bpe_tokenizer_json",
 }
 
 

@@ -62,6 +62,8 @@ BUILTINS: dict[str, dict[str, str]] = {
     "bpe": {
         "gpt2": f"{_HERE}.encoders:GPT2BPEConfig",
         "hf_byte_bpe": f"{_HERE}.encoders:HuggingFaceByteLevelBPEConfig",
+        "bert": f"{_HERE}.encoders:BertBPEConfig",
+        "hf_tokenizer": f"{_HERE}.encoders:HuggingFaceTokenizerConfig",
         "characters": f"{_HERE}.encoders:CharactersConfig",
     },
     "tokenizer": {

@@ -5,6 +5,7 @@ CharactersConfig(_name=None)
 """
 
 from dataclasses import dataclass
+from typing import Optional
 
 from fairseq.dataclass.base import MISSING, FairseqDataclass, option
 
@@ -28,6 +29,21 @@ class HuggingFaceByteLevelBPEConfig(FairseqDataclass):
     bpe_merges: str = option(MISSING, "path of merges.txt", path="in")
     bpe_vocab: str = option(MISSING, "path of vocab.json", path="in")
     bpe_add_prefix_space: bool = option(False, "put a space in front of the text")
+
+
+@dataclass
+class BertBPEConfig(FairseqDataclass):
+    """`bpe=bert`: BERT's WordPiece from a vocab.txt."""
+
+    bpe_cased: bool = option(False, "keep upper case and accents")
+    bpe_vocab_file: Optional[str] = option(None, "path of vocab.txt", path="in")
+
+
+@dataclass
+class HuggingFaceTokenizerConfig(FairseqDataclass):
+    """`bpe=hf_tokenizer`: whatever a Hugging Face tokenizer.json describes (XLM-R's pieces, for one)."""
+
+    bpe_tokenizer_json: str = option(MISSING, "path of tokenizer.json", path="in")
 
 
 @dataclass

@@ -31,6 +31,7 @@ class RobertaConfig(FairseqDataclass):
     )
     encoder_normalize_before: bool = option(False, "layer norm in front of each block (pre-norm) instead of behind it")
     layernorm_embedding: bool = option(True, "layer norm on the embeddings", const=True)
+    layer_norm_eps: float = option(1e-5, "added to the variance in layer norms (BERT: 1e-12)")
     encoder_learned_pos: bool = option(True, "learn position embeddings instead of using sinusoids", const=True)
     no_token_positional_embeddings: bool = option(False, "no position embeddings at all")
     no_scale_embedding: bool = option(True, "do not multiply embeddings by sqrt(encoder_embed_dim)", const=True)

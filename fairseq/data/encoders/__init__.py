@@ -14,6 +14,8 @@ build_bpe, register_bpe, BPE_REGISTRY, _ = registry.setup_registry(
     builtins={
         "gpt2": f"{_HERE}.gpt2_bpe",
         "hf_byte_bpe": f"{_HERE}.hf_byte_bpe",
+        "bert": f"{_HERE}.hf_tokenizer",
+        "hf_tokenizer": f"{_HERE}.hf_tokenizer",
         "characters": f"{_HERE}.characters",
     },
 )

@@ -25,6 +25,10 @@ class RobertaEncoder(FairseqEncoder):
             weight=None if args.untie_weights_roberta else self.sentence_encoder.embed_tokens.weight,
         )
 
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = args.layer_norm_eps
+
     def build_embedding(self, vocab_size: int, embedding_dim: int, padding_idx: int) -> nn.Embedding:
         return nn.Embedding(vocab_size, embedding_dim, padding_idx)
 

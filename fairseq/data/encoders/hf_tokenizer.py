@@ -1,0 +1,93 @@
+"""`bpe=bert` and `bpe=hf_tokenizer`: pieces of a Hugging Face tokenizer, written as themselves.
+
+    BertBPE(cfg).encode("Unaffordable!")        # "una ##fford ##able !"   (vocab.txt)
+
+No special tokens are added: `<s>` and `</s>` are the task's business.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from fairseq.data.encoders import register_bpe
+from fairseq.dataclass.encoders import BertBPEConfig, HuggingFaceTokenizerConfig
+from fairseq.errors import ConfigError, DataError
+
+
+def wordpiece(vocab: str, cased: bool = False) -> Any:
+    """BERT's tokenizer on a `vocab.txt`, as a `tokenizers.Tokenizer` without special tokens around the text."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    _check(vocab)
+    try:
+        model = models.WordPiece.from_file(vocab, unk_token="[UNK]", max_input_chars_per_word=100)
+    except Exception as error:  # the library raises plain Exception
+        raise DataError(f"cannot read the WordPiece vocabulary {vocab}: {' '.join(str(error).split())}") from None
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def from_json(path: str) -> Any:
+    """The tokenizer of a `tokenizer.json`, neither truncating nor padding."""
+    from tokenizers import Tokenizer
+
+    _check(path)
+    try:
+        tokenizer = Tokenizer.from_file(path)
+    except Exception as error:  # the library raises plain Exception
+        raise DataError(f"cannot read the tokenizer {path}: {' '.join(str(error).split())}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _check(path: str) -> None:
+    if not os.path.isfile(path):
+        raise DataError(f"no tokenizer file {path}; give the folder that fairseq-import-hf made")
+
+
+class PieceEncoder:
+    """Text <-> pieces between spaces."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+
+    def encode(self, x: str) -> str:
+        return " ".join(self.tokenizer.encode(x, add_special_tokens=False).tokens)
+
+    def encode_lines(self, lines: Sequence[str]) -> list[str]:
+        """Many lines at once, in parallel threads."""
+        encoded = self.tokenizer.encode_batch(list(lines), add_special_tokens=False)
+        return [" ".join(encoding.tokens) for encoding in encoded]
+
+    def decode(self, x: str) -> str:
+        return self.tokenizer.decoder.decode(x.split())
+
+
+@register_bpe("bert", dataclass=BertBPEConfig)
+class BertBPE(PieceEncoder):
+    """BERT's WordPiece."""
+
+    def __init__(self, cfg: Any):
+        if not cfg.bpe_vocab_file:
+            raise ConfigError("bpe=bert needs bpe.bpe_vocab_file, the path of vocab.txt")
+        super().__init__(wordpiece(cfg.bpe_vocab_file, cfg.bpe_cased))
+
+    def is_beginning_of_word(self, x: str) -> bool:
+        return not x.startswith("##")
+
+
+@register_bpe("hf_tokenizer", dataclass=HuggingFaceTokenizerConfig)
+class HuggingFaceTokenizer(PieceEncoder):
+    """What a tokenizer.json describes."""
+
+    def __init__(self, cfg: Any):
+        super().__init__(from_json(cfg.bpe_tokenizer_json))
+
+    def is_beginning_of_word(self, x: str) -> bool:
+        """Whether the piece carries the mark of a space in front (XLM-R and BPE) or lacks WordPiece's `##`."""
+        kind = type(self.tokenizer.model).__name__
+        return not x.startswith("##") if kind == "WordPiece" else x.startswith(("\u2581", "\u0120"))

@@ -1,0 +1,90 @@
+"""Reading a Hugging Face model folder: config.json and weights, as data only.
+
+    folder = locate("bert-base-uncased")        # a folder, or a name that was downloaded before
+    config, tensors = read_config(folder), read_tensors(folder)
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fairseq.checkpoint import reading
+from fairseq.errors import CheckpointError
+
+
+def locate(name: str) -> Path:
+    """The folder called `name`, or that of a model id, downloaded if `huggingface_hub` is installed.
+
+    Raises:
+        CheckpointError: neither, with what to do.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    advice = "download the model (config, weights, tokenizer files) and give its folder"
+    if folder.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
+        raise CheckpointError(f"{name}: no such folder; {advice}")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise CheckpointError(f"{name}: no such folder, and huggingface_hub is not installed; {advice}") from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*.bin"]))
+    except Exception as error:  # network, permissions, no such model: the library has an exception for each
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise CheckpointError(f"{name}: no such folder, and it could not be downloaded ({reason}); {advice}") from None
+
+
+def read_json(path: Path) -> Any:
+    """The contents of a JSON file; CheckpointError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no {path}; the folder must hold a Hugging Face model") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}; get the file again") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / 'config.json'} does not hold a model's settings; get the file again")
+    return config
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """All floating-point tensors of the model, fp32, from model.safetensors or pytorch_model.bin, also in parts."""
+    for name, read in (("model.safetensors", _read_safetensors), ("pytorch_model.bin", _read_pickle)):
+        index = folder / f"{name}.index.json"
+        if (folder / name).exists():
+            files = [folder / name]
+        elif index.exists():
+            parts = read_json(index).get("weight_map", {}).values()
+            files = [folder / Path(part).name for part in sorted(set(parts))]
+        else:
+            continue
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            tensors.update(read(file))
+        return {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    raise CheckpointError(f"{folder} has neither model.safetensors nor pytorch_model.bin; download the weights")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged or missing ({error}); get the file again") from None
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    loaded = reading.read(path)
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{path} does not hold named tensors; get the file again")
+    return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, torch.Tensor)}
