@@ -11,20 +11,16 @@ tensor([4, 5, 6, 4, 5, 2], dtype=torch.int32)
 """
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise, repeat
 from typing import Any, Optional, TextIO, Union
 
 import torch
 
-from fairseq.data.errors import DuplicateSymbolError, MissingDataError
-from fairseq.errors import DataError
-from fairseq.file_chunker_utils import find_offsets, iter_lines
+from fairseq.data.dictionary_file import check_duplicates, count_words, parse_entries, read_lines
+from fairseq.file_chunker_utils import find_offsets
 from fairseq.tokenizer import tokenize_line
-
-OVERWRITE = "#fairseq:overwrite"
 
 
 class Dictionary:
@@ -247,55 +243,15 @@ class Dictionary:
 
     def add_from_file(self, f: Union[str, os.PathLike, TextIO]) -> None:
         """Append the symbols of a `dict.txt`, see `load`."""
-        if isinstance(f, (str, os.PathLike)):
-            name = os.fspath(f)
-            try:
-                with open(f, encoding="utf-8") as file:
-                    text = file.read()
-            except FileNotFoundError:
-                raise MissingDataError(f"no dictionary {name}; check the data folder") from None
-            except OSError as error:
-                raise DataError(f"cannot read dictionary {name}: {error.strerror}") from None
-            except UnicodeDecodeError as error:
-                raise DataError(f"{name} is not UTF-8 (byte {error.start}); rebuild the data set") from None
-        else:
-            name, text = getattr(f, "name", "dictionary"), f.read()
-        lines = text.split("\n")
-        if not lines[-1]:
-            lines.pop()
+        name, lines = read_lines(f)
         first = self._load_meta(lines)[1]
-        symbols: list[str] = []
-        counts: list[int] = []
-        overwrites: set[int] = set()
-        for number, line in enumerate(lines[first:], first + 1):
-            symbol, space, count = line.rstrip().rpartition(" ")
-            if count == OVERWRITE:
-                symbol, space, count = symbol.rpartition(" ")
-                overwrites.add(len(symbols))
-            try:
-                counts.append(int(count))
-            except ValueError:
-                space = ""
-            if not space:
-                raise DataError(f"{name}, line {number}: expected '<symbol> <count>', found {line[:80]!r}")
-            symbols.append(symbol)
-        self._extend(symbols, counts, overwrites, f"{name}, line", first + 1)
-
-    def _extend(self, symbols: list[str], counts: list[int], overwrites: set[int], where: str, line: int) -> None:
-        """Give every symbol the next id; only those whose position is in `overwrites` may be there already."""
+        entries = parse_entries(lines, first, name)
         start = len(self.symbols)
-        new = dict(zip(symbols, range(start, start + len(symbols)), strict=True))
-        if len(new) < len(symbols) or not self.indices.keys().isdisjoint(new):
-            seen = set(self.indices)
-            for position, symbol in enumerate(symbols):
-                if symbol in seen and position not in overwrites:
-                    raise DuplicateSymbolError(
-                        f"{where} {line + position}: duplicate symbol {symbol!r}; remove the line, or end it with "
-                        f"{OVERWRITE} to let it replace the earlier one"
-                    )
-                seen.add(symbol)
-        self.symbols += symbols
-        self.count += counts
+        new = dict(zip(entries.symbols, range(start, start + len(entries.symbols)), strict=True))
+        if len(new) < len(entries.symbols) or not self.indices.keys().isdisjoint(new):
+            check_duplicates(entries, set(self.indices), first, name)
+        self.symbols += entries.symbols
+        self.count += entries.counts
         self.indices.update(new)
 
     def save(self, f: Union[str, os.PathLike, TextIO]) -> None:
@@ -334,18 +290,3 @@ class TruncatedDictionary(Dictionary):
 
     def __getitem__(self, idx: int) -> str:
         return self.symbols[idx] if idx < self.length else self.unk_word
-
-
-def count_words(
-    filename: str, tokenize: Callable[[str], list[str]], eos_word: str, start: int = 0, end: int = -1
-) -> Counter[str]:
-    """How often each word occurs between two offsets of `find_offsets`, with one `eos_word` a line."""
-    counter: Counter[str] = Counter()
-    lines: Iterator[str] = iter_lines(filename, start, end)
-    num_lines = 0
-    for line in lines:
-        counter.update(tokenize(line))
-        num_lines += 1
-    if num_lines:
-        counter[eos_word] += num_lines
-    return counter

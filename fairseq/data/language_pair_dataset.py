@@ -6,96 +6,18 @@ A batch is sorted by source length, longest first. The decoder reads the target 
     prev_output_tokens  </s> w1 w2 w3
 """
 
-import logging
 from typing import Any, Optional
 
 import numpy as np
 import torch
 
 from fairseq.data.bucket_pad_length_dataset import BucketPadLengthDataset
-from fairseq.data.collating import collate_tokens
+from fairseq.data.collating import padded_size
 from fairseq.data.fairseq_dataset import FairseqDataset
 from fairseq.data.filtering import filter_paired_dataset_indices_by_size
+from fairseq.data.language_pair_collating import collate
+from fairseq.data.ragged import BatchReader, Ragged, can_gather
 from fairseq.errors import DataError
-
-logger = logging.getLogger(__name__)
-
-
-def collate(
-    samples: list[dict[str, Any]],
-    pad_idx: int,
-    eos_idx: Optional[int],
-    left_pad_source: bool = True,
-    left_pad_target: bool = False,
-    input_feeding: bool = True,
-    pad_to_length: Optional[dict[str, int]] = None,
-    pad_to_multiple: int = 1,
-) -> dict[str, Any]:
-    """A batch from items `{"id", "source", "target"}`; see `LanguagePairDataset.collater`."""
-    if not samples:
-        return {}
-    lengths = torch.tensor([len(sample["source"]) for sample in samples])
-    src_lengths, order = lengths.sort(descending=True, stable=True)
-    samples = [samples[i] for i in order.tolist()]
-    widths = pad_to_length or {}
-
-    def merge(key: str, left_pad: bool, side: str, eos_first: bool = False) -> torch.Tensor:
-        values = [sample[key] for sample in samples]
-        return collate_tokens(values, pad_idx, eos_idx, left_pad, eos_first, widths.get(side), pad_to_multiple)
-
-    net_input = {"src_tokens": merge("source", left_pad_source, "source"), "src_lengths": src_lengths}
-    batch: dict[str, Any] = {
-        "id": torch.tensor([sample["id"] for sample in samples]),
-        "nsentences": len(samples),
-        "ntokens": int(src_lengths.sum()),
-        "net_input": net_input,
-        "target": None,
-    }
-    if samples[0].get("target") is not None:
-        batch["target"] = merge("target", left_pad_target, "target")
-        tgt_lengths = torch.tensor([len(sample["target"]) for sample in samples])
-        batch["ntokens"] = int(tgt_lengths.sum())
-        if samples[0].get("prev_output_tokens") is not None:
-            net_input["prev_output_tokens"] = merge("prev_output_tokens", left_pad_target, "target")
-        elif input_feeding:
-            net_input["prev_output_tokens"] = merge("target", left_pad_target, "target", eos_first=True)
-        if samples[0].get("alignment") is not None:
-            _add_alignments(batch, samples, tgt_lengths, left_pad_source, left_pad_target)
-    if samples[0].get("constraints") is not None:
-        width = max(len(sample["constraints"]) for sample in samples)
-        constraints = torch.zeros(len(samples), width, dtype=torch.int64)
-        for row, sample in zip(constraints, samples, strict=True):
-            row[: len(sample["constraints"])] = sample["constraints"]
-        batch["constraints"] = constraints
-    return batch
-
-
-def _add_alignments(
-    batch: dict[str, Any], samples: list, tgt_lengths: torch.Tensor, left_pad_source: bool, left_pad_target: bool
-) -> None:
-    """`alignments` `(N, 2)`: position in the padded source row, and in the padded targets seen as one long row.
-
-    `align_weights` `(N,)`: the pairs of one target token share a weight of 1.
-    """
-    src_width, tgt_width = batch["net_input"]["src_tokens"].shape[1], batch["target"].shape[1]
-    src_lengths = batch["net_input"]["src_lengths"]
-    shifts = torch.zeros(len(samples), 2, dtype=torch.int64)
-    shifts[:, 1] = torch.arange(len(samples)) * tgt_width
-    if left_pad_source:
-        shifts[:, 0] += src_width - src_lengths
-    if left_pad_target:
-        shifts[:, 1] += tgt_width - tgt_lengths
-    inside = []
-    for sample, shift, src_length, tgt_length in zip(samples, shifts, src_lengths, tgt_lengths, strict=True):
-        pairs = sample["alignment"].view(-1, 2)
-        if len(pairs) and (pairs[:, 0].max() >= src_length - 1 or pairs[:, 1].max() >= tgt_length - 1):
-            logger.warning("alignment size mismatch found, skipping alignment!")
-        else:
-            inside.append(pairs + shift)
-    if inside and (alignments := torch.cat(inside)).numel() > 0:
-        _, which, counts = alignments[:, 1].unique(return_inverse=True, return_counts=True)
-        batch["alignments"] = alignments
-        batch["align_weights"] = 1.0 / counts[which].float()
 
 
 class LanguagePairDataset(FairseqDataset):
@@ -224,13 +146,51 @@ class LanguagePairDataset(FairseqDataset):
             pad_to_length=pad_to_length,
             pad_to_multiple=self.pad_to_multiple,
         )
-        if batch and (self.src_lang_id is not None or self.tgt_lang_id is not None):
-            tokens = batch["net_input"]["src_tokens"]
-            if self.src_lang_id is not None:
-                batch["net_input"]["src_lang_id"] = tokens.new_full((len(tokens), 1), self.src_lang_id)
-            if self.tgt_lang_id is not None:
-                batch["tgt_lang_id"] = tokens.new_full((len(tokens), 1), self.tgt_lang_id)
+        return self._with_languages(batch)
+
+    def _with_languages(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if batch and self.src_lang_id is not None:
+            batch["net_input"]["src_lang_id"] = torch.full((batch["nsentences"], 1), self.src_lang_id)
+        if batch and self.tgt_lang_id is not None:
+            batch["tgt_lang_id"] = torch.full((batch["nsentences"], 1), self.tgt_lang_id)
         return batch
+
+    # ---- the same for whole batches at once, see fairseq.data.ragged
+
+    def sources(self) -> tuple:
+        return (self.src,) if self.tgt is None else (self.src, self.tgt)
+
+    def can_collate_batch(self) -> bool:
+        changed = self.append_eos_to_target or self.append_bos or self.remove_eos_from_source
+        extra = self.align_dataset is not None or self.constraints is not None
+        return not changed and not extra and all(map(can_gather, self.sources()))
+
+    def collate_batch(self, reader: BatchReader) -> dict[str, Any]:
+        source = reader.gather(self.src)
+        order = np.argsort(-source.lengths.astype(np.int64), kind="stable")
+
+        def merge(rows: Ragged, left_pad: bool) -> torch.Tensor:
+            width = padded_size(int(rows.lengths.max()), pad_to_multiple=self.pad_to_multiple)
+            return torch.from_numpy(rows.pad(self.src_dict.pad(), left_pad, width)[order])
+
+        net_input = {
+            "src_tokens": merge(source, self.left_pad_source),
+            "src_lengths": torch.from_numpy(source.lengths[order].astype(np.int64)),
+        }
+        batch: dict[str, Any] = {
+            "id": torch.from_numpy(reader.indices[order]),
+            "nsentences": len(order),
+            "ntokens": len(source.flat),
+            "net_input": net_input,
+            "target": None,
+        }
+        if self.tgt is not None:
+            target = reader.gather(self.tgt)
+            batch["ntokens"] = len(target.flat)
+            batch["target"] = merge(target, self.left_pad_target)
+            if self.input_feeding:
+                net_input["prev_output_tokens"] = merge(target.shift(self.eos), self.left_pad_target)
+        return self._with_languages(batch)
 
     def num_tokens(self, index: int) -> int:
         return int(max(self.src_sizes[index], self.tgt_sizes[index] if self.tgt_sizes is not None else 0))

@@ -43,6 +43,12 @@ class Ragged:
         """Every sequence with `token` at its end."""
         return Ragged(np.insert(self.flat, np.cumsum(self.lengths), token), self.lengths + 1)
 
+    def shift(self, token: int) -> "Ragged":
+        """Every sequence with `token` in front and without its last element."""
+        flat = np.roll(self.flat, 1)
+        flat[self.starts()[self.lengths > 0]] = token
+        return Ragged(flat, self.lengths)
+
     def keep(self, mask: np.ndarray) -> "Ragged":
         """Only the elements where `mask` is true."""
         return Ragged(self.flat[mask], np.bincount(self.rows()[mask], minlength=len(self.lengths)))

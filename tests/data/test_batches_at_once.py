@@ -1,6 +1,7 @@
 """Batches read at once equal batches of items; subclasses that change items are read item by item."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from fairseq.data import (
     ConcatSentencesDataset,
     Dictionary,
     IdDataset,
+    LanguagePairDataset,
     LeftPadDataset,
     LRUCacheDataset,
     MaskTokensDataset,
@@ -135,6 +137,28 @@ def test_masked_tokens_at_once(tmp_path):
     assert not torch.equal(BatchDataset(nested, nested.collater)[list(range(12))]["target"], batch["target"])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"left_pad_source": False, "left_pad_target": True},
+        {"input_feeding": False, "pad_to_multiple": 8},
+        {"eos": 7, "src_lang_id": 5, "tgt_lang_id": 6},
+        {"tgt": None},
+    ],
+)
+def test_pairs_at_once(tmp_path, options):
+    src, tgt = stored(tmp_path, random_items(0), "src"), stored(tmp_path, random_items(1), "tgt")
+    targets = {} if "tgt" in options else {"tgt": tgt, "tgt_sizes": tgt.sizes, "tgt_dict": Dictionary()}
+    dataset = LanguagePairDataset(src, src.sizes, Dictionary(), **targets, **options)
+    reader = BatchDataset(dataset, dataset.collater)
+    assert reader.whole
+    for batch in ([3], [7, 0, 5, 1, 2], list(range(20))):
+        same(reader[batch], dataset.collater([dataset[i] for i in batch]))
+    for changed in ({"append_bos": True}, {"remove_eos_from_source": True}, {"align_dataset": [1] * 20}):
+        assert not can_collate(LanguagePairDataset(src, src.sizes, Dictionary(), **changed))
+
+
 rows = st.lists(st.lists(st.integers(2, 6), max_size=5), min_size=1, max_size=6)
 
 
@@ -160,6 +184,7 @@ def stripped(row, token):
 def test_ragged_operations(values, number, data):
     value = ragged(values)
     assert lists(value.insert(9)) == [[9, *row] for row in values]
+    assert lists(value.shift(9)) == [[9, *row][: len(row)] for row in values]
     assert lists(value.append(9)) == [[*row, 9] for row in values]
     assert lists(value.strip(number)) == [stripped(row, number) for row in values]
     assert lists(value.truncate(number)) == [row[:number] for row in values]
