@@ -13,6 +13,7 @@ COMMANDS = {
     "fairseq-prepare-glue": "prepare_glue",
     "fairseq-make-acceptability": "make_acceptability",
     "fairseq-plot": "plot",
+    "fairseq-import-hf": "import_hf",
 }
 
 setup(

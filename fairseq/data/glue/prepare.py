@@ -22,6 +22,7 @@ import numpy as np
 
 from fairseq.data.binarize import write_items
 from fairseq.data.dictionary import Dictionary
+from fairseq.data.encoders import hf_tokenizer
 from fairseq.data.encoders.gpt2_bpe import get_encoder
 from fairseq.data.errors import MissingDataError
 from fairseq.data.glue import mrpc
@@ -39,7 +40,8 @@ def prepare(name: str, glue_dir: Path, dest: Path, bpe_dir: Path, overwrite: boo
     Args:
         glue_dir: GLUE's folder (with one folder a task), or the task's own.
         dest: the data folder to make.
-        bpe_dir: folder with RoBERTa's `encoder.json`, `vocab.bpe` and `dict.txt`.
+        bpe_dir: folder with `dict.txt` and RoBERTa's `encoder.json` and `vocab.bpe`, or the `tokenizer.json` or
+            `vocab.txt` of an imported model.
         overwrite: replace `dest` if it is there.
 
     Raises:
@@ -47,7 +49,7 @@ def prepare(name: str, glue_dir: Path, dest: Path, bpe_dir: Path, overwrite: boo
         DataError: a file is missing or malformed, or `dest` is there already.
     """
     glue_task = task(name)
-    encoder = RobertaEncoder(bpe_dir)
+    encoder = sentence_encoder(bpe_dir)
     with _new_folder(dest, overwrite) as folder:
         splits = read_splits(glue_task, glue_dir)
         for column in range(len(glue_task.text)):
@@ -129,6 +131,30 @@ class RobertaEncoder:
         for start in range(0, len(sentences), _BATCH):
             for bpe_ids in self._bpe.encode_batch(sentences[start : start + _BATCH]):
                 yield np.append(self._ids[bpe_ids], self.dictionary.eos())
+
+
+class PieceEncoder:
+    """Sentences -> ids of an imported model's dictionary, each ended by eos."""
+
+    def __init__(self, bpe_dir: Path):
+        self.dictionary = Dictionary.load(str(bpe_dir / "dict.txt"))
+        if (bpe_dir / "tokenizer.json").exists():
+            self._tokenizer = hf_tokenizer.from_json(str(bpe_dir / "tokenizer.json"))
+        else:
+            self._tokenizer = hf_tokenizer.wordpiece(str(bpe_dir / "vocab.txt"))
+
+    def encode(self, sentences: Sequence[str]) -> Iterator[np.ndarray]:
+        for start in range(0, len(sentences), _BATCH):
+            batch = list(sentences[start : start + _BATCH])
+            for encoding in self._tokenizer.encode_batch(batch, add_special_tokens=False):
+                ids = [self.dictionary.index(token) for token in encoding.tokens]
+                yield np.array([*ids, self.dictionary.eos()])
+
+
+def sentence_encoder(bpe_dir: Path) -> "RobertaEncoder | PieceEncoder":
+    """What turns sentences into ids, by the files in `bpe_dir`."""
+    imported = any((bpe_dir / name).exists() for name in ("tokenizer.json", "vocab.txt"))
+    return PieceEncoder(bpe_dir) if imported and not (bpe_dir / "encoder.json").exists() else RobertaEncoder(bpe_dir)
 
 
 @contextlib.contextmanager
