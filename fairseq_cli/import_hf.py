@@ -15,7 +15,9 @@ def get_parser() -> argparse.ArgumentParser:
         description="Turn a Hugging Face RoBERTa, XLM-R or BERT-type encoder into a fairseq checkpoint.",
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="DIR_OR_ID", help="folder with config.json, weights and tokenizer, or model id")
+    parser.add_argument(
+        "model", metavar="DIR_OR_ID", help="folder with config.json, weights and tokenizer, or model id"
+    )
     parser.add_argument("--dest", type=Path, required=True, metavar="DIR", help="folder to write")
     return parser
 

@@ -1,7 +1,7 @@
 """Reading a Hugging Face model folder: config.json and weights, as data only.
 
-    folder = locate("bert-base-uncased")        # a folder, or a name that was downloaded before
-    config, tensors = read_config(folder), read_tensors(folder)
+folder = locate("bert-base-uncased")        # a folder, or a name that was downloaded before
+config, tensors = read_config(folder), read_tensors(folder)
 """
 
 import json

@@ -50,7 +50,9 @@ def model_settings(config: dict[str, Any], where: str) -> dict[str, Any]:
         raise CheckpointError(f"{where}: only encoders with absolute positions can be imported")
     activation = ACTIVATIONS.get(str(config.get("hidden_act", "gelu")))
     if activation is None:
-        raise CheckpointError(f"{where}: activation {config['hidden_act']!r} is not known; known: {', '.join(ACTIVATIONS)}")
+        raise CheckpointError(
+            f"{where}: activation {config['hidden_act']!r} is not known; known: {', '.join(ACTIVATIONS)}"
+        )
     try:
         return {
             "_name": "roberta",

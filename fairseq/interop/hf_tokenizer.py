@@ -49,12 +49,16 @@ def convert(folder: Path, dest: Path, size: int) -> Vocabulary:
     for token, index in tokens.items():
         names[index] = token
     if names and max(names) >= size:
-        raise CheckpointError(f"{folder}: the tokenizer has id {max(names)}, but the embedding {size} rows; get both again")
+        raise CheckpointError(
+            f"{folder}: the tokenizer has id {max(names)}, but the embedding {size} rows; get both again"
+        )
     roberta = names.get(0) == "<s>"
     special = {ours: ours if roberta else theirs for ours, theirs in SPECIAL.items()}
     for ours, theirs in list(special.items())[:4]:
         if theirs not in tokens:
-            raise CheckpointError(f"{folder}: the tokenizer has no {theirs} to serve as {ours}; it is not a BERT-type one")
+            raise CheckpointError(
+                f"{folder}: the tokenizer has no {theirs} to serve as {ours}; it is not a BERT-type one"
+            )
     front = [tokens[special[ours]] for ours in ("<s>", "<pad>", "</s>", "<unk>")]
     order = front + [index for index in range(size) if index not in set(front)]
 
@@ -80,10 +84,14 @@ def convert(folder: Path, dest: Path, size: int) -> Vocabulary:
     if merges is not None:
         (dest / "encoder.json").write_text(json.dumps(encoder), encoding="utf-8")
         (dest / "vocab.bpe").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
-        return Vocabulary(dictionary, order, {"_name": "gpt2", "gpt2_encoder_json": "encoder.json", "gpt2_vocab_bpe": "vocab.bpe"})
+        return Vocabulary(
+            dictionary, order, {"_name": "gpt2", "gpt2_encoder_json": "encoder.json", "gpt2_vocab_bpe": "vocab.bpe"}
+        )
     if (dest / "tokenizer.json").exists():
         return Vocabulary(dictionary, order, {"_name": "hf_tokenizer", "bpe_tokenizer_json": "tokenizer.json"})
-    return Vocabulary(dictionary, order, {"_name": "bert", "bpe_vocab_file": "vocab.txt", "bpe_cased": not lower_case(folder)})
+    return Vocabulary(
+        dictionary, order, {"_name": "bert", "bpe_vocab_file": "vocab.txt", "bpe_cased": not lower_case(folder)}
+    )
 
 
 def lower_case(folder: Path) -> bool:
