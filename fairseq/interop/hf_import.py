@@ -106,7 +106,7 @@ def _checkpoint(state: dict[str, Tensor], model: dict[str, Any], vocabulary: Any
     from fairseq.dataclass.utils import to_plain
     from fairseq.tasks.dictionaries import KEY, to_text
 
-    files = {key: value for key, value in vocabulary.bpe.items()}
+    files = dict(vocabulary.bpe)
     for key in ("gpt2_encoder_json", "gpt2_vocab_bpe", "bpe_tokenizer_json", "bpe_vocab_file"):
         if key in files:
             files[key] = str(dest.resolve() / files[key])

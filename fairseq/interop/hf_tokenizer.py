@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.data.dictionary import Dictionary
+from fairseq.data.encoders.hf_tokenizer import lower_case
 from fairseq.errors import CheckpointError
 from fairseq.interop.hf_files import read_json
 
@@ -92,12 +93,6 @@ def convert(folder: Path, dest: Path, size: int) -> Vocabulary:
     return Vocabulary(
         dictionary, order, {"_name": "bert", "bpe_vocab_file": "vocab.txt", "bpe_cased": not lower_case(folder)}
     )
-
-
-def lower_case(folder: Path) -> bool:
-    """Whether BERT's tokenizer in `folder` lowers the case, as tokenizer_config.json says."""
-    path = folder / "tokenizer_config.json"
-    return bool(read_json(path).get("do_lower_case", True)) if path.exists() else True
 
 
 def _vocabulary(folder: Path) -> tuple[dict[str, int], Optional[list[str]]]:

@@ -5,8 +5,10 @@
 No special tokens are added: `<s>` and `</s>` are the task's business.
 """
 
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fairseq.data.encoders import register_bpe
@@ -42,6 +44,17 @@ def from_json(path: str) -> Any:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def lower_case(folder: Path) -> bool:
+    """Whether BERT's tokenizer in `folder` lowers the case: what tokenizer_config.json says, else yes."""
+    path = folder / "tokenizer_config.json"
+    if not path.exists():
+        return True
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
+    except (ValueError, AttributeError):
+        raise DataError(f"{path} does not hold a tokenizer's settings; get the file again") from None
 
 
 def _check(path: str) -> None:

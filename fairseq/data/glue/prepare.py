@@ -141,7 +141,9 @@ class PieceEncoder:
         if (bpe_dir / "tokenizer.json").exists():
             self._tokenizer = hf_tokenizer.from_json(str(bpe_dir / "tokenizer.json"))
         else:
-            self._tokenizer = hf_tokenizer.wordpiece(str(bpe_dir / "vocab.txt"))
+            self._tokenizer = hf_tokenizer.wordpiece(
+                str(bpe_dir / "vocab.txt"), cased=not hf_tokenizer.lower_case(bpe_dir)
+            )
 
     def encode(self, sentences: Sequence[str]) -> Iterator[np.ndarray]:
         for start in range(0, len(sentences), _BATCH):
