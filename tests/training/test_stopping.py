@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 
 def interrupt(runs, number, flags, group=False):
@@ -16,7 +17,7 @@ def interrupt(runs, number, flags, group=False):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
     lines = []
     for line in process.stdout:
