@@ -3,8 +3,8 @@
     best = TrainingLoop(cfg, trainer, task).run(epoch_itr)
 
 After each update the loop decides, in this order: has a limit been reached; is a checkpoint or a validation due; has
-the validation metric stopped improving. A SIGTERM or Ctrl-C is a limit like the others, except that nothing is
-validated first.
+the validation metric stopped improving. A SIGTERM or Ctrl-C is a limit like the others, except that the checkpoint is
+written first, and that only a complete epoch is validated, because the next start begins after it.
 """
 
 import logging
@@ -147,7 +147,8 @@ class TrainingLoop:
     def _validate_and_save(self, epoch_itr: Any, end_of_epoch: bool) -> tuple[list[Optional[float]], bool]:
         if self.stop.requested:
             self._save_stopped(epoch_itr)
-            return [None], True
+            if not end_of_epoch:
+                return [None], True
         dataset, checkpoint = self.cfg.dataset, self.cfg.checkpoint
         num_updates = self.trainer.get_num_updates()
         reason = limit_reached(self.cfg, self.trainer)
@@ -175,7 +176,7 @@ class TrainingLoop:
                 reason = early
         if do_save or reason is not None:
             self._save(epoch_itr, valid_losses[0])
-        return valid_losses, reason is not None
+        return valid_losses, reason is not None or self.stop.requested
 
     def _save(self, epoch_itr: Any, valid_loss: Optional[float]) -> None:
         checkpoint_utils.save_checkpoint(self.cfg.checkpoint, self.trainer, epoch_itr, valid_loss)

@@ -51,3 +51,23 @@ def test_signal(runs, number, workers, group, more):
     runs.trained("whole", *until)
     runs.trained("parts", *until)
     runs.assert_same_run("whole", "parts")
+
+
+def test_a_signal_in_an_epochs_last_update_loses_no_validation(runs, monkeypatch):
+    from fairseq.trainer import Trainer
+
+    runs.trained("whole")
+    step = Trainer.train_step
+
+    def stopped_in_update_7(self, samples):
+        if self.get_num_updates() == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, samples)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", stopped_in_update_7)
+        assert runs.train("parts").code == 128 + signal.SIGTERM
+    assert runs.checkpoint("parts")["extra_state"]["train_iterator"]["epoch"] == 2
+    assert (runs.folder / "parts" / "checkpoint_best.pt").exists()
+    runs.trained("parts")
+    runs.assert_same_run("whole", "parts")
