@@ -14,6 +14,7 @@ COMMANDS = {
     "fairseq-make-acceptability": "make_acceptability",
     "fairseq-plot": "plot",
     "fairseq-import-hf": "import_hf",
+    "fairseq-export-hf": "export_hf",
 }
 
 setup(

@@ -45,30 +45,16 @@ def convert(folder: Path, dest: Path, size: int) -> Vocabulary:
     Raises:
         CheckpointError: files that are missing or do not fit together.
     """
-    tokens, merges = _vocabulary(folder)
-    names: dict[int, str] = {}
-    for token, index in tokens.items():
-        names[index] = token
-    if names and max(names) >= size:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has id {max(names)}, but the embedding {size} rows; get both again"
-        )
-    roberta = names.get(0) == "<s>"
-    special = {ours: ours if roberta else theirs for ours, theirs in SPECIAL.items()}
-    for ours, theirs in list(special.items())[:4]:
-        if theirs not in tokens:
-            raise CheckpointError(
-                f"{folder}: the tokenizer has no {theirs} to serve as {ours}; it is not a BERT-type one"
-            )
-    front = [tokens[special[ours]] for ours in ("<s>", "<pad>", "</s>", "<unk>")]
-    order = front + [index for index in range(size) if index not in set(front)]
+    tokens, merges = vocabulary(folder)
+    names, order = arrange(tokens, size, str(folder))
+    mask = "<mask>" if names.get(0) == "<s>" else SPECIAL["<mask>"]
 
     dictionary, encoder = Dictionary(), {}
     for index in order[4:]:
         name = names.get(index)
         if name is None:
             symbol = f"madeupword{index:04d}"
-        elif name == special["<mask>"]:
+        elif name == mask:
             symbol = "<mask>"
         elif merges is not None and not name.startswith("madeupword"):
             symbol = str(len(encoder))
@@ -95,7 +81,25 @@ def convert(folder: Path, dest: Path, size: int) -> Vocabulary:
     )
 
 
-def _vocabulary(folder: Path) -> tuple[dict[str, int], Optional[list[str]]]:
+def arrange(tokens: dict[str, int], size: int, where: str) -> tuple[dict[int, str], list[int]]:
+    """Their id -> token, and their id of each of ours."""
+    names = {index: token for token, index in tokens.items()}
+    if names and max(names) >= size:
+        raise CheckpointError(
+            f"{where}: the tokenizer has id {max(names)}, but the embedding {size} rows; get both again"
+        )
+    special = {ours: ours if names.get(0) == "<s>" else theirs for ours, theirs in SPECIAL.items()}
+    front = []
+    for ours in ("<s>", "<pad>", "</s>", "<unk>"):
+        if special[ours] not in tokens:
+            raise CheckpointError(
+                f"{where}: the tokenizer has no {special[ours]} to serve as {ours}; it is not a BERT-type one"
+            )
+        front.append(tokens[special[ours]])
+    return names, front + [index for index in range(size) if index not in set(front)]
+
+
+def vocabulary(folder: Path) -> tuple[dict[str, int], Optional[list[str]]]:
     """Token -> id, and the merges of a byte-level BPE."""
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
