@@ -32,6 +32,7 @@ def from_pretrained(
     checkpoint_file: str = "model.pt",
     data_name_or_path: Optional[str] = ".",
     archive_map: Optional[dict[str, Any]] = None,
+    default_bpe: Optional[str] = None,
     **kwargs: Any,
 ) -> dict[str, Any]:
     """Load models with their task.
@@ -41,6 +42,7 @@ def from_pretrained(
         checkpoint_file: a file in it, or several between colons (an ensemble).
         data_name_or_path: the data folder with the dictionaries; one that begins with "." lies below the model's.
         archive_map: names of published archives and their addresses.
+        default_bpe: used where `bpe` is not given, the checkpoint names none, and the folder has no tokenizer.
         kwargs: settings by bare name that replace those in the checkpoint (`max_positions=256`); `bpe` and
             `tokenizer` choose what turns text into symbols.
 
@@ -68,10 +70,20 @@ def from_pretrained(
 
     paths = [str(folder / name) for name in checkpoint_file.split(os.pathsep)]
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(paths, arg_overrides=overrides)
+    if "bpe" not in chosen and cfg.get("bpe") is None:
+        chosen["bpe"] = bpe_of(folder) or default_bpe
     for group, name in chosen.items():
         with open_dict(cfg):
             cfg[group] = None if name is None else _component(group, name, overrides)
     return {"args": cfg, "task": task, "models": models}
+
+
+def bpe_of(folder: Path) -> Optional[str]:
+    """The byte-pair encoding whose files are in `folder`, as fairseq-import-hf writes them; None without any."""
+    for file, name in (("encoder.json", "gpt2"), ("tokenizer.json", "hf_tokenizer"), ("vocab.txt", "bert")):
+        if (folder / file).exists():
+            return name
+    return None
 
 
 def _folder(name: str, archives: dict[str, Any]) -> Path:

@@ -28,9 +28,8 @@ def cli_main() -> None:
     from fairseq.interop import hf_files, hf_import
 
     settings = hf_import.import_encoder(hf_files.locate(args.model), args.dest)
-    given = " ".join(f"model.{key}={value}" for key, value in settings.items() if key not in ("_name", "max_positions"))
     print(f"wrote {args.dest}/model.pt; prepare data with --bpe-dir {args.dest} and fine-tune with:")
-    print(f"checkpoint.restore_file={args.dest}/model.pt {given}")
+    print(f"checkpoint.restore_file={args.dest}/model.pt {' '.join(settings)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from fairseq.checkpoint import writing
+from fairseq.data.dictionary import Dictionary
+from fairseq.dataclass.models import RobertaConfig
 from fairseq.errors import CheckpointError
 from fairseq.interop import hf_files, hf_names, hf_tokenizer
 
@@ -22,8 +24,8 @@ TOKENS, POSITIONS = (f"encoder.sentence_encoder.embed_{part}.weight" for part in
 OFFSET = 2  # rows of our position table before the first position
 
 
-def import_encoder(folder: Path, dest: Path) -> dict[str, Any]:
-    """Write `dest` and return the model settings that fine-tuning has to be given.
+def import_encoder(folder: Path, dest: Path) -> list[str]:
+    """Write `dest` and return the settings that fine-tuning has to be given, as KEY=VALUE.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the model is of another kind.
@@ -37,8 +39,9 @@ def import_encoder(folder: Path, dest: Path) -> dict[str, Any]:
     place(state, theirs, vocabulary.order, is_bert=config["model_type"] == "bert")
     model["max_positions"] = len(state[POSITIONS]) - OFFSET
     model["untie_weights_roberta"] = _untied(state)
-    writing.save(_checkpoint(state, model, vocabulary, dest), str(dest / "model.pt"))
-    return model
+    bpe = _with_paths(vocabulary.bpe, dest)
+    writing.save(_checkpoint(state, model, bpe, vocabulary.dictionary, dest), str(dest / "model.pt"))
+    return _overrides(model, bpe)
 
 
 def model_settings(config: dict[str, Any], where: str) -> dict[str, Any]:
@@ -101,23 +104,35 @@ def _untied(state: dict[str, Tensor]) -> bool:
     return weight is not None and not torch.equal(weight, state[TOKENS])
 
 
-def _checkpoint(state: dict[str, Tensor], model: dict[str, Any], vocabulary: Any, dest: Path) -> dict[str, Any]:
+def _with_paths(bpe: dict[str, Any], dest: Path) -> dict[str, Any]:
+    paths = ("gpt2_encoder_json", "gpt2_vocab_bpe", "bpe_tokenizer_json", "bpe_vocab_file")
+    return {key: str(dest.resolve() / value) if key in paths else value for key, value in bpe.items()}
+
+
+def _overrides(model: dict[str, Any], bpe: dict[str, Any]) -> list[str]:
+    """Settings in which the model differs from roberta_base, its tokenizer, and how long its inputs may be."""
+    usual = RobertaConfig()
+    shape = [f"model.{key}={value}" for key, value in model.items() if value != getattr(usual, key, None)]
+    shape = [setting for setting in shape if not setting.startswith(("model._name=", "model.max_positions="))]
+    limit = [] if model["max_positions"] == 512 else [f"task.max_positions={model['max_positions']}"]
+    return [*shape, *limit, f"bpe={bpe['_name']}", *(f"bpe.{key}={bpe[key]}" for key in bpe if key != "_name")]
+
+
+def _checkpoint(
+    state: dict[str, Tensor], model: dict[str, Any], bpe: dict[str, Any], dictionary: Dictionary, dest: Path
+) -> dict[str, Any]:
     from fairseq.dataclass.typed import typed_config
     from fairseq.dataclass.utils import to_plain
     from fairseq.tasks.dictionaries import KEY, to_text
 
-    files = dict(vocabulary.bpe)
-    for key in ("gpt2_encoder_json", "gpt2_vocab_bpe", "bpe_tokenizer_json", "bpe_vocab_file"):
-        if key in files:
-            files[key] = str(dest.resolve() / files[key])
     cfg = {
         "model": model,
         "task": {"_name": "masked_lm", "data": str(dest.resolve()), "tokens_per_sample": model["max_positions"]},
         "criterion": {"_name": "masked_lm"},
-        "bpe": files,
+        "bpe": bpe,
     }
     state["encoder.sentence_encoder.version"] = torch.tensor([3.0])
-    if "<mask>" not in vocabulary.dictionary:
+    if "<mask>" not in dictionary:
         raise CheckpointError(f"{dest}: the tokenizer has no mask symbol; it is not one of a masked language model")
     return {
         "args": None,
@@ -125,6 +140,6 @@ def _checkpoint(state: dict[str, Tensor], model: dict[str, Any], vocabulary: Any
         "model": state,
         "criterion": None,
         "optimizer_history": [],
-        "task_state": {KEY: {"source": to_text(vocabulary.dictionary)}},
+        "task_state": {KEY: {"source": to_text(dictionary)}},
         "extra_state": {"train_iterator": {"epoch": 1}, "val_loss": None},
     }

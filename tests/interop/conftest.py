@@ -27,7 +27,7 @@ def transformers_python() -> Path:
 def minilm() -> Path:
     found = importlib.util.find_spec(PACKAGE)
     places = [Path(place) / "model" for place in (found.submodule_search_locations or [])] if found else []
-    places += [BESIDE / "minilm" / PACKAGE / "model", BESIDE / "tmp" / "minilm" / PACKAGE / "model"]
+    places.append(BESIDE / "minilm" / PACKAGE / "model")
     if "FAIRSEQ_TEST_MINILM" in os.environ:
         places = [Path(os.environ["FAIRSEQ_TEST_MINILM"])]
     for place in places:

@@ -79,6 +79,15 @@ class PieceEncoder:
     def decode(self, x: str) -> str:
         return self.tokenizer.decoder.decode(x.split())
 
+    def text_of(self, piece: str) -> str:
+        """What a piece adds to the text in front of it: a new word brings its space along."""
+        if not self.is_beginning_of_word(piece):
+            return self.decode(piece.removeprefix("##"))
+        return " " + self.decode(piece).removeprefix(" ")
+
+    def is_beginning_of_word(self, x: str) -> bool:
+        raise NotImplementedError
+
 
 @register_bpe("bert", dataclass=BertBPEConfig)
 class BertBPE(PieceEncoder):

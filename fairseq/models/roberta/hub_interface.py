@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq.data.encoders.hf_tokenizer import PieceEncoder
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.models.roberta import alignment_utils
 
@@ -65,6 +66,15 @@ class RobertaHubInterface(nn.Module):
 
     def _pieces(self, text: str) -> str:
         return text if self.bpe is None else self.bpe.encode(text)
+
+    def _word(self, number: int) -> str:
+        """The text that id `number` adds to a sentence: with a space in front where it begins a word."""
+        symbol = self.task.source_dictionary[number]
+        if self.bpe is None or number < self.task.source_dictionary.nspecial or symbol == "<mask>":
+            return symbol
+        if isinstance(self.bpe, PieceEncoder):
+            return self.bpe.text_of(symbol)
+        return self.bpe.decode(symbol)
 
     def _ids(self, pieces: str) -> Tensor:
         dictionary = self.task.source_dictionary
@@ -130,8 +140,7 @@ class RobertaHubInterface(nn.Module):
         place = f" {mask}" if f" {mask}" in masked_input else mask  # words bring their own space, endings have none
         filled = []
         for probability, number in zip(probabilities.tolist(), ids.tolist(), strict=True):
-            symbol = self.task.source_dictionary[number]
-            word = symbol if self.bpe is None else self.bpe.decode(symbol)
+            word = self._word(number)
             filled.append((masked_input.replace(place, word), probability, word))
         return filled
 

@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from torch import Tensor, nn
 
+from fairseq.dataclass.flags import gen_parser_from_dataclass
 from fairseq.dataclass.models import RobertaConfig, RobertaLargeConfig, RobertaPrenormConfig, XLMConfig
 from fairseq.errors import ConfigError, unknown
 from fairseq.models import BaseFairseqModel, FairseqEncoderModel, register_model, register_model_architecture
@@ -44,11 +45,18 @@ logger = logging.getLogger(__name__)
 class RobertaModel(FairseqEncoderModel):
     """An encoder with a language model head and any number of named classification heads."""
 
+    published_bpe = "gpt2"  # of the models in hub_models
+
     def __init__(self, args: Any, encoder: RobertaEncoder):
         super().__init__(encoder)
         self.args = args
         self.apply(init_bert_params)
         self.classification_heads = nn.ModuleDict()
+
+    @staticmethod
+    def add_args(parser: Any) -> None:  # type: ignore[override]
+        """RoBERTa's flags, for subclasses without a config dataclass too."""
+        gen_parser_from_dataclass(parser, RobertaConfig(), delete_default=True)
 
     @classmethod
     def build_model(cls, args: Any, task: Any) -> BaseFairseqModel:
@@ -156,18 +164,25 @@ class RobertaModel(FairseqEncoderModel):
         model_name_or_path: str,
         checkpoint_file: str = "model.pt",
         data_name_or_path: str = ".",
-        bpe: str = "gpt2",
+        bpe: Optional[str] = "auto",
         **kwargs: Any,
     ) -> Any:
-        """A RobertaHubInterface on a folder with a checkpoint and dictionary, or on a published archive."""
+        """A RobertaHubInterface on a folder with a checkpoint and dictionary, or on a published archive.
+
+        Args:
+            bpe: name of the byte-pair encoding, or None for none. `auto` is the checkpoint's own, else the one whose
+                files are in the folder, else that of the published models.
+        """
         from fairseq import hub_utils
 
+        if bpe != "auto":
+            kwargs["bpe"] = bpe
         loaded = hub_utils.from_pretrained(
             model_name_or_path,
             checkpoint_file,
             data_name_or_path,
             archive_map=cls.hub_models(),
-            bpe=bpe,
+            default_bpe=cls.published_bpe,
             load_checkpoint_heads=True,
             **kwargs,
         )

@@ -1,9 +1,9 @@
 """Models that are RoBERTa in another language, with another byte-pair encoding: XLM-R, CamemBERT, GottBERT.
 
-They differ in `from_pretrained` only, and their checkpoints name `roberta`: there is nothing to register.
+They differ in what `from_pretrained` takes only, and their checkpoints name `roberta`: there is nothing to register.
 """
 
-from typing import Any
+from typing import Any, Optional
 
 from fairseq.models.roberta.model import RobertaModel
 
@@ -13,25 +13,18 @@ _ADDRESS = "http://dl.fbaipublicfiles.com/fairseq/models"
 class XLMRModel(RobertaModel):
     """Conneau et al., arXiv:1911.02116: 100 languages."""
 
+    published_bpe = "sentencepiece"
+
     @classmethod
     def hub_models(cls) -> dict[str, Any]:
         small = {f"xlmr.{size}": f"{_ADDRESS}/xlmr.{size}.tar.gz" for size in ("base", "large")}
         return {**small, **{f"xlmr.{size}": f"{_ADDRESS}/xlmr/xlmr.{size}.tar.gz" for size in ("xl", "xxl")}}
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        model_name_or_path: str,
-        checkpoint_file: str = "model.pt",
-        data_name_or_path: str = ".",
-        bpe: str = "sentencepiece",
-        **kwargs: Any,
-    ) -> Any:
-        return super().from_pretrained(model_name_or_path, checkpoint_file, data_name_or_path, bpe, **kwargs)
-
 
 class CamembertModel(RobertaModel):
     """Martin et al., arXiv:1911.03894: French."""
+
+    published_bpe = "sentencepiece"
 
     @classmethod
     def hub_models(cls) -> dict[str, Any]:
@@ -39,20 +32,11 @@ class CamembertModel(RobertaModel):
         archives = {f"camembert-{name}": f"{_ADDRESS}/camembert-{name}.tar.gz" for name in names}
         return {**archives, "camembert": archives["camembert-base"], "camembert.v0": archives["camembert-base"]}
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        model_name_or_path: str,
-        checkpoint_file: str = "model.pt",
-        data_name_or_path: str = ".",
-        bpe: str = "sentencepiece",
-        **kwargs: Any,
-    ) -> Any:
-        return super().from_pretrained(model_name_or_path, checkpoint_file, data_name_or_path, bpe, **kwargs)
-
 
 class GottbertModel(RobertaModel):
     """Scheible et al., arXiv:2012.02110: German."""
+
+    published_bpe = "hf_byte_bpe"
 
     @classmethod
     def hub_models(cls) -> dict[str, Any]:
@@ -64,7 +48,7 @@ class GottbertModel(RobertaModel):
         model_name_or_path: str,
         checkpoint_file: str = "model.pt",
         data_name_or_path: str = ".",
-        bpe: str = "hf_byte_bpe",
+        bpe: Optional[str] = "auto",
         bpe_add_prefix_space: bool = False,
         **kwargs: Any,
     ) -> Any:
