@@ -27,6 +27,7 @@ from fairseq.errors import TrainingError
 from fairseq.logging import metrics
 from fairseq.nan_detector import NanDetector
 from fairseq.optim import lr_scheduler
+from fairseq.optim.rows import use_row_gradients
 from fairseq.training import batches, state, statistics
 from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.precision import Precision, choose_device
@@ -145,6 +146,12 @@ class Trainer:
 
     def _build_optimizer(self) -> None:
         self._optimizer = optim.build_optimizer(self.cfg.optimizer, self._parameters())
+        if (
+            not self.cfg.optimization.dense_embedding_gradients
+            and self._optimizer.supports_row_gradients
+            and self.data_parallel_world_size == 1
+        ):
+            use_row_gradients(self._model)
         self._lr_scheduler = lr_scheduler.build_lr_scheduler(self.cfg.lr_scheduler, self._optimizer)
         self._lr_scheduler.step_update(0)
 

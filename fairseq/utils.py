@@ -9,7 +9,7 @@ import importlib
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -97,6 +97,20 @@ def model_eval(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
+def gradient_values(params: Iterable[nn.Parameter]) -> list[Tensor]:
+    """The numbers of all gradients, to be measured or scaled in place; a sparse one gives its rows, each once."""
+    values = []
+    for p in params:
+        if p.grad is None:
+            continue
+        if p.grad.is_sparse:
+            p.grad = p.grad.coalesce()
+            values.append(p.grad._values())
+        else:
+            values.append(p.grad.detach())
+    return values
+
+
 def clip_grad_norm_(
     params: Any, max_norm: float, aggregate_norm_fn: Optional[Callable[[Tensor], Tensor]] = None
 ) -> Tensor:
@@ -104,7 +118,7 @@ def clip_grad_norm_(
     before.
     """
     params = [params] if torch.is_tensor(params) else params
-    grads = [p.grad.detach() for p in params if p.grad is not None]
+    grads = gradient_values(params)
     if not grads:
         return torch.tensor(0.0)
     total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))

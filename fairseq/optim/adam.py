@@ -23,6 +23,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Optional
 
 import torch
@@ -33,6 +34,7 @@ from fairseq.errors import ConfigError
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from fairseq.optim.fairseq_optimizer import first_lr
 from fairseq.optim.light_optimizer import LightOptimizer
+from fairseq.optim.rows import RowUpdate
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class Adam(LightOptimizer):
 
     supports_memory_efficient_fp16 = True
     supports_flat_params = True
+    supports_row_gradients = True
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class Adam(LightOptimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": False}
         super().__init__(params, defaults)
         self._fused = fused
+        self._rows: dict[Tensor, RowUpdate] = defaultdict(RowUpdate)
 
     @torch.no_grad()
     def step(self, closure: Optional[Callable] = None) -> Any:  # type: ignore[override]
@@ -98,7 +102,14 @@ class Adam(LightOptimizer):
                 loss = closure()
         for group in self.param_groups:
             for (device, _, step), batch in self._batches(group).items():
-                _update(batch, step, group, self._fused and device.type in FUSED_DEVICES)
+                fused = self._fused and device.type in FUSED_DEVICES
+                _update([item for item in batch if not item[1].is_sparse], step, group, fused)
+                for p, grad, exp_avg, exp_avg_sq in batch:
+                    if grad.is_sparse:
+                        update = partial(_update_columns, step=step, group=group, fused=fused)
+                        self._rows[p](p, grad, exp_avg, exp_avg_sq, group, update)
+                    else:
+                        self._rows.pop(p, None)  # a dense gradient leaves rows that it does not know of
         return loss
 
     def _batches(self, group: dict[str, Any]) -> dict[Any, list[tuple[Tensor, Tensor, Tensor, Tensor]]]:
@@ -108,8 +119,6 @@ class Adam(LightOptimizer):
             grad = p.grad
             if grad is None:
                 continue
-            if grad.is_sparse:
-                raise ConfigError("adam cannot take sparse gradients; use optimizer=adagrad or dense embeddings")
             state = self.state[p]
             if not state:
                 statistics = torch.promote_types(p.dtype, torch.float32)
@@ -123,6 +132,7 @@ class Adam(LightOptimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore a state of this class, of fairseq's Adam or of torch's; statistics keep at least fp32."""
         super().load_state_dict(state_dict)
+        self._rows.clear()
         saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for index, p in zip(saved_ids, params, strict=True):
@@ -138,7 +148,19 @@ class Adam(LightOptimizer):
 
 def _update(batch: list[tuple[Tensor, Tensor, Tensor, Tensor]], step: int, group: dict[str, Any], fused: bool) -> None:
     """Apply the formula to parameters of one device, type and step count."""
-    params, grads, exp_avgs, exp_avg_sqs = (list(column) for column in zip(*batch, strict=True))
+    if batch:
+        _update_columns(*(list(column) for column in zip(*batch, strict=True)), step=step, group=group, fused=fused)
+
+
+def _update_columns(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    step: int,
+    group: dict[str, Any],
+    fused: bool,
+) -> None:
     narrow = None
     if params[0].dtype != exp_avgs[0].dtype:  # half-precision parameters: compute in fp32, then round once
         narrow, params, grads = params, [p.float() for p in params], [g.float() for g in grads]

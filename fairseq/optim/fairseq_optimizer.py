@@ -115,7 +115,7 @@ class FairseqOptimizer:
 
     def multiply_grads(self, c: Union[float, Tensor]) -> None:
         """Multiply all gradients by the constant `c` (a number or a one-element tensor)."""
-        grads = [p.grad for p in self.params if p.grad is not None]
+        grads = utils.gradient_values(self.params)
         if torch.is_tensor(c):
             for grad in grads:
                 grad.mul_(c.to(grad.device))
@@ -160,6 +160,11 @@ class FairseqOptimizer:
     def supports_flat_params(self) -> bool:
         """Elementwise: gives the same result when all parameters are joined into one flat tensor."""
         return bool(getattr(self.optimizer, "supports_flat_params", False))
+
+    @property
+    def supports_row_gradients(self) -> bool:
+        """Takes embedding gradients that hold only the rows of the batch (`fairseq.optim.rows`)."""
+        return bool(getattr(self.optimizer, "supports_row_gradients", False))
 
     def average_params(self) -> None:
         """Hook for optimizers that keep a running average of the parameters."""

@@ -21,7 +21,7 @@ COMMANDS = json.loads((FIXTURES / "commands.json").read_text())
 
 # keys of ours that fairseq does not have
 ADDED = {
-    "optimization": {"trainable"},
+    "optimization": {"dense_embedding_gradients", "trainable"},
 }
 
 # types of ours that are not fairseq's
@@ -105,7 +105,7 @@ def test_roberta_sizes_equal_fairseqs_architectures(arch):
 
 
 # flags that we have and fairseq's parser of the same name does not
-ADDED_FLAGS = {"trainable"}
+ADDED_FLAGS = {"dense_embedding_gradients", "trainable"}
 
 
 @pytest.mark.parametrize("command", sorted(set(FLAGS) - {"roberta"}))

@@ -31,6 +31,11 @@ class OptimizationConfig(FairseqDataclass):
         False, "leave out the last batches of an epoch where they do not fill update_freq"
     )
     debug_param_names: bool = option(False, "hand parameter names to the optimizer, for debugging")
+    dense_embedding_gradients: bool = option(
+        False,
+        "gradients of large embeddings hold all rows instead of the batch's (the update is the same; only the batch's: "
+        "CPU, one process, adam)",
+    )
     trainable: List[str] = option(
         [],
         "globs over parameter names, such as [classification_heads.*]: what matches trains, all else is frozen "
