@@ -5,8 +5,9 @@ config, tensors = read_config(folder), read_tensors(folder)
 """
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -16,10 +17,10 @@ from fairseq.errors import CheckpointError
 
 
 def locate(name: str) -> Path:
-    """The folder called `name`, or that of a model id, downloaded if `huggingface_hub` is installed.
+    """The folder called `name`, or that of a model id: in Hugging Face's cache, else downloaded by `huggingface_hub`.
 
     Raises:
-        CheckpointError: neither, with what to do.
+        CheckpointError: none of them, with what to do.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -27,15 +28,31 @@ def locate(name: str) -> Path:
     advice = "download the model (config, weights, tokenizer files) and give its folder"
     if folder.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise CheckpointError(f"{name}: no such folder; {advice}")
+    if (cached := _cached(name)) is not None:
+        return cached
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise CheckpointError(f"{name}: no such folder, and huggingface_hub is not installed; {advice}") from None
+        raise CheckpointError(
+            f"{name}: no such folder, not in Hugging Face's cache, and huggingface_hub is not installed; {advice}"
+        ) from None
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*.bin"]))
     except Exception as error:  # network, permissions, no such model: the library has an exception for each
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise CheckpointError(f"{name}: no such folder, and it could not be downloaded ({reason}); {advice}") from None
+
+
+def _cached(name: str) -> Optional[Path]:
+    """The model of that id in the cache that Hugging Face's libraries keep, None where it is not there."""
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE", os.path.join(home, "hub"))).expanduser()
+    model = cache / f"models--{name.replace('/', '--')}"
+    revision = model / "refs" / "main"
+    if not revision.is_file():
+        return None
+    snapshot = model / "snapshots" / revision.read_text(encoding="utf-8").strip()
+    return snapshot if (snapshot / "config.json").is_file() else None
 
 
 def read_json(path: Path) -> Any:
