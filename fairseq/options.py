@@ -262,10 +262,11 @@ def _add_flags_of(parser: ArgumentParser, slot: str, name: str, lenient: bool) -
         if lenient:
             return
         raise ConfigError(unknown(slot.replace("_", " "), name, schema.components(slot)))
-    group = parser.add_argument_group(f"{slot}: {name}")
+    # a model's flag that is not given must leave nothing: its architecture's function asks what is there
+    settings = {"argument_default": argparse.SUPPRESS} if slot == "model" else {}
+    group = parser.add_argument_group(f"{slot}: {name}", **settings)
     dataclass = schema.dataclass_of(slot, name)
     if dataclass is not None:
-        # the gaps of a plugin's architecture are filled by its function, so its flags have no defaults
         gen_parser_from_dataclass(group, dataclass(), delete_default=name not in catalog.group(slot))
     elif hasattr(cls := _plugin_class(slot, name), "add_args"):
         parser.conflict_handler = group.conflict_handler = "resolve"

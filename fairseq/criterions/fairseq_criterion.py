@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fairseq.dataclass.flags import add_flags_of
 from fairseq.logging import meters, metrics
 from fairseq.utils import get_perplexity
 
@@ -39,7 +40,8 @@ class FairseqCriterion(nn.modules.loss._Loss):
 
     @classmethod
     def add_args(cls, parser: Any) -> None:
-        """Flags of a criterion written in the argparse style; those with a config dataclass need none."""
+        """Add a criterion's flags to `parser`: those of its config dataclass, unless a class overrides this."""
+        add_flags_of(cls, parser)
 
     @classmethod
     def build_criterion(cls, cfg: Any, task: Any) -> "FairseqCriterion":

@@ -90,6 +90,13 @@ def gen_parser_from_dataclass(
             parser.add_argument(*names, **settings)
 
 
+def add_flags_of(component: type, parser: Any, delete_default: bool = False) -> None:
+    """Add the flags of the config dataclass that `component` was registered with; nothing where it has none."""
+    dataclass = getattr(component, "__dataclass", None)
+    if dataclass is not None:
+        gen_parser_from_dataclass(parser, dataclass(), delete_default=delete_default)
+
+
 def _follows_namesake(key: str, default: Any) -> bool:
     return isinstance(default, str) and default.startswith("${") and default.rstrip("}").rpartition(".")[2] == key
 
@@ -106,7 +113,8 @@ def _flag(
     if key == "data" and prefix is None:
         return ["data"], {**settings, "nargs": "?"}
     name = f"--{prefix}-{key}" if prefix else f"--{key}"
-    names = [name.replace("_", "-"), *metadata.get("argparse_alias", ())]
+    aliases = metadata.get("argparse_alias", ())
+    names = [name.replace("_", "-"), *([aliases] if isinstance(aliases, str) else aliases)]
     settings["dest"] = f"{prefix}_{key}" if prefix else key
     const = metadata.get("argparse_const")
     if annotation is bool:

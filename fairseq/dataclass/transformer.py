@@ -128,7 +128,17 @@ class TransformerConfig(FairseqDataclass):
                     _assign(section, inner.name, nested.get(inner.name) if flat is None else flat)
             else:
                 _assign(config, declared.name, given.get(declared.name))
+        _carry_along(config, given)
         return config
+
+
+def _carry_along(config: TransformerConfig, given: Mapping) -> None:
+    """Put what only a plugin's subclass knows into `config` too: its constructor reads its own options from there."""
+    known = {declared.name for declared in fields(config)}
+    flat = tuple(f"{section}_" for section in _SECTIONS)
+    for name in given:
+        if isinstance(name, str) and name not in known and not name.startswith((*flat, "_")):
+            config.__dict__[name] = given[name]
 
 
 def _as_mapping(args: Any) -> Mapping:

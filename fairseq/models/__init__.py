@@ -3,7 +3,7 @@
 from typing import Any
 
 from fairseq.models.composite_encoder import CompositeEncoder
-from fairseq.models.config import unwrap, writable
+from fairseq.models.config import is_free_form, unwrap, writable
 from fairseq.models.fairseq_decoder import FairseqDecoder
 from fairseq.models.fairseq_encoder import FairseqEncoder
 from fairseq.models.fairseq_incremental_decoder import FairseqIncrementalDecoder
@@ -64,4 +64,7 @@ def build_model(cfg: Any, task: Any, from_checkpoint: bool = False) -> BaseFairs
     if name in ARCH_CONFIG_REGISTRY:
         with writable(cfg):
             ARCH_CONFIG_REGISTRY[name](cfg)
-    return cls.build_model(cfg, task)
+    if not is_free_form(cfg):
+        return cls.build_model(cfg, task)
+    with writable(cfg):  # models in the argparse style write what they settle on into their config
+        return cls.build_model(cfg, task)

@@ -12,11 +12,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, Optional
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fairseq.errors import ConfigError
 
@@ -48,6 +48,21 @@ def fill_defaults(args: Any, dataclass: type) -> None:
 def has(args: Any, name: str) -> bool:
     """True if `args` has a key or attribute `name`, None included."""
     return name in args if isinstance(args, DictConfig) else hasattr(args, name)
+
+
+def drop(args: Any, *names: str) -> None:
+    """Take `names` out of a namespace or a free-form node, in place; a typed node keeps its fields."""
+    for name in names:
+        if is_free_form(args):
+            with open_dict(args):
+                args.pop(name, None)
+        elif not isinstance(args, DictConfig):
+            vars(args).pop(name, None)
+
+
+def is_free_form(args: Any) -> bool:
+    """True for a config node of no dataclass."""
+    return isinstance(args, DictConfig) and not is_dataclass(OmegaConf.get_type(args))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq.dataclass.flags import add_flags_of
 from fairseq.models.fairseq_decoder import FairseqDecoder
 from fairseq.models.fairseq_encoder import FairseqEncoder
 from fairseq.models.layer_pruning import prune_state_dict
@@ -33,7 +34,10 @@ class BaseFairseqModel(nn.Module):
 
     @classmethod
     def add_args(cls, parser: Any) -> None:
-        """Add this model's flags to `parser` (models without a config dataclass)."""
+        """Add this model's flags to `parser`: those of its config dataclass, unless a class overrides this. A
+        flag that is not given leaves nothing, for the architecture's function to fill in.
+        """
+        add_flags_of(cls, parser, delete_default=True)
 
     @classmethod
     def build_model(cls, args: Any, task: Any) -> "BaseFairseqModel":

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fairseq import utils
 from fairseq.dataclass.base import FairseqDataclass
+from fairseq.dataclass.flags import add_flags_of
 from fairseq.errors import CheckpointError
 
 # State tensors with one element for each element of their parameter.
@@ -39,7 +40,8 @@ class FairseqOptimizer:
 
     @classmethod
     def add_args(cls, parser: Any) -> None:
-        """Flags of an optimizer written in the argparse style; those with a config dataclass need none."""
+        """Add an optimizer's flags to `parser`: those of its config dataclass, unless a class overrides this."""
+        add_flags_of(cls, parser)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

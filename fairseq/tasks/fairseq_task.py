@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fairseq.data import Dictionary, FairseqDataset, data_utils, encoders, iterators
 from fairseq.data.fairseq_dataset import FairseqIterableDataset
+from fairseq.dataclass.flags import add_flags_of
 from fairseq.errors import DataError
 from fairseq.logging import metrics
 from fairseq.tasks.stateful_container import StatefulContainer
@@ -49,7 +50,8 @@ class FairseqTask:
 
     @classmethod
     def add_args(cls, parser: Any) -> None:
-        """Flags of a task written in the argparse style; those with a config dataclass need none."""
+        """Add a task's flags to `parser`: those of its config dataclass, unless a class overrides this."""
+        add_flags_of(cls, parser)
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> "FairseqTask":

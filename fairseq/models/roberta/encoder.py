@@ -4,6 +4,8 @@ from typing import Any, Optional
 
 from torch import Tensor, nn
 
+from fairseq.dataclass.models import RobertaConfig
+from fairseq.models.config import fill_defaults, writable
 from fairseq.models.fairseq_encoder import FairseqEncoder
 from fairseq.models.roberta.heads import RobertaLMHead
 from fairseq.models.transformer.transformer_encoder import TransformerEncoder
@@ -15,6 +17,10 @@ class RobertaEncoder(FairseqEncoder):
 
     def __init__(self, args: Any, dictionary: Any):
         super().__init__(dictionary)
+        fill_defaults(args, RobertaConfig)
+        if args.max_source_positions is None:
+            with writable(args):
+                args.max_source_positions = args.max_positions
         self.args = args
         embed_tokens = self.build_embedding(len(dictionary), args.encoder_embed_dim, dictionary.pad())
         self.sentence_encoder = self.build_encoder(args, dictionary, embed_tokens)

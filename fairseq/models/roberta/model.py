@@ -17,7 +17,7 @@ from fairseq.dataclass.flags import gen_parser_from_dataclass
 from fairseq.dataclass.models import RobertaConfig, RobertaLargeConfig, RobertaPrenormConfig, XLMConfig
 from fairseq.errors import ConfigError, unknown
 from fairseq.models import BaseFairseqModel, FairseqEncoderModel, register_model, register_model_architecture
-from fairseq.models.config import fill_defaults, writable
+from fairseq.models.config import drop, fill_defaults, writable
 from fairseq.models.fairseq_model import softmax_in_fp32
 from fairseq.models.layer_pruning import layer_numbers
 from fairseq.models.roberta import upgrade
@@ -211,9 +211,18 @@ def _refuse_unsupported(args: Any) -> None:
             )
 
 
+def _fill(args: Any, dataclass: type) -> None:
+    """Fill in what `args` leaves open, but for an open number of positions: subclasses ask `hasattr` and take the
+    task's.
+    """
+    fill_defaults(args, dataclass)
+    if args.max_positions is None:
+        drop(args, "max_positions", "max_source_positions")
+
+
 def base_architecture(args: Any) -> None:
     """Fill in what `args` leaves open: 12 layers, 768 wide."""
-    fill_defaults(args, RobertaConfig)
+    _fill(args, RobertaConfig)
 
 
 @register_model_architecture("roberta", "roberta_base")
@@ -224,16 +233,16 @@ def roberta_base_architecture(args: Any) -> None:
 @register_model_architecture("roberta", "roberta_prenorm")
 def roberta_prenorm_architecture(args: Any) -> None:
     """Base size, layer norms in front of the blocks."""
-    fill_defaults(args, RobertaPrenormConfig)
+    _fill(args, RobertaPrenormConfig)
 
 
 @register_model_architecture("roberta", "roberta_large")
 def roberta_large_architecture(args: Any) -> None:
     """24 layers, 1024 wide."""
-    fill_defaults(args, RobertaLargeConfig)
+    _fill(args, RobertaLargeConfig)
 
 
 @register_model_architecture("roberta", "xlm")
 def xlm_architecture(args: Any) -> None:
     """16 layers, 1280 wide."""
-    fill_defaults(args, XLMConfig)
+    _fill(args, XLMConfig)

@@ -8,6 +8,7 @@ from typing import Any, Optional
 from torch import nn
 
 from fairseq.dataclass import transformer_sizes as configs
+from fairseq.dataclass.flags import gen_parser_from_dataclass
 from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.models.config import fill_defaults, writable
 from fairseq.models.fairseq_model import BaseFairseqModel
@@ -22,6 +23,11 @@ class TransformerModel(TransformerModelBase):
     def __init__(self, args: Any, encoder: Any, decoder: Any):
         super().__init__(TransformerConfig.from_namespace(args), encoder, decoder)
         self.args = args
+
+    @classmethod
+    def add_args(cls, parser: Any) -> None:
+        """The transformer's flags, for subclasses without a config dataclass too."""
+        gen_parser_from_dataclass(parser, configs.TransformerModelConfig(), delete_default=True)
 
     @classmethod
     def build_model(cls, args: Any, task: Any) -> BaseFairseqModel:

@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from fairseq.dataclass.flags import add_flags_of
 from fairseq.errors import ConfigError
 from fairseq.optim.fairseq_optimizer import FairseqOptimizer
 
@@ -33,7 +34,8 @@ class FairseqLRScheduler:
 
     @classmethod
     def add_args(cls, parser: Any) -> None:
-        """Flags of a schedule written in the argparse style; those with a config dataclass need none."""
+        """Add a schedule's flags to `parser`: those of its config dataclass, unless a class overrides this."""
+        add_flags_of(cls, parser)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
