@@ -30,6 +30,8 @@ fairseq-hydra-train() {{ {python} -m fairseq_cli.hydra_train "$@" {tiny}; }}
 fairseq-train() {{ {python} -m fairseq_cli.train "$@" {tiny_flags}; }}
 fairseq-validate() {{ {python} -m fairseq_cli.validate "$@"; }}
 fairseq-preprocess() {{ {python} -m fairseq_cli.preprocess "$@"; }}
+fairseq-import-hf() {{ {python} -m fairseq_cli.import_hf "$@"; }}
+fairseq-export-hf() {{ {python} -m fairseq_cli.export_hf "$@" --bpe-dir {bpe}; }}
 fairseq-plot() {{ {python} -m fairseq_cli.plot "$@"; }}
 # installing is what scripts/check_package.sh tests; test.sh is what runs this
 pip() {{ [[ "$*" == "install -c constraints.txt ." ]]; }}
@@ -49,6 +51,7 @@ def folder(tmp_path_factory, repository) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     for name in ("examples", "scripts", "constraints.txt"):
         (folder / name).symlink_to(repository / name)
+    (folder / "roberta-hf").symlink_to(repository / "tests" / "fixtures" / "hf" / "roberta")
     make_glue(folder / "glue", "RTE")
     for split in ("train", "valid"):
         (folder / f"text.{split}").write_text("some words of text\n" * 5)
