@@ -13,9 +13,11 @@ from fairseq.checkpoint import reading, writing
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.data.glue.prepare import sentence_encoder
 from fairseq.errors import CheckpointError, ConfigError
+from fairseq.interop import hf_export_tokenizer
 from fairseq.interop.hf_export import export_encoder
 from fairseq.interop.hf_import import import_encoder
 from fairseq.interop.hf_names import HEAD
+from fairseq.interop.hf_tokenizer import convert
 
 MODELS = ("bert", "bert_classifier", "roberta", "roberta_classifier", "xlmr")
 TOKENS = [[0, 4, 3, 4, 8, 2], [0, 4, 4, 2, 1, 1]]
@@ -145,3 +147,24 @@ def test_what_cannot_be_exported_is_said(exported, tmp_path):
         writing.save(state, str(tmp_path / "other.pt"))
         with pytest.raises(CheckpointError, match=message):
             export_encoder(tmp_path / "other.pt", tmp_path / "x")
+
+
+def test_robertas_own_tokenizer(bpe_dir, tmp_path, request):
+    """The published files become Hugging Face's roberta-base: the ids that both document, there and back."""
+    hf, back = tmp_path / "hf", tmp_path / "back"
+    hf.mkdir()
+    back.mkdir()
+    hf_export_tokenizer.export(bpe_dir, hf, size=50265, max_positions=512)
+    vocab = json.loads((hf / "vocab.json").read_text(encoding="utf-8"))
+    assert (len(vocab), vocab["<mask>"], vocab["\u0120world"], vocab["Hello"]) == (50265, 50264, 232, 31414)
+    found = convert(hf, back, 50265)
+    assert found.order == list(range(50265))
+    sentences = ["Hello world!", "Na\u00efve caf\u00e9s \U0001f600 don't  exist"]
+    ours, imported = (list(map(list, sentence_encoder(folder).encode(sentences))) for folder in (bpe_dir, back))
+    assert ours == imported and ours[0] == [31414, 232, 328, 2]
+
+    python = request.getfixturevalue("transformers_python")
+    read = "import sys, json; from transformers import AutoTokenizer as A; t = A.from_pretrained(sys.argv[1]); "
+    read += "print(json.dumps([t(s)['input_ids'] for s in json.loads(sys.argv[2])]))"
+    done = subprocess.run([python, "-c", read, hf, json.dumps(sentences)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[0, *ids] for ids in ours]
