@@ -11,10 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fairseq.errors import DataError
 from fairseq.interop.hf_import import import_encoder
 from fairseq.interop.hf_names import HEAD
 from fairseq.interop.hf_tokenizer import convert
 from fairseq.models.roberta import RobertaModel
+from fairseq.models.roberta.alignment_utils import align_bpe_to_words
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,16 @@ def test_an_imported_model_in_python(name, bpe, fixtures, tmp_path):
     filled = roberta.fill_mask("a <mask>", topk=len(roberta.task.source_dictionary))
     assert all(sentence == f"a{word}" for sentence, _, word in filled)
     assert {"bert": {" is", "s"}, "roberta": {" r", "r"}, "xlmr": {" is", "s"}}[name] <= {word for _, _, word in filled}
+
+
+@pytest.mark.parametrize("words", [["A ", "Roses ", "is"], ["A", "Roses", "is"]])
+def test_words_of_pieces_without_case(words, fixtures, tmp_path):
+    import_encoder(fixtures / "hf" / "bert", tmp_path)
+    roberta = RobertaModel.from_pretrained(str(tmp_path))
+    tokens = roberta.encode("A Roses is")  # a rose ##s is
+    assert align_bpe_to_words(roberta, tokens, words) == [[1], [2, 3], [4]]
+    with pytest.raises(DataError, match="give 2 tokens, not the 4 of the features"):
+        align_bpe_to_words(roberta, tokens, ["A", "is"])
 
 
 @torch.no_grad()

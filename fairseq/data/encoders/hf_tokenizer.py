@@ -79,6 +79,10 @@ class PieceEncoder:
     def decode(self, x: str) -> str:
         return self.tokenizer.decoder.decode(x.split())
 
+    def offsets(self, x: str) -> list[tuple[int, int]]:
+        """Where each piece of `x` begins and ends in it."""
+        return list(self.tokenizer.encode(x, add_special_tokens=False).offsets)
+
     def text_of(self, piece: str) -> str:
         """What a piece adds to the text in front of it: a new word brings its space along."""
         if not self.is_beginning_of_word(piece):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fairseq.data.encoders.hf_tokenizer import PieceEncoder
 from fairseq.errors import ConfigError, DataError
 
 _INCOMPLETE = "\ufffd"  # what decoders put in place of bytes that are no whole character
@@ -32,6 +33,18 @@ def spans_of_tokens(texts: list[str]) -> list[tuple[int, int]]:
         spans.append((start, max(end, start + 1) if bare.endswith(_INCOMPLETE) else end))
         start = end
     return spans
+
+
+def spans_of_pieces(offsets: list[tuple[int, int]], text: str) -> list[tuple[int, int]]:
+    """Places in `text` as places in the text without its spaces.
+
+    >>> spans_of_pieces([(0, 2), (2, 5), (5, 6)], "ab cd e")
+    [(0, 2), (2, 4), (4, 4)]
+    """
+    before = [0]
+    for character in text:
+        before.append(before[-1] + (not character.isspace()))
+    return [(before[start], before[end]) for start, end in offsets]
 
 
 def tokens_of_words(spans: list[tuple[int, int]], words: list[str]) -> list[list[int]]:
@@ -59,6 +72,15 @@ def align_bpe_to_words(roberta: Any, bpe_tokens: Tensor, other_tokens: list[str]
     Raises:
         DataError: the words are not the tokens' text.
     """
+    if isinstance(roberta.bpe, PieceEncoder):  # lower case and accents may be gone from its pieces: go by position
+        spaced = any(word != word.rstrip() for word in other_tokens)
+        text = "".join(other_tokens) if spaced else " ".join(other_tokens)
+        spans = spans_of_pieces(roberta.bpe.offsets(text), text)
+        if len(spans) != len(bpe_tokens) - 2:
+            raise DataError(
+                f"the words {text!r} give {len(spans)} tokens, not the {len(bpe_tokens) - 2} of the features"
+            )
+        return [[1 + number for number in numbers] for numbers in tokens_of_words(spans, other_tokens)]
     symbols = [roberta.task.source_dictionary[number] for number in bpe_tokens[1:-1].tolist()]
     texts = [roberta.bpe.decode(" ".join(symbols[: count + 1])) for count in range(len(symbols))]
     if _bare(texts[-1] if texts else "") != _bare("".join(other_tokens)):
