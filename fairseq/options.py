@@ -26,6 +26,7 @@ from fairseq.dataclass.configs import (
     GenerationConfig,
     InteractiveConfig,
     OptimizationConfig,
+    QuantizationGroup,
 )
 from fairseq.dataclass.flags import Parser, gen_parser_from_dataclass
 from fairseq.dataclass.groups.preprocess import PreprocessConfig
@@ -59,6 +60,7 @@ def get_training_parser(default_task: str = "translation") -> ArgumentParser:
     add_optimization_args(parser)
     add_checkpoint_args(parser)
     add_ema_args(parser)
+    add_quantization_args(parser)
     return parser
 
 
@@ -135,6 +137,10 @@ def add_checkpoint_args(parser: ArgumentParser) -> Any:
 
 def add_ema_args(parser: ArgumentParser) -> Any:
     return _add_group(parser, "ema", EMAConfig())
+
+
+def add_quantization_args(parser: ArgumentParser) -> Any:
+    return _add_group(parser, "quantization", QuantizationGroup())
 
 
 def add_common_eval_args(group: Any) -> None:

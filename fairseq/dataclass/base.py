@@ -26,6 +26,7 @@ def option(
     alias: Sequence[str] = (),
     delete_default: bool = False,
     path: Optional[str] = None,
+    flag: Optional[str] = None,
 ) -> Any:
     """A config field with help text.
 
@@ -38,6 +39,7 @@ def option(
         delete_default: leave the flag out of the parsed namespace unless it is given.
         path: `"in"` for a file or folder that is read (several may stand with colons between), `"out"` for one that is
             written; relative ones are taken from the folder that the command was started in.
+        flag: the command-line flag, where its name is not the field's.
     """
     metadata: dict[str, Any] = {"help": help}
     if const is not None:
@@ -48,6 +50,8 @@ def option(
         metadata["delete_default"] = True
     if path is not None:
         metadata["path"] = path
+    if flag is not None:
+        metadata["flag"] = flag
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -18,6 +18,7 @@ from fairseq.dataclass.groups.distributed import DistributedTrainingConfig, Fair
 from fairseq.dataclass.groups.evaluation import CommonEvalConfig, EvalLMConfig, InteractiveConfig
 from fairseq.dataclass.groups.generation import GenerationConfig
 from fairseq.dataclass.groups.optimization import EMAConfig, OptimizationConfig
+from fairseq.dataclass.groups.quantization import QuantizationGroup
 
 __all__ = [
     "CheckpointConfig",
@@ -33,6 +34,7 @@ __all__ = [
     "GenerationConfig",
     "InteractiveConfig",
     "OptimizationConfig",
+    "QuantizationGroup",
 ]
 
 
@@ -59,3 +61,4 @@ class FairseqConfig(FairseqDataclass):
     bpe: Any = option(None, "how words are split into subwords")
     tokenizer: Any = option(None, "how text is split into words")
     ema: EMAConfig = field(default_factory=EMAConfig)
+    quantization: QuantizationGroup = field(default_factory=QuantizationGroup)

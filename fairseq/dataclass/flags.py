@@ -21,6 +21,7 @@ import ast
 import enum
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any, NoReturn, Optional, get_args, get_origin
 
 from fairseq.dataclass import schema
@@ -82,6 +83,9 @@ def gen_parser_from_dataclass(
         default = getattr(dataclass_instance, key)
         if _follows_namesake(key, default):
             continue  # its flag is that of the field it follows
+        if isinstance(default, FairseqDataclass):
+            gen_parser_from_dataclass(parser, default, delete_default, with_prefix)
+            continue
         names, settings = _flag(key, annotations[key], default, declared.metadata, with_prefix)
         if delete_default or declared.metadata.get("delete_default"):
             settings["default"] = argparse.SUPPRESS
@@ -95,6 +99,12 @@ def add_flags_of(component: type, parser: Any, delete_default: bool = False) -> 
     dataclass = getattr(component, "__dataclass", None)
     if dataclass is not None:
         gen_parser_from_dataclass(parser, dataclass(), delete_default=delete_default)
+
+
+def dest_of(key: str, metadata: Any) -> str:
+    """Where a namespace of flags holds a field: under the field's name, or that of its own flag."""
+    flag = metadata.get("flag")
+    return flag.lstrip("-").replace("-", "_") if flag else key
 
 
 def _follows_namesake(key: str, default: Any) -> bool:
@@ -112,10 +122,10 @@ def _flag(
     settings["default"] = str(default.value) if isinstance(default, enum.Enum) else default
     if key == "data" and prefix is None:
         return ["data"], {**settings, "nargs": "?"}
-    name = f"--{prefix}-{key}" if prefix else f"--{key}"
+    name = metadata.get("flag") or (f"--{prefix}-{key}" if prefix else f"--{key}")
     aliases = metadata.get("argparse_alias", ())
     names = [name.replace("_", "-"), *([aliases] if isinstance(aliases, str) else aliases)]
-    settings["dest"] = f"{prefix}_{key}" if prefix else key
+    settings["dest"] = f"{prefix}_{key}" if prefix else dest_of(key, metadata)
     const = metadata.get("argparse_const")
     if annotation is bool:
         return names, {**settings, "action": "store_const", "const": not default if const is None else const}
@@ -153,6 +163,13 @@ def _converter(annotation: Any) -> Callable[[str], Any]:
 
 def _sequence(text: str, element: Any) -> list:
     """`0.1,0.2`, `[0.1, 0.2]` or `0.1` as a list of `element`s. Read as literals, never evaluated."""
+    if element is Any:
+        import yaml
+
+        read = yaml.safe_load(text)  # lists of mappings: JSON, or YAML with its fewer quotes
+        if not isinstance(read, list):
+            raise ValueError("not a list")
+        return read
     if element is str:
         return [part.strip().strip("'\"") for part in text.strip().strip("[]").split(",") if part.strip()]
     value = ast.literal_eval(text)
@@ -166,7 +183,10 @@ def given_by(args: Namespace, dataclass: type) -> dict[str, Any]:
     """The values of a config's fields that a namespace of flags holds; None stands for "not given"."""
     result = {}
     for key, declared in schema.keys_of(dataclass).items():
-        value = getattr(args, key, None)
+        if is_dataclass(default := schema.default_of(declared)):
+            result[key] = given_by(args, type(default))  # type: ignore[arg-type]
+            continue
+        value = getattr(args, dest_of(key, declared.metadata), None)
         follows = isinstance(default := schema.default_of(declared), str) and default.startswith("${")
         if value is None or (follows and _follows_namesake(key, default)):
             continue

@@ -85,15 +85,27 @@ def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig
     if config.preset not in PRESETS:
         raise ConfigError(unknown("preset", config.preset, PRESETS, where="quantization"))
     if not config.is_on:
-        if config.rules:
-            raise ConfigError("quantization: rules have no effect with preset none; choose a preset, for example int8")
+        for name, value in _given(config).items():
+            raise ConfigError(
+                f"quantization.{name}={value} has no effect with preset none; choose a preset, such as int8"
+            )
         return config
     return _check(_fill(config, PRESETS[config.preset]))
+
+
+def _given(config: QuantizationConfig) -> dict[str, Any]:
+    """The settings that decide about bits, where they are set; rules first."""
+    own = {"rules": len(config.rules)} if config.rules else {}
+    values: dict[str, Any] = {name: getattr(config, name) for name in ("num_bits", "num_grad_bits", "eval_bits")}
+    schedule = config.schedule
+    values.update({f"schedule.{name}": getattr(schedule, name) for name in ("name", "min_bits", "num_cycles")})
+    return {**own, **{name: value for name, value in values.items() if value is not None}}
 
 
 def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of QuantizationConfig from plain values."""
     names = [field.name for field in fields(QuantizationConfig)]
+    values = {name: value for name, value in values.items() if name != "_name"}  # a key of every Hydra group
     for name in values:
         if name not in names:
             raise ConfigError(unknown("key", str(name), names, where="quantization"))
@@ -103,6 +115,7 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
         schedule = {"name": schedule}
     if isinstance(schedule, Mapping):
         names = [field.name for field in fields(ScheduleConfig)]
+        schedule = {name: value for name, value in schedule.items() if name != "_name"}
         for name in schedule:
             if name not in names:
                 raise ConfigError(unknown("key", str(name), names, where="quantization.schedule"))
@@ -116,6 +129,12 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fill(config: QuantizationConfig, preset: QuantizationConfig) -> QuantizationConfig:
     own, base = config.schedule, preset.schedule
+    for name in ("min_bits", "num_cycles"):
+        if (own.name or base.name) == "constant" and getattr(own, name) is not None:
+            raise ConfigError(
+                f"quantization.schedule.{name}={getattr(own, name)} has no effect: the schedule is constant; "
+                "choose another, such as quantization.schedule.name=CR"
+            )
     schedule = ScheduleConfig(
         name=own.name if own.name is not None else base.name,
         min_bits=own.min_bits if own.min_bits is not None else base.min_bits,

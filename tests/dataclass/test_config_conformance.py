@@ -105,7 +105,12 @@ def test_roberta_sizes_equal_fairseqs_architectures(arch):
 
 
 # flags that we have and fairseq's parser of the same name does not
-ADDED_FLAGS = {"dense_embedding_gradients", "trainable"}
+ADDED_FLAGS = {
+    *("dense_embedding_gradients", "trainable"),
+    *("quantization", "num_bits", "num_grad_bits", "eval_bits", "quantization_rules", "quantization_compute"),
+    *("precision_schedule", "min_bits", "precision_cycles", "precision_schedule_options"),
+    *("rounding_seed", "no_fused_rounding"),
+}
 
 
 @pytest.mark.parametrize("command", sorted(set(FLAGS) - {"roberta"}))

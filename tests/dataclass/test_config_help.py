@@ -25,7 +25,7 @@ def test_without_a_config_all_groups_and_the_names_of_components():
     output = text()
     for group, dataclass in schema.GROUPS.items():
         for key in schema.keys_of(dataclass):
-            assert re.search(rf"^  {key} = ", section(output, group), re.MULTILINE), f"{group}.{key}"
+            assert re.search(rf"^  {key}(\.\w+)? = ", section(output, group), re.MULTILINE), f"{group}.{key}"
     for slot in schema.SLOTS:
         for name in catalog.group(slot):
             assert name in section(output, f"{slot}=NAME")

@@ -8,7 +8,8 @@ import argparse
 import enum
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any, get_args, get_origin
 
 from omegaconf import DictConfig
@@ -123,13 +124,23 @@ def _keys(dataclass: type, node: Any, width: int) -> Iterator[str]:
     given = as_mapping(node) if isinstance(node, DictConfig) and not node._is_none() else {}
     if not declared:
         yield "  (no keys)"
-    rows = []
+    yield from _table(list(_rows(declared, annotations, given)), width)
+
+
+def _rows(
+    declared: Mapping[str, Any], annotations: Mapping[str, Any], given: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, str, str]]:
     for key, field in declared.items():
+        inner = schema.without_none(annotations[key])
+        if is_dataclass(inner) and isinstance(inner, type):
+            yield from _rows(
+                schema.keys_of(inner), schema.types_of(inner), given.get(key) or {}, prefix=f"{prefix}{key}."
+            )
+            continue
         default = _text(schema.default_of(field))
         value = _text(given[key]) if key in given else default
         about = schema.help_of(field) + ("" if value == default else f" (default: {default})")
-        rows.append((f"{key} = {value}", _type(annotations[key]), about))
-    yield from _table(rows, width)
+        yield f"{prefix}{key} = {value}", _type(annotations[key]), about
 
 
 def _type(annotation: Any) -> str:

@@ -1,0 +1,72 @@
+"""`quantization`: at which precision matrix products run, and how bits change during training.
+
+    quantization=int8                                             a preset: a file of config/quantization, or of yours
+    quantization=cpt_3_8 quantization.num_bits=6                  and any field of it by dots
+    quantization.schedule.num_cycles=8
+    --quantization cpt_3_8 --num-bits 6 --precision-cycles 8      the same as flags of fairseq-train
+
+What is left open (null) comes from the preset; `fairseq.quantization.config` puts both together and checks them.
+
+>>> QuantizationGroup().preset, QuantizationGroup().schedule.num_cycles
+('none', None)
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional
+
+from fairseq.dataclass.base import FairseqDataclass, option
+
+
+@dataclass
+class PrecisionScheduleConfig(FairseqDataclass):
+    """How bits change from update to update."""
+
+    name: Optional[str] = option(
+        None,
+        "schedule of the bits: constant, CR (the cosine of CPT), LR LT CT RR RTV RTH ER ETV ETH, plateau, diversity "
+        "(null: the preset's)",
+        flag="--precision-schedule",
+    )
+    min_bits: Optional[int] = option(
+        None, "lower bound of the bits; the upper one is num_bits (null: the preset's)", flag="--min-bits"
+    )
+    num_cycles: Optional[int] = option(
+        None, "cycles over the whole run, for cyclic schedules (null: the preset's)", flag="--precision-cycles"
+    )
+    options: Optional[Dict[str, Any]] = option(
+        None, "more settings of the schedule, {patience: 3} for plateau", flag="--precision-schedule-options"
+    )
+
+
+@dataclass
+class QuantizationGroup(FairseqDataclass):
+    """Bits of every matrix product."""
+
+    preset: str = option(
+        "none",
+        "where open settings come from: none, int16, int8, int4, cpt_3_8, cpt_4_8, cpt_8_16, ffn4_mha16, ffn16_mha4",
+        flag="--quantization",
+    )
+    num_bits: Optional[int] = option(
+        None, "bits of weights and activations, 2 to 16; the upper bound of a schedule (null: the preset's)"
+    )
+    num_grad_bits: Optional[int] = option(
+        None, "bits of gradients, 2 to 16, or 0 for full precision (null: the preset's)"
+    )
+    eval_bits: Optional[int] = option(None, "bits of validation and of saved models (null: num_bits)")
+    schedule: PrecisionScheduleConfig = field(
+        default_factory=PrecisionScheduleConfig, metadata={"help": "how bits change during training"}
+    )
+    rules: List[Any] = option(
+        [],
+        "exceptions by quantizer path, last match wins: [{match: '*.fc1.*', bits: 4}, {match: '*.layers.0.*', "
+        "quantize: false}]",
+        flag="--quantization-rules",
+    )
+    seed: int = option(1, "seed of stochastic rounding", flag="--rounding-seed")
+    compute: str = option("simulate", "how products are carried out", flag="--quantization-compute")
+    fused: bool = option(
+        True,
+        "round large tensors in compiled kernels, to the same numbers (false: by plain torch)",
+        flag="--no-fused-rounding",
+    )
