@@ -37,6 +37,7 @@ def main(cfg: Any) -> Optional[float]:
 def _train(cfg: Any) -> tuple[Optional[float], int]:
     """The best value, and the exit code (0 unless a signal stopped the run)."""
     from fairseq import checkpoint_utils, tasks, utils
+    from fairseq.allocator import keep_freed_memory
     from fairseq.data import data_utils
     from fairseq.distributed import utils as distributed_utils
     from fairseq.logging import metrics
@@ -47,6 +48,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.training.trainable import select_trainable
 
     check_sizes(cfg)
+    keep_freed_memory()
     utils.import_user_module(cfg.common)
     metrics.reset()
     if distributed_utils.is_master(cfg.distributed_training):

@@ -19,8 +19,10 @@ logger = logging.getLogger("fairseq_cli.validate")
 def main(cfg: Any, override_args: Optional[Any] = None) -> dict[str, dict[str, Any]]:
     """Evaluate `common_eval.path` on each subset of `dataset.valid_subset`; returns subset -> stats."""
     from fairseq import utils
+    from fairseq.allocator import keep_freed_memory
     from fairseq.training.evaluation import evaluate, load_for_evaluation
 
+    keep_freed_memory()
     utils.import_user_module(cfg.common)
     overrides = vars(override_args) if isinstance(override_args, Namespace) else override_args
     evaluation = load_for_evaluation(cfg, overrides)
