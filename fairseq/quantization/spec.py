@@ -16,7 +16,7 @@ CHOICES = {
     "ste": ("plain", "clipped"),
     "learned": ("none", "scale", "clip"),
     "rounding": ("nearest", "stochastic"),
-    "compute": ("simulate",),
+    "compute": ("simulate", "integer"),
 }
 
 

@@ -40,7 +40,7 @@ class Shared(NamedTuple):
     version: int
     settings: Any
     range: Any
-    result: Tensor
+    result: Any  # a tensor, or its codes
 
 
 class Listener(Protocol):

@@ -23,6 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq.errors import ConfigError
+from fairseq.quantization.kernels.linear import WeightCodes
+from fairseq.quantization.layers.integer import LARGEST_BITS, IntegerLinear, input_codes, obstacle, weight_codes
 from fairseq.quantization.layers.simulated import (
     Call,
     Factor,
@@ -67,6 +70,7 @@ class LinearQuantizers(nn.Module):
             )
             self.add_module(name, quantizer)
         self._cached: Optional[_CachedWeight] = None
+        self.integer = self._wants_integers(specs)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int]) -> Tensor:
         """The product of `x` (..., in) and `weight` (out, in) at the bits in force for `num_bits`."""
@@ -77,6 +81,8 @@ class LinearQuantizers(nn.Module):
             tell_full_precision(self.step.listeners, self.path, x, weight, x.numel() * weight.shape[0])
             return F.linear(x, weight, bias)
         dtype = product_dtype(x)
+        if self.integer and x_bits and w_bits and max(x_bits, w_bits) <= LARGEST_BITS and _has_codes(x, weight):
+            return self._integer_product(x, weight, bias, num_bits, dtype)
         left = input_quantizer(x if x.is_contiguous() else x.contiguous(), x_bits)
         right = self._weight(weight, w_bits, dtype)
         grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
@@ -91,6 +97,39 @@ class LinearQuantizers(nn.Module):
     def quantizer(self, name: str) -> Quantizer:
         """One of the three."""
         return self._modules[name]  # type: ignore[return-value]
+
+    def _wants_integers(self, specs: Mapping[str, QuantizerSpec]) -> bool:
+        """Whether the rules ask for integer products. ConfigError where other settings do not allow them."""
+        if not all(specs[name].compute == "integer" for name in ("weight", "input")):
+            return False
+        reason = obstacle(*(self.quantizer(name) for name in ("input", "weight", "grad_output")))
+        if reason is not None:
+            raise ConfigError(f"{self.path or 'QLinear'}: compute integer is not possible: {reason}; use simulate")
+        return True
+
+    def _integer_product(
+        self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int], dtype: torch.dtype
+    ) -> Tensor:
+        input_quantizer, weight_quantizer = self.quantizer("input"), self.quantizer("weight")
+        x_bits, w_bits = input_quantizer.bits(num_bits), weight_quantizer.bits(num_bits)
+        assert x_bits is not None and w_bits is not None
+        x_codes = input_codes(input_quantizer, x, x_bits)
+        w_codes = self._weight_codes(weight, w_bits)
+        grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
+        call = Call(self.path, self.step, Factor(input_quantizer, x_bits), Factor(weight_quantizer, w_bits), grad)
+        return IntegerLinear.apply(x, weight, bias, x_codes, w_codes, call, dtype)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _weight_codes(self, weight: Tensor, num_bits: int) -> WeightCodes:
+        """The weight's codes, from the cache if neither it nor the bits have changed."""
+        quantizer = self.quantizer("weight")
+        if self.step.counts_itself and self.training and weight.requires_grad:
+            return weight_codes(quantizer, weight, num_bits)  # see _weight
+        key = self._cache_key(weight, num_bits, torch.int8)
+        if self._cached is None or self._cached.key != key:
+            self._cached = None  # free the old copy before the new one is made
+            self._cached = _CachedWeight(key, weight_codes(quantizer, weight, num_bits))
+        codes: WeightCodes = self._cached.value
+        return codes
 
     def _weight(self, weight: Tensor, num_bits: Optional[int], dtype: torch.dtype) -> Quantized:
         """The quantized weight, from the cache if neither it nor the bits have changed."""
@@ -126,7 +165,12 @@ class LinearQuantizers(nn.Module):
 
 class _CachedWeight(NamedTuple):
     key: tuple[Any, ...]
-    value: Tensor
+    value: Any  # a tensor, or WeightCodes
+
+
+def _has_codes(x: Tensor, weight: Tensor) -> bool:
+    """Empty and fp64 tensors are multiplied as they are."""
+    return x.numel() > 0 and torch.float64 not in (x.dtype, weight.dtype)
 
 
 class QLinear(nn.Linear):

@@ -1,0 +1,91 @@
+"""Kernels as plain functions of tensors: compiled by torch.compile where a compiler is, run eagerly where none is.
+
+    total = kernel(column_sums)(codes)
+
+A kernel is compiled at its first use in a process, with symbolic sizes, so that a ragged batch compiles nothing; torch
+keeps the result on disk. Small tensors and operations that somebody traces go the eager way, which computes the same.
+A compiler that fails is reported once; from then on everything is eager.
+"""
+
+import functools
+import logging
+import types
+from collections.abc import Callable
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch.utils import _python_dispatch
+
+logger = logging.getLogger(__name__)
+
+LEAST_ELEMENTS = 2**16  # below, a compiled kernel's call costs more than the eager passes
+
+
+class Kernel:
+    """A function of tensors in two versions.
+
+    Args:
+        function: takes tensors (and what `variant` fixes) and returns tensors or writes to one of them.
+        variant: what tells this use apart from others that must not share compiled code.
+    """
+
+    def __init__(self, function: Callable[..., Any], variant: tuple[Any, ...]):
+        # torch counts recompilations per code object, and gives up after a few: a code object for each variant
+        own = types.FunctionType(
+            function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
+        )
+        self.eager, self.variant = function, variant
+        self._own = own
+        self._compiled: Optional[Callable[..., Any]] = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run on `arguments`; the first tensor's size decides which version."""
+        first = next(argument for argument in arguments if isinstance(argument, Tensor))
+        if first.numel() < LEAST_ELEMENTS or not compiler().works or _is_watched():
+            return self.eager(*arguments)
+        try:
+            if self._compiled is None:
+                self._compiled = torch.compile(self._own, dynamic=True)
+            return self._compiled(*arguments)
+        except Exception as error:  # a missing or broken compiler has many faces
+            compiler().failed(error)
+            return self.eager(*arguments)
+
+
+class Compiler:
+    """Whether compiled kernels can be had in this process."""
+
+    def __init__(self) -> None:
+        self.works = True
+
+    def failed(self, error: Exception) -> None:
+        """Compiling raised: say so, and compile no more."""
+        self.works = False
+        reason = str(error).strip().partition("\n")[0]
+        logger.warning(
+            "quantization: no compiled kernels, integer products run eagerly around their GEMMs (%s)", reason
+        )
+
+
+@functools.cache
+def compiler() -> Compiler:
+    """The process's one."""
+    return Compiler()
+
+
+@functools.cache
+def kernel(function: Callable[..., Any], *variant: Any) -> Kernel:
+    """The kernel for `function` and `variant`, made once per process."""
+    return Kernel(function, variant)
+
+
+def clear() -> None:
+    """Forget what has been compiled in this process (what is on disk stays)."""
+    kernel.cache_clear()
+    compiler.cache_clear()
+
+
+def _is_watched() -> bool:
+    # a dispatch mode wants to see every operation; a surrounding torch.compile sees the eager ones
+    return _python_dispatch._get_current_dispatch_mode() is not None or torch.compiler.is_compiling()

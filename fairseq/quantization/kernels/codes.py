@@ -1,0 +1,284 @@
+"""Integer codes of a matrix, and what is needed to multiply and store them.
+
+    value = scale * (code - zero_point) + shift         code: 0 .. 2^b - 1 in uint8 (a symmetric code plus 2^(b-1))
+
+`scale`, `zero_point` (whole numbers, int32) and `shift` hold for all, per row or per column. `shift` is None for grids
+on which 0 is a level. The affine grid's real zero point is cut into a whole number of steps and the rest, so that the
+large part of a product is exact in integers and only the small rest goes through floating point.
+
+Making codes is two passes over x: its range, and the codes. The numbers are those of the format's own `quantize`. A
+gradient is multiplied by `fold` (per column) and `fold_rows` before: see `integer.py` for why.
+
+>>> from fairseq.quantization.formats import FORMATS
+>>> number_format = FORMATS.lookup("affine_int")()
+>>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
+>>> codes = encode(x, number_format, number_format.grid(x.min(), x.max(), 2), 2)
+>>> codes.data
+tensor([[0, 1, 3],
+        [1, 2, 3]], dtype=torch.uint8)
+>>> decode(codes)
+tensor([[-1.,  0.,  2.],
+        [ 0.,  1.,  2.]])
+>>> torch.equal(decode(pack(codes).unpack()), decode(codes))
+True
+"""
+
+import functools
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.formats import Grid, NumberFormat
+from fairseq.quantization.kernels.build import kernel
+from fairseq.quantization.kernels.fused import TracedNoise
+from fairseq.quantization.noise import HashNoise
+
+LARGEST_ZERO_POINT = 255  # beyond the codes there is nothing that a whole zero point would keep exact
+
+
+class Codes(NamedTuple):
+    """A matrix (R, C) as codes.
+
+    Attributes:
+        data: uint8 (R, C).
+        scale: fp32, (1, 1), (R, 1) or (1, C).
+        zero_point: int32, of scale's shape.
+        shift: fp32 of scale's shape, or None where 0 is a level.
+        num_bits: of the codes.
+    """
+
+    data: Tensor
+    scale: Tensor
+    zero_point: Tensor
+    shift: Optional[Tensor]
+    num_bits: int
+
+
+class Packed(NamedTuple):
+    """Codes with several to the byte along the columns; `data` (R, ceil(C / n))."""
+
+    codes: Codes
+    columns: int
+
+    def unpack(self) -> Codes:
+        width = _width(self.codes.num_bits)
+        if width == 8:
+            return self.codes
+        data, mask = self.codes.data, 2**width - 1
+        parts = torch.stack([(data >> shift) & mask for shift in range(0, 8, width)], dim=-1)
+        return self.codes._replace(data=parts.flatten(1)[:, : self.columns].contiguous())
+
+
+def pack(codes: Codes) -> Packed:
+    """Four codes of 2 bits to the byte, two of 3 or 4, one of more."""
+    width, columns = _width(codes.num_bits), codes.data.shape[1]
+    if width == 8:
+        return Packed(codes, columns)
+    per_byte = 8 // width
+    data = torch.nn.functional.pad(codes.data, (0, -columns % per_byte))
+    parts = data.unflatten(1, (-1, per_byte)).unbind(-1)
+    packed = parts[0]
+    for index, part in enumerate(parts[1:], 1):
+        packed = packed | (part << (index * width))
+    return Packed(codes._replace(data=packed), columns)
+
+
+def _width(num_bits: int) -> int:
+    return 2 if num_bits <= 2 else 4 if num_bits <= 4 else 8
+
+
+# --- codes ------------------------------------------------------------------------------------------------------------
+
+
+def encode(
+    x: Tensor,
+    number_format: NumberFormat,
+    grid: Grid,
+    num_bits: int,
+    noise: Optional[HashNoise] = None,
+    fold: Optional[Tensor] = None,
+    fold_rows: Optional[Tensor] = None,
+) -> Codes:
+    """Codes of `x` (R, C) on `grid`, whose scale has one element, R of them or C of them.
+
+    Args:
+        noise: for stochastic rounding.
+        fold, fold_rows: factors (1, C) and (R, 1) on x.
+    """
+    scale, zero = (_beside(part, x) for part in (grid.scale, grid.zero_point))
+    out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    base = _base(grid, num_bits)
+    bounds = _bounds(grid.low, grid.high, base, x.device)
+    hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
+    made = kernel(_encode, type(number_format), tuple(n > 1 for n in scale.shape), noise is None, fold is None,
+                  fold_rows is None, x.device.type, x.dtype)  # fmt: skip
+    made(x, number_format, scale, zero, *bounds, *hashes, fold, fold_rows, out)
+    return _described(out, scale, zero, base, num_bits, number_format)
+
+
+def _base(grid: Grid, num_bits: int) -> int:
+    """The code that is written as 0."""
+    return 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
+
+
+def _described(
+    data: Tensor, scale: Tensor, zero: Tensor, base: int, num_bits: int, number_format: NumberFormat
+) -> Codes:
+    """Codes from their data and the grid's numbers."""
+    if number_format.exact_zero:
+        return Codes(data, scale, (zero - base).to(torch.int32), None, num_bits)
+    zero_point = (-zero / scale).round().clamp(0, LARGEST_ZERO_POINT)
+    return Codes(data, scale, zero_point.to(torch.int32), torch.addcmul(zero, zero_point, scale), num_bits)
+
+
+def _encode(
+    x: Tensor,
+    number_format: NumberFormat,
+    scale: Tensor,
+    zero: Tensor,
+    low: Tensor,
+    high: Tensor,
+    base: Tensor,
+    row_hashes: Optional[Tensor],
+    column_hashes: Optional[Tensor],
+    fold: Optional[Tensor],
+    fold_rows: Optional[Tensor],
+    out: Tensor,
+) -> None:
+    noise = None if row_hashes is None or column_hashes is None else TracedNoise(row_hashes, column_hashes)
+    codes = number_format.quantize(_folded(x, fold, fold_rows), Grid(scale, zero, low, high), noise, None, True)
+    out.copy_(codes.sub_(base))
+
+
+def encode_twice(
+    x: Tensor,
+    number_format: NumberFormat,
+    grids: tuple[Grid, Grid],
+    num_bits: int,
+    noise: Optional[HashNoise],
+    fold: Optional[Tensor],
+    fold_rows: Optional[Tensor],
+) -> tuple[Codes, Codes]:
+    """`encode` of x times `fold` and of x times `fold_rows`, in one pass."""
+    if grids[0].scale.numel() > 1 or grids[1].scale.numel() > 1:
+        raise ValueError("one scale for all")
+    parts = [_beside(part, x) for grid in grids for part in (grid.scale, grid.zero_point)]
+    outs = [torch.empty(x.shape, dtype=torch.uint8, device=x.device) for _ in grids]
+    base = _base(grids[0], num_bits)
+    bounds = _bounds(grids[0].low, grids[0].high, base, x.device)
+    hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
+    made = kernel(_encode_twice, type(number_format), noise is None, fold is None, fold_rows is None, x.device.type,
+                  x.dtype)  # fmt: skip
+    made(x, number_format, *parts, *bounds, *hashes, fold, fold_rows, *outs)
+    first, second = (
+        _described(out, parts[2 * index], parts[2 * index + 1], base, num_bits, number_format)
+        for index, out in enumerate(outs)
+    )
+    return first, second
+
+
+def _encode_twice(
+    x: Tensor, number_format: NumberFormat, scale: Tensor, zero: Tensor, scale_rows: Tensor, zero_rows: Tensor,
+    low: Tensor, high: Tensor, base: Tensor, row_hashes: Optional[Tensor], column_hashes: Optional[Tensor],
+    fold: Optional[Tensor], fold_rows: Optional[Tensor], out: Tensor, out_rows: Tensor,
+) -> None:  # fmt: skip
+    _encode(x, number_format, scale, zero, low, high, base, row_hashes, column_hashes, fold, None, out)
+    _encode(x, number_format, scale_rows, zero_rows, low, high, base, row_hashes, column_hashes, None, fold_rows,
+            out_rows)  # fmt: skip
+
+
+def extremes(
+    x: Tensor, fold: Optional[Tensor], fold_rows: Optional[Tensor], symmetric: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Smallest and largest value of x times `fold`, and of x times `fold_rows`, as (1, 1) tensors.
+
+    `symmetric`: only the larger magnitude counts, and is returned for both ends.
+    """
+    function = _magnitudes if symmetric else _row_ends
+    ends = kernel(function, fold is None, x.device.type, x.dtype)(x, fold)
+    low, high, low_rows, high_rows = (-ends[0], ends[0], -ends[1], ends[1]) if symmetric else ends
+    if fold_rows is not None:  # positive, and the same along a row
+        low_rows, high_rows = low_rows * fold_rows.view(-1), high_rows * fold_rows.view(-1)
+    a, b, c, d = (low.amin(), high.amax(), low_rows.amin(), high_rows.amax())
+    return a.view(1, 1), b.view(1, 1), c.view(1, 1), d.view(1, 1)
+
+
+def _row_ends(x: Tensor, fold: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    # by row first: a reduction to one number at once compiles to slower code
+    x = x.float()
+    low, high = x.amin(1), x.amax(1)
+    if fold is None:
+        return low, high, low, high
+    folded = x * fold
+    return folded.amin(1), folded.amax(1), low, high
+
+
+def _magnitudes(x: Tensor, fold: Optional[Tensor]) -> tuple[Tensor, Tensor]:
+    x = x.float().abs()
+    largest = x.amax(1)
+    return largest if fold is None else (x * fold).amax(1), largest
+
+
+def _folded(x: Tensor, fold: Optional[Tensor], fold_rows: Optional[Tensor]) -> Tensor:
+    x = x.float()
+    if fold is not None:
+        x = x * fold
+    return x if fold_rows is None else x * fold_rows
+
+
+def decode(codes: Codes) -> Tensor:
+    """The values, fp32."""
+    values = (codes.data.to(torch.int32) - codes.zero_point) * codes.scale
+    return values if codes.shift is None else values + codes.shift
+
+
+def signed(codes: Codes) -> tuple[Tensor, Tensor]:
+    """The same codes in int8, around 0, and their zero point, which for symmetric codes is 0."""
+    half = 2 ** (codes.num_bits - 1)
+    data = codes.data.view(torch.int8)
+    return data ^ -128 if half == 128 else data - half, codes.zero_point - half
+
+
+def column_sums(data: Tensor) -> Tensor:
+    """Sums of integer codes (R, C) over the rows, int32 (1, C)."""
+    sums: Tensor = kernel(_column_sums, data.dtype, data.device.type)(data)
+    return sums
+
+
+def _column_sums(data: Tensor) -> Tensor:
+    return data.sum(0, keepdim=True, dtype=torch.int32)
+
+
+def row_sums(data: Tensor) -> Tensor:
+    """Sums of integer codes (R, C) over the columns, int32 (R, 1)."""
+    sums: Tensor = kernel(_row_sums, data.dtype, data.device.type)(data)
+    return sums
+
+
+def _row_sums(data: Tensor) -> Tensor:
+    return data.sum(1, keepdim=True, dtype=torch.int32)
+
+
+def weighted_sums(data: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Sums of integer codes times `weights` over an axis that stays, in the weights' type (int32 or fp32)."""
+    sums: Tensor = kernel(_weighted_sums, data.dtype, weights.dtype, axis, data.device.type)(data, weights, axis)
+    return sums
+
+
+def _weighted_sums(data: Tensor, weights: Tensor, axis: int) -> Tensor:
+    return (data.to(weights.dtype) * weights).sum(axis, keepdim=True, dtype=weights.dtype)
+
+
+def _beside(part: Tensor, x: Tensor) -> Tensor:
+    """A grid's numbers as fp32 (1, 1), (R, 1) or (1, C)."""
+    if part.numel() == 1:
+        return part.reshape(1, 1).float()
+    return part.reshape(-1, 1).float() if part.shape[-1] == 1 else part.reshape(1, -1).float()
+
+
+@functools.lru_cache(maxsize=256)
+def _bounds(low: Any, high: Any, base: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Smallest and largest code and the code of data 0, as tensors: as numbers they would be compiled in."""
+    low_tensor, high_tensor, base_tensor = (torch.tensor(float(n), device=device) for n in (low, high, base))
+    return low_tensor, high_tensor, base_tensor

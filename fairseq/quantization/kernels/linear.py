@@ -1,0 +1,163 @@
+"""The products of a linear layer, from codes to values: y from the codes of x and w, and what gradients are formed of.
+
+    x[m, k] = sx[m] (cx - zx[m]) + dx[m],   w[n, k] = sw[n] (cw - zw[n]) + dw[n]          d: shifts, 0 on most grids
+    forward_product    y[m, n] = sum_k x[m, k] w[n, k] + bias[n]
+    backward_product   factor * sum_c g[r, c] (right[c, j] - zero_point[c] + shift[c])
+
+The sums run over integers and are exact; zero points are taken out with sums of codes, modulo 2^32, and only the part
+of the shifts is formed in floating point. One scale per tensor or per row of x, one per tensor or output channel of w.
+"""
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, weighted_sums
+from fairseq.quantization.kernels.products import LONGEST, fuses, integer_product, plain, scaled_product
+from fairseq.quantization.kernels.rescale import Shifts, rescale
+
+LEAST_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 number
+
+
+class WeightCodes:
+    """A weight's codes (N, K), in the forms that the products want; each is made when it is first needed.
+
+    Args:
+        codes: scale, zero point and shift are (N, 1) or (1, 1).
+    """
+
+    def __init__(self, codes: Codes):
+        self.codes = codes
+        self.data, self.zero_point = signed(codes)
+        self.centred = codes.shift is None and not bool(self.zero_point.any())
+        self._forward: Optional[Tensor] = None
+        self._backward: Optional[Tensor] = None
+        self._sums: Optional[Tensor] = None
+
+    @property
+    def fused(self) -> bool:
+        """Whether the GEMM can rescale."""
+        return self.centred and fuses(self.data.device.type)
+
+    def forward_operand(self) -> Tensor:
+        """(K, N) for `scaled_product`."""
+        if self._forward is None:
+            self._forward = plain(self.data.t().contiguous())
+        return self._forward
+
+    def backward_operand(self) -> Tensor:
+        """(N, K) for `scaled_product`."""
+        if self._backward is None:
+            self._backward = plain(self.data)
+        return self._backward
+
+    def sums(self) -> Tensor:
+        """Sums over the input channels, int32 (N, 1)."""
+        if self._sums is None:
+            self._sums = row_sums(self.data)
+        return self._sums
+
+    def values(self) -> Tensor:
+        return decode(self.codes)
+
+
+def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
+    """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
+    w_scale = w.codes.scale.t()  # (1, N)
+    if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > LEAST_SCALE:
+        scale = x.scale * w_scale
+        return scaled_product(x.data, int(x.zero_point), scale, w.forward_operand(), _float(bias), dtype)
+    depth = x.data.shape[1]
+    if depth > LONGEST:
+        return _long_forward(x, w, bias, dtype)
+    sums = integer_product(x.data, w.data.t())
+    x_sums, w_sums = row_sums(x.data), w.sums().t()
+    w_zero = w.zero_point.t()
+    # (cx - zx)(cw - zw) = cx cw - (sum cx - K zx) zw - zx sum cw
+    corrections = (x_sums - depth * x.zero_point, w_zero, x.zero_point, w_sums)
+    shifts = None
+    if x.shift is not None or w.codes.shift is not None:
+        x_shift, w_shift = _or_zero(x.shift, x.scale), _or_zero(w.codes.shift, w.codes.scale).t()
+        x_part = (x_sums - depth * x.zero_point) * x.scale  # sum of sx (cx - zx)
+        w_part = (w_sums - depth * w_zero) * w_scale + depth * w_shift
+        shifts = Shifts(x_part, w_shift, x_shift, w_part)
+    return rescale(sums, corrections, x.scale, w_scale, shifts, _float(bias), dtype)
+
+
+def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
+    """The same in pieces of the contraction, added in fp32."""
+    total: Optional[Tensor] = None
+    for start in range(0, x.data.shape[1], LONGEST):
+        piece = slice(start, start + LONGEST)
+        part_w = WeightCodes(w.codes._replace(data=w.codes.data[:, piece].contiguous()))
+        part_x = x._replace(data=x.data[:, piece].contiguous())
+        part = forward_product(part_x, part_w, bias if start == 0 else None, torch.float32)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total.to(dtype)
+
+
+def backward_product(
+    left: Codes, transposed: bool, right: Tensor, zero_point: Tensor, shift: Optional[Tensor], factor: Tensor
+) -> Tensor:
+    """fp32 factor * sum_c left[r, c] (right[c, j] - zero_point[c] + shift[c]).
+
+    Args:
+        left: gradient codes, one scale; with `transposed` the rows of `data` are c.
+        right: int8 (C, J).
+        zero_point, shift: (C, 1) or (1, 1); the shift in units of right's scale.
+        factor: (1, 1).
+    """
+    depth, width = right.shape
+    data = left.data.t() if transposed else left.data  # (R, C)
+    if depth > LONGEST:
+        total: Optional[Tensor] = None
+        for start in range(0, depth, LONGEST):
+            piece = slice(start, start + LONGEST)
+            part = backward_product(
+                left._replace(data=left.data[piece] if transposed else left.data[:, piece].contiguous()),
+                transposed, right[piece], _piece(zero_point, piece), _piece(shift, piece), factor,
+            )  # fmt: skip
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return total
+    sums = integer_product(data, right)
+    axis = 0 if transposed else 1
+
+    def over_depth(weights: Tensor) -> Tensor:
+        """(R, 1) sums over c of left's codes times weights, (C, 1) or (1, 1)."""
+        if weights.numel() == 1:
+            found = (column_sums(left.data) if transposed else row_sums(left.data)) * weights
+        else:
+            found = weighted_sums(left.data, weights if transposed else weights.t(), axis)
+        return found.t() if transposed else found
+
+    def whole(weights: Tensor) -> Tensor:
+        """The sum over c of weights, (1, 1)."""
+        found = weights.sum(dtype=weights.dtype) if weights.numel() > 1 else weights * depth
+        return found.view(1, 1)
+
+    one = torch.ones_like(left.zero_point)
+    right_sums = column_sums(right)  # (1, J)
+    row_corrections = over_depth(zero_point) - left.zero_point * whole(zero_point)
+    corrections = (row_corrections, one, left.zero_point, right_sums)
+    shifts = None
+    if shift is not None or left.shift is not None:
+        right_shift, left_shift = _or_zero(shift, factor), _or_zero(left.shift, left.scale)
+        rows = (over_depth(right_shift) - left.zero_point * whole(right_shift)) * left.scale * factor
+        columns = (right_sums - whole(zero_point) + whole(right_shift)) * factor
+        shifts = Shifts(rows, one.float(), left_shift, columns)
+    return rescale(sums, corrections, left.scale, factor.expand(1, width), shifts)
+
+
+def _or_zero(shift: Optional[Tensor], like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if shift is None else shift
+
+
+def _piece(vector: Optional[Tensor], piece: slice) -> Any:
+    return vector if vector is None or vector.numel() == 1 else vector[piece]
+
+
+def _float(bias: Optional[Tensor]) -> Optional[Tensor]:
+    return None if bias is None else bias.detach().float()

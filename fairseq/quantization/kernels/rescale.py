@@ -1,0 +1,77 @@
+"""From the int32 sums of a product of codes to its values, in one pass.
+
+    D = sums - rows1 columns1 - rows2 columns2                           exact, modulo 2^32: what zero points contribute
+    y = D scale_rows scale_columns + p1 q1 + p2 q2 + bias                 p, q: what shifts contribute (affine grids)
+
+Vectors belong to rows (M, 1) or columns (1, N); any may be a single number (1, 1).
+"""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.kernels.build import kernel
+
+
+class Shifts(NamedTuple):
+    """Two products of a row and a column vector, fp32."""
+
+    rows1: Tensor
+    columns1: Tensor
+    rows2: Tensor
+    columns2: Tensor
+
+
+def rescale(
+    sums: Tensor,
+    corrections: tuple[Tensor, Tensor, Tensor, Tensor],
+    scale_rows: Tensor,
+    scale_columns: Tensor,
+    shifts: Optional[Shifts] = None,
+    bias: Optional[Tensor] = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """`corrections`: rows1, columns1, rows2, columns2, int32. `bias`: (N,). Returns (M, N) in `dtype`."""
+    rows, columns = sums.shape
+    # full vectors: a size of 1 would be another kernel
+    whole = [
+        _column(corrections[0], rows), _row(corrections[1], columns),
+        _column(corrections[2], rows), _row(corrections[3], columns),
+        _column(scale_rows, rows), _row(scale_columns, columns),
+    ]  # fmt: skip
+    if shifts is not None:
+        whole += [
+            _column(shifts.rows1, rows), _row(shifts.columns1, columns),
+            _column(shifts.rows2, rows), _row(shifts.columns2, columns),
+        ]  # fmt: skip
+    function = _rescale if shifts is None else _rescale_shifted
+    made = kernel(function, bias is None, dtype, sums.device.type)
+    y: Tensor = made(sums, None if bias is None else bias.float().view(1, -1), dtype, *whole)
+    return y
+
+
+def _column(vector: Tensor, rows: int) -> Tensor:
+    return vector.expand(rows, 1).contiguous()
+
+
+def _row(vector: Tensor, columns: int) -> Tensor:
+    return vector.expand(1, columns).contiguous()
+
+
+def _rescale(
+    sums: Tensor, bias: Optional[Tensor], dtype: torch.dtype,
+    rows1: Tensor, columns1: Tensor, rows2: Tensor, columns2: Tensor, scale_rows: Tensor, scale_columns: Tensor,
+) -> Tensor:  # fmt: skip
+    y = (sums - rows1 * columns1 - rows2 * columns2).float() * scale_rows * scale_columns
+    return (y if bias is None else y + bias).to(dtype)
+
+
+def _rescale_shifted(
+    sums: Tensor, bias: Optional[Tensor], dtype: torch.dtype,
+    rows1: Tensor, columns1: Tensor, rows2: Tensor, columns2: Tensor, scale_rows: Tensor, scale_columns: Tensor,
+    p1: Tensor, q1: Tensor, p2: Tensor, q2: Tensor,
+) -> Tensor:  # fmt: skip
+    y = (sums - rows1 * columns1 - rows2 * columns2).float() * scale_rows * scale_columns
+    y = y + p1 * q1 + p2 * q2
+    return (y if bias is None else y + bias).to(dtype)

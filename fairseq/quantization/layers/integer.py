@@ -1,0 +1,234 @@
+"""Products of a linear layer in integers: the forward product and both backward products as GEMMs on 8-bit codes.
+
+    x = sx (cx - zx),   w[n] = sw[n] (cw[n] - zw[n])          codes, scales and zero points as `simulate` has them
+    y = sx sw[n] sum_k (cx - zx)(cw - zw) + bias
+    dL/dx = sum_n g[n] w[n] = sg' sum_n q'[n] (cw[n] - zw[n]),      sg' q' = codes of g[n] sw[n]
+    dL/dw[n] = sum_m g[m] x[m] = sg'' sum_m q''[m] (cx[m] - zx[m]),   sg'' q'' = codes of g[m] sx[m]
+
+A scale can be taken out of a sum only if it does not change along it. Weights have one scale per output channel, and
+dL/dx sums over these; so the gradient is multiplied by them *before* it is rounded, and each product has its own
+gradient codes. With one scale per tensor both are the codes that `simulate` makes.
+
+Kept for backward: the codes of x (packed at 4 bits or fewer) and the weight's, which all calls of an update share.
+"""
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.kernels.codes import (
+    Codes,
+    Packed,
+    column_sums,
+    decode,
+    encode,
+    encode_twice,
+    extremes,
+    pack,
+    signed,
+)
+from fairseq.quantization.kernels.linear import LEAST_SCALE, WeightCodes, backward_product, forward_product
+from fairseq.quantization.kernels.products import scaled_product
+from fairseq.quantization.layers.simulated import Call
+from fairseq.quantization.noise import HashNoise
+from fairseq.quantization.observers.minmax import MinMax
+from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.step import Shared
+
+LARGEST_BITS = 8
+
+
+@torch.no_grad()
+def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightCodes:
+    """Codes of a weight (N, K)."""
+    grid = quantizer._grid(weight.float(), num_bits)[0]
+    codes = encode(weight, quantizer.format, grid, num_bits, quantizer._noise(weight, None, 0))
+    if quantizer.step.listeners:
+        quantizer._tell(weight, decode(codes), num_bits)
+    return WeightCodes(codes)
+
+
+@torch.no_grad()
+def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Codes:
+    """Codes of `x` (..., K) as a matrix, or those that the quantizer before this one made of the same tensor."""
+    step = quantizer.step
+    tracked_evaluation = quantizer.observer.tracked and not (quantizer.training or step.calibrating)
+    shares = quantizer.may_share and not tracked_evaluation  # in evaluation each has its own running range
+    settings, last = ("codes", quantizer.spec, num_bits, quantizer.training), step.shared
+    if shares and last is not None and last.x is x and last.version == x._version and last.settings == settings:
+        if isinstance(quantizer.observer, Tracked):
+            quantizer.observer.note(last.range)
+        codes: Codes = last.result
+        reused = True
+    else:
+        step.shared, reused = None, False
+        wide = x.float()
+        grid = quantizer._grid(wide, num_bits)[0]
+        codes = encode(wide.reshape(-1, x.shape[-1]), quantizer.format, grid, num_bits, quantizer._noise(x, None, 0))
+        if shares and step.in_call and not x.is_inference():
+            step.shared = Shared(x, x._version, settings, quantizer.last_range, codes)
+        quantizer.last_range = None
+    if step.listeners:
+        quantizer._tell(x, decode(codes).view(x.shape).to(x.dtype), num_bits, reused)
+    return codes
+
+
+def gradient_codes(
+    grad: Tensor, call: Call, fold: Optional[Tensor], fold_rows: Optional[Tensor], wanted: tuple[bool, bool]
+) -> tuple[Optional[Codes], Optional[Codes]]:
+    """Codes of a gradient (M, N) for its product with w and for that with x, with the rounding that the call settled.
+
+    Args:
+        fold, fold_rows: factors (1, N) for the first and (M, 1) for the second; with neither both are the same codes.
+        wanted: which of the two.
+    """
+    quantizer, num_bits = call.grad.quantizer, call.grad.num_bits
+    assert quantizer is not None and num_bits is not None
+    noise = None if call.grad.key is None or not quantizer.stochastic else HashNoise(call.grad.key, grad)
+    fold, fold_rows = (fold if wanted[0] else None), (fold_rows if wanted[1] else None)
+    if type(quantizer.observer) is MinMax:
+        ends = extremes(grad, fold, fold_rows, quantizer.format.name == "symmetric")
+        grids = [quantizer.format.grid(low, high, num_bits) for low, high in (ends[:2], ends[2:])]
+    else:
+        grids = [
+            quantizer._grid(grad.float() if factor is None else grad.float() * factor, num_bits)[0]
+            for factor in (fold, fold_rows)
+        ]
+    if fold is None and fold_rows is None:
+        codes = encode(grad, quantizer.format, grids[0], num_bits, noise)
+        return codes, codes
+    if all(wanted):
+        return encode_twice(grad, quantizer.format, (grids[0], grids[1]), num_bits, noise, fold, fold_rows)
+    if wanted[0]:
+        return encode(grad, quantizer.format, grids[0], num_bits, noise, fold), None
+    return None, encode(grad, quantizer.format, grids[1], num_bits, noise, None, fold_rows)
+
+
+class IntegerLinear(torch.autograd.Function):
+    """`x @ weight^T + bias` on codes; gradients go to `x` and `weight`, which take no other part."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], x_codes: Codes, w_codes: WeightCodes, call: Call,
+        dtype: torch.dtype,
+    ) -> Tensor:  # fmt: skip
+        ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
+        needs_x, needs_w = ctx.needs_input_grad[:2]
+        if needs_w:
+            packed = pack(x_codes)
+            ctx.packed = packed._replace(codes=packed.codes._replace(data=None))  # type: ignore[arg-type]
+            ctx.save_for_backward(packed.codes.data)
+        ctx.w_codes = w_codes if needs_x else None
+        tell(call, "forward", x_codes, w_codes, x_codes.data.numel() * w_codes.data.shape[0])
+        y = forward_product(x_codes, w_codes, bias, dtype)
+        return y.view(*x.shape[:-1], y.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        call: Call = ctx.call
+        _, needs_w, needs_bias = ctx.needs_input_grad[:3]
+        x_codes = (
+            Packed(ctx.packed.codes._replace(data=ctx.saved_tensors[0]), ctx.packed.columns).unpack()
+            if needs_w
+            else None
+        )
+        grad = grad.reshape(-1, grad.shape[-1])  # (M, N)
+        if call.grad.num_bits is None or call.grad.num_bits > LARGEST_BITS:
+            found = _float_backward(ctx, grad, x_codes)
+        else:
+            found = _integer_backward(ctx, grad.contiguous(), x_codes)
+        grad_x, grad_w, grad_bias = found
+        if grad_x is not None:
+            grad_x = grad_x.view(ctx.x_shape).to(ctx.x_dtype)
+        if grad_w is not None:
+            grad_w = grad_w.to(ctx.w_dtype)
+        return grad_x, grad_w, grad_bias if needs_bias else None, None, None, None, None
+
+
+Gradients = tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]
+
+
+def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradients:
+    call: Call = ctx.call
+    w: Optional[WeightCodes] = ctx.w_codes
+    w_factor, w_largest = (None, None) if w is None else _factor(w.codes.scale)
+    x_factor, x_largest = (None, None) if x_codes is None else _factor(x_codes.scale)
+    fold = None if w_factor is None else w_factor.t().contiguous()
+    for_x, for_w = gradient_codes(grad, call, fold, x_factor, (w is not None, x_codes is not None))
+    grad_x = grad_w = None
+    if w is not None and w_largest is not None and for_x is not None:
+        tell(call, "grad_input", for_x, w, for_x.data.numel() * w.data.shape[1])
+        if w.fused and for_x.shift is None and float(for_x.scale) > LEAST_SCALE:
+            operand, scale = w.backward_operand(), for_x.scale * w_largest
+            grad_x = scaled_product(for_x.data, int(for_x.zero_point), scale, operand, None, torch.float32)
+        else:
+            shift = None if w.codes.shift is None else w.codes.shift / w.codes.scale
+            grad_x = backward_product(for_x, False, w.data, w.zero_point, shift, w_largest)
+    if x_codes is not None and x_largest is not None and for_w is not None:
+        tell(call, "grad_weight", for_w, x_codes, for_w.data.numel() * x_codes.data.shape[1])
+        data, zero_point = signed(x_codes)
+        shift = None if x_codes.shift is None else x_codes.shift / x_codes.scale
+        grad_w = backward_product(for_w, True, data, zero_point, shift, x_largest)
+    grad_bias = _bias_gradient(grad, for_w if x_factor is None else None) if ctx.needs_input_grad[2] else None
+    return grad_x, grad_w, grad_bias
+
+
+def _factor(scale: Tensor) -> tuple[Optional[Tensor], Tensor]:
+    """A scale as factors up to 1, None where there is but one, and the largest scale (1, 1)."""
+    if scale.numel() == 1:
+        return None, scale
+    largest = scale.max().view(1, 1)
+    return scale / largest, largest
+
+
+def _bias_gradient(grad: Tensor, codes: Optional[Codes]) -> Tensor:
+    """The sum over rows: of the rounded gradient where there are codes of it, as in `simulate`."""
+    if codes is None:
+        return grad.float().sum(0)
+    total = (column_sums(codes.data) - codes.zero_point * grad.shape[0]) * codes.scale
+    return (total if codes.shift is None else total + codes.shift * grad.shape[0]).view(-1)
+
+
+def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradients:
+    """Gradients at more than 8 bits: floating-point products of what the codes stand for."""
+    call: Call = ctx.call
+    g = call.grad(grad).float()
+    grad_x = grad_w = None
+    if ctx.w_codes is not None:
+        value = ctx.w_codes.values()
+        call.tell("grad_input", call.grad.operand(g), call.right.operand(value), g.numel() * value.shape[1])
+        grad_x = g @ value
+    if x_codes is not None:
+        value = decode(x_codes)
+        call.tell("grad_weight", call.grad.operand(g), call.left.operand(value), g.numel() * value.shape[1])
+        grad_w = g.t() @ value
+    return grad_x, grad_w, g.sum(0)
+
+
+def tell(call: Call, kind: str, left: Codes, right: Any, macs: int) -> None:
+    """Tell the listeners, if there are any, of a product on codes: they are shown what the codes stand for."""
+    if call.step.listeners:
+        right_value = right.values() if isinstance(right, WeightCodes) else decode(right)
+        second = call.left if kind == "grad_weight" else call.right
+        first = call.left if kind == "forward" else call.grad
+        call.tell(kind, first.operand(decode(left)), second.operand(right_value), macs)
+
+
+def obstacle(input_quantizer: Quantizer, weight_quantizer: Quantizer, grad_quantizer: Quantizer) -> Optional[str]:
+    """Why the three quantizers' settings do not allow integer products; None if they do."""
+    for quantizer, kinds in (
+        (input_quantizer, ("tensor", "token")),
+        (weight_quantizer, ("tensor", "channel", "token")),
+    ):
+        granularity = quantizer.granularity
+        if granularity.kind not in kinds or (granularity.kind == "channel" and granularity.number != 0):
+            return f"{quantizer.path} has granularity {granularity}, whose scales change along the contraction"
+        if quantizer.learned is not None:
+            return f"{quantizer.path} learns its {quantizer.spec.learned}, for which the rounded values are needed"
+        if quantizer.spec.ste != "plain":
+            return f"{quantizer.path} has ste {quantizer.spec.ste}, for which the values outside the grid are needed"
+    if grad_quantizer.spec.quantize and grad_quantizer.granularity.kind != "tensor":
+        return f"{grad_quantizer.path} has granularity {grad_quantizer.granularity}; integer products need tensor"
+    return None
