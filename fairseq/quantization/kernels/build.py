@@ -42,7 +42,7 @@ class Kernel:
     def __call__(self, *arguments: Any) -> Any:
         """Run on `arguments`; the first tensor's size decides which version."""
         first = next(argument for argument in arguments if isinstance(argument, Tensor))
-        if first.numel() < LEAST_ELEMENTS or not compiler().works or _is_watched():
+        if first.numel() < LEAST_ELEMENTS or not compiler().works or is_watched():
             return self.eager(*arguments)
         try:
             if self._compiled is None:
@@ -86,6 +86,6 @@ def clear() -> None:
     compiler.cache_clear()
 
 
-def _is_watched() -> bool:
-    # a dispatch mode wants to see every operation; a surrounding torch.compile sees the eager ones
+def is_watched() -> bool:
+    """Whether somebody wants to see every operation: a dispatch mode, or a torch.compile around us."""
     return _python_dispatch._get_current_dispatch_mode() is not None or torch.compiler.is_compiling()

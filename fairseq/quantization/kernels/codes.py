@@ -204,6 +204,12 @@ def extremes(
     return a.view(1, 1), b.view(1, 1), c.view(1, 1), d.view(1, 1)
 
 
+def magnitudes(x: Tensor) -> Tensor:
+    """The largest magnitude of each row, (R, 1)."""
+    largest: Tensor = kernel(_magnitudes, True, x.device.type, x.dtype)(x, None)[0]
+    return largest.view(-1, 1)
+
+
 def _row_ends(x: Tensor, fold: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # by row first: a reduction to one number at once compiles to slower code
     x = x.float()
@@ -248,6 +254,17 @@ def column_sums(data: Tensor) -> Tensor:
 
 def _column_sums(data: Tensor) -> Tensor:
     return data.sum(0, keepdim=True, dtype=torch.int32)
+
+
+def transposed(data: Tensor) -> Tensor:
+    """`data.t()` in memory order."""
+    out = torch.empty(data.shape[::-1], dtype=data.dtype, device=data.device)
+    kernel(_transposed, data.dtype, data.device.type)(data, out)
+    return out
+
+
+def _transposed(data: Tensor, out: Tensor) -> None:
+    out.copy_(data.t())
 
 
 def row_sums(data: Tensor) -> Tensor:

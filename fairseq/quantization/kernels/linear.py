@@ -13,7 +13,8 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, weighted_sums
+from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
 from fairseq.quantization.kernels.products import LONGEST, fuses, integer_product, plain, scaled_product
 from fairseq.quantization.kernels.rescale import Shifts, rescale
 
@@ -38,12 +39,13 @@ class WeightCodes:
     @property
     def fused(self) -> bool:
         """Whether the GEMM can rescale."""
-        return self.centred and fuses(self.data.device.type)
+        # whoever watches torch's operations shall see the codes themselves, not a copy in oneDNN's keeping
+        return self.centred and fuses(self.data.device.type) and not is_watched()
 
     def forward_operand(self) -> Tensor:
         """(K, N) for `scaled_product`."""
         if self._forward is None:
-            self._forward = plain(self.data.t().contiguous())
+            self._forward = plain(transposed(self.data))
         return self._forward
 
     def backward_operand(self) -> Tensor:
@@ -99,39 +101,49 @@ def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch
 
 
 def backward_product(
-    left: Codes, transposed: bool, right: Tensor, zero_point: Tensor, shift: Optional[Tensor], factor: Tensor
+    left: Codes,
+    turned: bool,
+    right: Tensor,
+    zero_point: Tensor,
+    shift: Optional[Tensor],
+    factor: Tensor,
+    left_sums: Optional[Tensor] = None,
 ) -> Tensor:
     """fp32 factor * sum_c left[r, c] (right[c, j] - zero_point[c] + shift[c]).
 
     Args:
-        left: gradient codes, one scale; with `transposed` the rows of `data` are c.
+        left: gradient codes, one scale; with `turned` the rows of `data` are c.
         right: int8 (C, J).
         zero_point, shift: (C, 1) or (1, 1); the shift in units of right's scale.
         factor: (1, 1).
+        left_sums: sums of left's codes over c, int32, (R, 1) or with `turned` (1, R), if they are known.
     """
     depth, width = right.shape
-    data = left.data.t() if transposed else left.data  # (R, C)
+    data = left.data.t() if turned else left.data  # (R, C)
     if depth > LONGEST:
         total: Optional[Tensor] = None
         for start in range(0, depth, LONGEST):
             piece = slice(start, start + LONGEST)
             part = backward_product(
-                left._replace(data=left.data[piece] if transposed else left.data[:, piece].contiguous()),
-                transposed, right[piece], _piece(zero_point, piece), _piece(shift, piece), factor,
+                left._replace(data=left.data[piece] if turned else left.data[:, piece].contiguous()),
+                turned, right[piece], _piece(zero_point, piece), _piece(shift, piece), factor,
             )  # fmt: skip
             total = part if total is None else total.add_(part)
         assert total is not None
         return total
     sums = integer_product(data, right)
-    axis = 0 if transposed else 1
+    axis = 0 if turned else 1
 
     def over_depth(weights: Tensor) -> Tensor:
         """(R, 1) sums over c of left's codes times weights, (C, 1) or (1, 1)."""
         if weights.numel() == 1:
-            found = (column_sums(left.data) if transposed else row_sums(left.data)) * weights
+            plain_sums = left_sums
+            if plain_sums is None:
+                plain_sums = column_sums(left.data) if turned else row_sums(left.data)
+            found = plain_sums * weights
         else:
-            found = weighted_sums(left.data, weights if transposed else weights.t(), axis)
-        return found.t() if transposed else found
+            found = weighted_sums(left.data, weights if turned else weights.t(), axis)
+        return found.t() if turned else found
 
     def whole(weights: Tensor) -> Tensor:
         """The sum over c of weights, (1, 1)."""

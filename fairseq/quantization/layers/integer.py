@@ -25,6 +25,7 @@ from fairseq.quantization.kernels.codes import (
     encode,
     encode_twice,
     extremes,
+    magnitudes,
     pack,
     signed,
 )
@@ -43,7 +44,12 @@ LARGEST_BITS = 8
 @torch.no_grad()
 def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightCodes:
     """Codes of a weight (N, K)."""
-    grid = quantizer._grid(weight.float(), num_bits)[0]
+    weight = weight.detach()
+    if type(quantizer.observer) is MinMax and quantizer.format.name == "symmetric" and weight.is_contiguous():
+        largest = magnitudes(weight) if quantizer.granularity.kind != "tensor" else magnitudes(weight).amax().view(1, 1)
+        grid = quantizer.format.grid(-largest, largest, num_bits)
+    else:
+        grid = quantizer._grid(weight.float(), num_bits)[0]
     codes = encode(weight, quantizer.format, grid, num_bits, quantizer._noise(weight, None, 0))
     if quantizer.step.listeners:
         quantizer._tell(weight, decode(codes), num_bits)
@@ -121,7 +127,9 @@ class IntegerLinear(torch.autograd.Function):
             ctx.packed = packed._replace(codes=packed.codes._replace(data=None))  # type: ignore[arg-type]
             ctx.save_for_backward(packed.codes.data)
         ctx.w_codes = w_codes if needs_x else None
-        tell(call, "forward", x_codes, w_codes, x_codes.data.numel() * w_codes.data.shape[0])
+        if call.step.listeners:  # they are shown the codes: these are what is multiplied
+            macs = x_codes.data.numel() * w_codes.data.shape[0]
+            call.tell("forward", call.left.operand(x_codes.data), call.right.operand(w_codes.data), macs)
         y = forward_product(x_codes, w_codes, bias, dtype)
         return y.view(*x.shape[:-1], y.shape[1])
 
@@ -157,9 +165,16 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradi
     x_factor, x_largest = (None, None) if x_codes is None else _factor(x_codes.scale)
     fold = None if w_factor is None else w_factor.t().contiguous()
     for_x, for_w = gradient_codes(grad, call, fold, x_factor, (w is not None, x_codes is not None))
+    if call.step.listeners and call.grad.quantizer is not None and call.grad.num_bits is not None:
+        codes, factor = (for_w, x_factor) if for_w is not None else (for_x, fold)
+        if codes is not None:
+            values = decode(codes) if factor is None else torch.where(factor > 0, decode(codes) / factor, 0.0)
+            call.grad.quantizer._tell(grad, values, call.grad.num_bits)
     grad_x = grad_w = None
     if w is not None and w_largest is not None and for_x is not None:
-        tell(call, "grad_input", for_x, w, for_x.data.numel() * w.data.shape[1])
+        if call.step.listeners:
+            macs = for_x.data.numel() * w.data.shape[1]
+            call.tell("grad_input", call.grad.operand(for_x.data), call.right.operand(w.data), macs)
         if w.fused and for_x.shift is None and float(for_x.scale) > LEAST_SCALE:
             operand, scale = w.backward_operand(), for_x.scale * w_largest
             grad_x = scaled_product(for_x.data, int(for_x.zero_point), scale, operand, None, torch.float32)
@@ -167,11 +182,19 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradi
             shift = None if w.codes.shift is None else w.codes.shift / w.codes.scale
             grad_x = backward_product(for_x, False, w.data, w.zero_point, shift, w_largest)
     if x_codes is not None and x_largest is not None and for_w is not None:
-        tell(call, "grad_weight", for_w, x_codes, for_w.data.numel() * x_codes.data.shape[1])
         data, zero_point = signed(x_codes)
+        if call.step.listeners:
+            macs = for_w.data.numel() * data.shape[1]
+            call.tell("grad_weight", call.grad.operand(for_w.data), call.left.operand(data), macs)
         shift = None if x_codes.shift is None else x_codes.shift / x_codes.scale
-        grad_w = backward_product(for_w, True, data, zero_point, shift, x_largest)
-    grad_bias = _bias_gradient(grad, for_w if x_factor is None else None) if ctx.needs_input_grad[2] else None
+        sums = column_sums(for_w.data)
+        grad_w = backward_product(for_w, True, data, zero_point, shift, x_largest, sums)
+        same = x_factor is None
+    else:
+        same, sums = fold is None, None
+    grad_bias = None
+    if ctx.needs_input_grad[2]:
+        grad_bias = _bias_gradient(grad, for_w or for_x, sums) if same else grad.float().sum(0)
     return grad_x, grad_w, grad_bias
 
 
@@ -183,11 +206,13 @@ def _factor(scale: Tensor) -> tuple[Optional[Tensor], Tensor]:
     return scale / largest, largest
 
 
-def _bias_gradient(grad: Tensor, codes: Optional[Codes]) -> Tensor:
+def _bias_gradient(grad: Tensor, codes: Optional[Codes], sums: Optional[Tensor]) -> Tensor:
     """The sum over rows: of the rounded gradient where there are codes of it, as in `simulate`."""
     if codes is None:
         return grad.float().sum(0)
-    total = (column_sums(codes.data) - codes.zero_point * grad.shape[0]) * codes.scale
+    if sums is None:
+        sums = column_sums(codes.data)
+    total = (sums - codes.zero_point * grad.shape[0]) * codes.scale
     return (total if codes.shift is None else total + codes.shift * grad.shape[0]).view(-1)
 
 
@@ -205,15 +230,6 @@ def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradien
         call.tell("grad_weight", call.grad.operand(g), call.left.operand(value), g.numel() * value.shape[1])
         grad_w = g.t() @ value
     return grad_x, grad_w, g.sum(0)
-
-
-def tell(call: Call, kind: str, left: Codes, right: Any, macs: int) -> None:
-    """Tell the listeners, if there are any, of a product on codes: they are shown what the codes stand for."""
-    if call.step.listeners:
-        right_value = right.values() if isinstance(right, WeightCodes) else decode(right)
-        second = call.left if kind == "grad_weight" else call.right
-        first = call.left if kind == "forward" else call.grad
-        call.tell(kind, first.operand(decode(left)), second.operand(right_value), macs)
 
 
 def obstacle(input_quantizer: Quantizer, weight_quantizer: Quantizer, grad_quantizer: Quantizer) -> Optional[str]:
