@@ -5,7 +5,7 @@
 The sample size is the number of tokens, or of sentences with `optimization.sentence_avg`.
 """
 
-from typing import Any
+from typing import Any, Optional
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import CrossEntropyConfig
+from fairseq.quantization.threaded import given
 
 
 @register_criterion("cross_entropy", dataclass=CrossEntropyConfig)
@@ -23,8 +24,10 @@ class CrossEntropyCriterion(FairseqCriterion):
         super().__init__(task)
         self.sentence_avg = sentence_avg
 
-    def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Any, Any, dict[str, Any]]:
-        net_output = model(**sample["net_input"])
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True, num_bits: Optional[int] = None
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        net_output = model(**sample["net_input"], **given(num_bits))
         loss, _ = self.compute_loss(model, net_output, sample, reduce=reduce)
         num_sentences = sample["target"].size(0)
         sample_size = num_sentences if self.sentence_avg else sample["ntokens"]

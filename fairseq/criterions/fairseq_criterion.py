@@ -10,7 +10,7 @@ an update, so that an update does not depend on how its examples were split. `lo
 
 import inspect
 import math
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import nn
@@ -60,8 +60,14 @@ class FairseqCriterion(nn.modules.loss._Loss):
                 raise NotImplementedError(f"{cls.__name__}: its config has no field {parameter.name!r}")
         return cls(**arguments)
 
-    def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Any, Any, dict[str, Any]]:
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True, num_bits: Optional[int] = None
+    ) -> tuple[Any, Any, dict[str, Any]]:
         """Loss of one batch.
+
+        Args:
+            num_bits: bits at which a quantized model runs, to be handed on in the call of the model. A criterion whose
+                forward does not name it works as well: the trainer lets the model know in another way.
 
         Returns:
             loss: the sum over the batch, to be back-propagated.

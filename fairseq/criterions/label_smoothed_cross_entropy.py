@@ -14,6 +14,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import LabelSmoothedCrossEntropyConfig
 from fairseq.logging import metrics
+from fairseq.quantization.threaded import given
 
 
 def label_smoothed_nll_loss(
@@ -60,8 +61,10 @@ class LabelSmoothedCrossEntropyCriterion(FairseqCriterion):
         self.ignore_prefix_size = ignore_prefix_size
         self.report_accuracy = report_accuracy
 
-    def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Any, Any, dict[str, Any]]:
-        net_output = model(**sample["net_input"])
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True, num_bits: Optional[int] = None
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        net_output = model(**sample["net_input"], **given(num_bits))
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
         num_sentences = sample["target"].size(0)
         sample_size = num_sentences if self.sentence_avg else sample["ntokens"]

@@ -4,7 +4,7 @@ The model projects onto the vocabulary only where `target` is not padding; in a 
 everywhere, so that the output layer still takes part. The sample size is the number of masked tokens.
 """
 
-from typing import Any
+from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import nn
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import MaskedLmCriterionConfig
+from fairseq.quantization.threaded import given
 
 
 @register_criterion("masked_lm", dataclass=MaskedLmCriterionConfig)
@@ -22,12 +23,14 @@ class MaskedLmLoss(FairseqCriterion):
     def __init__(self, cfg: Any, task: Any):
         super().__init__(task)
 
-    def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Any, Any, dict[str, Any]]:
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True, num_bits: Optional[int] = None
+    ) -> tuple[Any, Any, dict[str, Any]]:
         masked_tokens = sample["target"].ne(self.padding_idx)  # (B, T)
         sample_size = masked_tokens.sum()
         # a mask of all True where nothing is masked, chosen on the device so that nothing waits for it
         masked_tokens = torch.where(masked_tokens.any(), masked_tokens, masked_tokens.new_ones(()))
-        logits = model(**sample["net_input"], masked_tokens=masked_tokens)[0]  # (masked, V)
+        logits = model(**sample["net_input"], masked_tokens=masked_tokens, **given(num_bits))[0]  # (masked, V)
         targets = model.get_targets(sample, [logits])[masked_tokens]
         loss = F.cross_entropy(
             logits.float().view(-1, logits.size(-1)), targets.view(-1), ignore_index=self.padding_idx, reduction="sum"

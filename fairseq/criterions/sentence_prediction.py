@@ -19,6 +19,7 @@ from fairseq.criterions.fairseq_criterion import log_loss, total
 from fairseq.dataclass.criterions import SentencePredictionCriterionConfig
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging import metrics
+from fairseq.quantization.threaded import given
 from fairseq.scoring import glue_metrics
 
 # option -> what it reports: name and function of (predictions, targets)
@@ -48,12 +49,17 @@ class SentencePredictionCriterion(FairseqCriterion):
             raise ConfigError("criterion.report_mcc needs classes; a regression has report_pearson_and_spearman")
         self.label_values = None if self.regression_target or not self.reports else label_values(task, self.reports)
 
-    def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Any, Any, dict[str, Any]]:
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True, num_bits: Optional[int] = None
+    ) -> tuple[Any, Any, dict[str, Any]]:
         if "target" not in sample:
             raise DataError("these examples have no labels: the split has no label file, so there is nothing to score")
         check_head(model, self.classification_head_name, "criterion.classification_head_name")
         logits, _ = model(
-            **sample["net_input"], features_only=True, classification_head_name=self.classification_head_name
+            **sample["net_input"],
+            features_only=True,
+            classification_head_name=self.classification_head_name,
+            **given(num_bits),
         )
         targets = model.get_targets(sample, [logits]).view(-1)  # type: ignore[operator]
         sample_size = targets.numel()

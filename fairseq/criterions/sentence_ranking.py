@@ -14,6 +14,7 @@ from fairseq.criterions.fairseq_criterion import log_loss, total
 from fairseq.criterions.sentence_prediction import check_head, classification_loss
 from fairseq.dataclass.criterions import SentenceRankingCriterionConfig
 from fairseq.logging import metrics
+from fairseq.quantization.threaded import given
 
 
 @register_criterion("sentence_ranking", dataclass=SentenceRankingCriterionConfig)
@@ -38,10 +39,14 @@ class SentenceRankingCriterion(FairseqCriterion):
         if self.predictions_file is not None:
             self.predictions_file.write_text("", encoding="utf-8")
 
-    def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Any, Any, dict[str, Any]]:
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True, num_bits: Optional[int] = None
+    ) -> tuple[Any, Any, dict[str, Any]]:
         check_head(model, self.ranking_head_name, "criterion.ranking_head_name")
         scores = [
-            model(**sample[f"net_input{number}"], classification_head_name=self.ranking_head_name)[0]  # (B, 1)
+            model(  # (B, 1)
+                **sample[f"net_input{number}"], classification_head_name=self.ranking_head_name, **given(num_bits)
+            )[0]
             for number in range(1, self.num_classes + 1)
         ]
         logits = torch.cat(scores, dim=1)  # (B, candidates)

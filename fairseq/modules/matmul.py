@@ -1,20 +1,17 @@
 """A matrix product of two activations, as a module: something that has a path, can be hooked and can be replaced.
 
-Attention owns two of them, QK^T and PV; the quantized route puts its own module in their place.
+Attention owns two of them, QK^T and PV; `quantize_model` puts a `QMatmul` in their place.
 
 >>> MatMul()(torch.ones(1, 2, 3), torch.ones(1, 3, 2)).sum()
 tensor(12.)
 """
 
-import torch
-from torch import Tensor, nn
+import torch  # noqa: F401  (for the example above)
+from torch import nn
 
+from fairseq.quantization.layers.matmul import MatMul
 
-class MatMul(nn.Module):
-    """`a @ b` for batches of matrices: (N, T, K), (N, K, S) -> (N, T, S)."""
-
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.bmm(a, b)
+__all__ = ["MatMul", "is_plain"]
 
 
 def is_plain(module: nn.Module) -> bool:

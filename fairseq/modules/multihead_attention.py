@@ -26,6 +26,8 @@ from fairseq.modules.attention.masks import additive_mask, with_extra_key
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.matmul import MatMul, is_plain
 from fairseq.modules.quant_noise import quant_noise
+from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.threaded import bits_for
 
 
 class MultiheadAttention(FairseqIncrementalState, nn.Module):
@@ -77,15 +79,19 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         self.add_zero_attn = add_zero_attn
 
         self.dropout_module = FairseqDropout(dropout, module_name=type(self).__name__)
-        self.k_proj = quant_noise(nn.Linear(self.kdim, embed_dim, bias=bias), q_noise, qn_block_size)
-        self.v_proj = quant_noise(nn.Linear(self.vdim, embed_dim, bias=bias), q_noise, qn_block_size)
-        self.q_proj = quant_noise(nn.Linear(embed_dim, embed_dim, bias=bias), q_noise, qn_block_size)
-        self.out_proj = quant_noise(nn.Linear(embed_dim, embed_dim, bias=bias), q_noise, qn_block_size)
-        self.qk_matmul = MatMul()
-        self.pv_matmul = MatMul()
+        self.k_proj = self._projection(self.kdim, embed_dim, bias, q_noise, qn_block_size)
+        self.v_proj = self._projection(self.vdim, embed_dim, bias, q_noise, qn_block_size)
+        self.q_proj = self._projection(embed_dim, embed_dim, bias, q_noise, qn_block_size)
+        self.out_proj = self._projection(embed_dim, embed_dim, bias, q_noise, qn_block_size)
+        self.qk_matmul = MatMul("query", "key")
+        self.pv_matmul = MatMul("probs", "value", "output")
         self.bias_k = nn.Parameter(torch.empty(1, 1, embed_dim)) if add_bias_kv else None
         self.bias_v = nn.Parameter(torch.empty(1, 1, embed_dim)) if add_bias_kv else None
         self.reset_parameters()
+
+    @staticmethod
+    def _projection(inputs: int, outputs: int, bias: bool, q_noise: float, qn_block_size: int) -> nn.Module:
+        return quant_noise(QLinear(inputs, outputs, bias=bias, quantized=False), q_noise, qn_block_size)
 
     def reset_parameters(self) -> None:
         """Xavier-uniform weights; one gain for q, k, v as if they were slices of a single matrix."""
@@ -111,6 +117,7 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         attn_mask: Optional[Tensor] = None,
         before_softmax: bool = False,
         need_head_weights: bool = False,
+        num_bits: Optional[int] = None,
     ) -> tuple[Tensor, Optional[Tensor]]:
         """Attend from `query` (T, B, C) to `key` and `value` (S, B, kdim / vdim).
 
@@ -122,28 +129,35 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             attn_mask: (T, S); numbers added to the scores, or true where attention is forbidden.
             before_softmax: return masked scores (B*H, T, S) and projected values (B*H, S, D) instead.
             need_head_weights: return the probabilities of each head.
+            num_bits: bits of the quantizers that follow.
 
         Returns:
             The result (T, B, C), and probabilities (B, T, S) or (H, B, T, S) before dropout, or None.
         """
-        q = split_heads(self.q_proj(query) * self.scaling, self.num_heads)  # (B*H, T, D)
+        q = split_heads(
+            self.q_proj(query, **bits_for(self.q_proj, num_bits)) * self.scaling, self.num_heads
+        )  # (B*H, T, D)
         k, v, key_padding_mask, attn_mask = self._keys_and_values(
-            query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv
+            query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv, num_bits
         )
         mask = additive_mask(key_padding_mask, attn_mask, q.dtype)
 
         need_weights = need_weights or need_head_weights
         if not (need_weights or before_softmax) and self._may_fuse(q):
             context = fused_attention(q, k, v, mask, self.num_heads, self.dropout_module.p if self.training else 0.0)
-            return self.out_proj(merge_heads(context, self.num_heads)), None
+            return self._output(context, num_bits), None
 
-        scores = add_mask(self.qk_matmul(q, k.transpose(1, 2)), mask, self.num_heads)  # (B*H, T, S)
+        scores = self.qk_matmul(q, k.transpose(1, 2), **bits_for(self.qk_matmul, num_bits))  # (B*H, T, S)
+        scores = add_mask(scores, mask, self.num_heads)
         if before_softmax:
             return scores, v
         probs = probabilities(scores)
-        context = self.pv_matmul(self.dropout_module(probs), v)  # (B*H, T, D)
+        context = self.pv_matmul(self.dropout_module(probs), v, **bits_for(self.pv_matmul, num_bits))  # (B*H, T, D)
         weights = self._weights(probs, need_head_weights) if need_weights else None
-        return self.out_proj(merge_heads(context, self.num_heads)), weights
+        return self._output(context, num_bits), weights
+
+    def _output(self, context: Tensor, num_bits: Optional[int]) -> Tensor:
+        return self.out_proj(merge_heads(context, self.num_heads), **bits_for(self.out_proj, num_bits))
 
     def _may_fuse(self, q: Tensor) -> bool:
         """One kernel may do the work if nothing sits on the two products and, on the CPU, nothing is dropped."""
@@ -164,13 +178,14 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         attn_mask: Optional[Tensor],
         incremental_state: Optional[IncrementalState],
         static_kv: bool,
+        num_bits: Optional[int],
     ) -> tuple[Tensor, Tensor, Optional[Tensor], Optional[Tensor]]:
         """All that is attended to, (B*H, S, D) each, with masks of that length."""
         kept = self._get_input_buffer(incremental_state)
         if static_kv and kept:
             k, v, key_padding_mask = state.load(kept)
         else:
-            k, v = self._project(query, key, value)
+            k, v = self._project(query, key, value, num_bits)
             if self.bias_k is not None and self.bias_v is not None:
                 k, v = (torch.cat([x, b.expand(1, x.size(1), -1)]) for x, b in ((k, self.bias_k), (v, self.bias_v)))
                 key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)
@@ -183,14 +198,17 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)
         return k, v, key_padding_mask, attn_mask
 
-    def _project(self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor]) -> tuple[Tensor, Tensor]:
+    def _project(
+        self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor], num_bits: Optional[int]
+    ) -> tuple[Tensor, Tensor]:
         if self.self_attention:
             key = value = query
         elif self.encoder_decoder_attention:
             value = key
         if key is None or value is None:
             raise ValueError("attention needs keys and values: none were given and none are kept from an earlier step")
-        return self.k_proj(key), self.v_proj(value)  # (S, B, C) each
+        k = self.k_proj(key, **bits_for(self.k_proj, num_bits))
+        return k, self.v_proj(value, **bits_for(self.v_proj, num_bits))  # (S, B, C) each
 
     # --- incremental decoding -------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
+from fairseq.quantization.layers.linear import QLinear
 
 
 def noisy(weight: Tensor, p: float, block_size: int) -> Tensor:
@@ -60,7 +61,8 @@ def quant_noise(module: nn.Module, p: float, block_size: int) -> nn.Module:
     """
     if p <= 0:
         return module
-    kind = {nn.Linear: QuantNoiseLinear, nn.Embedding: QuantNoiseEmbedding}.get(type(module))
+    kinds = {nn.Linear: QuantNoiseLinear, QLinear: QuantNoiseLinear, nn.Embedding: QuantNoiseEmbedding}
+    kind = kinds.get(type(module))
     if kind is None:
         raise ConfigError(
             f"quant_noise_pq: quantization noise is for Linear and Embedding, not {type(module).__name__}"
@@ -71,6 +73,6 @@ def quant_noise(module: nn.Module, p: float, block_size: int) -> nn.Module:
         )
     # same parameters, buffers and settings under a class whose forward adds the noise: state-dict keys stay
     result = kind.__new__(kind)
-    result.__dict__.update(module.__dict__)
+    result.__dict__.update({name: value for name, value in module.__dict__.items() if name != "quantizers"})
     result.quant_noise_p, result.quant_noise_block_size = p, block_size
     return result

@@ -20,6 +20,7 @@ from fairseq.modules.attention import state
 from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_layer_base import TransformerLayer
+from fairseq.quantization.threaded import bits_for
 
 
 class TransformerDecoderLayerBase(TransformerLayer):
@@ -90,6 +91,7 @@ class TransformerDecoderLayerBase(TransformerLayer):
         self_attn_padding_mask: Optional[Tensor] = None,
         need_attn: bool = False,
         need_head_weights: bool = False,
+        num_bits: Optional[int] = None,
     ) -> tuple[Tensor, Optional[Tensor], None]:
         """Transform `x` (T, B, C) given `encoder_out` (S, B, C_enc).
 
@@ -101,6 +103,7 @@ class TransformerDecoderLayerBase(TransformerLayer):
             self_attn_padding_mask: (B, T), true at padding.
             need_attn: return the probabilities of attention to the encoder, averaged over heads.
             need_head_weights: return them for each head.
+            num_bits: bits of the quantizers that follow.
 
         Returns:
             The result (T, B, C); probabilities (B, T, S), (H, B, T, S) or None; None.
@@ -119,6 +122,7 @@ class TransformerDecoderLayerBase(TransformerLayer):
             incremental_state=incremental_state,
             need_weights=False,
             attn_mask=self_attn_mask,
+            **bits_for(self.self_attn, num_bits),
         )
         x = self.after(self.self_attn_layer_norm, self.dropout_module(x), residual)
 
@@ -135,11 +139,16 @@ class TransformerDecoderLayerBase(TransformerLayer):
                 static_kv=True,
                 need_weights=need_attn or (not self.training and self.need_attn),
                 need_head_weights=need_head_weights,
+                **bits_for(self.encoder_attn, num_bits),
             )
             x = self.after(self.encoder_attn_layer_norm, self.dropout_module(x), residual)
 
         residual, x = x, self.before(self.final_layer_norm, x)
-        x = self.after(self.final_layer_norm, self.dropout_module(self.feed_forward(x)), residual)
+        x = self.after(
+            self.final_layer_norm,
+            self.dropout_module(self.feed_forward(x, **bits_for(self, num_bits, "feed_forward"))),
+            residual,
+        )
         return x, attn, None
 
     def _self_attention_reads(

@@ -16,6 +16,7 @@ from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_layer_base import TransformerLayer
+from fairseq.quantization.threaded import bits_for
 
 
 class TransformerEncoderLayerBase(TransformerLayer):
@@ -47,22 +48,35 @@ class TransformerEncoderLayerBase(TransformerLayer):
         )
 
     def forward(
-        self, x: Tensor, encoder_padding_mask: Optional[Tensor], attn_mask: Optional[Tensor] = None
+        self,
+        x: Tensor,
+        encoder_padding_mask: Optional[Tensor],
+        attn_mask: Optional[Tensor] = None,
+        num_bits: Optional[int] = None,
     ) -> Union[Tensor, tuple[Tensor, Tensor]]:
         """Transform `x` (T, B, C).
 
         Args:
             encoder_padding_mask: (B, T), true at padding, or None where there is none.
             attn_mask: (T, T), true (or non-zero) where the row's position must not see the column's.
+            num_bits: bits of the quantizers that follow.
         """
         if attn_mask is not None:
             attn_mask = attn_mask.bool()
         residual, x = x, self.before(self.self_attn_layer_norm, x)
-        x, _ = self.self_attn(x, x, x, key_padding_mask=encoder_padding_mask, need_weights=False, attn_mask=attn_mask)
+        x, _ = self.self_attn(
+            x,
+            x,
+            x,
+            key_padding_mask=encoder_padding_mask,
+            need_weights=False,
+            attn_mask=attn_mask,
+            **bits_for(self.self_attn, num_bits),
+        )
         x = self.after(self.self_attn_layer_norm, self.dropout_module(x), residual)
 
         residual, x = x, self.before(self.final_layer_norm, x)
-        fc_result = self.feed_forward(x)
+        fc_result = self.feed_forward(x, **bits_for(self, num_bits, "feed_forward"))
         x = self.after(self.final_layer_norm, self.dropout_module(fc_result), residual)
         return (x, fc_result) if self.return_fc else x
 

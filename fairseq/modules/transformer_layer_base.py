@@ -5,7 +5,7 @@ post-norm:  x = LN(x + f(x))        pre-norm:  x = x + f(LN(x))
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 from torch import Tensor, nn
 
@@ -13,6 +13,8 @@ from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.modules.activations import get_activation_fn
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.quant_noise import quant_noise
+from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.threaded import bits_for
 
 
 class TransformerLayer(nn.Module):
@@ -34,10 +36,10 @@ class TransformerLayer(nn.Module):
         self.fc2 = self.build_fc2(ffn_embed_dim, self.embed_dim, self.quant_noise, self.quant_noise_block_size)
 
     def build_fc1(self, input_dim: int, output_dim: int, q_noise: float, qn_block_size: int) -> nn.Module:
-        return quant_noise(nn.Linear(input_dim, output_dim), p=q_noise, block_size=qn_block_size)
+        return quant_noise(QLinear(input_dim, output_dim, quantized=False), p=q_noise, block_size=qn_block_size)
 
     def build_fc2(self, input_dim: int, output_dim: int, q_noise: float, qn_block_size: int) -> nn.Module:
-        return quant_noise(nn.Linear(input_dim, output_dim), p=q_noise, block_size=qn_block_size)
+        return quant_noise(QLinear(input_dim, output_dim, quantized=False), p=q_noise, block_size=qn_block_size)
 
     def build_dropout(self, p: float) -> FairseqDropout:
         return FairseqDropout(float(p), module_name=type(self).__name__)
@@ -64,6 +66,7 @@ class TransformerLayer(nn.Module):
                 if old is not None:
                     state_dict[f"{name}.{norm}.{kind}"] = old
 
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """Position-wise; the dropout behind `fc2` is the caller's."""
-        return self.fc2(self.activation_dropout_module(self.activation_fn(self.fc1(x))))
+    def feed_forward(self, x: Tensor, num_bits: Optional[int] = None) -> Tensor:
+        """Position-wise, at `num_bits`; the dropout behind `fc2` is the caller's."""
+        x = self.activation_fn(self.fc1(x, **bits_for(self.fc1, num_bits)))
+        return self.fc2(self.activation_dropout_module(x), **bits_for(self.fc2, num_bits))

@@ -17,6 +17,7 @@ from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.modules.transformer_sentence_encoder_layer import TransformerSentenceEncoderLayer
+from fairseq.quantization.threaded import bits_for
 
 __all__ = ["TransformerSentenceEncoder", "init_bert_params"]
 
@@ -119,6 +120,7 @@ class TransformerSentenceEncoder(nn.Module):
         positions: Optional[Tensor] = None,
         token_embeddings: Optional[Tensor] = None,
         attn_mask: Optional[Tensor] = None,
+        num_bits: Optional[int] = None,
     ) -> tuple[Any, Tensor]:
         """States [(T, B, C), ...] - the last only, or those of every layer - and the sentences' features (B, C)."""
         _, applied_mask = padding_mask(tokens, self.padding_idx)
@@ -139,7 +141,8 @@ class TransformerSentenceEncoder(nn.Module):
         x = x.transpose(0, 1).contiguous()  # (B, T, C) -> (T, B, C)
         states = [x]
         for layer in self.layers:
-            x, _ = layer(x, self_attn_mask=attn_mask, self_attn_padding_mask=applied_mask)
+            masks = {"self_attn_mask": attn_mask, "self_attn_padding_mask": applied_mask}
+            x, _ = layer(x, **masks, **bits_for(layer, num_bits))
             states.append(x)
         states = states[-1:] if last_state_only else states
         return (torch.stack(states) if self.traceable else states), x[0]

@@ -56,6 +56,7 @@ class TransformerSentenceEncoderLayer(TransformerEncoderLayerBase):
         x: Tensor,
         self_attn_mask: Optional[Tensor] = None,
         self_attn_padding_mask: Optional[Tensor] = None,
+        num_bits: Optional[int] = None,
     ) -> tuple[Tensor, None]:
         """`x` (T, B, C) transformed, and None where attention probabilities once stood."""
-        return super().forward(x, self_attn_padding_mask, attn_mask=self_attn_mask), None  # type: ignore[return-value]
+        return super().forward(x, self_attn_padding_mask, self_attn_mask, num_bits), None  # type: ignore[return-value]

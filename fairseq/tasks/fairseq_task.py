@@ -22,6 +22,7 @@ from fairseq.data.fairseq_dataset import FairseqIterableDataset
 from fairseq.dataclass.flags import add_flags_of
 from fairseq.errors import DataError
 from fairseq.logging import metrics
+from fairseq.quantization.threaded import bits_for
 from fairseq.tasks.stateful_container import StatefulContainer
 from fairseq.tokenizer import tokenize_line
 
@@ -279,12 +280,20 @@ class FairseqTask:
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def train_step(
-        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+        self,
+        sample: Any,
+        model: Any,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+        num_bits: Optional[int] = None,
     ) -> tuple[Tensor, Any, dict[str, Any]]:
         """Forward and backward of one batch; gradients add up in the model.
 
         Args:
             ignore_grad: the batch only stands in for a missing one; its gradient is zero.
+            num_bits: bits of this update, for a quantized model.
 
         Returns:
             loss, sample size, logging output: as from the criterion.
@@ -292,7 +301,7 @@ class FairseqTask:
         if not model.training:
             model.train()
         model.set_num_updates(update_num)
-        loss, sample_size, logging_output = criterion(model, sample)
+        loss, sample_size, logging_output = criterion(model, sample, **bits_for(criterion, num_bits))
         if ignore_grad:
             loss = loss * 0
         optimizer.backward(loss)

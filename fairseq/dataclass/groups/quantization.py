@@ -21,7 +21,7 @@ from fairseq.dataclass.base import FairseqDataclass, option
 class PrecisionScheduleConfig(FairseqDataclass):
     """How bits change from update to update."""
 
-    name: Optional[str] = option(
+    name: Optional[str] = option(  # type: ignore[assignment]  # hides the base class's hook, which groups do not use
         None,
         "schedule of the bits: constant, CR (the cosine of CPT), LR LT CT RR RTV RTH ER ETV ETH, plateau, diversity "
         "(null: the preset's)",

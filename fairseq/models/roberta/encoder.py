@@ -10,6 +10,7 @@ from fairseq.models.fairseq_encoder import FairseqEncoder
 from fairseq.models.roberta.heads import RobertaLMHead
 from fairseq.models.transformer.transformer_encoder import TransformerEncoder
 from fairseq.modules.bert_init import init_bert_params
+from fairseq.quantization.threaded import bits_for
 
 
 class RobertaEncoder(FairseqEncoder):
@@ -54,6 +55,7 @@ class RobertaEncoder(FairseqEncoder):
         features_only: bool = False,
         return_all_hiddens: bool = False,
         masked_tokens: Optional[Tensor] = None,
+        num_bits: Optional[int] = None,
         **unused: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Features (B, T, C) or scores over the vocabulary of `src_tokens` (B, T).
@@ -62,28 +64,37 @@ class RobertaEncoder(FairseqEncoder):
             features_only: leave out the language model's head.
             return_all_hiddens: put the input of the first layer and the output of each into `inner_states`.
             masked_tokens: (B, T), true where scores are wanted; scores are (M, V) then, else (B, T, V).
+            num_bits: bits of the quantizers that follow.
 
         Returns:
             Features or scores, and `{"inner_states": [(T, B, C), ...] or None}`.
         """
-        x, extra = self.extract_features(src_tokens, return_all_hiddens=return_all_hiddens)
+        bits = bits_for(self, num_bits, "extract_features")
+        x, extra = self.extract_features(src_tokens, return_all_hiddens=return_all_hiddens, **bits)
         if not features_only:
-            x = self.output_layer(x, masked_tokens=masked_tokens)
+            x = self.output_layer(x, masked_tokens=masked_tokens, **bits_for(self, num_bits, "output_layer"))
         return x, extra
 
     def extract_features(
-        self, src_tokens: Tensor, return_all_hiddens: bool = False, **kwargs: Any
+        self, src_tokens: Tensor, return_all_hiddens: bool = False, num_bits: Optional[int] = None, **kwargs: Any
     ) -> tuple[Tensor, dict[str, Any]]:
         encoder_out = self.sentence_encoder(
             src_tokens,
             return_all_hiddens=return_all_hiddens,
             token_embeddings=kwargs.get("token_embeddings"),
+            **bits_for(self.sentence_encoder, num_bits),
         )
         features = encoder_out["encoder_out"][0].transpose(0, 1)  # (T, B, C) -> (B, T, C)
         return features, {"inner_states": encoder_out["encoder_states"] if return_all_hiddens else None}
 
-    def output_layer(self, features: Tensor, masked_tokens: Optional[Tensor] = None, **unused: Any) -> Tensor:
-        return self.lm_head(features, masked_tokens)
+    def output_layer(
+        self,
+        features: Tensor,
+        masked_tokens: Optional[Tensor] = None,
+        num_bits: Optional[int] = None,
+        **unused: Any,
+    ) -> Tensor:
+        return self.lm_head(features, masked_tokens, **bits_for(self.lm_head, num_bits))
 
     def max_positions(self) -> int:
         """The longest sentence in tokens."""

@@ -18,6 +18,8 @@ from fairseq.errors import ConfigError
 from fairseq.modules.activations import get_activation_fn
 from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.quant_noise import quant_noise
+from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.threaded import bits_for
 
 
 class RobertaLMHead(nn.Module):
@@ -32,18 +34,24 @@ class RobertaLMHead(nn.Module):
 
     def __init__(self, embed_dim: int, output_dim: int, activation_fn: str, weight: Optional[nn.Parameter] = None):
         super().__init__()
-        self.dense = nn.Linear(embed_dim, embed_dim)
+        self.dense = QLinear(embed_dim, embed_dim, quantized=False)
         self.activation_fn = get_activation_fn(str(activation_fn))
         self.layer_norm = LayerNorm(embed_dim)
         self.weight = nn.Linear(embed_dim, output_dim, bias=False).weight if weight is None else weight
         self.bias = nn.Parameter(torch.zeros(output_dim))
 
-    def forward(self, features: Tensor, masked_tokens: Optional[Tensor] = None, **kwargs: Any) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        masked_tokens: Optional[Tensor] = None,
+        num_bits: Optional[int] = None,
+        **kwargs: Any,
+    ) -> Tensor:
         """Scores (B, T, V) for `features` (B, T, C); (M, V) for the M positions where `masked_tokens` (B, T) is
         true."""
         if masked_tokens is not None:
             features = features[masked_tokens]  # (B, T, C) -> (M, C)
-        x = self.layer_norm(self.activation_fn(self.dense(features)))
+        x = self.layer_norm(self.activation_fn(self.dense(features, **bits_for(self.dense, num_bits))))
         return F.linear(x, self.weight, self.bias)
 
 
@@ -74,15 +82,15 @@ class RobertaClassificationHead(nn.Module):
         super().__init__()
         if do_spectral_norm and q_noise > 0:
             raise ConfigError("spectral_norm_classification_head and quant_noise_pq cannot be used together")
-        self.dense = nn.Linear(input_dim, inner_dim)
+        self.dense = QLinear(input_dim, inner_dim, quantized=False)
         self.activation_fn = get_activation_fn(str(activation_fn))
         self.dropout = nn.Dropout(p=float(pooler_dropout))
-        self.out_proj = quant_noise(nn.Linear(inner_dim, num_classes), q_noise, qn_block_size)
+        self.out_proj = quant_noise(QLinear(inner_dim, num_classes, quantized=False), q_noise, qn_block_size)
         if do_spectral_norm:
             self.out_proj = nn.utils.spectral_norm(self.out_proj)
 
-    def forward(self, features: Tensor, **kwargs: Any) -> Tensor:
+    def forward(self, features: Tensor, num_bits: Optional[int] = None, **kwargs: Any) -> Tensor:
         """Scores (B, num_classes) for `features` (B, T, C), read at the first token."""
         x = self.dropout(features[:, 0, :])
-        x = self.dropout(self.activation_fn(self.dense(x)))
-        return self.out_proj(x)
+        x = self.dropout(self.activation_fn(self.dense(x, **bits_for(self.dense, num_bits))))
+        return self.out_proj(x, **bits_for(self.out_proj, num_bits))

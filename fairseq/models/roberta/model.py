@@ -25,6 +25,7 @@ from fairseq.models.roberta.encoder import RobertaEncoder
 from fairseq.models.roberta.heads import RobertaClassificationHead, RobertaLMHead
 from fairseq.models.roberta.hub_interface import RobertaHubInterface
 from fairseq.modules.bert_init import init_bert_params
+from fairseq.quantization.threaded import bits_for
 
 __all__ = [
     "RobertaClassificationHead",
@@ -82,6 +83,7 @@ class RobertaModel(FairseqEncoderModel):
         features_only: bool = False,
         return_all_hiddens: bool = False,
         classification_head_name: Optional[str] = None,
+        num_bits: Optional[int] = None,
         **kwargs: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Read `src_tokens` (B, T).
@@ -90,6 +92,7 @@ class RobertaModel(FairseqEncoderModel):
             features_only: return features (B, T, C) instead of scores over the vocabulary.
             return_all_hiddens: put every layer's output into the extras' `inner_states`.
             classification_head_name: return this head's scores (B, num_classes).
+            num_bits: bits of the quantizers that follow.
             kwargs: `masked_tokens` (B, T): score these positions only, (M, V). Other names are ignored.
 
         Raises:
@@ -97,9 +100,11 @@ class RobertaModel(FairseqEncoderModel):
         """
         if classification_head_name is not None:
             features_only = True
-        x, extra = self.encoder(src_tokens, features_only, return_all_hiddens, **kwargs)
+        bits = bits_for(self.encoder, num_bits)
+        x, extra = self.encoder(src_tokens, features_only, return_all_hiddens, **bits, **kwargs)
         if classification_head_name is not None:
-            x = self._head(classification_head_name)(x)
+            head = self._head(classification_head_name)
+            x = head(x, **bits_for(head, num_bits))
         return x, extra
 
     def _head(self, name: str) -> nn.Module:

@@ -14,6 +14,7 @@ from fairseq.models.fairseq_model import BaseFairseqModel, FairseqEncoderDecoder
 from fairseq.models.transformer.embedding import Embedding, read_embeddings
 from fairseq.models.transformer.transformer_decoder import TransformerDecoderBase
 from fairseq.models.transformer.transformer_encoder import TransformerEncoderBase
+from fairseq.quantization.threaded import bits_for
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +71,15 @@ class TransformerModelBase(FairseqEncoderDecoderModel):
         features_only: bool = False,
         alignment_layer: Optional[int] = None,
         alignment_heads: Optional[int] = None,
+        num_bits: Optional[int] = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Scores (B, T, V) and extras for a source (B, S) and a shifted target (B, T); see the decoder's `forward`."""
-        encoder_out = self.encoder(src_tokens, src_lengths=src_lengths, return_all_hiddens=return_all_hiddens)
+        encoder_out = self.encoder(
+            src_tokens,
+            src_lengths=src_lengths,
+            return_all_hiddens=return_all_hiddens,
+            **bits_for(self.encoder, num_bits),
+        )
         return self.decoder(
             prev_output_tokens,
             encoder_out=encoder_out,
@@ -81,6 +88,7 @@ class TransformerModelBase(FairseqEncoderDecoderModel):
             alignment_heads=alignment_heads,
             src_lengths=src_lengths,
             return_all_hiddens=return_all_hiddens,
+            **bits_for(self.decoder, num_bits),
         )
 
 

@@ -23,6 +23,8 @@ from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.modules.transformer_decoder_layer import TransformerDecoderLayerBase
+from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.threaded import bits_for
 
 
 def Linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
@@ -106,10 +108,12 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
                     f"share_decoder_input_output_embed: the embedding is {embed_tokens.embedding_dim} wide,"
                     f" the output {self.output_embed_dim} (model.decoder_output_dim)"
                 )
-            self.output_projection = nn.Linear(embed_tokens.embedding_dim, embed_tokens.num_embeddings, bias=False)
+            self.output_projection = QLinear(
+                embed_tokens.embedding_dim, embed_tokens.num_embeddings, bias=False, quantized=False
+            )
             self.output_projection.weight = embed_tokens.weight
         else:
-            self.output_projection = nn.Linear(self.output_embed_dim, len(dictionary), bias=False)
+            self.output_projection = QLinear(self.output_embed_dim, len(dictionary), bias=False, quantized=False)
             nn.init.normal_(self.output_projection.weight, mean=0, std=self.output_embed_dim**-0.5)
 
     def build_decoder_layer(self, cfg: TransformerConfig, no_encoder_attn: bool = False) -> nn.Module:
@@ -126,6 +130,7 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
         alignment_heads: Optional[int] = None,
         src_lengths: Optional[Any] = None,
         return_all_hiddens: bool = False,
+        num_bits: Optional[int] = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Scores (B, T, V) after each of `prev_output_tokens` (B, T); T is 1 with `incremental_state`.
 
@@ -136,6 +141,7 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
             alignment_layer: the layer whose attention to the encoder is returned (default: the last).
             alignment_heads: average only this many heads of it (default: all).
             src_lengths, return_all_hiddens: accepted for the sake of the interface.
+            num_bits: bits of the quantizers that follow.
 
         Returns:
             Scores or features, and `{"attn": [(B, T, S) or None], "inner_states": [(T, B, C), ...]}`.
@@ -147,8 +153,11 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
             full_context_alignment=full_context_alignment,
             alignment_layer=alignment_layer,
             alignment_heads=alignment_heads,
+            **bits_for(self, num_bits, "extract_features"),
         )
-        return (x if features_only else self.output_layer(x)), extra
+        if not features_only:
+            x = self.output_layer(x, **bits_for(self, num_bits, "output_layer"))
+        return x, extra
 
     def extract_features(
         self,
@@ -158,6 +167,7 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
         full_context_alignment: bool = False,
         alignment_layer: Optional[int] = None,
         alignment_heads: Optional[int] = None,
+        num_bits: Optional[int] = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Like `forward`, without the output layer."""
         alignment_layer = self.num_layers - 1 if alignment_layer is None else alignment_layer
@@ -182,6 +192,7 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
                 self_attn_padding_mask=padding_mask,
                 need_attn=number == alignment_layer,
                 need_head_weights=number == alignment_layer,
+                **bits_for(layer, num_bits),
             )
             inner_states.append(x)
             if number == alignment_layer:
@@ -221,10 +232,10 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
             return checkpointed(layer, *args, offload_to_cpu=self.cfg.offload_activations, **kwargs)
         return layer(*args, **kwargs)
 
-    def output_layer(self, features: Tensor) -> Tensor:
+    def output_layer(self, features: Tensor, num_bits: Optional[int] = None) -> Tensor:
         """Scores over the dictionary."""
         assert self.output_projection is not None
-        return self.output_projection(features)
+        return self.output_projection(features, **bits_for(self.output_projection, num_bits))
 
     def buffered_future_mask(self, tensor: Tensor) -> Tensor:
         """(T, T) for `tensor` (T, ...): -inf above the diagonal; kept for the next call."""

@@ -21,6 +21,7 @@ from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayerBase
+from fairseq.quantization.threaded import bits_for
 
 EncoderOutput = dict[str, list[Any]]
 
@@ -92,6 +93,7 @@ class TransformerEncoderBase(FairseqEncoder):
         src_lengths: Optional[Tensor] = None,
         return_all_hiddens: bool = False,
         token_embeddings: Optional[Tensor] = None,
+        num_bits: Optional[int] = None,
     ) -> EncoderOutput:
         """Encode `src_tokens` (B, T).
 
@@ -99,6 +101,7 @@ class TransformerEncoderBase(FairseqEncoder):
             src_lengths: accepted for the sake of the interface; lengths follow from the padding.
             return_all_hiddens: also return the input of the first layer and the output of each.
             token_embeddings: (B, T, C), to be used in place of `embed_tokens(src_tokens)`.
+            num_bits: bits of the quantizers that follow.
 
         Returns:
             A dict of lists, empty where there is nothing: `encoder_out` [(T, B, C)], `encoder_padding_mask` [(B, T)],
@@ -114,7 +117,7 @@ class TransformerEncoderBase(FairseqEncoder):
         encoder_states = [x] if return_all_hiddens else []
         fc_results: list[Optional[Tensor]] = []
         for layer in self.layers:
-            x, fc_result = self._run_layer(layer, x, applied_mask)
+            x, fc_result = self._run_layer(layer, x, applied_mask, bits_for(layer, num_bits))
             if return_all_hiddens:
                 encoder_states.append(x)
                 fc_results.append(fc_result)
@@ -131,11 +134,13 @@ class TransformerEncoderBase(FairseqEncoder):
             "src_lengths": [(~encoder_padding_mask).sum(dim=1, keepdim=True, dtype=torch.int32)],
         }
 
-    def _run_layer(self, layer: nn.Module, x: Tensor, mask: Optional[Tensor]) -> tuple[Tensor, Optional[Tensor]]:
+    def _run_layer(
+        self, layer: nn.Module, x: Tensor, mask: Optional[Tensor], bits: dict[str, int]
+    ) -> tuple[Tensor, Optional[Tensor]]:
         if self.cfg.checkpoint_activations and self.training:
-            output = checkpointed(layer, x, mask, offload_to_cpu=self.cfg.offload_activations)
+            output = checkpointed(layer, x, mask, offload_to_cpu=self.cfg.offload_activations, **bits)
         else:
-            output = layer(x, encoder_padding_mask=mask)
+            output = layer(x, encoder_padding_mask=mask, **bits)
         return output if isinstance(output, tuple) else (output, None)
 
     def reorder_encoder_out(self, encoder_out: EncoderOutput, new_order: Tensor) -> EncoderOutput:
