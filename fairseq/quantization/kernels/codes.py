@@ -235,8 +235,14 @@ def _folded(x: Tensor, fold: Optional[Tensor], fold_rows: Optional[Tensor]) -> T
 
 def decode(codes: Codes) -> Tensor:
     """The values, fp32."""
-    values = (codes.data.to(torch.int32) - codes.zero_point) * codes.scale
-    return values if codes.shift is None else values + codes.shift
+    variant = (tuple(n > 1 for n in codes.scale.shape), codes.shift is None, codes.data.device.type)
+    values: Tensor = kernel(_decode, *variant)(codes.data, codes.zero_point, codes.scale, codes.shift)
+    return values
+
+
+def _decode(data: Tensor, zero_point: Tensor, scale: Tensor, shift: Optional[Tensor]) -> Tensor:
+    values = (data.to(torch.int32) - zero_point) * scale
+    return values if shift is None else values + shift
 
 
 def signed(codes: Codes) -> tuple[Tensor, Tensor]:

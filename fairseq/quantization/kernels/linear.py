@@ -22,18 +22,17 @@ LEAST_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 
 
 
 class WeightCodes:
-    """A weight's codes (N, K), in the forms that the products want; each is made when it is first needed.
+    """A weight's codes (N, K) in int8, and (K, N) for the forward product once it has been needed.
 
     Args:
         codes: scale, zero point and shift are (N, 1) or (1, 1).
     """
 
     def __init__(self, codes: Codes):
-        self.codes = codes
         self.data, self.zero_point = signed(codes)
+        self.scale, self.shift, self.num_bits = codes.scale, codes.shift, codes.num_bits
         self.centred = codes.shift is None and not bool(self.zero_point.any())
         self._forward: Optional[Tensor] = None
-        self._backward: Optional[Tensor] = None
         self._sums: Optional[Tensor] = None
 
     @property
@@ -49,10 +48,8 @@ class WeightCodes:
         return self._forward
 
     def backward_operand(self) -> Tensor:
-        """(N, K) for `scaled_product`."""
-        if self._backward is None:
-            self._backward = plain(self.data)
-        return self._backward
+        """(N, K) for `scaled_product`; a copy, too quickly made to be worth its memory."""
+        return plain(self.data)
 
     def sums(self) -> Tensor:
         """Sums over the input channels, int32 (N, 1)."""
@@ -60,13 +57,20 @@ class WeightCodes:
             self._sums = row_sums(self.data)
         return self._sums
 
+    def piece(self, columns: slice) -> "WeightCodes":
+        """Some input channels."""
+        half = 2 ** (self.num_bits - 1)
+        data = (self.data[:, columns].to(torch.int16) + half).to(torch.uint8)
+        return WeightCodes(Codes(data, self.scale, self.zero_point + half, self.shift, self.num_bits))
+
     def values(self) -> Tensor:
-        return decode(self.codes)
+        """The values, fp32 (N, K)."""
+        return decode(Codes(self.data, self.scale, self.zero_point, self.shift, self.num_bits))
 
 
 def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
-    w_scale = w.codes.scale.t()  # (1, N)
+    w_scale = w.scale.t()  # (1, N)
     if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > LEAST_SCALE:
         scale = x.scale * w_scale
         return scaled_product(x.data, int(x.zero_point), scale, w.forward_operand(), _float(bias), dtype)
@@ -79,8 +83,8 @@ def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: tor
     # (cx - zx)(cw - zw) = cx cw - (sum cx - K zx) zw - zx sum cw
     corrections = (x_sums - depth * x.zero_point, w_zero, x.zero_point, w_sums)
     shifts = None
-    if x.shift is not None or w.codes.shift is not None:
-        x_shift, w_shift = _or_zero(x.shift, x.scale), _or_zero(w.codes.shift, w.codes.scale).t()
+    if x.shift is not None or w.shift is not None:
+        x_shift, w_shift = _or_zero(x.shift, x.scale), _or_zero(w.shift, w.scale).t()
         x_part = (x_sums - depth * x.zero_point) * x.scale  # sum of sx (cx - zx)
         w_part = (w_sums - depth * w_zero) * w_scale + depth * w_shift
         shifts = Shifts(x_part, w_shift, x_shift, w_part)
@@ -92,7 +96,7 @@ def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch
     total: Optional[Tensor] = None
     for start in range(0, x.data.shape[1], LONGEST):
         piece = slice(start, start + LONGEST)
-        part_w = WeightCodes(w.codes._replace(data=w.codes.data[:, piece].contiguous()))
+        part_w = w.piece(piece)
         part_x = x._replace(data=x.data[:, piece].contiguous())
         part = forward_product(part_x, part_w, bias if start == 0 else None, torch.float32)
         total = part if total is None else total.add_(part)

@@ -17,6 +17,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from fairseq.errors import ConfigError
 from fairseq.quantization.kernels.codes import (
     Codes,
     Packed,
@@ -35,10 +36,36 @@ from fairseq.quantization.layers.simulated import Call
 from fairseq.quantization.noise import HashNoise
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked
-from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.quantizer import WEIGHT, Quantizer
 from fairseq.quantization.step import Shared
 
 LARGEST_BITS = 8
+
+
+class Encoded:
+    """An activation's codes, and their packed form, which is kept for backward. Layers on one input share both."""
+
+    def __init__(self, codes: Codes):
+        self.codes = codes
+        self._packed: Optional[Packed] = None
+
+    def packed(self) -> Packed:
+        """The codes with several to the byte."""
+        if self._packed is None:
+            self._packed = pack(self.codes)
+        return self._packed
+
+
+class Kept:
+    """All of an activation's codes but the data, which autograd keeps."""
+
+    def __init__(self, encoded: Encoded):
+        packed = encoded.packed()
+        self.columns, self.codes = packed.columns, packed.codes._replace(data=packed.codes.data[:0].clone())
+
+    def restore(self, data: Tensor) -> Codes:
+        """The codes, given their packed data."""
+        return Packed(self.codes._replace(data=data), self.columns).unpack()
 
 
 @torch.no_grad()
@@ -57,7 +84,7 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
 
 
 @torch.no_grad()
-def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Codes:
+def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Encoded:
     """Codes of `x` (..., K) as a matrix, or those that the quantizer before this one made of the same tensor."""
     step = quantizer.step
     tracked_evaluation = quantizer.observer.tracked and not (quantizer.training or step.calibrating)
@@ -66,19 +93,20 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Codes:
     if shares and last is not None and last.x is x and last.version == x._version and last.settings == settings:
         if isinstance(quantizer.observer, Tracked):
             quantizer.observer.note(last.range)
-        codes: Codes = last.result
+        encoded: Encoded = last.result
         reused = True
     else:
         step.shared, reused = None, False
         wide = x.float()
         grid = quantizer._grid(wide, num_bits)[0]
-        codes = encode(wide.reshape(-1, x.shape[-1]), quantizer.format, grid, num_bits, quantizer._noise(x, None, 0))
+        noise = quantizer._noise(x, None, 0)
+        encoded = Encoded(encode(wide.reshape(-1, x.shape[-1]), quantizer.format, grid, num_bits, noise))
         if shares and step.in_call and not x.is_inference():
-            step.shared = Shared(x, x._version, settings, quantizer.last_range, codes)
+            step.shared = Shared(x, x._version, settings, quantizer.last_range, encoded)
         quantizer.last_range = None
     if step.listeners:
-        quantizer._tell(x, decode(codes).view(x.shape).to(x.dtype), num_bits, reused)
-    return codes
+        quantizer._tell(x, decode(encoded.codes).view(x.shape).to(x.dtype), num_bits, reused)
+    return encoded
 
 
 def gradient_codes(
@@ -117,15 +145,15 @@ class IntegerLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], x_codes: Codes, w_codes: WeightCodes, call: Call,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: Encoded, w_codes: WeightCodes, call: Call,
         dtype: torch.dtype,
     ) -> Tensor:  # fmt: skip
         ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
         needs_x, needs_w = ctx.needs_input_grad[:2]
         if needs_w:
-            packed = pack(x_codes)
-            ctx.packed = packed._replace(codes=packed.codes._replace(data=None))  # type: ignore[arg-type]
-            ctx.save_for_backward(packed.codes.data)
+            ctx.save_for_backward(encoded.packed().codes.data)
+            ctx.kept = Kept(encoded)
+        x_codes = encoded.codes
         ctx.w_codes = w_codes if needs_x else None
         if call.step.listeners:  # they are shown the codes: these are what is multiplied
             macs = x_codes.data.numel() * w_codes.data.shape[0]
@@ -137,11 +165,7 @@ class IntegerLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         call: Call = ctx.call
         _, needs_w, needs_bias = ctx.needs_input_grad[:3]
-        x_codes = (
-            Packed(ctx.packed.codes._replace(data=ctx.saved_tensors[0]), ctx.packed.columns).unpack()
-            if needs_w
-            else None
-        )
+        x_codes = ctx.kept.restore(ctx.saved_tensors[0]) if needs_w else None
         grad = grad.reshape(-1, grad.shape[-1])  # (M, N)
         if call.grad.num_bits is None or call.grad.num_bits > LARGEST_BITS:
             found = _float_backward(ctx, grad, x_codes)
@@ -161,7 +185,7 @@ Gradients = tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]
 def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradients:
     call: Call = ctx.call
     w: Optional[WeightCodes] = ctx.w_codes
-    w_factor, w_largest = (None, None) if w is None else _factor(w.codes.scale)
+    w_factor, w_largest = (None, None) if w is None else _factor(w.scale)
     x_factor, x_largest = (None, None) if x_codes is None else _factor(x_codes.scale)
     fold = None if w_factor is None else w_factor.t().contiguous()
     for_x, for_w = gradient_codes(grad, call, fold, x_factor, (w is not None, x_codes is not None))
@@ -179,7 +203,7 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradi
             operand, scale = w.backward_operand(), for_x.scale * w_largest
             grad_x = scaled_product(for_x.data, int(for_x.zero_point), scale, operand, None, torch.float32)
         else:
-            shift = None if w.codes.shift is None else w.codes.shift / w.codes.scale
+            shift = None if w.shift is None else w.shift / w.scale
             grad_x = backward_product(for_x, False, w.data, w.zero_point, shift, w_largest)
     if x_codes is not None and x_largest is not None and for_w is not None:
         data, zero_point = signed(x_codes)
@@ -232,19 +256,74 @@ def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradien
     return grad_x, grad_w, g.sum(0)
 
 
-def obstacle(input_quantizer: Quantizer, weight_quantizer: Quantizer, grad_quantizer: Quantizer) -> Optional[str]:
-    """Why the three quantizers' settings do not allow integer products; None if they do."""
-    for quantizer, kinds in (
-        (input_quantizer, ("tensor", "token")),
-        (weight_quantizer, ("tensor", "channel", "token")),
-    ):
+class CodedMatMul(torch.autograd.Function):
+    """`a @ b` of what the codes of a and of b's transpose stand for; the codes are what is kept for backward.
+
+    The GEMMs are those of `simulate`: torch has no batched integer GEMM, and one `_int_mm` for each sentence and head,
+    with the pass that rescales its sums, gains nothing at the usual lengths (benchmarks/LOG.md).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, a_codes: Encoded, b_codes: Encoded, call: Call, dtype: torch.dtype
+    ) -> Tensor:
+        ctx.call, ctx.a, ctx.b, ctx.value_dtype = call, (a.shape, a.dtype), (b.mT.shape, b.dtype), dtype
+        needs_a, needs_b = ctx.needs_input_grad[:2]
+        wanted = [(a_codes, needs_b), (b_codes, needs_a)]
+        ctx.save_for_backward(*(each.packed().codes.data if needed else None for each, needed in wanted))
+        ctx.kept = [Kept(each) if needed else None for each, needed in wanted]
+        a_value = decode(a_codes.codes).view(a.shape).to(dtype)
+        b_value = decode(b_codes.codes).view(b.mT.shape).to(dtype).mT
+        macs = a_value.numel() * b_value.shape[-1]
+        call.tell("forward", call.left.operand(a_value), call.right.operand(b_value.mT), macs)
+        with torch.autocast(a.device.type, enabled=False):
+            return torch.matmul(a_value, b_value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        call: Call = ctx.call
+        (a_shape, a_dtype), (b_shape, b_dtype) = ctx.a, ctx.b
+        a_kept, b_kept = ctx.kept
+        a_data, b_data = ctx.saved_tensors
+        g = call.grad(grad)  # (..., T, S)
+        grad_a = grad_b = None
+        if b_kept is not None:
+            value = decode(b_kept.restore(b_data)).view(b_shape).to(ctx.value_dtype)  # (..., S, K)
+            call.tell("grad_input", call.grad.operand(g), call.right.operand(value), g.numel() * value.shape[-1])
+            grad_a = torch.matmul(g, value).to(a_dtype)
+        if a_kept is not None:
+            value = decode(a_kept.restore(a_data)).view(a_shape).to(ctx.value_dtype)  # (..., T, K)
+            call.tell("grad_weight", call.grad.operand(g), call.left.operand(value), g.numel() * value.shape[-1])
+            grad_b = torch.matmul(value.mT, g).to(b_dtype)
+        return grad_a, grad_b, None, None, None, None
+
+
+def wants_integers(path: str, left: Quantizer, right: Quantizer, grad: Quantizer) -> bool:
+    """Whether the rules ask for a product on codes. ConfigError where other settings do not allow it."""
+    if left.spec.compute != "integer" or right.spec.compute != "integer":
+        return False
+    reason = obstacle(left, right, grad)
+    if reason is not None:
+        raise ConfigError(f"{path or 'layer'}: compute integer is not possible: {reason}; use simulate")
+    return True
+
+
+def has_codes(x: Tensor, y: Tensor) -> bool:
+    """Empty and fp64 tensors are multiplied as they are."""
+    return x.numel() > 0 and y.numel() > 0 and torch.float64 not in (x.dtype, y.dtype)
+
+
+def obstacle(left: Quantizer, right: Quantizer, grad: Quantizer) -> Optional[str]:
+    """Why the quantizers' settings do not allow a product on codes; None if they do."""
+    for quantizer in (left, right):
         granularity = quantizer.granularity
-        if granularity.kind not in kinds or (granularity.kind == "channel" and granularity.number != 0):
+        by_row = quantizer.role == WEIGHT and granularity.kind == "channel" and granularity.number == 0
+        if granularity.kind not in ("tensor", "token") and not by_row:
             return f"{quantizer.path} has granularity {granularity}, whose scales change along the contraction"
         if quantizer.learned is not None:
             return f"{quantizer.path} learns its {quantizer.spec.learned}, for which the rounded values are needed"
         if quantizer.spec.ste != "plain":
             return f"{quantizer.path} has ste {quantizer.spec.ste}, for which the values outside the grid are needed"
-    if grad_quantizer.spec.quantize and grad_quantizer.granularity.kind != "tensor":
-        return f"{grad_quantizer.path} has granularity {grad_quantizer.granularity}; integer products need tensor"
+    if grad.spec.quantize and grad.granularity.kind != "tensor":
+        return f"{grad.path} has granularity {grad.granularity}; integer products need tensor"
     return None

@@ -23,9 +23,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq.errors import ConfigError
 from fairseq.quantization.kernels.linear import WeightCodes
-from fairseq.quantization.layers.integer import LARGEST_BITS, IntegerLinear, input_codes, obstacle, weight_codes
+from fairseq.quantization.layers.integer import (
+    LARGEST_BITS,
+    IntegerLinear,
+    has_codes,
+    input_codes,
+    wants_integers,
+    weight_codes,
+)
 from fairseq.quantization.layers.simulated import (
     Call,
     Factor,
@@ -70,7 +76,8 @@ class LinearQuantizers(nn.Module):
             )
             self.add_module(name, quantizer)
         self._cached: Optional[_CachedWeight] = None
-        self.integer = self._wants_integers(specs)
+        quantizers = (self.quantizer(name) for name in ("input", "weight", "grad_output"))
+        self.integer = wants_integers(path, *quantizers)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int]) -> Tensor:
         """The product of `x` (..., in) and `weight` (out, in) at the bits in force for `num_bits`."""
@@ -81,7 +88,7 @@ class LinearQuantizers(nn.Module):
             tell_full_precision(self.step.listeners, self.path, x, weight, x.numel() * weight.shape[0])
             return F.linear(x, weight, bias)
         dtype = product_dtype(x)
-        if self.integer and x_bits and w_bits and max(x_bits, w_bits) <= LARGEST_BITS and _has_codes(x, weight):
+        if self.integer and x_bits and w_bits and max(x_bits, w_bits) <= LARGEST_BITS and has_codes(x, weight):
             return self._integer_product(x, weight, bias, num_bits, dtype)
         left = input_quantizer(x if x.is_contiguous() else x.contiguous(), x_bits)
         right = self._weight(weight, w_bits, dtype)
@@ -97,15 +104,6 @@ class LinearQuantizers(nn.Module):
     def quantizer(self, name: str) -> Quantizer:
         """One of the three."""
         return self._modules[name]  # type: ignore[return-value]
-
-    def _wants_integers(self, specs: Mapping[str, QuantizerSpec]) -> bool:
-        """Whether the rules ask for integer products. ConfigError where other settings do not allow them."""
-        if not all(specs[name].compute == "integer" for name in ("weight", "input")):
-            return False
-        reason = obstacle(*(self.quantizer(name) for name in ("input", "weight", "grad_output")))
-        if reason is not None:
-            raise ConfigError(f"{self.path or 'QLinear'}: compute integer is not possible: {reason}; use simulate")
-        return True
 
     def _integer_product(
         self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int], dtype: torch.dtype
@@ -166,11 +164,6 @@ class LinearQuantizers(nn.Module):
 class _CachedWeight(NamedTuple):
     key: tuple[Any, ...]
     value: Any  # a tensor, or WeightCodes
-
-
-def _has_codes(x: Tensor, weight: Tensor) -> bool:
-    """Empty and fp64 tensors are multiplied as they are."""
-    return x.numel() > 0 and torch.float64 not in (x.dtype, weight.dtype)
 
 
 class QLinear(nn.Linear):

@@ -20,6 +20,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from fairseq.quantization.layers.integer import LARGEST_BITS, CodedMatMul, has_codes, input_codes, wants_integers
 from fairseq.quantization.layers.simulated import (
     Call,
     Factor,
@@ -86,6 +87,7 @@ class MatMulQuantizers(nn.Module):
         self.path, self.step = path, step
         for key, (name, role) in paths.items():
             self.add_module(key, Quantizer(name, role, specs[key], step, reference_bits=reference_bits))
+        self.integer = wants_integers(path, *(self.quantizer(key) for key in ("left", "right", "grad_output")))
 
     def forward(self, a: Tensor, b: Tensor, num_bits: Optional[int]) -> Tensor:
         """`a @ b` at the bits in force for `num_bits`."""
@@ -95,6 +97,11 @@ class MatMulQuantizers(nn.Module):
         if a_bits is None and b_bits is None:
             tell_full_precision(self.step.listeners, self.path, a, b, a.numel() * b.shape[-1])
             y = torch.matmul(a, b)
+        elif self.integer and a_bits and b_bits and max(a_bits, b_bits) <= LARGEST_BITS and has_codes(a, b):
+            grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
+            call = Call(self.path, self.step, Factor(left, a_bits), Factor(right, b_bits), grad)
+            a_codes, b_codes = input_codes(left, a, a_bits), input_codes(right, b.mT, b_bits)
+            y = CodedMatMul.apply(a, b, a_codes, b_codes, call, product_dtype(a))  # type: ignore[no-untyped-call]
         else:
             dtype = product_dtype(a)
             a_quantized: Quantized = left(a, a_bits)
