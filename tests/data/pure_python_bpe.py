@@ -47,10 +47,14 @@ class PurePythonBPE:
             parts = merged
         return [self.ids[part] for part in parts]
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, keep: bool = True) -> list[int]:
+        """The ids of `text`; without `keep`, words are worked out again each time."""
         found = []
         for word in PATTERN.findall(text):
             written = "".join(self.alphabet[byte] for byte in word.encode("utf-8"))
+            if not keep:
+                found += self.word(written)
+                continue
             if written not in self.known:
                 self.known[written] = self.word(written)
             found += self.known[written]

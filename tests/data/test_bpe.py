@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from pure_python_bpe import PurePythonBPE
 
 from fairseq.data.encoders import build_bpe
+from fairseq.data.encoders.byte_level import ByteLevelBPE
+from fairseq.data.encoders.word_cache import WordCache
 from fairseq.errors import DataError
 
 GLUE_TEXT = {"RTE": (1, 2), "CoLA": (3,), "SST-2": (0,)}
@@ -91,3 +93,22 @@ def test_a_damaged_file_is_one_line(tmp_path, files):
             SimpleNamespace(_name="gpt2", gpt2_encoder_json=str(tmp_path / "encoder.json"), gpt2_vocab_bpe=files[1])
         )
     assert "\n" not in str(caught.value)
+
+
+SPACED = st.text(alphabet=" a'sL1.é\u00a0\t\n\u2003\x1c", max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines=st.lists(st.text(max_size=15) | SPACED, max_size=4))
+def test_lines_by_their_words_equal_whole_lines(ours, oracle, lines):
+    assert ours.bpe.encode_batch(lines) == [oracle.encode(line) for line in lines]
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_a_full_cache_starts_afresh(files, prefix):
+    bpe = ByteLevelBPE(*files, add_prefix_space=prefix)
+    bpe._words = WordCache(bpe._encode_texts, prefix, limit=16)
+    lines = ["a rose is a rose", "is  it", " so", "so ", "a b c d e", ""]
+    for some in (lines, lines[::-1], ["x y z", "u v w"], lines):
+        assert bpe.encode_batch(some) == [bpe.encode(line) for line in some]
+        assert len(bpe._words.known) <= 16

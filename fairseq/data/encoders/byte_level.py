@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from fairseq.data.encoders.word_cache import WordCache
 from fairseq.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,14 +26,18 @@ class ByteLevelBPE:
 
     def __init__(self, vocab: str, merges: str, add_prefix_space: bool = False):
         self._tokenizer = _load(vocab, merges, add_prefix_space)
+        self._words = WordCache(self._encode_texts, add_prefix_space)
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, lines: Sequence[str]) -> list[list[int]]:
-        """The ids of every line, encoded in parallel threads."""
-        encodings = self._tokenizer.encode_batch_fast(list(lines), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        """The ids of every line; words that came before are looked up, new ones are encoded in parallel threads."""
+        return self._words(lines)
+
+    def _encode_texts(self, texts: list[str]) -> list[tuple[list[int], list[int]]]:
+        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [(encoding.ids, [start for start, _ in encoding.offsets]) for encoding in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD. An id outside the vocabulary is a DataError."""
