@@ -28,6 +28,7 @@ from torch import nn
 from fairseq.errors import ConfigError
 from fairseq.quantization.config import ConfigLike, QuantizationConfig, read_config
 from fairseq.quantization.handle import Quantization
+from fairseq.quantization.layers import LinearQuantizers, MatMulQuantizers
 from fairseq.quantization.plan import Plan, PlanRow
 from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.rules import resolve
@@ -78,7 +79,7 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
             layer.get_submodule("quantizers").train(site.module.training).to(device)
             model = _replace(model, site.path, layer)
     close_fast_paths(model)
-    Quantization(resolved, Plan(rows), step, threaded=_threads_bits(model)).attach(model)
+    Quantization(resolved, Plan(_chosen(model, rows)), step, threaded=_threads_bits(model)).attach(model)
     return model
 
 
@@ -109,6 +110,21 @@ def remove_quantization(model: nn.Module) -> nn.Module:
 def _active(site: Site, path: str, specs: dict[str, QuantizerSpec]) -> bool:
     spec = specs[path]
     return spec.quantize and spec.bits is not None and site.is_quantized(specs)
+
+
+def _chosen(model: nn.Module, rows: list[PlanRow]) -> list[PlanRow]:
+    """`rows` with what `compute: auto` has come to."""
+    computes: dict[str, str] = {}
+    for owner in model.modules():
+        if isinstance(owner, (LinearQuantizers, MatMulQuantizers)):
+            for quantizer in owner.children():
+                computes[quantizer.path] = "integer" if owner.integer else "simulate"  # type: ignore[index]
+    return [
+        replace(row, spec=replace(row.spec, compute=computes.get(row.quantizer, "simulate")))
+        if row.spec.compute == "auto"
+        else row
+        for row in rows
+    ]
 
 
 def _replace(model: nn.Module, path: str, module: nn.Module) -> nn.Module:

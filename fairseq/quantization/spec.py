@@ -16,7 +16,7 @@ CHOICES = {
     "ste": ("plain", "clipped"),
     "learned": ("none", "scale", "clip"),
     "rounding": ("nearest", "stochastic"),
-    "compute": ("simulate", "integer"),
+    "compute": ("simulate", "integer", "auto"),
 }
 
 
@@ -34,7 +34,8 @@ class QuantizerSpec:
         ste: gradient of rounding: `plain` passes it everywhere, `clipped` only inside the grid.
         learned: `scale` (LSQ), `clip` (PACT) or `none`.
         rounding: `nearest` or `stochastic`.
-        compute: how the product is carried out.
+        compute: how the product is carried out: `simulate` multiplies rounded values in floating point, `integer` codes
+            of 8 bits or fewer (more bits are simulated), `auto` does what is faster for the layer's shape.
     """
 
     quantize: bool = True

@@ -65,9 +65,8 @@ class Packed(NamedTuple):
         width = _width(self.codes.num_bits)
         if width == 8:
             return self.codes
-        data, mask = self.codes.data, 2**width - 1
-        parts = torch.stack([(data >> shift) & mask for shift in range(0, 8, width)], dim=-1)
-        return self.codes._replace(data=parts.flatten(1)[:, : self.columns].contiguous())
+        parts = kernel(_unpack, width, self.codes.data.device.type)(self.codes.data, width)
+        return self.codes._replace(data=parts[:, : self.columns].contiguous())
 
 
 def pack(codes: Codes) -> Packed:
@@ -76,12 +75,23 @@ def pack(codes: Codes) -> Packed:
     if width == 8:
         return Packed(codes, columns)
     per_byte = 8 // width
-    data = torch.nn.functional.pad(codes.data, (0, -columns % per_byte))
-    parts = data.unflatten(1, (-1, per_byte)).unbind(-1)
+    padding = -columns % per_byte
+    data = torch.nn.functional.pad(codes.data, (0, padding)) if padding else codes.data
+    packed = kernel(_pack, width, data.device.type)(data, width)
+    return Packed(codes._replace(data=packed), columns)
+
+
+def _pack(data: Tensor, width: int) -> Tensor:
+    # codes of one byte lie a half or a quarter of a row apart: neighbours would be gathered one by one
+    parts = data.chunk(8 // width, dim=1)
     packed = parts[0]
     for index, part in enumerate(parts[1:], 1):
         packed = packed | (part << (index * width))
-    return Packed(codes._replace(data=packed), columns)
+    return packed
+
+
+def _unpack(data: Tensor, width: int) -> Tensor:
+    return torch.cat([(data >> shift) & (2**width - 1) for shift in range(0, 8, width)], dim=1)
 
 
 def _width(num_bits: int) -> int:

@@ -298,11 +298,27 @@ class CodedMatMul(torch.autograd.Function):
         return grad_a, grad_b, None, None, None, None
 
 
-def wants_integers(path: str, left: Quantizer, right: Quantizer, grad: Quantizer) -> bool:
-    """Whether the rules ask for a product on codes. ConfigError where other settings do not allow it."""
-    if left.spec.compute != "integer" or right.spec.compute != "integer":
+def wants_integers(
+    path: str, left: Quantizer, right: Quantizer, grad: Quantizer, shape: Optional[tuple[int, int]] = None
+) -> bool:
+    """Whether the rules ask for a product on codes, or leave it to us and it gains.
+
+    Args:
+        shape: of a weight; without one `auto` simulates, as a product of two activations is no faster on codes.
+
+    Raises:
+        ConfigError: integers are asked for, and other settings do not allow them.
+    """
+    wanted = {left.spec.compute, right.spec.compute}
+    if "simulate" in wanted:
         return False
     reason = obstacle(left, right, grad)
+    if "auto" in wanted:
+        if reason is not None or shape is None:
+            return False
+        from fairseq.quantization.integer_costs import ROWS, costs  # imported here: it builds layers itself
+
+        return costs().prefers_integers(ROWS, shape[1], shape[0])
     if reason is not None:
         raise ConfigError(f"{path or 'layer'}: compute integer is not possible: {reason}; use simulate")
     return True

@@ -76,8 +76,8 @@ class LinearQuantizers(nn.Module):
             )
             self.add_module(name, quantizer)
         self._cached: Optional[_CachedWeight] = None
-        quantizers = (self.quantizer(name) for name in ("input", "weight", "grad_output"))
-        self.integer = wants_integers(path, *quantizers)
+        left, right, grad = (self.quantizer(name) for name in ("input", "weight", "grad_output"))
+        self.integer = wants_integers(path, left, right, grad, (rows, columns))
 
     def forward(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int]) -> Tensor:
         """The product of `x` (..., in) and `weight` (out, in) at the bits in force for `num_bits`."""

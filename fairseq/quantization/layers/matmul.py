@@ -87,7 +87,8 @@ class MatMulQuantizers(nn.Module):
         self.path, self.step = path, step
         for key, (name, role) in paths.items():
             self.add_module(key, Quantizer(name, role, specs[key], step, reference_bits=reference_bits))
-        self.integer = wants_integers(path, *(self.quantizer(key) for key in ("left", "right", "grad_output")))
+        left, right, grad = (self.quantizer(key) for key in ("left", "right", "grad_output"))
+        self.integer = wants_integers(path, left, right, grad)
 
     def forward(self, a: Tensor, b: Tensor, num_bits: Optional[int]) -> Tensor:
         """`a @ b` at the bits in force for `num_bits`."""
