@@ -316,6 +316,23 @@ def _build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict:
         model_cfg=cfg.model,
         dictionary=getattr(task, "source_dictionary", None),
     )
+    return _quantized(model, cfg, state, path)
+
+
+def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str) -> Any:
+    """`model` with the quantizers that its checkpoint was trained with, which run at `quantization.eval_bits`."""
+    if cfg.quantization.preset == "none":
+        return model
+    from fairseq.models.quantized import quantize
+
+    try:
+        model = quantize(model, cfg.quantization)
+        if state.get("quantization"):
+            model.quantization.load_state_dict(model, state["quantization"])
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from None
+    bits = model.quantization.config.eval_bits
+    logger.info(f"quantized as trained (quantization={cfg.quantization.preset}), evaluation at {bits} bits")
     return model
 
 

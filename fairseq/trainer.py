@@ -28,9 +28,11 @@ from fairseq.logging import metrics
 from fairseq.nan_detector import NanDetector
 from fairseq.optim import lr_scheduler
 from fairseq.optim.rows import use_row_gradients
+from fairseq.quantization.threaded import bits_for
 from fairseq.training import batches, state, statistics
 from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.precision import Precision, choose_device
+from fairseq.training.quantized import QuantizedTraining
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class Trainer:
         self._model = model.to(self.device)
         self._criterion = criterion.to(self.device)
         self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
+        # a quantized model's bits and costs; None where nothing is quantized
+        self.quantization = QuantizedTraining.of(self._model, cfg.optimization, self.device)
         self._optimizer: Optional[Any] = None
         self._lr_scheduler: Optional[Any] = None
         self._num_updates = 0
@@ -59,6 +63,7 @@ class Trainer:
         self.best_score: Optional[float] = None
         self.early_stopping = EarlyStopping(cfg.checkpoint.patience, cfg.checkpoint.maximize_best_checkpoint_metric)
         self._start_time = time.perf_counter()
+        metrics.log_start_time("wall", priority=790, round=0)  # fairseq asks for it in the checkpoints it resumes
         self._previous_training_time = 0.0
         self._dummy_batch: Any = None
         # read once: attribute access on an OmegaConf node costs as much as a small kernel
@@ -195,6 +200,8 @@ class Trainer:
             self, epoch, combine, load_dataset, data_selector, shard_batch_itr, disable_iterator_cache
         )
         self._first_batch = lambda: itr.first_batch
+        if self.quantization is not None:
+            self.quantization.plan(len(itr))
         return itr
 
     def get_valid_iterator(self, subset: str, disable_iterator_cache: bool = False) -> Any:
@@ -232,9 +239,18 @@ class Trainer:
 
     def _forward_backward(self, samples: list[Any]) -> tuple[list[dict[str, Any]], Any]:
         """Gradients of all micro-batches; returns their logging outputs and summed sample size."""
+        if self.quantization is None:
+            return self._micro_batches(samples, None)
+        with self.quantization.update(self._num_updates) as num_bits:
+            return self._micro_batches(samples, num_bits)
+
+    def _micro_batches(self, samples: list[Any], num_bits: Optional[int]) -> tuple[list[dict[str, Any]], Any]:
         logging_outputs, total_sample_size = [], 0
+        bits = bits_for(self.task, num_bits, "train_step")
         for index, sample in enumerate(samples):
             sample, is_dummy = self._prepare_sample(sample)
+            if self.quantization is not None:
+                self.quantization.begin_micro_batch(self._num_updates, index, is_dummy)
             # gradients of several micro-batches are exchanged once, with the last of them
             last = index == len(samples) - 1
             sync = contextlib.nullcontext() if last or self.data_parallel_world_size == 1 else self.model.no_sync()
@@ -246,6 +262,7 @@ class Trainer:
                     optimizer=self.optimizer,
                     update_num=self._num_updates,
                     ignore_grad=is_dummy,
+                    **bits,
                 )
             if not is_dummy:
                 logging_outputs.append(logging_output)
@@ -277,6 +294,8 @@ class Trainer:
         logged = statistics.log_step(
             self.task, self.criterion, logging_outputs, sample_size, grad_norm, self._clip_norm
         )
+        if self.quantization is not None:
+            self.quantization.end_update(self._num_updates - 1, logged)
         statistics.log_free_memory(self.device)
         if (
             self._empty_cache_freq > 0
@@ -295,6 +314,8 @@ class Trainer:
         self.optimizer.all_reduce_grads(self.model)
         # data parallelism averages over processes; the loss is a sum, to be divided by the samples of all of them
         self.optimizer.multiply_grads(self.data_parallel_world_size / (float(sample_size) or 1.0))
+        if self.quantization is not None:
+            self.quantization.see_gradients(self._num_updates, self._parameters())
         return self.optimizer.clip_grad_norm(self._clip_norm)
 
     def _explain_non_finite(self, samples: list[Any]) -> None:

@@ -41,6 +41,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.data import data_utils
     from fairseq.distributed import utils as distributed_utils
     from fairseq.logging import metrics
+    from fairseq.models.quantized import config_of, quantize
     from fairseq.trainer import Trainer
     from fairseq.training.interrupts import StopRequest
     from fairseq.training.loop import TrainingLoop
@@ -48,6 +49,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.training.trainable import select_trainable
 
     check_sizes(cfg)
+    config_of(cfg.quantization)
     keep_freed_memory()
     utils.import_user_module(cfg.common)
     metrics.reset()
@@ -57,7 +59,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     logger.info(cfg)
 
     task = tasks.setup_task(cfg.task)
-    model = task.build_model(cfg.model)
+    model = quantize(task.build_model(cfg.model), cfg.quantization)
     criterion = task.build_criterion(cfg.criterion)
     trainable = select_trainable(model, cfg.optimization.trainable)
     log_model(task, model, criterion, trainable)
@@ -69,6 +71,8 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
 
     trainer = Trainer(cfg, task, model, criterion)
     log_setup(cfg, trainer)
+    if trainer.quantization is not None and trainer.is_data_parallel_master:
+        trainer.quantization.announce(None if cfg.checkpoint.no_save else cfg.checkpoint.save_dir)
     _, epoch_itr = checkpoint_utils.load_checkpoint(
         cfg.checkpoint, trainer, disable_iterator_cache=task.has_sharded_data("train")
     )

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Optional
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from fairseq.quantization.layers.matmul import MatMul, QMatmul
 from fairseq.quantization.layers.simulated import tell_full_precision
@@ -99,26 +100,45 @@ class CostMeter:
 
     def __init__(self, upper_bits: int):
         self.upper_bits = upper_bits
-        self.total = Cost()
-        self.by_path: dict[str, Cost] = defaultdict(Cost)
-        self._since = Cost()
+        self._total, self._since = Cost(), Cost()
+        self._by_path: dict[str, Cost] = defaultdict(Cost)
+        self._pending: dict[str, Cost] = defaultdict(Cost)  # since the sums were last asked for
 
     def product(self, path: str, kind: str, left: Operand, right: Operand, macs: int) -> None:
+        place = self._pending[path]
         if left.num_bits is None and right.num_bits is None:
-            self._add(path, Cost(full=float(macs) * FULL_BITS * FULL_BITS))
+            place.full += float(macs) * FULL_BITS * FULL_BITS
             return
-        spent = macs * (left.num_bits or FULL_BITS) * (right.num_bits or FULL_BITS)
-        self._add(path, Cost(quantized=float(spent), static=float(macs) * self._static(left) * self._static(right)))
+        place.quantized += float(macs) * (left.num_bits or FULL_BITS) * (right.num_bits or FULL_BITS)
+        place.static += float(macs) * self._static(left) * self._static(right)
 
     def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int, reused: bool) -> None:
         if not reused:
             per_value = QUANTIZE_BITOPS + (NOISE_BITOPS if quantizer.stochastic else 0)
-            self._add(quantizer.path, Cost(quantizing=float(x.numel()) * per_value))
+            self._pending[quantizer.path].quantizing += float(x.numel()) * per_value
+
+    @property
+    def total(self) -> Cost:
+        """Everything so far."""
+        self._settle()
+        return self._total
+
+    @property
+    def by_path(self) -> dict[str, Cost]:
+        """The same by product and quantizer, of this process and since it began."""
+        self._settle()
+        return self._by_path
 
     def take(self) -> Cost:
         """The cost since the last call, of one update for instance."""
+        self._settle()
         cost, self._since = self._since, Cost()
         return cost
+
+    def add(self, cost: Cost) -> None:
+        """Count what was spent elsewhere, by another process for instance."""
+        self._settle()
+        self._total.add(cost)
 
     def _static(self, operand: Operand) -> int:
         if operand.num_bits is None:
@@ -126,10 +146,13 @@ class CostMeter:
         follows = operand.quantizer is not None and operand.quantizer.spec.bits == FOLLOW
         return self.upper_bits if follows else operand.num_bits
 
-    def _add(self, path: str, cost: Cost) -> None:
-        self.total.add(cost)
-        self._since.add(cost)
-        self.by_path[path].add(cost)
+    def _settle(self) -> None:
+        """Add up what the last products left behind."""
+        for path, cost in self._pending.items():
+            self._total.add(cost)
+            self._since.add(cost)
+            self._by_path[path].add(cost)
+        self._pending.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Totals so far, for a resumed run."""
@@ -137,16 +160,13 @@ class CostMeter:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
-        self.total = Cost(**state["total"])
+        self._settle()
+        self._total = Cost(**state["total"])
 
     @contextmanager
     def counting(self, model: nn.Module, step: Step) -> Iterator["CostMeter"]:
         """Count everything that runs inside the block: the quantized layers, and plain Linear layers and products."""
-        handles = []
-        for path, module in model.named_modules():
-            plain_linear = isinstance(module, nn.Linear) and getattr(module, "quantizers", None) is None
-            if plain_linear or (isinstance(module, MatMul) and not isinstance(module, QMatmul)):
-                handles.append(module.register_forward_hook(self._hook(path)))
+        handles = watch_plain_products(model, step)
         try:
             with step.listening(self):
                 yield self
@@ -154,9 +174,21 @@ class CostMeter:
             for handle in handles:
                 handle.remove()
 
-    def _hook(self, path: str) -> Any:
+
+def watch_plain_products(model: nn.Module, step: Step) -> list[RemovableHandle]:
+    """Have Linear layers and products without quantizers tell `step`'s listeners, too, by hooks."""
+
+    def hook_for(path: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            right = module.weight if isinstance(module, nn.Linear) else args[1]
-            tell_full_precision([self], path, args[0], right, macs=output.numel() * args[0].shape[-1])
+            if step.listeners:
+                right = module.weight if isinstance(module, nn.Linear) else args[1]
+                tell_full_precision(step.listeners, path, args[0], right, macs=output.numel() * args[0].shape[-1])
 
         return hook
+
+    handles = []
+    for path, module in model.named_modules():
+        plain_linear = isinstance(module, nn.Linear) and getattr(module, "quantizers", None) is None
+        if plain_linear or (isinstance(module, MatMul) and not isinstance(module, QMatmul)):
+            handles.append(module.register_forward_hook(hook_for(path)))
+    return handles

@@ -41,7 +41,8 @@ class GradientDiversity:
         """Look at the gradients before the optimizer's step of `update`; a measurement where one is complete."""
         if (update + 1) % self.interval:
             return None
-        gradients = [p.grad.detach().flatten().float() for p in parameters if p.grad is not None]
+        present = [p.grad.detach() for p in parameters if p.grad is not None]
+        gradients = [(grad.to_dense() if grad.is_sparse else grad).flatten().float() for grad in present]
         if not gradients:
             return None
         gradient = torch.cat(gradients)

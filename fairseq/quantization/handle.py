@@ -55,17 +55,20 @@ class Quantization:
 
     # --- training -------------------------------------------------------------------------------------------------
 
-    def begin_micro_batch(self, update: int, micro_batch: int = 0) -> None:
+    def begin_micro_batch(self, update: int, micro_batch: int = 0, counts: bool = True) -> None:
         """Say which update comes next, and which of its micro-batches.
 
         Args:
             update: number of updates done so far.
             micro_batch: the i-th of rank r among W processes is i * W + r, so that rounding does not depend on W.
+            counts: False for a batch that stands in for a missing one: ranges do not look at it.
         """
         self.step.set(update, micro_batch)
+        self.step.inspecting = not counts
 
     def end_update(self, model: nn.Module, group: Any = None) -> None:
         """Fold the update's ranges into the running ones; over all processes of `group` if torch.distributed runs."""
+        self.step.inspecting = False
         observers = [module for module in model.modules() if isinstance(module, Tracked)]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             _sum_over_processes(observers, group)

@@ -114,7 +114,7 @@ class Quantizer(nn.Module):
         bits = self.spec.bits
         if bits == FOLLOW:
             bits = num_bits
-        if not self.spec.quantize or bits is None:
+        if not self.spec.quantize or bits is None or self.step.switched_off:
             return None
         return self.format.check_bits(bits, self.path)  # type: ignore[arg-type]
 

@@ -74,6 +74,7 @@ class Step:
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
         self.inspecting = False  # somebody looks at grids: running ranges stay as they are
+        self.switched_off = False  # everything in full precision, pinned bits too
         self.listeners: list[Listener] = []
         self.shared: Optional[Shared] = None
         self._call_bits: Optional[int] = None
@@ -84,6 +85,25 @@ class Step:
     def in_call(self) -> bool:
         """Whether a call of the model is under way."""
         return self._depth > 0
+
+    @contextlib.contextmanager
+    def running_at(self, num_bits: Optional[int]) -> Iterator[None]:
+        """Calls inside the block that name no bits run at `num_bits`."""
+        before = self.default_bits, self._call_bits
+        self.default_bits = self._call_bits = num_bits
+        try:
+            yield
+        finally:
+            self.default_bits, self._call_bits = before
+
+    @contextlib.contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """No quantizer rounds inside the block."""
+        before, self.switched_off = self.switched_off, True
+        try:
+            yield
+        finally:
+            self.switched_off = before
 
     def set(self, update: int, micro_batch: int = 0) -> None:
         """Say which update and which of its micro-batches (counted over all processes) comes next."""

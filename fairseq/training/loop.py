@@ -7,6 +7,7 @@ the validation metric stopped improving. A SIGTERM or Ctrl-C is a limit like the
 written first, and that only a complete epoch is validated, because the next start begins after it.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -63,6 +64,8 @@ class TrainingLoop:
                 disable_iterator_cache=False,
             )
         if not self.stop.requested:
+            if self.trainer.quantization is not None:
+                logger.info(self.trainer.quantization.summary())
             logger.info(f"done training in {time.perf_counter() - start:.1f} seconds")
         return self.trainer.best_score
 
@@ -200,7 +203,9 @@ class TrainingLoop:
         batch = self.trainer.get_valid_iterator(self.valid_subsets[0]).first_batch
         if not batch or batch == "DUMMY":
             return
-        with metrics.aggregate(new_root=True) as aggregator:
+        quantization = self.trainer.quantization
+        checking = contextlib.nullcontext() if quantization is None else quantization.while_checking()
+        with metrics.aggregate(new_root=True) as aggregator, checking:
             self.trainer.valid_step(batch)
         self._require_metric(aggregator.get_smoothed_values())
 

@@ -15,7 +15,7 @@ logger = logging.getLogger("fairseq.trainer")
 
 def build(trainer: Any, extra_state: Optional[dict[str, Any]] = None) -> dict[str, Any]:
     """The dict that a checkpoint file holds; `extra_state` joins the metrics and the training time."""
-    return checkpoint_format.build_state(
+    state = checkpoint_format.build_state(
         cfg=trainer.cfg,
         model_state=trainer.get_model().state_dict(),
         criterion=trainer.get_criterion(),
@@ -32,6 +32,9 @@ def build(trainer: Any, extra_state: Optional[dict[str, Any]] = None) -> dict[st
             **(extra_state or {}),
         },
     )
+    if trainer.quantization is not None:
+        state["quantization"] = checkpoint_format.portable(trainer.quantization.state_dict())
+    return state
 
 
 def save(trainer: Any, filename: str, extra_state: dict[str, Any]) -> None:
@@ -61,6 +64,8 @@ def load(
             where = _dictionary_path(trainer.cfg.task)
             raise CheckpointError(f"{filename}: {error}" + (f" (now: {where})" if where else "")) from None
     _load_weights(trainer, state, filename)
+    if trainer.quantization is not None and state.get("quantization"):
+        trainer.quantization.load_state_dict(state["quantization"], filename, only_weights=reset_optimizer)
     if not reset_optimizer:
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
     return _load_progress(trainer, state["extra_state"], filename, reset_optimizer, reset_meters)

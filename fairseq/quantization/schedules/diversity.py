@@ -33,6 +33,8 @@ class Diversity(PrecisionSchedule):
         ladder: bits in ascending order; rungs outside the bounds are left out, the bounds themselves are rungs.
         alpha, beta, decay: the threshold above.
         patience: intervals over the threshold before bits rise.
+        interval: updates between two gradients; None for one epoch.
+        resolution: gradients that one measurement compares.
     """
 
     name = "diversity"
@@ -47,11 +49,18 @@ class Diversity(PrecisionSchedule):
         beta: float = 1.5,
         decay: float = 0.1,
         patience: int = 2,
+        interval: Optional[int] = None,
+        resolution: int = 3,
     ):
         super().__init__(low, high)
         if patience < 1 or alpha < 1 or beta < 0 or decay < 0:
             raise ConfigError("precision schedule diversity: needs patience >= 1, alpha >= 1, beta and decay >= 0")
         self.ladder = sorted({low, high, *(bits for bits in ladder if low < bits < high)})
+        if (interval is not None and interval < 1) or resolution < 2:
+            raise ConfigError(
+                "precision schedule diversity: needs an interval of 1 or more and a resolution of 2 or more"
+            )
+        self.interval, self.resolution = interval, resolution
         self.alpha, self.beta, self.decay, self.patience = alpha, beta, decay, patience
         self.rung = 0
         self.largest = 0.0

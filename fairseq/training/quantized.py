@@ -1,0 +1,234 @@
+"""A quantized model in training: at how many bits each update runs, what it costs, what checkpoints keep of it.
+
+    model = quantize(task.build_model(cfg.model), cfg.quantization)        # fairseq.models.quantized
+    trainer = Trainer(cfg, task, model, criterion)          # finds the quantizers of the model
+    trainer.quantization.schedule.bits(update, total)
+
+Bits are handed down as an argument, `num_bits`, from the trainer's step to each quantizer. Where something in between
+does not know the argument - a task or criterion of a plugin - the calls of the model run at the same bits, because an
+update says so to the model for as long as it lasts.
+
+Schedules count updates of the whole run: `optimization.max_update`, or what `max_epoch` epochs come to.
+"""
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Optional
+
+import torch
+from torch import nn
+
+from fairseq.distributed import utils as distributed_utils
+from fairseq.errors import CheckpointError, ConfigError, TrainingError
+from fairseq.logging import metrics
+
+logger = logging.getLogger(__name__)
+
+PLAN_FILE = "quantization_plan.json"
+
+
+def planned_updates(optimization: Any, batches_per_epoch: int) -> Optional[int]:
+    """Updates of a whole run, None where neither `max_update` nor `max_epoch` sets an end."""
+    limits = [optimization.max_update] if optimization.max_update else []
+    if optimization.max_epoch:
+        freqs = list(optimization.update_freq)
+        total = 0
+        for epoch in range(optimization.max_epoch):
+            freq = freqs[min(epoch, len(freqs) - 1)]
+            whole, rest = divmod(batches_per_epoch, freq)
+            total += whole + (rest > 0 and not optimization.skip_remainder_batch)
+        limits.append(total)
+    return min(limits) if limits else None
+
+
+class QuantizedTraining:
+    """What the trainer of a quantized model asks and tells.
+
+    Args:
+        model: quantized, without any wrapper.
+        optimization: the config's group, for the length of the run.
+        device: where collectives put their numbers.
+    """
+
+    def __init__(self, model: nn.Module, optimization: Any, device: torch.device):
+        from fairseq.quantization import Quantization, get_quantization
+        from fairseq.quantization.cost import CostMeter, watch_plain_products
+        from fairseq.quantization.schedules.base import schedule_of
+
+        handle = get_quantization(model)
+        assert isinstance(handle, Quantization)
+        self.model, self.handle, self.device = model, handle, device
+        self.schedule = schedule_of(handle.config)
+        self.meter = CostMeter(self.schedule.high)
+        self.total_updates: Optional[int] = None
+        self.diversity: Any = None
+        self._optimization = optimization
+        self._saved: Mapping[str, Any] = {}
+        self._bits = self.schedule.high
+        watch_plain_products(model, handle.step)
+
+    @classmethod
+    def of(cls, model: nn.Module, optimization: Any, device: torch.device) -> Optional["QuantizedTraining"]:
+        """For `model`, None where it is not quantized."""
+        return cls(model, optimization, device) if getattr(model, "quantization", None) is not None else None
+
+    # -- length of the run -------------------------------------------------------------------------------------------
+
+    def plan(self, batches_per_epoch: int) -> None:
+        """Settle how many updates the schedule is laid out over; called when the training data is known."""
+        if self.total_updates is not None:
+            return
+        limits = self._limits()
+        total = planned_updates(self._optimization, batches_per_epoch)
+        if self._saved.get("limits") == limits:
+            total = self._saved["total_updates"]  # an epoch's length may differ between shards of the data
+        elif self._saved and self._saved["total_updates"] != total:
+            logger.warning(
+                f"precision schedule: the run now has {total} updates, the checkpoint's was planned for "
+                f"{self._saved['total_updates']}; the schedule is laid out over {total}"
+            )
+        if total is None and not (self.schedule.adaptive or self.schedule.name == "constant"):
+            raise ConfigError(
+                f"precision schedule {self.schedule.name} needs to know where the run ends; set "
+                "optimization.max_update or optimization.max_epoch (--max-update, --max-epoch)"
+            )
+        self.total_updates = total or 2**62
+        for line in self.schedule.notes(self.total_updates):
+            logger.warning(line)
+        if self.schedule.name == "diversity":
+            self._measure_diversity(batches_per_epoch)
+
+    def _limits(self) -> list[Any]:
+        optimization = self._optimization
+        return [
+            optimization.max_update,
+            optimization.max_epoch,
+            list(optimization.update_freq),
+            distributed_utils.get_world_size(),
+        ]
+
+    def _measure_diversity(self, batches_per_epoch: int) -> None:
+        from fairseq.quantization.gradient_diversity import GradientDiversity
+
+        freq = self._optimization.update_freq[-1]
+        interval = getattr(self.schedule, "interval", None) or max(-(-batches_per_epoch // freq), 1)
+        self.diversity = GradientDiversity(interval, getattr(self.schedule, "resolution", 3))
+        if self._saved.get("diversity"):
+            self.diversity.load_state_dict(self._saved["diversity"])
+
+    # -- one update --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def update(self, num_updates: int) -> Iterator[int]:
+        """Around forward and backward of the update that follows `num_updates` done ones; gives its bits."""
+        assert self.total_updates is not None, "get the training iterator first: it says how long the run is"
+        self._bits = self.schedule.bits(num_updates, self.total_updates)
+        step = self.handle.step
+        with step.running_at(self._bits), step.listening(self.meter):
+            yield self._bits
+
+    def begin_micro_batch(self, num_updates: int, index: int, is_dummy: bool) -> None:
+        """Before the batch number `index` of this process in the update; a dummy stands in for a missing one."""
+        world, rank = distributed_utils.get_world_size(), distributed_utils.get_rank()
+        self.handle.begin_micro_batch(num_updates, index * world + rank, counts=not is_dummy)
+
+    def see_gradients(self, num_updates: int, parameters: list[nn.Parameter]) -> None:
+        """Between backward and clipping, for the schedule that looks at gradients."""
+        if self.diversity is not None:
+            found = self.diversity.update(num_updates, parameters)
+            if found is not None:
+                self.schedule.observe(num_updates, diversity=found)
+
+    def end_update(self, num_updates: int, logged: Mapping[str, Any]) -> None:
+        """After the optimizer's step; `logged` holds the update's loss, over all processes."""
+        self.handle.end_update(self.model)
+        self._gather_cost()
+        if self.schedule.adaptive and self.diversity is None:
+            if "loss" not in logged:
+                raise TrainingError(
+                    f"precision schedule {self.schedule.name} follows the loss, and the criterion logs none"
+                )
+            self.schedule.observe(num_updates, loss=float(logged["loss"]))
+        metrics.log_scalar("num_bits", self._bits, weight=0, priority=350)
+        metrics.log_scalar("bitops", self.meter.total.total, weight=0, priority=360)
+
+    def _gather_cost(self) -> None:
+        """Count what the other processes have spent on the update."""
+        own = self.meter.take()
+        if distributed_utils.get_world_size() > 1:
+            values = torch.tensor(list(asdict(own).values()), dtype=torch.float64, device=self.device)
+            others = distributed_utils.all_reduce(values.clone()) - values
+            self.meter.add(type(own)(*others.tolist()))
+
+    def while_checking(self) -> contextlib.AbstractContextManager:
+        """Around a validation step before the first update, when running ranges are still empty."""
+        return self.handle.step.full_precision()
+
+    # -- what is said ------------------------------------------------------------------------------------------------
+
+    def announce(self, save_dir: Optional[str]) -> None:
+        """Log the plan and the schedule; write the plan to `save_dir` where one is given."""
+        config = self.handle.config
+        logger.info(f"quantization plan\n{self.handle.plan.table()}")
+        span = (
+            f"{self.schedule.low} to {self.schedule.high}" if self.schedule.name != "constant" else self.schedule.high
+        )
+        cycles = getattr(self.schedule, "num_cycles", None)
+        logger.info(
+            f"quantization={config.preset}: {len(self.handle.plan.active)} quantizers; bits {span} by schedule "
+            f"{self.schedule.name}{f' in {cycles} cycles' if cycles else ''}, gradients {config.num_grad_bits or 32}, "
+            f"evaluation {config.eval_bits}"
+        )
+        if save_dir:
+            from fairseq.checkpoint.writing import atomic
+
+            saved = {"config": asdict(config), "plan": self.handle.plan.as_dicts()}
+            os.makedirs(save_dir, exist_ok=True)
+            with atomic(os.path.join(save_dir, PLAN_FILE)) as file:
+                file.write(json.dumps(saved, indent=2, default=dict).encode())
+
+    def summary(self) -> str:
+        """The cost of the run, in one line."""
+        return f"quantization={self.handle.config.preset}: {self.meter.total.describe()}"
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: plan, quantizers, schedule and costs."""
+        return {
+            **self.handle.state_dict(self.model),
+            "schedule": {"name": self.schedule.name, **self.schedule.state_dict()},
+            "total_updates": self.total_updates,
+            "limits": self._limits(),
+            "cost": self.meter.state_dict(),
+            "diversity": self.diversity.state_dict() if self.diversity is not None else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], filename: str, only_weights: bool) -> None:
+        """Restore `state_dict`.
+
+        Args:
+            filename: the checkpoint's, for messages.
+            only_weights: training starts anew from the checkpoint's weights: ranges are taken where they fit.
+        """
+        from fairseq.quantization.hidden_state import hidden_modules
+
+        try:
+            self.handle.load_state_dict(self.model, state)  # type: ignore[arg-type]
+        except CheckpointError as error:
+            if not only_weights:
+                raise CheckpointError(f"checkpoint {filename}: {error}") from None
+            logger.warning(f"checkpoint {filename} is quantized in another way: ranges and scales start anew")
+            for _, module in hidden_modules(self.model):
+                module.after_load(found=False)
+        if only_weights:
+            return
+        schedule = dict(state["schedule"])
+        if schedule.pop("name") == self.schedule.name:
+            self.schedule.load_state_dict(schedule)
+        self.meter.load_state_dict(state["cost"])
+        self._saved = state
