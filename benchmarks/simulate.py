@@ -29,8 +29,8 @@ from harness import machine, ratio  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from fairseq import models  # noqa: E402
-from fairseq.modules import MultiheadAttention  # noqa: E402
-from fairseq.quantization import MatMul, quantize_model  # noqa: E402
+from fairseq.quantization import quantize_model  # noqa: E402
+from fairseq.quantization.kernels import fused  # noqa: E402
 from fairseq.quantization.reference import calculate_qparams, quantize  # noqa: E402
 
 
@@ -49,14 +49,6 @@ def roberta(layers: int) -> nn.Module:
     task = Namespace(source_dictionary=Vocabulary(), max_positions=lambda: 512)
     model = models.build_model(Namespace(arch="roberta_base", encoder_layers=layers), task)
     model.register_classification_head("head", num_classes=2)
-    return model
-
-
-def name_operands(model: nn.Module) -> nn.Module:
-    """Give attention's products the names that rules use."""
-    for module in model.modules():
-        if isinstance(module, MultiheadAttention):
-            module.qk_matmul, module.pv_matmul = MatMul("query", "key"), MatMul("probs", "value", "output")
     return model
 
 
@@ -88,7 +80,7 @@ class ReferenceLinear(nn.Linear):
 def reference(model: nn.Module) -> nn.Module:
     """`model` with `ReferenceLinear` in its layers."""
     for path, module in list(model.named_modules()):
-        if type(module) is nn.Linear and ".layers." in path:
+        if isinstance(module, nn.Linear) and ".layers." in path:
             parent = model.get_submodule(path.rpartition(".")[0])
             new = ReferenceLinear(module.in_features, module.out_features)
             new.load_state_dict(module.state_dict())
@@ -135,11 +127,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
+    fused.BREAK_EVEN = 0  # compile while warming up
 
     base = roberta(args.layers)
     sides = {"fp32": base}
     for preset in args.presets:
-        sides[preset] = quantize_model(name_operands(copy.deepcopy(base)), preset)
+        sides[preset] = quantize_model(copy.deepcopy(base), preset)
     if args.reference:
         sides["reference style"] = reference(copy.deepcopy(base))
     tokens = torch.randint(4, 50000, tuple(args.batch))

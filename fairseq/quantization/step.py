@@ -13,6 +13,7 @@ the call.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional, Protocol
 
@@ -75,6 +76,7 @@ class Step:
         self.calibrating = False
         self.inspecting = False  # somebody looks at grids: running ranges stay as they are
         self.switched_off = False  # everything in full precision, pinned bits too
+        self.rounded: Counter[Any] = Counter()  # values by kernel, which decide whether compiling it pays
         self.listeners: list[Listener] = []
         self.shared: Optional[Shared] = None
         self._call_bits: Optional[int] = None

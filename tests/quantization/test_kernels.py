@@ -30,6 +30,7 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch.compile traces, run by PyTorch: the plumbing without a C++ compiler."""
     monkeypatch.setattr(torch, "compile", functools.partial(COMPILE, backend="eager"))
     monkeypatch.setattr(fused, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(fused, "BREAK_EVEN", 0)
 
 
 def pair(**settings: Any) -> tuple[Quantizer, Quantizer]:
@@ -68,7 +69,8 @@ def test_plumbing(name: str, granularity: str, rounding: str) -> None:
 
 
 @pytest.mark.slow
-def test_real_kernels() -> None:
+def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "BREAK_EVEN", 0)
     for settings in (
         {"format": "affine", "range": {"name": "running"}},
         {"format": "symmetric", "rounding": "stochastic"},
@@ -87,12 +89,24 @@ def test_small_tensors_compile_nothing() -> None:
     assert graphs() == before
 
 
+@pytest.mark.usefixtures("traced_only")
+def test_compiling_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "BREAK_EVEN", 1000)
+    compiled, eager = pair()
+    before = graphs()
+    agree(compiled, eager, [(10, 20)])
+    assert graphs() == before  # 4 x 200 values
+    agree(compiled, eager, [(10, 20)])
+    assert graphs() > before
+
+
 def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no C++ compiler\nmore")
 
     monkeypatch.setattr(torch, "compile", broken)
     monkeypatch.setattr(fused, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(fused, "BREAK_EVEN", 0)
     compiled, eager = pair()
     with caplog.at_level(logging.WARNING):
         agree(compiled, eager, [(6, 9), (7, 8)])

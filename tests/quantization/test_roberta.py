@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from fairseq import models
-from fairseq.modules import MultiheadAttention
-from fairseq.quantization import MatMul, quantize_model
+from fairseq.quantization import quantize_model
 from fairseq.quantization.trace import trace_gemms
 
 SIZE = {
@@ -34,9 +33,6 @@ def roberta() -> nn.Module:
     task = Namespace(source_dictionary=Vocabulary(), max_positions=lambda: 20)
     model = models.build_model(Namespace(arch="roberta", **SIZE), task)
     model.register_classification_head("head", num_classes=3)
-    for module in model.modules():
-        if isinstance(module, MultiheadAttention) and not isinstance(module.qk_matmul, MatMul):
-            module.qk_matmul, module.pv_matmul = MatMul("query", "key"), MatMul("probs", "value", "output")
     return model
 
 

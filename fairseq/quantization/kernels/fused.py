@@ -4,6 +4,9 @@ Eagerly, rounding a tensor is five to ten passes over memory and as many paralle
 a CPU, Triton on a GPU. The numbers are the same to the last bit. Sizes and bits are symbolic, so that neither a ragged
 batch nor a new precision compiles anything; what is compiled is kept on disk by torch.
 
+Compiling takes seconds, so a kernel is compiled once so much has been rounded eagerly that it pays: a short run,
+or the evaluation of a small model, does not wait for a compiler.
+
 Kernels are for large tensors in memory order, seen as a matrix (rows, columns) with a scale for all, per row or per
 column. Everything else, and every tensor on a machine without a compiler, takes the eager way.
 """
@@ -25,6 +28,7 @@ from fairseq.quantization.step import Step
 logger = logging.getLogger(__name__)
 
 LEAST_ELEMENTS = 2**16  # below, a compiled kernel's call costs more than the eager passes
+BREAK_EVEN = 2**29  # values of one variant: rounding them eagerly costs about as much more as compiling
 
 
 class TracedNoise:
@@ -85,7 +89,10 @@ def fake_quantize(
         return False
     matrix, target, scale, zero_point = views
     arguments = (scale, zero_point, *_bounds(grid.low, grid.high, x.device))
-    variant = (type(number_format), scale.shape[0] > 1, scale.shape[1] > 1, clamp, x.device.type)
+    variant = (type(number_format), scale.shape[0] > 1, scale.shape[1] > 1, clamp, noise is not None, x.device.type)
+    step.rounded[variant] += x.numel()
+    if step.rounded[variant] < BREAK_EVEN:
+        return False
     try:
         if noise is None:
             _compiled(_plain, variant)(number_format, matrix, arguments, target, clamp)
