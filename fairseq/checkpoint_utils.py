@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fairseq.checkpoint import config, names, reading, writing
-from fairseq.checkpoint.format import load_weights
+from fairseq.checkpoint.format import check_layout, load_weights
 from fairseq.checkpoint.names import checkpoint_paths
 from fairseq.checkpoint.upgrade import upgrade_state as _upgrade_state_dict
 from fairseq.errors import CheckpointError, ConfigError
@@ -217,6 +217,7 @@ def load_checkpoint_to_cpu(
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         held = f"the keys {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(f"checkpoint {path} holds no model in fairseq's layout, but {held}")
+    check_layout(state, path)
     overrides = dict(arg_overrides or {})
     if state.get("args") is not None:
         for name, value in overrides.items():

@@ -10,10 +10,12 @@ last_optimizer_state absent with no_save_optimizer_state
 """
 
 import logging
+from argparse import Namespace
 from collections import OrderedDict
 from typing import Any, Optional
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from fairseq.errors import CheckpointError
@@ -59,6 +61,29 @@ def build_state(
     if save_optimizer_state:
         state["last_optimizer_state"] = optimizer.state_dict()
     return portable(state)
+
+
+def check_layout(state: dict[str, Any], filename: str) -> None:
+    """Raise CheckpointError where an entry of a file, of whatever age, is of a kind that no fairseq wrote."""
+    history, extra = state.get("optimizer_history") or [], state.get("extra_state", {})
+    position = extra.get("train_iterator") if isinstance(extra, dict) else None
+    expected: list[tuple[str, Any, tuple[type, ...]]] = [
+        ("model", state.get("model"), (dict,)),
+        ("args", state.get("args"), (Namespace, type(None))),
+        ("cfg", state.get("cfg"), (dict, DictConfig, type(None))),
+        ("optimizer_history", history, (list,)),
+        ("extra_state", extra, (dict,)),
+    ]
+    if isinstance(extra, dict) and "train_iterator" in extra:
+        expected.append(("extra_state.train_iterator", position, (dict,)))
+    if isinstance(position, dict):
+        expected.append(("extra_state.train_iterator.epoch", position.get("epoch", 1), (int,)))
+    if isinstance(history, list):
+        expected += [("optimizer_history", entry, (dict,)) for entry in history]
+    for name, value, kinds in expected:
+        if not isinstance(value, kinds):
+            kind = type(value).__name__
+            raise CheckpointError(f"checkpoint {filename} is not in fairseq's layout: its {name} holds a {kind}")
 
 
 def history_entry(criterion: Any, optimizer: Any, lr_scheduler: Any, num_updates: int) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
     state = read("checkpoint_best.pt")      # dict
 
-PyTorch's zip layout and the older one without zip are read. Of the zip layout every part has a checksum, which is
-verified, so a flipped bit does not become a wrong weight.
+PyTorch's zip layout and the older one without zip are read; neither may unfold to much more than its size (`limits`).
+Of the zip layout every part has a checksum, which is verified, so a flipped bit does not become a wrong weight.
 """
 
 import contextlib
@@ -18,8 +18,11 @@ from typing import Any, BinaryIO, Union
 
 import torch
 
-from fairseq.checkpoint import inert
+from fairseq.checkpoint import inert, limits
 from fairseq.errors import CheckpointError
+
+# PyTorch admits these, and they take memory by number
+ALLOCATING = {"builtins.bytearray", "torch._utils._rebuild_meta_tensor_no_storage"}
 
 
 def read(path: Union[str, os.PathLike]) -> Any:
@@ -45,6 +48,9 @@ def read(path: Union[str, os.PathLike]) -> Any:
 
 def _load(path: str) -> Any:
     allowed = inert.allowed()
+    claims = sorted(_names(path) & ALLOCATING)
+    if claims:
+        raise _refusal(path, claims[0])
     try:
         return _load_with(path, allowed)
     except pickle.UnpicklingError as error:
@@ -66,6 +72,7 @@ def _load_with(path: str, allowed: list) -> Any:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
         except CheckpointError as error:  # raised by a stand-in, with what it will not rebuild
             raise _refusal(path, str(error)) from None
+    limits.check_contents(loaded, os.path.getsize(path))
     return inert.plain(loaded)
 
 
@@ -78,17 +85,18 @@ def _refusal(path: str, what: str) -> CheckpointError:
 
 def _foreign_names(path: str, known: set[str]) -> set[str]:
     """Every class or function that the file names and that is neither `known` nor PyTorch's own safe ones."""
-    known = known | set(torch._weights_only_unpickler._get_allowed_globals())
+    return _names(path) - known - set(torch._weights_only_unpickler._get_allowed_globals())
+
+
+def _names(path: str) -> set[str]:
+    """Every class or function that the file names."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            streams: list[BinaryIO] = [io.BytesIO(archive.read(name)) for name in names]
-        return {name for stream in streams for name in _names_in(stream)} - known
+        return set(_names_in(io.BytesIO(torch._C.PyTorchFileReader(path).get_record("data.pkl"))))
     with open(path, "rb") as file:
         found: set[str] = set()
         for _ in range(4):  # magic number, protocol, system, object; storages follow
             found |= set(_names_in(file))
-        return found - known
+        return found
 
 
 def _names_in(stream: BinaryIO) -> set[str]:
@@ -112,6 +120,7 @@ def _todays_name(module: str, name: str) -> str:
 
 def _verify_checksums(path: str) -> None:
     with zipfile.ZipFile(path) as archive:
+        limits.check_archive(archive, path)
         for part in archive.infolist():
             if part.CRC == 0:  # written without checksums
                 continue

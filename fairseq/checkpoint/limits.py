@@ -1,0 +1,69 @@
+"""What a checkpoint may unfold to: a small file must not fill the memory.
+
+    a compressed part                    a megabyte of zeros packs into a kilobyte
+    a tensor expanded from one number    its shape is only a claim, until somebody copies it
+    [[x, x], [x, x]] sixty times over    few objects, yet 2^60 of them to whoever writes them out one by one
+
+>>> twice = ["x"]
+>>> for _ in range(60): twice = [twice, twice]
+>>> check_contents({"cfg": twice}, file_size=1000)
+Traceback (most recent call last):
+...
+ValueError: lists in lists that unfold to more than 10,000,000 entries
+"""
+
+import os
+import zipfile
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST_ENTRIES = 10_000_000
+# times the file's size, plus: PyTorch compresses nothing, and only positions and masks are ever expanded
+RATIO, FREE = 4, 1 << 24  # bytes
+
+
+def check_archive(archive: zipfile.ZipFile, path: str) -> None:
+    """Raise ValueError where the parts of a zip file are much larger unpacked than the file."""
+    unpacked, size = sum(part.file_size for part in archive.infolist()), os.path.getsize(path)
+    if unpacked > RATIO * size + FREE:
+        raise ValueError(f"{size:,} bytes that unpack to {unpacked:,}")
+
+
+def check_contents(loaded: Any, file_size: int) -> None:
+    """Raise ValueError where `loaded` claims much more than a file of `file_size` bytes can hold."""
+    _entries(loaded, RATIO * file_size + FREE, {})
+
+
+def _entries(value: Any, most_bytes: int, done: dict[int, int]) -> int:
+    """How many objects `value` is made of, shared ones counted each time they occur."""
+    if isinstance(value, Tensor):
+        _check_tensor(value, most_bytes)
+        return 1
+    if id(value) in done:
+        return done[id(value)]
+    done[id(value)] = 1  # where it contains itself
+    count = 1
+    for part in _parts(value):
+        count += _entries(part, most_bytes, done)
+        if count > MOST_ENTRIES:
+            raise ValueError(f"lists in lists that unfold to more than {MOST_ENTRIES:,} entries")
+    done[id(value)] = count
+    return count
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, (list, tuple, set)):
+        return value
+    return vars(value).values() if hasattr(value, "__dict__") and not isinstance(value, type) else ()
+
+
+def _check_tensor(tensor: Tensor, most_bytes: int) -> None:
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise ValueError(f"a tensor without plain contents ({tensor.device.type}, {tensor.layout})")
+    if tensor.numel() * tensor.element_size() > most_bytes:
+        raise ValueError(f"a tensor of shape {tuple(tensor.shape)}, which has no place in the file")
