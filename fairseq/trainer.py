@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fairseq import optim, utils
 from fairseq.distributed import utils as distributed_utils
-from fairseq.distributed.data_parallel import wrap_model
+from fairseq.distributed.data_parallel import average_gradients, wrap_model
 from fairseq.errors import TrainingError
 from fairseq.logging import metrics
 from fairseq.nan_detector import NanDetector
@@ -265,10 +265,18 @@ class Trainer:
                     ignore_grad=is_dummy,
                     **bits,
                 )
+            logging_outputs += self._own(logging_output, is_dummy)
             if not is_dummy:
-                logging_outputs.append(logging_output)
                 total_sample_size = total_sample_size + sample_size
         return logging_outputs, total_sample_size
+
+    def _own(self, logging_output: dict[str, Any], is_dummy: bool) -> list[dict[str, Any]]:
+        """What a batch adds to the logs: nothing where it stood in for one that this process does not have, but with
+        the keys that a sum over processes needs from each of them.
+        """
+        if not is_dummy:
+            return [logging_output]
+        return [statistics.emptied(logging_output)] if self._summable(train=True) else []
 
     @metrics.aggregate("train")
     def train_step(self, samples: list[Any], raise_oom: bool = False) -> Optional[dict[str, Any]]:
@@ -313,6 +321,7 @@ class Trainer:
     def _reduce_gradients(self, sample_size: Any) -> Tensor:
         """Gradients averaged over the samples of the update, and clipped; returns their norm before clipping."""
         self.optimizer.all_reduce_grads(self.model)
+        average_gradients(p for p in self._criterion.parameters() if p.requires_grad)
         # data parallelism averages over processes; the loss is a sum, to be divided by the samples of all of them
         self.optimizer.multiply_grads(self.data_parallel_world_size / (float(sample_size) or 1.0))
         if self.quantization is not None:
@@ -325,7 +334,8 @@ class Trainer:
         self._seed_update()
         with NanDetector(self.get_model()) as detector:
             self._forward_backward(samples)
-        where = detector.first or "the gradient norm only"
+        found = distributed_utils.all_gather_list(detector.first)  # by the rank that had the data
+        where = next(filter(None, found), "the gradient norm only")
         raise TrainingError(
             f"update {self._num_updates + 1}: loss or gradient is NaN or infinite, first in {where}; "
             "lower optimization.lr, set optimization.clip_norm or look at the data of this update"
@@ -339,7 +349,7 @@ class Trainer:
             sample, is_dummy = self._prepare_sample(sample)
             with self.precision.autocast():
                 _, sample_size, logging_output = self.task.valid_step(sample, self.model, self.criterion)
-        logging_outputs = [] if is_dummy else [logging_output]
+        logging_outputs = self._own(logging_output, is_dummy)
         sample_size = 0 if is_dummy else sample_size
         logging_outputs, sample_size = statistics.aggregate(
             logging_outputs, sample_size, self._summable(train=False), self.device

@@ -43,6 +43,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.logging import metrics
     from fairseq.models.quantized import config_of, quantize
     from fairseq.trainer import Trainer
+    from fairseq.training.batches import check_same_start
     from fairseq.training.interrupts import StopRequest
     from fairseq.training.loop import TrainingLoop
     from fairseq.training.setup import check_sizes, log_model, log_setup
@@ -76,6 +77,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     _, epoch_itr = checkpoint_utils.load_checkpoint(
         cfg.checkpoint, trainer, disable_iterator_cache=task.has_sharded_data("train")
     )
+    check_same_start(trainer, epoch_itr)
     for subset in cfg.dataset.valid_subset.split(","):
         # builds the batches, so that a sample that is too long is reported now and not after the first epoch
         logger.info(f'begin dry-run validation on "{subset}" subset')

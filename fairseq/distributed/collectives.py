@@ -49,6 +49,11 @@ def all_reduce(tensor: Tensor, group: Optional[Any] = None, op: str = "sum") -> 
     return tensor
 
 
+def barrier(device: Any = None, group: Optional[Any] = None) -> None:
+    """Wait until every process is here."""
+    all_reduce(torch.zeros(1, device=device), group)
+
+
 def broadcast(tensor: Tensor, src: int, group: Optional[Any] = None) -> Tensor:
     if get_world_size(group) > 1:
         dist.broadcast(tensor, src=src, group=group)

@@ -6,7 +6,9 @@ gradients in `.grad`.
 """
 
 import contextlib
-from collections.abc import Iterator
+import inspect
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -15,7 +17,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fairseq.distributed.collectives import get_world_size
-from fairseq.errors import ConfigError
+from fairseq.errors import ConfigError, TrainingError
+
+# newer versions of torch warn about the older name
+_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 
 
 def wrap_model(cfg: Any, model: nn.Module, device: torch.device) -> nn.Module:
@@ -31,7 +40,7 @@ def wrap_model(cfg: Any, model: nn.Module, device: torch.device) -> nn.Module:
         return OverlappedDataParallel(
             model,
             device_ids=[device.index] if device.type == "cuda" else None,
-            broadcast_buffers=cfg.broadcast_buffers,
+            **{_BUFFERS: cfg.broadcast_buffers},
             bucket_cap_mb=cfg.bucket_cap_mb,
             find_unused_parameters=cfg.find_unused_parameters,
             gradient_as_bucket_view=cfg.gradient_as_bucket_view,
@@ -62,6 +71,25 @@ class _ForwardsAttributes(nn.Module):
 class OverlappedDataParallel(_ForwardsAttributes, DistributedDataParallel):
     """torch's DDP with the model's attributes and state-dict keys."""
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().forward(*args, **kwargs)
+        except RuntimeError as error:
+            if "finished reduction in the prior iteration" not in str(error):
+                raise
+            raise TrainingError(self._unused(str(error))) from None
+
+    def _unused(self, message: str) -> str:
+        """One line for torch's page about parameters without a gradient."""
+        listed = re.search(r"did not receive grad for rank \d+: ([\d ]+)", message)
+        names = [name for name, parameter in self.module.named_parameters() if parameter.requires_grad]
+        unused = [names[int(index)] for index in listed[1].split()] if listed else []
+        what = f"{len(unused)} parameters ({unused[0]}, ...)" if unused else "some parameters"
+        return (
+            f"{what} had no part in the loss of the last update; with several processes, set "
+            "distributed_training.find_unused_parameters=true (--find-unused-parameters) or freeze them"
+        )
+
 
 class SimpleDataParallel(_ForwardsAttributes):
     """Averages all gradients in one flat collective when `all_reduce_grads` is called."""
@@ -80,10 +108,23 @@ class SimpleDataParallel(_ForwardsAttributes):
         yield
 
     def all_reduce_grads(self) -> None:
-        """Gradients become their average over the processes; one that did not use a parameter counts as zero."""
-        parameters = [p for p in self.module.parameters() if p.requires_grad]
-        flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
-        dist.all_reduce(flat)
-        flat /= get_world_size()
-        for parameter, grad in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            parameter.grad = grad.view_as(parameter)
+        average_gradients(p for p in self.module.parameters() if p.requires_grad)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Gradients become their average over the processes; where one did not use a parameter, its share is zero. A
+    parameter that none of them used keeps no gradient, as in a single process.
+    """
+    parameters = list(parameters)
+    if not parameters or get_world_size() == 1:
+        return
+    first = parameters[0]
+    used = torch.tensor([float(p.grad is not None) for p in parameters], dtype=first.dtype, device=first.device)
+    flat = torch.cat(
+        [used, *(torch.zeros(p.numel()).to(p) if p.grad is None else p.grad.flatten() for p in parameters)]
+    )
+    dist.all_reduce(flat)
+    flat /= get_world_size()
+    used, *grads = flat.split([len(parameters), *(p.numel() for p in parameters)])
+    for parameter, grad, share in zip(parameters, grads, used.tolist(), strict=True):
+        parameter.grad = grad.view_as(parameter) if share > 0 else None

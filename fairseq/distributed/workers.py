@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Optional
 
+from fairseq.distributed.failures import RESUMES, Failures
 from fairseq.distributed.launch import Membership, _run_member, free_port
-from fairseq.errors import FairseqError, TrainingError
+from fairseq.errors import FairseqError
 
-logger = logging.getLogger(__name__)
+# a stopped run ends with 128 + one of these
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # how long rank 0 may take to notice a dead peer by itself before the watcher ends the process
 GRACE_SECONDS = 5.0
@@ -28,16 +30,15 @@ def run_with_workers(cfg: Any, main: Callable[..., Any], kwargs: dict[str, Any])
     """Run `main` in `distributed_world_size` processes of this machine; returns rank 0's result.
 
     Raises:
-        TrainingError: a rank died; says which one, and how.
+        FairseqError: what went wrong, in whichever process; for one that was killed, which one and by what.
     """
     world_size = cfg.distributed_training.distributed_world_size
     port = cfg.distributed_training.distributed_port
     address = f"tcp://localhost:{port if port > 0 else free_port()}"
     context = multiprocessing.get_context("spawn")
-    level = logging.getLogger().level
     workers = [
         context.Process(
-            target=_worker, args=(cfg, Membership(rank, world_size, rank, address), main, kwargs, level, os.getpid())
+            target=_worker, args=(cfg, Membership(rank, world_size, rank, address), main, kwargs, os.getpid())
         )
         for rank in range(1, world_size)
     ]
@@ -45,44 +46,33 @@ def run_with_workers(cfg: Any, main: Callable[..., Any], kwargs: dict[str, Any])
         worker.start()
     watcher = _Watcher(workers)
     watcher.start()
+    sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        result = _run_member(cfg, Membership(0, world_size, 0, address), main, kwargs)
-    except FairseqError:
-        raise
-    except RuntimeError as error:
-        # a lost peer shows as a RuntimeError of the collective that waited for it
-        failure = watcher.wait_for_failure()
-        if failure is None:
-            raise
-        raise TrainingError(failure) from error
+        return _run_member(cfg, Membership(0, world_size, 0, address), main, kwargs, watcher.explain, watcher.joined)
     finally:
         watcher.stop()
         _end(workers)
-    return result
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, sigterm)
 
 
-def _worker(
-    cfg: Any, member: Membership, main: Callable[..., Any], kwargs: dict[str, Any], level: int, parent: int
-) -> None:
-    logging.basicConfig(
-        format="%(asctime)s | %(levelname)s | %(name)s | %(message)s", level=max(level, logging.WARNING)
-    )
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+def _worker(cfg: Any, member: Membership, main: Callable[..., Any], kwargs: dict[str, Any], parent: int) -> None:
+    logging.basicConfig(format="%(asctime)s | %(levelname)s | %(name)s | %(message)s")
+    threading.Thread(target=_end_with_parent, args=(parent, member.rank), daemon=True).start()
     try:
         _run_member(cfg, member, main, kwargs)
     except FairseqError as error:
-        print(f"rank {member.rank}: {error}", file=sys.stderr, flush=True)
+        print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
-    except RuntimeError as error:
-        # when rank 0 is already leaving, it has said why
-        if os.getppid() == parent:
-            print(f"rank {member.rank}: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
-        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent(parent: int, rank: int) -> None:
     while os.getppid() == parent:
-        time.sleep(0.5)
+        time.sleep(0.2)
+    if rank == 1:
+        print(f"error: rank 0 (process {parent}) is gone, so the other ranks were stopped; {RESUMES}", file=sys.stderr)
     os._exit(1)
 
 
@@ -94,24 +84,30 @@ class _Watcher(threading.Thread):
         self._workers = workers
         self._done = threading.Event()
         self._failed = threading.Event()
-        self.failure: Optional[str] = None
+        self._failures: Optional[Failures] = None
+        self._failure: Optional[str] = None
 
     def run(self) -> None:
         while not self._done.wait(0.2):
             for rank, worker in enumerate(self._workers, start=1):
-                if worker.exitcode not in (None, 0):
-                    self.failure = _describe(rank, worker)
+                if worker.exitcode not in (None, 0, *(128 + number for number in SIGNALS)):
+                    self._failure = _describe(rank, worker)
                     self._failed.set()
                     if not self._done.wait(GRACE_SECONDS):
-                        print(f"error: {self.failure}", file=sys.stderr, flush=True)
-                        _end(self._workers)
+                        if self._failures is None or not self._failures.spoken():
+                            print(f"error: {self._failure}", file=sys.stderr, flush=True)
+                        _end(self._workers, patience=0.0)
                         os._exit(1)
                     return
 
-    def wait_for_failure(self) -> Optional[str]:
+    def joined(self, failures: Failures) -> None:
+        """The group exists: from now on, failures are settled between its members."""
+        self._failures = failures
+
+    def explain(self) -> Optional[str]:
         """What happened to a worker; None where all of them are well."""
-        self._failed.wait(2.0)
-        return self.failure
+        self._failed.wait(1.0)
+        return self._failure
 
     def stop(self) -> None:
         self._done.set()
@@ -122,10 +118,7 @@ def _describe(rank: int, worker: Any) -> str:
         how = f"was killed by {signal.Signals(-worker.exitcode).name}"
     else:
         how = f"ended with exit code {worker.exitcode}"
-    return (
-        f"rank {rank} (process {worker.pid}) {how}, so the other ranks were stopped; "
-        "the same command resumes from the last checkpoint, on any number of processes"
-    )
+    return f"rank {rank} (process {worker.pid}) {how}, so the other ranks were stopped; {RESUMES}"
 
 
 def _end(workers: list[Any], patience: float = 5.0) -> None:

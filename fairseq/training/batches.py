@@ -4,6 +4,8 @@ import logging
 from typing import Any
 
 from fairseq import utils
+from fairseq.distributed import utils as distributed_utils
+from fairseq.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -71,3 +73,21 @@ def valid_iterator(trainer: Any, subset: str, disable_iterator_cache: bool) -> A
         disable_iterator_cache=disable_iterator_cache,
         skip_remainder_batch=False,
     )
+
+
+def check_same_start(trainer: Any, epoch_itr: Any) -> None:
+    """See that all processes start from the same checkpoint: a shared file system may show a new file to some of them
+    later than to others.
+
+    Raises:
+        CheckpointError: they do not; names the ranks.
+    """
+    own = (trainer.get_num_updates(), epoch_itr.epoch, len(epoch_itr))
+    starts = distributed_utils.all_gather_list(own)
+    for rank, start in enumerate(starts):
+        if start != starts[0]:
+            raise CheckpointError(
+                f"{trainer.cfg.checkpoint.save_dir}: rank {rank} starts at update {start[0]} of epoch {start[1]} with "
+                f"{start[2]} batches, rank 0 at update {starts[0][0]} of epoch {starts[0][1]} with {starts[0][2]}; "
+                "all ranks must see the same checkpoints and the same data"
+            )

@@ -3,22 +3,32 @@
     with StopRequest() as stop:
         for batch in batches:
             train_step(batch)
-            if stop.requested:
+            if stop.agreed():
                 save(); break
 
 The first signal only sets `requested`; a second one ends the process at once, as if nothing had been installed.
+
+Several processes have to stop after the same update: whichever got the signal, `agreed` - which all of them call after
+each update - tells all of them. A launcher may deliver one request twice (once itself, once through the group that the
+system signals), so there a second signal counts from two seconds after the first one on.
 """
 
 import logging
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any, Optional
+
+import torch
+
+from fairseq.distributed import utils as distributed_utils
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SAME_REQUEST = 2.0  # seconds
 
 
 class StopRequest:
@@ -28,10 +38,23 @@ class StopRequest:
         self.signal: Optional[signal.Signals] = None
         self._previous: dict[signal.Signals, Any] = {}
         self._process = os.getpid()
+        self._received: Optional[signal.Signals] = None
+        self._received_at = 0.0
+        self._together = distributed_utils.get_world_size() > 1
 
     @property
     def requested(self) -> bool:
+        """Whether to stop; with several processes, whether they have agreed to."""
         return self.signal is not None
+
+    def agreed(self, device: Any = None) -> bool:
+        """`requested`, after asking the other processes; all of them have to call this together."""
+        if self._together and self.signal is None:
+            number = distributed_utils.all_reduce(torch.tensor(int(self._received or 0), device=device), op="max")
+            if number.item():
+                self.signal = signal.Signals(int(number.item()))
+                self._announce()
+        return self.requested
 
     @property
     def exit_code(self) -> int:
@@ -44,7 +67,9 @@ class StopRequest:
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
-        self._restore()
+        # on the way out of a failure, a launcher's SIGTERM must not come before this process has said what happened
+        if not (self._together and isinstance(exc_info[1], Exception)):
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
@@ -57,6 +82,16 @@ class StopRequest:
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
-        self.signal = signal.Signals(number)
-        self._restore()
+        if not self._together:
+            self.signal = signal.Signals(number)
+            self._restore()
+            self._announce()
+        elif self._received is None:
+            self._received, self._received_at = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - self._received_at > _SAME_REQUEST:
+            self._restore()
+            os.kill(os.getpid(), number)
+
+    def _announce(self) -> None:
+        assert self.signal is not None
         logger.warning(f"{self.signal.name} received: saving after this update (once more to stop at once)")

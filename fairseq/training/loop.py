@@ -77,7 +77,7 @@ class TrainingLoop:
         return progress_bar.progress_bar(
             itr,
             log_format=common.log_format,
-            log_file=common.log_file,
+            log_file=common.log_file if master else None,
             log_interval=common.log_interval,
             epoch=epoch,
             prefix=prefix,
@@ -85,7 +85,7 @@ class TrainingLoop:
             wandb_project=common.wandb_project if master else None,
             wandb_run_name=os.environ.get("WANDB_NAME", os.path.basename(self.cfg.checkpoint.save_dir)),
             azureml_logging=common.azureml_logging if master else False,
-            default_log_format="tqdm" if not common.no_progress_bar else "simple",
+            default_log_format="tqdm" if not common.no_progress_bar and master else "simple",
         )
 
     def _train_epoch(self, epoch_itr: Any) -> tuple[list[Optional[float]], bool]:
@@ -96,7 +96,9 @@ class TrainingLoop:
         )
         update_freqs = cfg.optimization.update_freq
         update_freq = update_freqs[min(epoch_itr.epoch, len(update_freqs)) - 1]
-        itr = iterators.GroupedIterator(itr, update_freq, skip_remainder_batch=cfg.optimization.skip_remainder_batch)
+        itr = iterators.GroupedIterator(
+            itr, update_freq, skip_remainder_batch=cfg.optimization.skip_remainder_batch, every_item=True
+        )
         progress = self._progress(itr, epoch_itr.epoch)
         progress.update_config(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
         trainer.begin_epoch(epoch_itr.epoch)
@@ -125,7 +127,7 @@ class TrainingLoop:
             raise
         except Exception:
             # the signal also reaches data-loading workers when it is sent to the whole process group
-            if not self.stop.requested:
+            if not self.stop.requested or self.trainer.data_parallel_world_size > 1:
                 raise
             self._save_stopped(epoch_itr)
 
@@ -148,7 +150,7 @@ class TrainingLoop:
     # -- validate, save, stop ----------------------------------------------------------------------------------------
 
     def _validate_and_save(self, epoch_itr: Any, end_of_epoch: bool) -> tuple[list[Optional[float]], bool]:
-        if self.stop.requested:
+        if self.stop.agreed(self.trainer.device):
             self._save_stopped(epoch_itr)
             if not end_of_epoch:
                 return [None], True
@@ -179,7 +181,7 @@ class TrainingLoop:
                 reason = early
         if do_save or reason is not None:
             self._save(epoch_itr, valid_losses[0])
-        return valid_losses, reason is not None or self.stop.requested
+        return valid_losses, reason is not None or self.stop.agreed(self.trainer.device)
 
     def _save(self, epoch_itr: Any, valid_loss: Optional[float]) -> None:
         checkpoint_utils.save_checkpoint(self.cfg.checkpoint, self.trainer, epoch_itr, valid_loss)
@@ -191,6 +193,8 @@ class TrainingLoop:
                 logger.warning("checkpoint_last.pt is written in spite of no_last_checkpoints: the run was interrupted")
                 checkpoint.no_last_checkpoints = False
         checkpoint_utils.save_checkpoint(checkpoint, self.trainer, epoch_itr, None)
+        # launchers end all processes when the first one leaves: none does before the file is written
+        distributed_utils.barrier(self.trainer.device)
 
     def check_metric(self) -> None:
         """Score one validation batch, so that a misspelt `best_checkpoint_metric` costs seconds and not an epoch.

@@ -68,6 +68,10 @@ def load(
         trainer.quantization.load_state_dict(state["quantization"], filename, only_weights=reset_optimizer)
     if not reset_optimizer:
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
+    if state.get("cfg") is not None:
+        # positions count each process's batches; the run that goes on may have another number of processes
+        workers = max(1, state["cfg"].distributed_training.distributed_world_size)
+        state["extra_state"]["train_iterator"].setdefault("num_shards", workers)
     return _load_progress(trainer, state["extra_state"], filename, reset_optimizer, reset_meters)
 
 

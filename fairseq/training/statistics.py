@@ -21,12 +21,17 @@ def aggregate(
     """
     if distributed_utils.get_world_size() == 1:
         return logging_outputs, sample_size
-    if summable and logging_outputs:
+    if summable:
         summed = {key: sum(output[key] for output in logging_outputs if key in output) for key in logging_outputs[0]}
         reduced = distributed_utils.all_reduce_dict({"__sample_size": sample_size, **summed}, device=device)
         return [{key: value for key, value in reduced.items() if key != "__sample_size"}], reduced["__sample_size"]
     gathered = distributed_utils.all_gather_list((logging_outputs, float(sample_size)))
     return [output for outputs, _ in gathered for output in outputs], sum(size for _, size in gathered)
+
+
+def emptied(logging_output: dict[str, Any]) -> dict[str, Any]:
+    """The logging output of no examples: the same keys, all zero."""
+    return {key: value * 0 for key, value in logging_output.items() if isinstance(value, (Tensor, int, float))}
 
 
 def log_step(

@@ -73,12 +73,18 @@ class GroupedIterator(CountingIterator):
 
     Args:
         skip_remainder_batch: leave out a last list that is shorter.
+        every_item: fairseq's count, which is the default, loses the last items where a resumed `iterable` has taken a
+            number of them that is no multiple of `chunk_size`; this one does not.
     """
 
-    def __init__(self, iterable: Any, chunk_size: int, skip_remainder_batch: bool = False):
+    def __init__(self, iterable: Any, chunk_size: int, skip_remainder_batch: bool = False, every_item: bool = False):
         rounded = math.floor if skip_remainder_batch else math.ceil
-        self.offset = math.ceil(getattr(iterable, "n", 0) / chunk_size)
-        super().__init__(iterable, start=self.offset, total=rounded(len(iterable) / chunk_size))
+        taken = getattr(iterable, "n", 0)
+        self.offset = math.ceil(taken / chunk_size)
+        total = rounded(len(iterable) / chunk_size)
+        if every_item:
+            total = self.offset + rounded((len(iterable) - taken) / chunk_size)
+        super().__init__(iterable, start=self.offset, total=total)
         self.chunk_size = chunk_size
 
     def _iterate(self) -> Iterator[list]:

@@ -6,7 +6,8 @@
     state = itr.state_dict()                # {"version": 2, "epoch": 1, "iterations_in_epoch": 1, "shuffle": True}
 
 In epoch e batches come in the order of `numpy.random.permutation` with seed `seed + e`; worker r of w takes every w-th
-one from the r-th on.
+one from the r-th on. With several workers the state also says how many batches all of them have `consumed`, so that
+another number of workers goes on with exactly the batches that are left, in the same order.
 """
 
 import math
@@ -115,6 +116,13 @@ class EpochBatchIterator(EpochBatchIterating):
         self._cur_epoch_itr: Optional[CountingIterator] = None
         self._next_epoch_itr: Optional[CountingIterator] = None
         self._supports_prefetch = getattr(dataset, "supports_prefetch", False)
+        self._start_epoch_afresh()
+
+    def _start_epoch_afresh(self) -> None:
+        """No batch of the epoch was dealt out to another number of workers than there are now."""
+        self._dealt = 0  # batches that all workers together had consumed when the present workers took over
+        self._position = 0  # iterations_in_epoch at that moment
+        self._group = self.num_shards  # workers that the epoch began with
 
     @property
     def frozen_batches(self) -> Sequence[Any]:
@@ -159,6 +167,7 @@ class EpochBatchIterator(EpochBatchIterating):
         else:
             if callable(self.batch_sampler) and previous != self.epoch:
                 self._frozen_batches = None
+            self._start_epoch_afresh()
             self._cur_epoch_itr = self._get_iterator_for_epoch(self.epoch, shuffle, fix_batches_to_gpus)
         assert self._cur_epoch_itr is not None
         self.shuffle = shuffle
@@ -175,12 +184,16 @@ class EpochBatchIterator(EpochBatchIterating):
     def state_dict(self) -> dict[str, Any]:
         """Where training is; at the end of an epoch that is the beginning of the next."""
         ended = self.end_of_epoch()
-        return {
+        state = {
             "version": 2,
             "epoch": self.epoch + 1 if ended else self.epoch,
             "iterations_in_epoch": 0 if ended else self.iterations_in_epoch,
             "shuffle": self.shuffle,
         }
+        if not ended and (self.num_shards > 1 or self._dealt > 0):
+            state["consumed"] = self._dealt + (self.iterations_in_epoch - self._position) * self.num_shards
+            state["num_shards"], state["group"] = self.num_shards, self._group
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken.
@@ -191,7 +204,9 @@ class EpochBatchIterator(EpochBatchIterating):
         self.epoch = state_dict["epoch"]
         self._cur_epoch_itr = self._next_epoch_itr = None
         position = state_dict.get("iterations_in_epoch", 0)
+        self._start_epoch_afresh()
         if position > 0:
+            position = self._take_over(position, state_dict)
             shuffle = state_dict.get("shuffle", True)
             self._next_epoch_itr = self._get_iterator_for_epoch(self.epoch, shuffle, offset=position)
             if self._next_epoch_itr is None:
@@ -202,26 +217,39 @@ class EpochBatchIterator(EpochBatchIterating):
                     )
                 self.epoch += 1  # old checkpoints: taken at the end of the epoch
 
+    def _take_over(self, position: int, state: dict[str, Any]) -> int:
+        """This worker's position where `state` was taken, perhaps by another number of workers."""
+        workers = state.get("num_shards", self.num_shards)
+        consumed = state.get("consumed", position * workers)
+        self._group = state.get("group", workers)
+        if consumed != position * self.num_shards:
+            self._dealt = consumed
+            self._position = position = max(1, math.ceil(consumed / self.num_shards))
+        return position
+
     def _get_iterator_for_epoch(
         self, epoch: int, shuffle: bool, fix_batches_to_gpus: bool = False, offset: int = 0
     ) -> Optional[CountingIterator]:
         """The epoch's batches from the `offset`-th on; None where it has no more than `offset` batches."""
         batches = self.ordered_batches(epoch, fix_batches_to_gpus, shuffle)
-        if offset > 0 and offset >= len(batches):
+        taken = offset - self._position
+        if offset > 0 and taken >= len(batches):
             return None
         loader = BatchLoader(
-            self.dataset, self.collate_fn, batches[offset:], self.num_workers, self.buffer_size, self.timeout
+            self.dataset, self.collate_fn, batches[taken:], self.num_workers, self.buffer_size, self.timeout
         )
         itr = CountingIterator(loader, start=offset)
-        return itr.take(len(batches) - 1) if self.skip_remainder_batch else itr
+        return itr.take(self._position + len(batches) - 1) if self.skip_remainder_batch else itr
 
     def ordered_batches(self, epoch: int, fix_batches_to_gpus: bool, shuffle: bool) -> list[Any]:
-        """This worker's batches in the order of an epoch; workers that have one less get an empty one."""
+        """This worker's batches in the order of an epoch, without those that were dealt out to another number of
+        workers; workers that have one less get an empty one.
+        """
         fixed = fix_batches_to_gpus and self._supports_prefetch
         batches: Sequence[Any] = self.frozen_batches
         if shuffle and not fixed:
             batches = self._shuffled(batches, self.seed + epoch)
-        batches = list(ShardedIterator(batches, self.num_shards, self.shard_id, fill_value=[]))
+        batches = list(ShardedIterator(batches[self._dealt :], self.num_shards, self.shard_id, fill_value=[]))
         if self._supports_prefetch:
             self.dataset.prefetch([i for batch in batches for i in batch])
         if shuffle and fixed:
@@ -229,7 +257,7 @@ class EpochBatchIterator(EpochBatchIterating):
         return list(batches)
 
     def _shuffled(self, batches: Sequence[Any], seed: int) -> list[Any]:
-        group = self.num_shards if self.grouped_shuffling else 1
+        group = self._group if self.grouped_shuffling else 1
         num_groups = len(batches) // group
         with numpy_seed(seed):
             order = np.random.permutation(num_groups).tolist()

@@ -8,6 +8,7 @@ that the command was started in.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, List, Optional
 
@@ -22,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 import fairseq
 from fairseq.dataclass.compose.arguments import make_parser
 from fairseq.dataclass.compose.loader import Loader, search_path
+from fairseq.dataclass.devices import place_in_group
 from fairseq.dataclass.finish import check_complete
 from fairseq.errors import ConfigError
 
@@ -85,6 +87,14 @@ def run(
         print(fairseq.__version__)
         return None
     name, words = args.config_name or config_name, list(args.overrides)
+    rank, world_size = place_in_group(os.environ)
+    if world_size > 1 and (args.multirun or _asks_for_sweep(words)):
+        raise ConfigError(
+            f"a sweep cannot run in a group of {world_size} processes that was started from outside; start it once, "
+            "and let each job start its own with distributed_training.distributed_world_size=N"
+        )
+    if rank > 0:  # rank 0's folder is the run's: the others make none, and write no log
+        words += ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     hydra = _Hydra(job_name, Loader(search_path(args.config_dir), job=True, check=check))
     GlobalHydra.instance().initialize(hydra)
     try:
