@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
+from torch.fx.experimental import _config
 from torch.utils import _python_dispatch
 
 logger = logging.getLogger(__name__)
@@ -44,10 +45,15 @@ class Kernel:
         first = next(argument for argument in arguments if isinstance(argument, Tensor))
         if first.numel() < LEAST_ELEMENTS or not compiler().works or is_watched():
             return self.eager(*arguments)
+        # a tensor that wants a gradient would be compiled apart
+        arguments = tuple(a.detach() if isinstance(a, Tensor) and a.requires_grad else a for a in arguments)
         try:
-            if self._compiled is None:
-                self._compiled = torch.compile(self._own, dynamic=True)
-            return self._compiled(*arguments)
+            if self._compiled is not None:
+                return self._compiled(*arguments)
+            self._compiled = torch.compile(self._own, dynamic=True)
+            # if the first matrix is square, others need not be
+            with _config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+                return self._compiled(*arguments)
         except Exception as error:  # a missing or broken compiler has many faces
             compiler().failed(error)
             return self.eager(*arguments)

@@ -31,7 +31,7 @@ class WeightCodes:
     def __init__(self, codes: Codes):
         self.data, self.zero_point = signed(codes)
         self.scale, self.shift, self.num_bits = codes.scale, codes.shift, codes.num_bits
-        self.centred = codes.shift is None and not bool(self.zero_point.any())
+        self._centred: Optional[bool] = None
         self._forward: Optional[Tensor] = None
         self._sums: Optional[Tensor] = None
 
@@ -39,7 +39,12 @@ class WeightCodes:
     def fused(self) -> bool:
         """Whether the GEMM can rescale."""
         # whoever watches torch's operations shall see the codes themselves, not a copy in oneDNN's keeping
-        return self.centred and fuses(self.data.device.type) and not is_watched()
+        return fuses(self.data.device.type) and self._is_centred() and not is_watched()
+
+    def _is_centred(self) -> bool:
+        if self._centred is None:
+            self._centred = self.shift is None and not bool(self.zero_point.any())
+        return self._centred
 
     def forward_operand(self) -> Tensor:
         """(K, N) for `scaled_product`."""

@@ -100,7 +100,7 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Encoded:
         wide = x.float()
         grid = quantizer._grid(wide, num_bits)[0]
         noise = quantizer._noise(x, None, 0)
-        encoded = Encoded(encode(wide.reshape(-1, x.shape[-1]), quantizer.format, grid, num_bits, noise))
+        encoded = Encoded(encode(wide.reshape(-1, x.shape[-1]).contiguous(), quantizer.format, grid, num_bits, noise))
         if shares and step.in_call and not x.is_inference():
             step.shared = Shared(x, x._version, settings, quantizer.last_range, encoded)
         quantizer.last_range = None
