@@ -53,7 +53,8 @@ def main() -> None:
         write_rte(scratch / "rte" / "text", shared / "glue", lambda text: " ".join(map(str, bpe.encode(text))))
         for kind in ("pairs", "text", "rte"):
             data = binarise(scratch / kind, lambda words: command("preprocess", words, cwd=scratch) and None)
-            start = write_start(scratch / f"{kind}.pt", data, classes=0 if kind == "text" else 2)
+            part = data if kind == "text" else data / "input0"
+            start = write_start(scratch / f"{kind}.pt", part / "dict.txt", classes=0 if kind == "text" else 2)
             for run_name, run in RUNS.items():
                 if run.data != kind:
                     continue

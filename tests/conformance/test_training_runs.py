@@ -36,7 +36,8 @@ def inputs(tmp_path_factory):
             folder = tmp_path_factory.mktemp(kind)
             write(folder / "text")
             data = binarise(folder, binarised)
-            made[kind] = data, write_start(folder / "start.pt", data, classes=0 if kind == "text" else 2)
+            part = data if kind == "text" else data / "input0"
+            made[kind] = data, write_start(folder / "start.pt", part / "dict.txt", classes=0 if kind == "text" else 2)
         return made[kind]
 
     return get

@@ -210,12 +210,11 @@ def binarise(folder: Path, preprocess: Callable[[list[str]], None]) -> Path:
     return folder / "bin"
 
 
-def write_start(path: Path, data: Path, classes: int) -> Path:
+def write_start(path: Path, dictionary: Path, classes: int) -> Path:
     """Weights to begin with, in a file as fairseq wrote them in 2019: flags in `args`, no `cfg`.
 
     The numbers come from NumPy's legacy generator, whose stream is the same everywhere.
     """
-    dictionary = data / "input0" / "dict.txt" if classes else data / "dict.txt"
     vocabulary = len(dictionary.read_text(encoding="utf-8").splitlines()) + 5  # four specials and <mask>
     draw = np.random.RandomState(7)
     weights: dict[str, torch.Tensor] = {}
@@ -248,6 +247,8 @@ def write_start(path: Path, data: Path, classes: int) -> Path:
         linear(f"classification_heads.{HEAD}.dense", WIDTH, WIDTH)
         linear(f"classification_heads.{HEAD}.out_proj", classes, WIDTH)
     args = Namespace(arch="roberta_base", task="masked_lm", criterion="masked_lm", max_positions=POSITIONS)
+    args.encoder_layers, args.encoder_embed_dim, args.encoder_ffn_embed_dim = LAYERS, WIDTH, INNER
+    args.encoder_attention_heads, args.tokens_per_sample, args.data = 4, POSITIONS, "."
     history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {"best": None}, "num_updates": 0}
     extra = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}}
     torch.save({"args": args, "model": weights, "optimizer_history": [history], "extra_state": extra}, path)
