@@ -1,3 +1,9 @@
 """fairseq's older import path of `fairseq.distributed.utils`."""
 
-from fairseq.distributed.utils import *  # noqa: F403
+from typing import Any
+
+from fairseq.distributed import utils
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(utils, name)

@@ -320,3 +320,12 @@ def _settle(args: Namespace) -> None:
 
         if arch in ARCH_CONFIG_REGISTRY:
             ARCH_CONFIG_REGISTRY[arch](args)
+
+
+def __getattr__(name: str) -> Any:
+    """Helpers that plugins import from here; they live in `fairseq.utils`, which imports torch."""
+    if name in ("csv_str_list", "eval_bool", "eval_str_dict", "eval_str_list"):
+        from fairseq import utils
+
+        return getattr(utils, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

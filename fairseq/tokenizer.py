@@ -4,6 +4,10 @@
 ['the', 'cat', 'sat']
 """
 
+import re
+
+SPACE_NORMALIZER = re.compile(r"\s+")
+
 
 def tokenize_line(line: str) -> list[str]:
     """The words of `line`: runs of any Unicode white space separate them."""

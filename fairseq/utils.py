@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
 from fairseq.modules.activations import get_activation_fn, get_available_activation_fns
+from fairseq.plugin_utils import *  # noqa: F403
 
 __all__ = ["get_activation_fn", "get_available_activation_fns"]
 

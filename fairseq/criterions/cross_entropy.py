@@ -15,6 +15,8 @@ from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import CrossEntropyConfig
 from fairseq.quantization.threaded import given
 
+CrossEntropyCriterionConfig = CrossEntropyConfig  # fairseq's name
+
 
 @register_criterion("cross_entropy", dataclass=CrossEntropyConfig)
 class CrossEntropyCriterion(FairseqCriterion):

@@ -16,6 +16,8 @@ from fairseq.dataclass.criterions import LabelSmoothedCrossEntropyConfig
 from fairseq.logging import metrics
 from fairseq.quantization.threaded import given
 
+LabelSmoothedCrossEntropyCriterionConfig = LabelSmoothedCrossEntropyConfig  # fairseq's name
+
 
 def label_smoothed_nll_loss(
     lprobs: Tensor, target: Tensor, epsilon: float, ignore_index: Optional[int] = None, reduce: bool = True

@@ -15,6 +15,8 @@ from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import MaskedLmCriterionConfig
 from fairseq.quantization.threaded import given
 
+MaskedLmConfig = MaskedLmCriterionConfig  # fairseq's name
+
 
 @register_criterion("masked_lm", dataclass=MaskedLmCriterionConfig)
 class MaskedLmLoss(FairseqCriterion):

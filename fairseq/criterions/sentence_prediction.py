@@ -33,6 +33,8 @@ REPORTS: dict[str, dict[str, Callable[[Any, Any], float]]] = {
     },
 }
 
+SentencePredictionConfig = SentencePredictionCriterionConfig  # fairseq's name
+
 
 @register_criterion("sentence_prediction", dataclass=SentencePredictionCriterionConfig)
 class SentencePredictionCriterion(FairseqCriterion):

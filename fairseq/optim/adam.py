@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 FUSED_DEVICES = ("cpu", "cuda")
 
+FairseqAdamConfig = AdamConfig  # fairseq's name
+
 
 @register_optimizer("adam", dataclass=AdamConfig)
 class FairseqAdam(FairseqOptimizer):

@@ -10,6 +10,8 @@ from fairseq.dataclass.lr_schedulers import FixedConfig
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from fairseq.optim.lr_scheduler.fairseq_lr_scheduler import lr_list
 
+FixedLRScheduleConfig = FixedConfig  # fairseq's name
+
 
 @register_lr_scheduler("fixed", dataclass=FixedConfig)
 class FixedLRSchedule(FairseqLRScheduler):

@@ -10,6 +10,8 @@ from fairseq.errors import ConfigError
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from fairseq.optim.lr_scheduler.fairseq_lr_scheduler import Warmup, single_lr
 
+InverseSquareRootLRScheduleConfig = InverseSqrtConfig  # fairseq's name
+
 
 @register_lr_scheduler("inverse_sqrt", dataclass=InverseSqrtConfig)
 class InverseSquareRootSchedule(FairseqLRScheduler):

@@ -15,6 +15,8 @@ from fairseq.errors import ConfigError
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from fairseq.optim.lr_scheduler.fairseq_lr_scheduler import lr_list
 
+PolynomialDecayLRScheduleConfig = PolynomialDecayConfig  # fairseq's name
+
 
 @register_lr_scheduler("polynomial_decay", dataclass=PolynomialDecayConfig)
 class PolynomialDecayLRSchedule(FairseqLRScheduler):

@@ -1,0 +1,18 @@
+"""GELU (Hendrycks & Gimpel, arXiv:1606.08415) under the names that plugins import.
+
+>>> import torch
+>>> gelu(torch.zeros(1)), gelu_accurate(torch.zeros(1))
+(tensor([0.]), tensor([0.]))
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fairseq.modules.activations import gelu_accurate
+
+__all__ = ["gelu", "gelu_accurate"]
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x * Phi(x), in fp32 whatever the input's type."""
+    return F.gelu(x.float()).type_as(x)
