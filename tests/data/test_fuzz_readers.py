@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fairseq.data import Dictionary
@@ -41,6 +41,13 @@ def test_what_is_written_is_read(items, impl):
 
 @settings(max_examples=150, deadline=None)
 @given(token_lists, impls, edits, st.sampled_from([".idx", ".bin"]), st.integers(0, 40))
+@example([[1, 2], [3]], "mmap", [(9 + 8 + 1 + 7, 0x7F)], ".idx", 30)  # 2^62 items
+@example([[1, 2], [3]], "mmap", [(9 + 8, 77)], ".idx", 30)  # no such type of number
+@example([[1, 2], [3]], "mmap", [(9 + 8 + 1 + 8 + 3, 0x7F)], ".idx", 30)  # an item of 2^31 numbers
+@example([[1, 2], [3]], "mmap", [(9 + 8 + 1 + 8 + 8 + 7, 0xFF)], ".idx", 30)  # an item that starts before the file
+@example([[1, 2], [3]], "cached", [(8 + 24 + 7, 0x7F)], ".idx", 30)
+@example([[1, 2], [3]], "cached", [(8 + 32 + 7, 0x7F)], ".idx", 30)
+@example([[1, 2], [3]], "mmap", [(0, 0)], ".bin", 19)
 def test_changed_bytes_give_items_or_a_data_error(items, impl, changes, extension, cut):
     with tempfile.TemporaryDirectory() as folder:
         write(f"{folder}/data", items, impl)
@@ -58,6 +65,9 @@ def test_changed_bytes_give_items_or_a_data_error(items, impl, changes, extensio
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=120), st.binary(max_size=40), impls, st.booleans())
+@example(b"\x04" + b"\xff" * 8, b"", "mmap", True)
+@example(b"\x04" + b"\0" * 5 + b"\x10\0\0" + b"\1\0\0\0" * 8, b"", "mmap", True)  # 2^44 items
+@example(b"\3" + b"\0" * 7 + b"\4" + b"\0" * 7 + b"\xff" * 16, b"", "cached", True)
 def test_arbitrary_bytes_give_items_or_a_data_error(index, data, impl, with_magic):
     magic = {"mmap": b"MMIDIDX\0\0\1\0\0\0\0\0\0\0", "cached": b"TNTIDX\0\0\1\0\0\0\0\0\0\0"}[impl]
     with tempfile.TemporaryDirectory() as folder:
@@ -89,6 +99,13 @@ def test_dictionaries_survive_their_file(counts):
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
+@example("a 1\na 2\n")
+@example("a\n")
+@example("a 1 #fairseq:overwrite\n<s> 3\n")
+@example("a -1\n")
+@example("a 99999999999999999999999\n")
+@example("\u2028 1\n")
+@example(" 1\n")
 def test_any_text_is_a_dictionary_or_a_data_error(text):
     try:
         d = Dictionary.load(io.StringIO(text))
