@@ -12,6 +12,7 @@ integers where that is estimated to save at least 3 %.
 (True, False)
 """
 
+import contextlib
 import functools
 import json
 import logging
@@ -19,12 +20,16 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from fairseq.quantization.kernels import fused
+from fairseq.quantization.kernels.build import compiler
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +85,9 @@ def measure(device_type: str = "cpu") -> Costs:
     seconds: dict[str, list[float]] = {"simulate": [], "integer": []}
     for shape in SHAPES:
         steps = {compute: _step(compute, *shape, device_type) for compute in seconds}
-        for step in steps.values():
-            step()  # compiles
+        with _compiling():
+            for step in steps.values():
+                step()
         best = dict.fromkeys(steps, float("inf"))
         for _ in range(REPEATS):
             for compute, step in steps.items():
@@ -93,10 +99,28 @@ def measure(device_type: str = "cpu") -> Costs:
     return Costs(_fit(seconds["simulate"]), _fit(seconds["integer"]))
 
 
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """Kernels are compiled when they are first used: a training run will have compiled them."""
+    before, compiler().break_even = compiler().break_even, 0
+    try:
+        yield
+    finally:
+        compiler().break_even = before
+
+
+class _Enough(Counter[Any]):
+    """More values rounded than it takes to compile."""
+
+    def __getitem__(self, kernel: Any) -> int:
+        return fused.BREAK_EVEN
+
+
 def _step(compute: str, rows: int, inputs: int, outputs: int, device_type: str) -> Callable[[], None]:
     from fairseq.quantization.convert import quantize_model
 
     model = quantize_model(nn.Sequential(nn.Linear(inputs, outputs)), "int8", compute=compute).to(device_type)
+    model.quantization.step.rounded = _Enough()  # type: ignore[union-attr]
     x = torch.randn(rows, inputs, device=device_type, requires_grad=True)
     grad = torch.randn(rows, outputs, device=device_type)
     update = 0

@@ -2,8 +2,9 @@
 
     total = kernel(column_sums)(codes)
 
-A kernel is compiled at its first use in a process, with symbolic sizes, so that a ragged batch compiles nothing; torch
-keeps the result on disk. Small tensors and operations that somebody traces go the eager way, which computes the same.
+A kernel is compiled once in a process, with symbolic sizes, so that a ragged batch compiles nothing; torch keeps the
+result on disk. That takes seconds, so it is done once so much has gone through the kernel eagerly that it pays. Small
+tensors and operations that somebody traces go the eager way, too; it computes the same numbers.
 A compiler that fails is reported once; from then on everything is eager.
 """
 
@@ -20,6 +21,7 @@ from torch.utils import _python_dispatch
 
 logger = logging.getLogger(__name__)
 
+BREAK_EVEN = 2**28  # elements through one kernel: eagerly they cost about as much more as compiling
 LEAST_ELEMENTS = 2**16  # below, a compiled kernel's call costs more than the eager passes
 
 
@@ -38,12 +40,16 @@ class Kernel:
         )
         self.eager, self.variant = function, variant
         self._own = own
+        self._elements = 0
         self._compiled: Optional[Callable[..., Any]] = None
 
     def __call__(self, *arguments: Any) -> Any:
         """Run on `arguments`; the first tensor's size decides which version."""
         first = next(argument for argument in arguments if isinstance(argument, Tensor))
         if first.numel() < LEAST_ELEMENTS or not compiler().works or is_watched():
+            return self.eager(*arguments)
+        self._elements += first.numel()
+        if self._compiled is None and self._elements < compiler().break_even:
             return self.eager(*arguments)
         # a tensor that wants a gradient would be compiled apart
         arguments = tuple(a.detach() if isinstance(a, Tensor) and a.requires_grad else a for a in arguments)
@@ -60,10 +66,11 @@ class Kernel:
 
 
 class Compiler:
-    """Whether compiled kernels can be had in this process."""
+    """Whether compiled kernels can be had in this process, and when they pay; `break_even` 0 compiles at once."""
 
     def __init__(self) -> None:
         self.works = True
+        self.break_even = BREAK_EVEN
 
     def failed(self, error: Exception) -> None:
         """Compiling raised: say so, and compile no more."""
