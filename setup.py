@@ -14,6 +14,8 @@ COMMANDS = {
     "fairseq-make-acceptability": "make_acceptability",
     "fairseq-plot": "plot",
     "fairseq-import-hf": "import_hf",
+    "fairseq-quant-report": "quant_report",
+    "fairseq-precision-range-test": "precision_range_test",
     "fairseq-export-hf": "export_hf",
 }
 

@@ -53,15 +53,23 @@ def write_heatmap(rows: Sequence[ReportRow], path: Union[str, Path], value: str 
     if not layers:
         raise ConfigError(f"heat map: no quantizer has a {LABELS[value]} value; activations need data")
     grid = [[math.nan if cell is None or math.isinf(cell) else cell for cell in line] for line in values]
-    figure = Figure(figsize=(2.5 + 0.42 * len(columns), 2.2 + 0.32 * len(layers)), layout="constrained")
+    figure = Figure(figsize=(2.5 + 0.42 * len(columns), 4.2 + 0.32 * len(layers)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(grid, aspect="auto", cmap="viridis")
     axes.set_xticks(range(len(columns)), columns, rotation=90)
     axes.set_yticks(range(len(layers)), layers)
-    figure.colorbar(image, ax=axes, label=LABELS[value])
+    figure.colorbar(image, ax=axes, label=LABELS[value], location="top", fraction=0.05, shrink=0.5)
     for y, line in enumerate(grid):
         for x, cell in enumerate(line):
             if not math.isnan(cell):
-                axes.text(x, y, f"{cell:.0f}", ha="center", va="center", fontsize=6, color="white")
+                axes.text(
+                    x,
+                    y,
+                    f"{cell:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color="white" if image.norm(cell) < 0.6 else "black",
+                )
     figure.savefig(path, dpi=120)

@@ -1,0 +1,72 @@
+"""fairseq-quant-report: what quantization does to a checkpoint, one row per quantizer.
+
+    fairseq-quant-report checkpoints/checkpoint_best.pt
+    fairseq-quant-report checkpoint_best.pt --data RTE-bin --png report.png --json report.json
+    fairseq-quant-report roberta.base/model.pt --quantization int4 --data RTE-bin     # before training
+
+Weights and the share of BitOPs need no data; activations and gradients are measured on examples of `--data`.
+"""
+
+import argparse
+from pathlib import Path
+
+from fairseq_cli.entry import command
+
+VALUES = ("sqnr", "num_bits", "codes_used", "clipped", "bitops")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fairseq-quant-report",
+        description="One row per quantizer: bits, codes used, clipped share, SQNR (about 6 dB per bit), BitOPs share.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", help="trained with quantization=..., or any with --quantization")
+    parser.add_argument("--quantization", metavar="PRESET", help="quantize a checkpoint that is not, such as int8")
+    parser.add_argument("--num-bits", type=int, metavar="N", help="of quantizers that follow (default: eval_bits)")
+    data = parser.add_argument_group("data, for activations and gradients")
+    data.add_argument("--data", type=Path, metavar="DATA", help="data folder of the checkpoint's task")
+    data.add_argument("--subset", default="valid", help="subset of it (default: %(default)s)")
+    data.add_argument("--batches", type=int, default=4, metavar="N", help="batches to measure (default: %(default)s)")
+    data.add_argument("--batch-size", type=int, default=16, metavar="N", help="examples in each (default: %(default)s)")
+    out = parser.add_argument_group("output, beside the table")
+    out.add_argument("--json", type=Path, metavar="FILE", help="all rows as JSON")
+    out.add_argument("--png", type=Path, metavar="FILE", help="heat map over layers")
+    out.add_argument("--value", choices=VALUES, default="sqnr", help="what the heat map shows (default: %(default)s)")
+    return parser
+
+
+@command
+def cli_main() -> None:
+    args = get_parser().parse_args()
+    from fairseq.errors import ConfigError
+    from fairseq.quantization import report
+    from fairseq.training.quant_report import measure
+
+    for name, value in (("--batches", args.batches), ("--batch-size", args.batch_size)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    for path in (args.json, args.png):
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+    rows = measure(
+        args.checkpoint,
+        preset=args.quantization,
+        num_bits=args.num_bits,
+        data=args.data,
+        subset=args.subset,
+        batches=args.batches,
+        batch_size=args.batch_size,
+    )
+    print(report.table(rows))
+    if args.json:
+        args.json.write_text(report.to_json(rows) + "\n", encoding="utf-8")
+    if args.png:
+        from fairseq.quantization.heatmap import write_heatmap
+
+        write_heatmap(rows, args.png, value=args.value)
+        print(f"{args.png}: {args.value} over layers")
+
+
+if __name__ == "__main__":
+    cli_main()
