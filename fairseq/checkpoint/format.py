@@ -65,13 +65,13 @@ def build_state(
 
 def check_layout(state: dict[str, Any], filename: str) -> None:
     """Raise CheckpointError where an entry of a file, of whatever age, is of a kind that no fairseq wrote."""
-    history, extra = state.get("optimizer_history") or [], state.get("extra_state", {})
+    history, extra = state.get("optimizer_history"), state.get("extra_state", {})
     position = extra.get("train_iterator") if isinstance(extra, dict) else None
     expected: list[tuple[str, Any, tuple[type, ...]]] = [
         ("model", state.get("model"), (dict,)),
         ("args", state.get("args"), (Namespace, type(None))),
         ("cfg", state.get("cfg"), (dict, DictConfig, type(None))),
-        ("optimizer_history", history, (list,)),
+        ("optimizer_history", history, (list, type(None))),
         ("extra_state", extra, (dict,)),
     ]
     if isinstance(extra, dict) and "train_iterator" in extra:

@@ -1,6 +1,7 @@
 """Files made to hurt: small ones that unfold to much, and whatever a fuzzer makes of good ones."""
 
 import io
+import os
 import pickle
 import resource
 import tempfile
@@ -113,6 +114,7 @@ for _zipped in (True, False):
     _buffer = io.BytesIO()
     torch.save(STATE, _buffer, _use_new_zipfile_serialization=_zipped)
     LAYOUTS[_zipped] = _buffer.getvalue()
+DERANDOMIZE = "FAIRSEQ_FUZZ" not in os.environ  # the same cases each time, unless a search for new ones is wanted
 edits = st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(torch.ones(2)),
@@ -134,7 +136,7 @@ def load(content):
             return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=DERANDOMIZE)
 @given(st.booleans(), edits, st.integers(0, 40))
 @example(False, [(0, b"\x00")], 0)
 @example(False, [(13, b"(lp0\n.")], 0)
@@ -148,7 +150,7 @@ def test_changed_bytes(zipped, changes, cut):
     load(bytes(content[: len(content) - cut] if cut < 20 else content))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=DERANDOMIZE)
 @given(st.binary(max_size=80), st.booleans())
 @example(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00lsR.", True)
 @example(b"\x80\x02]q\x00h\x00a.", True)
@@ -160,7 +162,7 @@ def test_any_pickle(pickled, zipped):
     load(pickled)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=DERANDOMIZE)
 @given(st.dictionaries(st.sampled_from(KEYS), plain, max_size=5), st.booleans())
 @example({"model": {}, "optimizer_history": {}}, True)
 @example({"model": {}, "optimizer_history": [None]}, True)
@@ -169,6 +171,7 @@ def test_any_pickle(pickled, zipped):
 @example({"model": {}, "cfg": [1]}, True)
 @example({"model": {}, "cfg": {"model": 3, "task": []}}, True)
 @example({"model": {}, "args": "x"}, True)
+@example({"optimizer_history": torch.ones(2)}, True)
 def test_data_of_another_shape(state, with_model):
     buffer = io.BytesIO()
     torch.save({"model": {}, **state} if with_model else state, buffer)
