@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fairseq.quantization.layers.matmul import MatMul, QMatmul
+from fairseq.quantization.layers.projection import Projection
 from fairseq.quantization.layers.simulated import tell_full_precision
 from fairseq.quantization.schedules import PrecisionSchedule
 from fairseq.quantization.spec import FOLLOW
@@ -188,7 +189,8 @@ def watch_plain_products(model: nn.Module, step: Step) -> list[RemovableHandle]:
 
     handles = []
     for path, module in model.named_modules():
-        plain_linear = isinstance(module, nn.Linear) and getattr(module, "quantizers", None) is None
+        linear = isinstance(module, (nn.Linear, Projection))
+        plain_linear = linear and getattr(module, "quantizers", None) is None
         if plain_linear or (isinstance(module, MatMul) and not isinstance(module, QMatmul)):
             handles.append(module.register_forward_hook(hook_for(path)))
     return handles

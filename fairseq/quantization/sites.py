@@ -12,6 +12,7 @@ is an error.
 from collections.abc import Mapping
 from typing import Any, Optional
 
+import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -19,6 +20,7 @@ from fairseq.errors import ConfigError
 from fairseq.quantization.layers.embedding import QEmbedding, TableQuantizer
 from fairseq.quantization.layers.linear import LINEAR_ROLES, LinearQuantizers, QLinear
 from fairseq.quantization.layers.matmul import MatMul, MatMulQuantizers, QMatmul
+from fairseq.quantization.layers.projection import Projection
 from fairseq.quantization.layers.torch_attention import AttentionQuantizers, QMultiheadAttention, quantizer_paths
 from fairseq.quantization.spec import WEIGHT, QuantizerSpec
 from fairseq.quantization.step import Step
@@ -89,6 +91,21 @@ class LinearSite(Site):
         layer = retype(self.module, QLinear)
         layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), step, reference_bits)
         return layer  # type: ignore[no-any-return]
+
+
+class ProjectionSite(Site):
+    """A `Projection`: a linear product with somebody else's weight."""
+
+    module: Projection
+
+    def __init__(self, path: str, module: Projection):
+        super().__init__(path, module)
+        self.points = {key: (f"{path}.{key}".lstrip("."), role) for key, role in LINEAR_ROLES.items()}
+
+    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+        shape = torch.empty(self.module.out_features, self.module.in_features, device="meta")
+        self.module.quantizers = LinearQuantizers(self.path, shape, self.own(specs), step, reference_bits)
+        return self.module
 
 
 class EmbeddingSite(Site):
@@ -168,6 +185,8 @@ def site_of(path: str, module: nn.Module) -> Optional[Site]:
     """The site that `module` is, if it is one."""
     if isinstance(module, MatMul):
         return MatMulSite(path, module)
+    if isinstance(module, Projection):
+        return ProjectionSite(path, module)
     if isinstance(module, nn.MultiheadAttention):
         if type(module).forward not in (nn.MultiheadAttention.forward, QMultiheadAttention.forward):
             return HiddenSite(path, module, f"{type(module).__name__} has a forward of its own")

@@ -80,6 +80,28 @@ def test_strict_both_ways(tokens: torch.Tensor) -> None:
         assert target.state_dict().keys() == source.state_dict().keys()
 
 
+def test_heads_and_embeddings_by_rule(tokens: torch.Tensor) -> None:
+    """The vocabulary's product has a path although its weight is the embedding's."""
+    names = [
+        "encoder.lm_head.projection.*",
+        "encoder.lm_head.dense.*",
+        "classification_heads.*",
+        "*.embed_tokens.weight",
+    ]
+    model = quantize_model(roberta(), "int8", rules=[{"match": name, "quantize": True} for name in names])
+    keys = roberta().state_dict().keys()
+    assert model.state_dict().keys() == keys
+    for call in ({}, {"classification_head_name": "head"}):
+        with trace_gemms(model) as trace:
+            model(tokens, num_bits=5, **call)[0].sum().backward()
+        trace.check(model.quantization.plan)
+        assert not trace.full_precision()
+    table = model.encoder.lm_head.weight
+    with model.quantization.step.call(3):
+        assert len(model.encoder.sentence_encoder.embed_tokens(torch.arange(34)).unique(dim=0)) < 34
+    assert table is model.encoder.sentence_encoder.embed_tokens.weight
+
+
 def test_none_is_the_float_model(tokens: torch.Tensor) -> None:
     plain = roberta()
     twin = quantize_model(copy.deepcopy(plain), "none")

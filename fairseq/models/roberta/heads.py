@@ -11,7 +11,6 @@ torch.Size([2, 3])
 from typing import Any, Optional
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
@@ -19,6 +18,7 @@ from fairseq.modules.activations import get_activation_fn
 from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.layers.projection import Projection
 from fairseq.quantization.threaded import bits_for
 
 
@@ -39,6 +39,7 @@ class RobertaLMHead(nn.Module):
         self.layer_norm = LayerNorm(embed_dim)
         self.weight = nn.Linear(embed_dim, output_dim, bias=False).weight if weight is None else weight
         self.bias = nn.Parameter(torch.zeros(output_dim))
+        self.projection = Projection(embed_dim, output_dim)
 
     def forward(
         self,
@@ -52,7 +53,7 @@ class RobertaLMHead(nn.Module):
         if masked_tokens is not None:
             features = features[masked_tokens]  # (B, T, C) -> (M, C)
         x = self.layer_norm(self.activation_fn(self.dense(features, **bits_for(self.dense, num_bits))))
-        return F.linear(x, self.weight, self.bias)
+        return self.projection(x, self.weight, self.bias, num_bits)
 
 
 class RobertaClassificationHead(nn.Module):
