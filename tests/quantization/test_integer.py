@@ -536,3 +536,24 @@ def test_matmul_keeps_codes() -> None:
     assert sizes["integer"] * 4 == sizes["simulate"]
     for one, other in zip(*found.values(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_training_goes_the_way_of_simulate(transformer: nn.Module) -> None:
+    losses = {}
+    for compute in ("simulate", "integer"):
+        model = quantize_model(copy.deepcopy(transformer), "int8", compute=compute)
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        generator = torch.Generator().manual_seed(7)
+        losses[compute] = []
+        for update in range(40):
+            tokens = torch.randint(0, 50, (7, 12), generator=generator)
+            model.quantization.begin_micro_batch(update)
+            loss = nn.functional.cross_entropy(model(tokens), tokens[0] // 17)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            model.quantization.end_update(model)
+            losses[compute].append(loss.item())
+    simulated, integers = (torch.tensor(found) for found in losses.values())
+    assert integers[-10:].mean() < 0.7 * integers[:5].mean()
+    assert (simulated - integers).abs().mean() < 0.03
