@@ -91,11 +91,11 @@ def test_heads_and_embeddings_by_rule(tokens: torch.Tensor) -> None:
     model = quantize_model(roberta(), "int8", rules=[{"match": name, "quantize": True} for name in names])
     keys = roberta().state_dict().keys()
     assert model.state_dict().keys() == keys
-    for call in ({}, {"classification_head_name": "head"}):
-        with trace_gemms(model) as trace:
+    with trace_gemms(model) as trace:
+        for call in ({}, {"classification_head_name": "head"}):
             model(tokens, num_bits=5, **call)[0].sum().backward()
-        trace.check(model.quantization.plan)
-        assert not trace.full_precision()
+    trace.check(model.quantization.plan)
+    assert not trace.full_precision()
     table = model.encoder.lm_head.weight
     with model.quantization.step.call(3):
         assert len(model.encoder.sentence_encoder.embed_tokens(torch.arange(34)).unique(dim=0)) < 34
