@@ -64,7 +64,11 @@ class QuantizationGroup(FairseqDataclass):
         flag="--quantization-rules",
     )
     seed: int = option(1, "seed of stochastic rounding", flag="--rounding-seed")
-    compute: str = option("simulate", "how products are carried out", flag="--quantization-compute")
+    compute: str = option(
+        "simulate",
+        "how products are carried out: simulate (in floating point), integer (8 bits or fewer), auto (the faster)",
+        flag="--quantization-compute",
+    )
     fused: bool = option(
         True,
         "round large tensors in compiled kernels, to the same numbers (false: by plain torch)",
