@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Optional
 
-from fairseq.dataclass.devices import place_in_group, started_by_torchrun
+from fairseq.dataclass.devices import count_gpus, place_in_group, started_by_torchrun
 from fairseq.distributed.failures import Failures
 from fairseq.errors import ConfigError
 
@@ -64,7 +64,8 @@ def _slurm_membership(cfg: Any, environ: Mapping[str, str], rank: int, world_siz
     return Membership(
         rank=rank,
         world_size=world_size,
-        local_rank=int(environ.get("SLURM_LOCALID", 0)),
+        # with --gpus-per-task=1, each task sees its own GPU as number 0
+        local_rank=0 if count_gpus() == 1 else int(environ.get("SLURM_LOCALID", 0)),
         init_method=f"tcp://{_first_host(nodes)}:{port}",
     )
 

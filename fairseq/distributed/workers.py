@@ -42,6 +42,8 @@ def run_with_workers(cfg: Any, main: Callable[..., Any], kwargs: dict[str, Any])
         )
         for rank in range(1, world_size)
     ]
+    # a worker that loses rank 0 has one line to say, not torch's pages about the connection
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for worker in workers:
         worker.start()
     watcher = _Watcher(workers)

@@ -7,6 +7,8 @@
 
 from typing import Any, Optional
 
+from fairseq.distributed import utils as distributed_utils
+
 
 class EarlyStopping:
     """Counts validations in a row that did not beat the best one; `patience <= 0` never stops. State survives a
@@ -43,7 +45,11 @@ def limit_reached(cfg: Any, trainer: Any) -> Optional[str]:
     max_update = cfg.optimization.max_update
     if max_update and trainer.get_num_updates() >= max_update:
         return f"Stopping training due to num_updates: {trainer.get_num_updates()} >= max_update: {max_update}"
-    hours, elapsed = cfg.optimization.stop_time_hours, trainer.cumulative_training_time() / 3600
-    if hours > 0 and elapsed > hours:
+    hours = cfg.optimization.stop_time_hours
+    if hours <= 0:
+        return None
+    # clocks differ between processes, which have to stop after the same update
+    elapsed = distributed_utils.broadcast_object(trainer.cumulative_training_time()) / 3600
+    if elapsed > hours:
         return f"Stopping training due to cumulative_training_time: {elapsed} > stop_time_hours: {hours} hour(s)"
     return None

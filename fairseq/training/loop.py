@@ -181,7 +181,9 @@ class TrainingLoop:
                 reason = early
         if do_save or reason is not None:
             self._save(epoch_itr, valid_losses[0])
-        return valid_losses, reason is not None or self.stop.agreed(self.trainer.device)
+        if not self.stop.requested and reason is None and self.stop.agreed(self.trainer.device):
+            self._save_stopped(epoch_itr)  # the signal came since this update began to be looked at
+        return valid_losses, reason is not None or self.stop.requested
 
     def _save(self, epoch_itr: Any, valid_loss: Optional[float]) -> None:
         checkpoint_utils.save_checkpoint(self.cfg.checkpoint, self.trainer, epoch_itr, valid_loss)
