@@ -60,16 +60,11 @@ def write_heatmap(rows: Sequence[ReportRow], path: Union[str, Path], value: str 
     axes.set_xticks(range(len(columns)), columns, rotation=90)
     axes.set_yticks(range(len(layers)), layers)
     figure.colorbar(image, ax=axes, label=LABELS[value], location="top", fraction=0.05, shrink=0.5)
+    found = [cell for line in grid for cell in line if not math.isnan(cell)]
+    bright = min(found) + 0.6 * (max(found) - min(found)) if found else 0.0
     for y, line in enumerate(grid):
         for x, cell in enumerate(line):
             if not math.isnan(cell):
-                axes.text(
-                    x,
-                    y,
-                    f"{cell:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=6,
-                    color="white" if image.norm(cell) < 0.6 else "black",
-                )
+                color = "white" if cell <= bright else "black"
+                axes.text(x, y, f"{cell:.0f}", ha="center", va="center", fontsize=6, color=color)
     figure.savefig(path, dpi=120)

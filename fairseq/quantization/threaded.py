@@ -15,6 +15,7 @@ outermost call (see `step.py`). Without bits nothing is handed on and nothing is
 
 import functools
 import inspect
+from collections.abc import Hashable
 from typing import Any, Optional
 
 
@@ -31,5 +32,5 @@ def bits_for(module: Any, num_bits: Optional[int], method: str = "forward") -> d
 
 
 @functools.cache
-def _takes_bits(kind: type, method: str) -> bool:
+def _takes_bits(kind: Hashable, method: str) -> bool:
     return "num_bits" in inspect.signature(getattr(kind, method)).parameters
