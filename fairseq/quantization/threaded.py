@@ -15,7 +15,6 @@ outermost call (see `step.py`). Without bits nothing is handed on and nothing is
 
 import functools
 import inspect
-from collections.abc import Hashable
 from typing import Any, Optional
 
 
@@ -26,11 +25,11 @@ def given(num_bits: Optional[int]) -> dict[str, int]:
 
 def bits_for(module: Any, num_bits: Optional[int], method: str = "forward") -> dict[str, int]:
     """Keyword arguments for a call of `module`: `num_bits`, if there are any and the module's `method` names them."""
-    if num_bits is None or not _takes_bits(type(module), method):
+    if num_bits is None or not _takes_bits(type(module), method):  # type: ignore[arg-type]  # a class is hashable
         return {}
     return {"num_bits": num_bits}
 
 
 @functools.cache
-def _takes_bits(kind: Hashable, method: str) -> bool:
+def _takes_bits(kind: type, method: str) -> bool:
     return "num_bits" in inspect.signature(getattr(kind, method)).parameters
