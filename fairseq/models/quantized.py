@@ -8,6 +8,7 @@
 from typing import Any
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from fairseq.dataclass.typed import as_mapping
 from fairseq.dataclass.utils import to_plain
@@ -35,4 +36,8 @@ def quantize(model: nn.Module, group: Any) -> nn.Module:
         return model
     from fairseq.quantization import quantize_model
 
-    return quantize_model(model, config)
+    model = quantize_model(model, config)
+    # ranges are agreed on after each update; rank 0's, broadcast in the middle of one, would replace the others' sums
+    buffers = [name for name, _ in model.named_buffers() if ".quantizers." in name]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, buffers)
+    return model

@@ -214,6 +214,7 @@ def test_two_processes_agree_with_one(runs):
         "--distributed-world-size",
         "2",
         "--find-unused-parameters",
+        "--broadcast-buffers",
     )
     words = [sys.executable, "-m", "fairseq_cli.train", *runs.argv("two", *CPT, *flags)]
     done = subprocess.run(words, capture_output=True, text=True)  # a process group would stay in this process
