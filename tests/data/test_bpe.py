@@ -9,7 +9,8 @@ from pure_python_bpe import PurePythonBPE
 
 from fairseq.data.encoders import build_bpe
 from fairseq.data.encoders.byte_level import ByteLevelBPE
-from fairseq.data.encoders.word_cache import WordCache
+from fairseq.data.encoders.gpt2_split import Splitter
+from fairseq.data.encoders.gpt2_words import WordCache
 from fairseq.errors import DataError
 
 GLUE_TEXT = {"RTE": (1, 2), "CoLA": (3,), "SST-2": (0,)}
@@ -104,11 +105,46 @@ def test_lines_by_their_words_equal_whole_lines(ours, oracle, lines):
     assert ours.bpe.encode_batch(lines) == [oracle.encode(line) for line in lines]
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    pieces=st.lists(
+        st.sampled_from(["'", "s", "ll", "LL", "re", " ", "  ", "\n", "\u00a0", "!", "7", "\u00bd", "\u4f60"])
+    )
+)
+def test_contractions_and_spaces_in_any_order(ours, oracle, pieces):
+    text = "".join(pieces)
+    assert ours.bpe.encode_batch([text, "", text]) == [oracle.encode(text), [], oracle.encode(text)]
+
+
+def test_words_as_long_as_a_key_or_longer(ours, oracle):
+    lines = ["a" * size + " " + "\0" * size for size in range(1, 40)]
+    for _ in range(2):  # once new, once known
+        assert ours.bpe.encode_batch(lines) == [oracle.encode(line) for line in lines]
+
+
 @pytest.mark.parametrize("prefix", [False, True])
-def test_a_full_cache_starts_afresh(files, prefix):
+def test_arrays_and_lists_equal_single_lines(files, prefix):
     bpe = ByteLevelBPE(*files, add_prefix_space=prefix)
-    bpe._words = WordCache(bpe._encode_texts, prefix, limit=16)
-    lines = ["a rose is a rose", "is  it", " so", "so ", "a b c d e", ""]
-    for some in (lines, lines[::-1], ["x y z", "u v w"], lines):
+    lines = ["a rose is a rose", "is  it", " so", "so ", "a b c d e", "", "\tna\u00efve"]
+    one_by_one = [bpe.encode(line) for line in lines]
+    assert bpe.encode_batch(lines) == one_by_one
+    assert [ids.tolist() for ids in bpe.encode_arrays(lines)] == one_by_one
+    assert bpe.encode_batch([]) == []
+
+
+def test_a_full_cache_starts_afresh(files):
+    bpe = ByteLevelBPE(*files)
+    bpe._words = WordCache(bpe._encode_words, limit=4)
+    lines = ["a rose is a rose", "is  it", "a b c d e", ""]
+    for some in (lines, lines[::-1], ["x y z", "u v w"]):
         assert bpe.encode_batch(some) == [bpe.encode(line) for line in some]
-        assert len(bpe._words.known) <= 16
+    assert len(bpe._words) == 7  # six words and the end of a line
+
+
+def test_words_without_a_slot_are_still_known():
+    count = 150_000  # more than the table has slots
+    cache = WordCache(lambda words: [[int(word.strip() or 0)] for word in words], limit=1 << 30)
+    words = Splitter().split([str(n) for n in range(count)])
+    for _ in range(2):
+        ids, ends = cache.ids(words)
+        assert ids.tolist() == [*range(count)] and ends.tolist() == [*range(1, count + 1)]

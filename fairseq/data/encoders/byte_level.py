@@ -2,17 +2,26 @@
 
 Text is cut into words by GPT-2's pattern, words into bytes, and bytes are merged by the learned merges. Every string of
 Unicode text has an encoding, and decoding gives it back.
+
+The library takes longer to cut text into words than to merge. Many lines are therefore cut by array operations
+(`gpt2_split`), and only words that a bounded cache (`gpt2_words`) does not hold go through the library.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fairseq.data.encoders.word_cache import WordCache
+import numpy as np
+from numpy.typing import NDArray
+
+from fairseq.data.encoders.gpt2_split import Splitter
+from fairseq.data.encoders.gpt2_words import WordCache
 from fairseq.errors import DataError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+_BATCH = 1 << 18  # characters cut at a time: the arrays of a batch stay in the processor's cache
 
 
 class ByteLevelBPE:
@@ -26,18 +35,53 @@ class ByteLevelBPE:
 
     def __init__(self, vocab: str, merges: str, add_prefix_space: bool = False):
         self._tokenizer = _load(vocab, merges, add_prefix_space)
-        self._words = WordCache(self._encode_texts, add_prefix_space)
+        self._splitter = None if add_prefix_space else Splitter()
+        self._words = WordCache(self._encode_words)
+        self._letters = str.maketrans(byte_alphabet())
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, lines: Sequence[str]) -> list[list[int]]:
-        """The ids of every line; words that came before are looked up, new ones are encoded in parallel threads."""
-        return self._words(lines)
+        """The ids of every line."""
+        encoded = []
+        for ids, ends in self._batches(lines):
+            flat, start = ids.tolist(), 0
+            for end in ends.tolist():
+                encoded.append(flat[start:end])
+                start = end
+        return encoded
 
-    def _encode_texts(self, texts: list[str]) -> list[tuple[list[int], list[int]]]:
-        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-        return [(encoding.ids, [start for start, _ in encoding.offsets]) for encoding in encodings]
+    def encode_arrays(self, lines: Sequence[str]) -> Iterator[NDArray[np.int32]]:
+        """The ids of every line as arrays (length,), views of a larger one."""
+        for ids, ends in self._batches(lines):
+            start = 0
+            for end in ends.tolist():
+                yield ids[start:end]
+                start = end
+
+    def _batches(self, lines: Sequence[str]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        """Ids of some lines one after the other, and where each line's end."""
+        if self._splitter is None:
+            encodings = self._tokenizer.encode_batch_fast(list(lines), add_special_tokens=False)
+            every = [encoding.ids for encoding in encodings]
+            flat = np.fromiter((i for ids in every for i in ids), np.int32)
+            yield flat, np.cumsum(np.fromiter(map(len, every), np.int64))
+            return
+        batch: list[str] = []
+        size = 0
+        for line in lines:
+            batch.append(line)
+            size += len(line)
+            if size >= _BATCH:
+                yield self._words.ids(self._splitter.split(batch))
+                batch, size = [], 0
+        if batch:
+            yield self._words.ids(self._splitter.split(batch))
+
+    def _encode_words(self, words: Sequence[bytes]) -> list[list[int]]:
+        tokenize = self._tokenizer.model.tokenize
+        return [[token.id for token in tokenize(word.decode("latin-1").translate(self._letters))] for word in words]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD. An id outside the vocabulary is a DataError."""
@@ -53,6 +97,13 @@ class ByteLevelBPE:
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
+
+
+def byte_alphabet() -> dict[int, str]:
+    """The character that stands for each byte in the files: itself if Latin-1 shows it, else the next from U+0100."""
+    shown = {byte: chr(byte) for byte in range(256) if 33 <= byte <= 126 or (byte >= 161 and byte != 173)}
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return shown | {byte: chr(256 + place) for place, byte in enumerate(hidden)}
 
 
 def _load(vocab: str, merges: str, add_prefix_space: bool) -> "Tokenizer":

@@ -128,9 +128,8 @@ class RobertaEncoder:
         self._ids = np.array([self.dictionary.index(symbol) for symbol in symbols])  # by BPE id
 
     def encode(self, sentences: Sequence[str]) -> Iterator[np.ndarray]:
-        for start in range(0, len(sentences), _BATCH):
-            for bpe_ids in self._bpe.encode_batch(sentences[start : start + _BATCH]):
-                yield np.append(self._ids[bpe_ids], self.dictionary.eos())
+        for bpe_ids in self._bpe.encode_arrays(sentences):
+            yield np.append(self._ids[bpe_ids], self.dictionary.eos())
 
 
 class PieceEncoder:
