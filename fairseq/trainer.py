@@ -64,7 +64,6 @@ class Trainer:
         self.early_stopping = EarlyStopping(cfg.checkpoint.patience, cfg.checkpoint.maximize_best_checkpoint_metric)
         self._start_time = time.perf_counter()
         metrics.log_start_time("wall", priority=790, round=0)  # fairseq asks for it in the checkpoints it resumes
-        metrics.log_start_time("wall", priority=790, round=0)  # fairseq asks for it in the checkpoints it resumes
         self._previous_training_time = 0.0
         self._dummy_batch: Any = None
         # read once: attribute access on an OmegaConf node costs as much as a small kernel
