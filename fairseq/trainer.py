@@ -31,6 +31,7 @@ from fairseq.optim.rows import use_row_gradients
 from fairseq.quantization.threaded import bits_for
 from fairseq.training import batches, state, statistics
 from fairseq.training.early_stopping import EarlyStopping
+from fairseq.training.loss_scale import LossScale
 from fairseq.training.precision import Precision, choose_device
 from fairseq.training.quantized import QuantizedTraining
 
@@ -53,6 +54,11 @@ class Trainer:
         self.precision = Precision.from_config(cfg.common, self.device)
         self._model = model.to(self.device)
         self._criterion = criterion.to(self.device)
+        self.loss_scale: Optional[LossScale] = None
+        if self.precision.autocast_dtype is torch.float16:
+            self.loss_scale = LossScale.from_config(
+                cfg.common, distributed_utils.get_world_size(), cfg.optimization.update_freq[0]
+            )
         self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
         # a quantized model's bits and costs; None where nothing is quantized
         self.quantization = QuantizedTraining.of(self._model, cfg.optimization, self.device)
@@ -151,6 +157,7 @@ class Trainer:
 
     def _build_optimizer(self) -> None:
         self._optimizer = optim.build_optimizer(self.cfg.optimizer, self._parameters())
+        self._optimizer.loss_scale = self.loss_scale
         if (
             not self.cfg.optimization.dense_embedding_gradients
             and self._optimizer.supports_row_gradients
@@ -296,6 +303,8 @@ class Trainer:
         )
         grad_norm = self._reduce_gradients(sample_size)
         if not torch.isfinite(grad_norm):
+            if self.loss_scale is not None:
+                return self._skip_overflow(self.loss_scale)
             self._explain_non_finite(samples)
         self.task.optimizer_step(self.optimizer, model=self.model, update_num=self._num_updates)
         self.set_num_updates(self._num_updates + 1)
@@ -304,6 +313,9 @@ class Trainer:
         )
         if self.quantization is not None:
             self.quantization.end_update(self._num_updates - 1, logged)
+        if self.loss_scale is not None:
+            self.loss_scale.after(overflow=False)
+            metrics.log_scalar("loss_scale", self.loss_scale.value, priority=700, round=4, weight=0)
         statistics.log_free_memory(self.device)
         if (
             self._empty_cache_freq > 0
@@ -322,10 +334,19 @@ class Trainer:
         self.optimizer.all_reduce_grads(self.model)
         average_gradients(p for p in self._criterion.parameters() if p.requires_grad)
         # data parallelism averages over processes; the loss is a sum, to be divided by the samples of all of them
-        self.optimizer.multiply_grads(self.data_parallel_world_size / (float(sample_size) or 1.0))
+        scale = 1.0 if self.loss_scale is None else self.loss_scale.value
+        self.optimizer.multiply_grads(self.data_parallel_world_size / (float(sample_size) or 1.0) / scale)
         if self.quantization is not None:
             self.quantization.see_gradients(self._num_updates, self._parameters())
         return self.optimizer.clip_grad_norm(self._clip_norm)
+
+    def _skip_overflow(self, loss_scale: LossScale) -> None:
+        """Leave out an update whose gradients do not fit into fp16; the count of updates stays."""
+        loss_scale.after(overflow=True)
+        logger.info(f"gradient overflow detected, ignoring gradient, setting loss scale to: {loss_scale.value}")
+        metrics.log_scalar("loss_scale", loss_scale.value, priority=700, round=4, weight=0)
+        self.zero_grad()
+        metrics.log_stop_time("train_wall")
 
     def _explain_non_finite(self, samples: list[Any]) -> None:
         """Run the update again under `NanDetector` (same seed, so the same numbers) and raise with what it found."""

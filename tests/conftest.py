@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 
 # Scripts that write fixtures need more packages than the tests; importing a plugin registers its components.
-collect_ignore_glob = ["conformance/make_*.py", "*/fixtures/*"]
+collect_ignore_glob = ["conformance/make_*.py", "conformance/plugins/*", "*/fixtures/*"]
 
 
 def _shared_data() -> Path:

@@ -37,6 +37,7 @@ class FairseqOptimizer:
     def __init__(self, cfg: Any):
         super().__init__()
         self.cfg = cfg
+        self.loss_scale: Any = None  # set by a trainer that scales the loss (fairseq.training.loss_scale)
 
     @classmethod
     def add_args(cls, parser: Any) -> None:
@@ -107,8 +108,8 @@ class FairseqOptimizer:
                     raise CheckpointError(f"optimizer state {name!r} of parameter {index} has shape {shapes}; {mend}")
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradient of `loss`; wrappers scale it first."""
-        loss.backward()
+        """Accumulate the gradient of `loss`, times the loss scale where there is one."""
+        (loss if self.loss_scale is None else loss * self.loss_scale.value).backward()
 
     def all_reduce_grads(self, module: Any) -> None:
         """Sum gradients over processes, for data-parallel wrappers that leave this to the trainer."""

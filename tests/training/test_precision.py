@@ -1,4 +1,11 @@
-"""Half precision on a CPU: fp16 says once that it cannot, bf16 trains."""
+"""Half precision on a CPU: fp16 says once that it cannot, bf16 trains; loss scaling as it goes on a GPU."""
+
+import pytest
+import torch
+
+from fairseq.logging.history import read_history
+from fairseq.training.loss_scale import LossScale
+from fairseq.training.precision import Precision
 
 
 def test_fp16_without_a_gpu_is_fp32(runs):
@@ -17,3 +24,55 @@ def test_bf16(runs):
     assert {
         value.dtype.is_floating_point and value.dtype.itemsize for value in runs.checkpoint("bf16")["model"].values()
     } <= {4, False}
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """fp16 autocast as on a GPU, carried out on the CPU."""
+
+    def half(cls, common, device):
+        return cls(device, torch.float16)
+
+    monkeypatch.setattr(Precision, "from_config", classmethod(half))
+
+
+def inner(runs, name, key="loss_scale"):
+    return [record[key] for record in read_history(runs.folder / name) if record["tag"] == "train_inner"]
+
+
+def test_the_scaled_loss_gives_unscaled_gradients(runs, as_on_a_gpu):
+    runs.trained("small", "--fp16", "--fp16-init-scale", "1", "--max-epoch", "1")
+    out = runs.trained("large", "--fp16", "--fp16-init-scale", "64", "--fp16-scale-window", "3", "--max-epoch", "1").out
+    assert inner(runs, "large")[:6] == [64, 64, 128, 128, 128, 256]  # after the update that is reported
+    assert inner(runs, "large", "gnorm") == pytest.approx(inner(runs, "small", "gnorm"), rel=0.02)
+    assert ", loss_scale=64," in out and "| loss_scale 256" in out and "overflow" not in out
+
+
+def test_overflow_skips_the_update_and_halves_the_scale(runs, as_on_a_gpu):
+    flags = ("--fp16", "--fp16-init-scale", str(2**20), "--max-update")
+    out = runs.trained("run", *flags, "4").out
+    halved = out.count("gradient overflow detected, ignoring gradient, setting loss scale to: ")
+    assert halved > 1 and inner(runs, "run")[-1] == 2**20 / 2**halved
+    assert sorted(runs.losses("run")) == [1, 2, 3, 4]
+    out = runs.trained("run", *flags, "6").out
+    again = out.count("gradient overflow detected")
+    assert inner(runs, "run")[-1] == 2**20 / 2 ** (halved + again)  # the scale is part of the checkpoint
+
+
+def test_a_scale_that_falls_to_the_minimum_ends_training(runs, as_on_a_gpu):
+    result = runs.train("run", "--fp16", "--fp16-init-scale", str(2**24), "--min-loss-scale", str(2**23))
+    assert result.code != 0 and "the fp16 loss scale has fallen to" in result.err
+
+
+def test_the_scale_has_a_floor_and_a_tolerance():
+    floor = LossScale(initial=2.0, threshold=1.0)
+    for _ in range(3):
+        floor.after(overflow=True)
+    assert floor.value == 1.0
+    patient = LossScale(initial=8.0, tolerance=0.5)
+    patient.after(overflow=False)
+    patient.after(overflow=False)
+    patient.after(overflow=True)
+    assert patient.value == 8.0  # one of three updates
+    patient.after(overflow=True)
+    assert patient.value == 4.0  # two of four
