@@ -9,6 +9,7 @@ from pure_python_bpe import PurePythonBPE
 
 from fairseq.data.encoders import build_bpe
 from fairseq.data.encoders.byte_level import ByteLevelBPE
+from fairseq.data.encoders.gpt2_bpe import get_encoder
 from fairseq.data.encoders.gpt2_split import Splitter
 from fairseq.data.encoders.gpt2_words import WordCache
 from fairseq.errors import DataError
@@ -148,3 +149,20 @@ def test_words_without_a_slot_are_still_known():
     for _ in range(2):
         ids, ends = cache.ids(words)
         assert ids.tolist() == [*range(count)] and ends.tolist() == [*range(1, count + 1)]
+
+
+def test_every_published_token_encodes_as_itself(files):
+    """What lets `whole_tokens` skip the merges."""
+    bpe = get_encoder(*files)
+    assert len(bpe._whole) == 50257
+    tokenize = bpe._tokenizer.model.tokenize
+    others = [token for token, index in bpe._whole.items() if [part.id for part in tokenize(token)] != [index]]
+    assert others == ["<|endoftext|>"]  # never one word: its letters and its signs are different words
+
+
+def test_other_files_are_always_merged(tmp_path):
+    """The token `abc` is one that merging never gives: `bc` comes first."""
+    (tmp_path / "encoder.json").write_text('{"a": 0, "b": 1, "c": 2, "bc": 3, "ab": 4, "abc": 5}')
+    (tmp_path / "vocab.bpe").write_text("#version: 0.2\nb c\na b\nab c\n")
+    bpe = get_encoder(str(tmp_path / "encoder.json"), str(tmp_path / "vocab.bpe"))
+    assert bpe.encode_batch(["abc"]) == [bpe.encode("abc")] == [[0, 3]]

@@ -31,10 +31,13 @@ class ByteLevelBPE:
         vocab: path of the JSON file that maps tokens to ids (`encoder.json`, `vocab.json`).
         merges: path of the merges, one a line after a version line (`vocab.bpe`, `merges.txt`).
         add_prefix_space: encode the first word as if a space stood before it.
+        whole_tokens: each token of the vocabulary is known to encode as itself, so that a word that is a token needs no
+            merging. Merges learned from text have this property, others need not.
     """
 
-    def __init__(self, vocab: str, merges: str, add_prefix_space: bool = False):
+    def __init__(self, vocab: str, merges: str, add_prefix_space: bool = False, whole_tokens: bool = False):
         self._tokenizer = _load(vocab, merges, add_prefix_space)
+        self._whole: dict[str, int] = self._tokenizer.get_vocab() if whole_tokens else {}
         self._splitter = None if add_prefix_space else Splitter()
         self._words = WordCache(self._encode_words)
         self._letters = str.maketrans(byte_alphabet())
@@ -80,8 +83,9 @@ class ByteLevelBPE:
             yield self._words.ids(self._splitter.split(batch))
 
     def _encode_words(self, words: Sequence[bytes]) -> list[list[int]]:
-        tokenize = self._tokenizer.model.tokenize
-        return [[token.id for token in tokenize(word.decode("latin-1").translate(self._letters))] for word in words]
+        tokenize, whole = self._tokenizer.model.tokenize, self._whole
+        written = (word.decode("latin-1").translate(self._letters) for word in words)
+        return [[whole[w]] if w in whole else [token.id for token in tokenize(w)] for w in written]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD. An id outside the vocabulary is a DataError."""

@@ -7,6 +7,7 @@ The dictionary then maps each of those words to a RoBERTa id. An address as file
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fairseq.data.encoders import register_bpe
@@ -46,7 +47,15 @@ class GPT2BPE:
 
 
 def get_encoder(encoder_json_path: str, vocab_bpe_path: str) -> ByteLevelBPE:
-    return ByteLevelBPE(encoder_json_path, vocab_bpe_path)
+    paths = {"encoder.json": encoder_json_path, "vocab.bpe": vocab_bpe_path}
+    return ByteLevelBPE(encoder_json_path, vocab_bpe_path, whole_tokens=_are_published(paths))
+
+
+def _are_published(paths: dict[str, str]) -> bool:
+    """Whether these are GPT-2's files, byte for byte; a test found that each of their tokens encodes as itself."""
+    from fairseq.data.glue.download import BPE_FILES, sha256
+
+    return all(Path(path).is_file() and sha256(Path(path)) == BPE_FILES[name] for name, path in paths.items())
 
 
 def _local(path: str) -> str:
