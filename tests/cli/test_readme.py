@@ -32,9 +32,12 @@ fairseq-validate() {{ {python} -m fairseq_cli.validate "$@"; }}
 fairseq-preprocess() {{ {python} -m fairseq_cli.preprocess "$@"; }}
 fairseq-import-hf() {{ {python} -m fairseq_cli.import_hf "$@"; }}
 fairseq-export-hf() {{ {python} -m fairseq_cli.export_hf "$@" --bpe-dir {bpe}; }}
+fairseq-quant-report() {{ {python} -m fairseq_cli.quant_report "$@" --batches 1; }}
+fairseq-precision-range-test() {{ {python} -m fairseq_cli.precision_range_test "$@" {tiny} --updates-per-bits 2; }}
 fairseq-plot() {{ {python} -m fairseq_cli.plot "$@"; }}
 # installing is what scripts/check_package.sh tests; test.sh is what runs this
 pip() {{ [[ "$*" == "install -c constraints.txt ." ]]; }}
+./scripts/glue_cpt_3_8.sh() {{ bash scripts/glue_cpt_3_8.sh "$@" {tiny}; }}
 ./scripts/test.sh() {{ :; }}
 ./scripts/quickstart.sh() {{ bash scripts/quickstart.sh optimization.max_update=3 dataset.num_workers=0; }}
 """
