@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _BATCH = 1 << 18  # characters cut at a time: the arrays of a batch stay in the processor's cache
+_FIRST_BATCH = 1 << 13  # batches grow, as words that repeat within one that is new are looked at one by one
 
 
 class ByteLevelBPE:
@@ -72,13 +73,13 @@ class ByteLevelBPE:
             yield flat, np.cumsum(np.fromiter(map(len, every), np.int64))
             return
         batch: list[str] = []
-        size = 0
+        size, enough = 0, _FIRST_BATCH
         for line in lines:
             batch.append(line)
             size += len(line)
-            if size >= _BATCH:
+            if size >= enough:
                 yield self._words.ids(self._splitter.split(batch))
-                batch, size = [], 0
+                batch, size, enough = [], 0, min(2 * enough, _BATCH)
         if batch:
             yield self._words.ids(self._splitter.split(batch))
 
