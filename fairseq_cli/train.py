@@ -90,9 +90,22 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     if stop.requested:
         logger.warning(
             f"stopped by {stop.signal.name} at update {trainer.get_num_updates()}; "
-            f"the same command with the same save_dir ({cfg.checkpoint.save_dir}) goes on from there"
+            f"the same command with {' '.join(_to_go_on(cfg.checkpoint))} goes on from there"
         )
     return best, stop.exit_code
+
+
+def _to_go_on(checkpoint: Any) -> list[str]:
+    """The settings with which the next start goes on from this run: `restore_file` and the resets of a
+    fine-tuning config would begin anew.
+    """
+    from fairseq.checkpoint_utils import DEFAULT_RESTORE_FILE
+
+    settings = [f"checkpoint.save_dir={checkpoint.save_dir}"]
+    if checkpoint.restore_file != DEFAULT_RESTORE_FILE:
+        settings.append(f"checkpoint.restore_file={DEFAULT_RESTORE_FILE}")
+    resets = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
+    return settings + [f"checkpoint.{name}=false" for name in resets if checkpoint[name]]
 
 
 @command

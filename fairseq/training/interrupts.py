@@ -85,12 +85,21 @@ class StopRequest:
         if not self._together:
             self.signal = signal.Signals(number)
             self._restore()
+            self._let_workers_end()
             self._announce()
         elif self._received is None:
             self._received, self._received_at = signal.Signals(number), time.monotonic()
+            self._let_workers_end()
         elif time.monotonic() - self._received_at > _SAME_REQUEST:
             self._restore()
             os.kill(os.getpid(), number)
+
+    def _let_workers_end(self) -> None:
+        """A signal to the whole process group ends data-loading workers too. PyTorch answers their end (SIGCHLD) with
+        an exception wherever the main thread is, which can be in the middle of writing the checkpoint.
+        """
+        if callable(signal.getsignal(signal.SIGCHLD)):
+            self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def _announce(self) -> None:
         assert self.signal is not None

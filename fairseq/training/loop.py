@@ -117,7 +117,8 @@ class TrainingLoop:
         progress.print(stats, tag="train", step=trainer.get_num_updates())
         self._record("train", stats, epoch_itr.epoch)
         metrics.reset_meters("train")
-        return valid_losses, should_stop
+        # reading can end early after a signal, without a last update to decide
+        return valid_losses, should_stop or self.stop.requested
 
     def _until_interrupted(self, progress: Any, epoch_itr: Any) -> Iterator[Any]:
         """The samples of the epoch; a failure of data loading after a signal is part of stopping, not an error."""

@@ -22,3 +22,17 @@ def test_handlers_are_restored_without_a_signal():
     with StopRequest() as stop:
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before and stop.exit_code == 0
+
+
+def test_after_a_signal_the_end_of_a_worker_raises_nothing():
+    def as_pytorch_does(number, frame):
+        raise RuntimeError("DataLoader worker is killed by signal: Terminated")
+
+    before = signal.signal(signal.SIGCHLD, as_pytorch_does)
+    try:
+        with StopRequest():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGCHLD)
+        assert signal.getsignal(signal.SIGCHLD) is as_pytorch_does
+    finally:
+        signal.signal(signal.SIGCHLD, before)

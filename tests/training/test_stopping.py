@@ -34,9 +34,10 @@ def interrupt(runs, number, flags, group=False):
     [
         (signal.SIGTERM, 0, False, []),
         (signal.SIGINT, 1, True, []),
+        (signal.SIGTERM, 2, True, []),
         (signal.SIGINT, 0, False, ["--no-last-checkpoints"]),
     ],
-    ids=["SIGTERM", "Ctrl-C with workers", "without last checkpoints"],
+    ids=["SIGTERM", "Ctrl-C with workers", "SIGTERM to workers too", "without last checkpoints"],
 )
 def test_signal(runs, number, workers, group, more):
     flags = ["--max-epoch", "40", "--num-workers", workers, *more]
