@@ -25,6 +25,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.distributed.data_parallel import average_gradients, wrap_model
 from fairseq.errors import TrainingError
 from fairseq.logging import metrics
+from fairseq.models.ema import build_ema
 from fairseq.nan_detector import NanDetector
 from fairseq.optim import lr_scheduler
 from fairseq.optim.rows import use_row_gradients
@@ -32,7 +33,7 @@ from fairseq.quantization.threaded import bits_for
 from fairseq.training import batches, state, statistics
 from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.loss_scale import LossScale
-from fairseq.training.precision import Precision, choose_device
+from fairseq.training.precision import Precision, choose_device, compile_model
 from fairseq.training.quantized import QuantizedTraining
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,9 @@ class Trainer:
             self.loss_scale = LossScale.from_config(
                 cfg.common, distributed_utils.get_world_size(), cfg.optimization.update_freq[0]
             )
+        self.ema = build_ema(self._model, cfg.ema, self.device) if cfg.ema.store_ema else None
+        if cfg.common.compile:
+            compile_model(self._model)
         self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
         # a quantized model's bits and costs; None where nothing is quantized
         self.quantization = QuantizedTraining.of(self._model, cfg.optimization, self.device)
@@ -162,6 +166,7 @@ class Trainer:
             not self.cfg.optimization.dense_embedding_gradients
             and self._optimizer.supports_row_gradients
             and self.data_parallel_world_size == 1
+            and not self.cfg.common.compile  # finding the rows is not for a compiler
         ):
             use_row_gradients(self._model)
         self._lr_scheduler = lr_scheduler.build_lr_scheduler(self.cfg.lr_scheduler, self._optimizer)
@@ -308,6 +313,9 @@ class Trainer:
             self._explain_non_finite(samples)
         self.task.optimizer_step(self.optimizer, model=self.model, update_num=self._num_updates)
         self.set_num_updates(self._num_updates + 1)
+        if self.ema is not None:
+            self.ema.step(self._model, self._num_updates)
+            metrics.log_scalar("ema_decay", self.ema.get_decay(), priority=10000, round=5, weight=0)
         logged = statistics.log_step(
             self.task, self.criterion, logging_outputs, sample_size, grad_norm, self._clip_norm
         )

@@ -65,7 +65,7 @@ class LossScale:
                 self._halve()
         elif (self._update - self._last_overflow) % self._window == 0:
             self.value *= 2
-            self._last_change, self._overflows = self._update, 0
+            self._last_change = self._update  # fairseq keeps the count of overflows here
         self._update += 1
 
     def _halve(self) -> None:

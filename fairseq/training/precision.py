@@ -10,6 +10,7 @@ import logging
 from typing import Any, Optional
 
 import torch
+from torch import nn
 
 from fairseq.errors import ConfigError
 
@@ -53,3 +54,11 @@ class Precision:
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast_dtype)
+
+
+def compile_model(model: nn.Module, backend: str = "inductor") -> None:
+    """Let `torch.compile` make the forward and backward of `model`, once for all batch sizes and lengths.
+
+    In place: the model stays what it is, and so do the keys of its state dict.
+    """
+    model.compile(dynamic=True, backend=backend)

@@ -30,12 +30,21 @@ def build(trainer: Any, extra_state: Optional[dict[str, Any]] = None) -> dict[st
             "previous_training_time": trainer.cumulative_training_time(),
             "early_stopping": trainer.early_stopping.state_dict(),
             **({"loss_scale": trainer.loss_scale.state_dict()} if trainer.loss_scale is not None else {}),
+            **_average(trainer),
             **(extra_state or {}),
         },
     )
     if trainer.quantization is not None:
         state["quantization"] = checkpoint_format.portable(trainer.quantization.state_dict())
     return state
+
+
+def _average(trainer: Any) -> dict[str, Any]:
+    """The moving average of the weights, under fairseq's keys."""
+    if trainer.ema is None:
+        return {}
+    weights = trainer.ema.get_model().state_dict()
+    return {"ema": weights, **({"ema_fp32_params": weights} if trainer.cfg.ema.ema_fp32 else {})}
 
 
 def save(trainer: Any, filename: str, extra_state: dict[str, Any]) -> None:
@@ -65,6 +74,8 @@ def load(
             where = _dictionary_path(trainer.cfg.task)
             raise CheckpointError(f"{filename}: {error}" + (f" (now: {where})" if where else "")) from None
     _load_weights(trainer, state, filename)
+    if trainer.ema is not None:
+        _load_average(trainer, state["extra_state"], filename)
     if trainer.quantization is not None and state.get("quantization"):
         trainer.quantization.load_state_dict(state["quantization"], filename, only_weights=reset_optimizer)
     if not reset_optimizer:
@@ -87,6 +98,19 @@ def _load_weights(trainer: Any, state: dict[str, Any], filename: str) -> None:
     )
     if state.get("criterion"):
         trainer.get_criterion().load_state_dict(state["criterion"])
+
+
+def _load_average(trainer: Any, extra_state: dict[str, Any], filename: str) -> None:
+    """Go on with the file's average; of a file that has none it starts from the weights just loaded."""
+    average = extra_state.get("ema")
+    if average is None:
+        logger.warning(f"checkpoint {filename} holds no averaged weights: the average starts from its weights")
+        average = trainer.get_model().state_dict()
+    try:
+        trainer.ema.restore(average)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[2].strip().partition("\n")[0]
+        raise CheckpointError(f"checkpoint {filename}: its averaged weights do not fit the model: {reason}") from None
 
 
 def _dictionary_path(task_cfg: Any) -> Optional[str]:

@@ -21,6 +21,7 @@ COMMANDS = json.loads((FIXTURES / "commands.json").read_text())
 
 # keys of ours that fairseq does not have
 ADDED = {
+    "common": {"compile"},
     "optimization": {"dense_embedding_gradients", "trainable"},
 }
 
@@ -106,7 +107,7 @@ def test_roberta_sizes_equal_fairseqs_architectures(arch):
 
 # flags that we have and fairseq's parser of the same name does not
 ADDED_FLAGS = {
-    *("dense_embedding_gradients", "trainable"),
+    *("compile", "dense_embedding_gradients", "trainable"),
     *("quantization", "num_bits", "num_grad_bits", "eval_bits", "quantization_rules", "quantization_compute"),
     *("precision_schedule", "min_bits", "precision_cycles", "precision_schedule_options"),
     *("rounding_seed", "no_fused_rounding"),

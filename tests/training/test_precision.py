@@ -76,3 +76,28 @@ def test_the_scale_has_a_floor_and_a_tolerance():
     assert patient.value == 8.0  # one of three updates
     patient.after(overflow=True)
     assert patient.value == 4.0  # two of four
+
+
+@pytest.mark.parametrize(
+    "settings, overflows, changes",
+    [
+        (
+            {"initial": 128, "window": 20, "tolerance": 0.5},
+            "................x..........x.xx...........................x...............x.....",
+            {0: 128, 50: 256, 58: 128},
+        ),
+        (
+            {"initial": 4, "window": 7, "tolerance": 0.3, "threshold": 16.0},
+            "..x.xx...x...xx......x.x....x....x.x.x....x.xxx....x..x...........xx......xx....",
+            {0: 4, 2: 16, 61: 32, 66: 16},
+        ),
+    ],
+)
+def test_the_scale_goes_as_fairseqs(settings, overflows, changes):
+    """`changes`, by number of the update, are what fairseq 0.12's scaler gave for the same overflows (x)."""
+    scale = LossScale(minimum=1.0, **settings)
+    value = 0
+    for index, overflow in enumerate(overflows):
+        scale.after(overflow == "x")
+        value = changes.get(index, value)
+        assert scale.value == value, index

@@ -58,6 +58,8 @@ class CommonConfig(FairseqDataclass):
     amp_init_scale: int = option(2**7, "loss scale of the first amp update")
     amp_scale_window: Optional[int] = option(None, "updates without overflow before amp raises the loss scale")
 
+    compile: bool = option(False, "compile the model with torch.compile (takes a minute, pays in long runs)")
+
     # everything else
     user_dir: Optional[str] = option(
         None, "folder with your own tasks, models, criterions ...; imported as a package", path="in"
