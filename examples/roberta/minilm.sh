@@ -7,13 +7,14 @@
 # EPOCHS  passes over the training data (default 2)        LR     peak learning rate (default 1e-4)
 # FIRST   use only so many of the first training examples       BATCH  sentences per update (default 32)
 # SEEDS   e.g. "1 2 3" (default 1)                         OUT    folder for all it writes (default minilm-runs)
+# SORTED  1: batches of neighbours in order of length, which takes less padding (default: batches at random)
 #
 # AdamW (betas 0.9 and 0.98, eps 1e-6, decay 0.1), 6 % warm-up, then a straight line down to 0. minilm_transformers.py
 # does the same with transformers.
 set -euo pipefail
 
 if [[ $# -lt 3 ]]; then
-  sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 fi
 task="$1" model="$2" glue="$3"
@@ -31,12 +32,19 @@ run() {
 data="$out/$task-bin"
 mkdir -p "$out/glue/$task"
 cp "$glue/$task/dev.tsv" "$out/glue/$task/"
+header=1
+if [[ "$task" == CoLA ]]; then header=0; fi
+train="$out/glue/$task/train.tsv"
 if [[ -n "${FIRST:-}" ]]; then
-  header=1
-  if [[ "$task" == CoLA ]]; then header=0; fi
-  head -n "$((FIRST + header))" "$glue/$task/train.tsv" >"$out/glue/$task/train.tsv"
+  head -n "$((FIRST + header))" "$glue/$task/train.tsv" >"$train"
 else
-  cp "$glue/$task/train.tsv" "$out/glue/$task/"
+  cp "$glue/$task/train.tsv" "$train"
+fi
+if [[ -n "${SORTED:-}" ]]; then
+  { head -n "$header" "$train" && tail -n "+$((header + 1))" "$train" | awk '{ print length($0) "\t" $0 }' |
+    LC_ALL=C sort -s -n -k 1,1 | cut -f 2-; } >"$train.sorted"
+  mv "$train.sorted" "$train"
+  set -- task.no_shuffle=true "$@"  # sentences batch by batch as they come; the order of the batches stays random
 fi
 run "$python" -m fairseq_cli.import_hf "$model" --dest "$out/model" | tee "$out/import.log"
 read -ra shape <<<"$(sed -n 's/^checkpoint.restore_file=[^ ]* //p' "$out/import.log")"

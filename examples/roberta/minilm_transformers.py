@@ -59,6 +59,9 @@ def run(args: argparse.Namespace, seed: int) -> dict[str, float]:
     train, labels = read(args.task, args.glue / args.task / "train.tsv")
     if args.first:
         train, labels = train[: args.first], labels[: args.first]
+    if args.sorted:
+        by_length = sorted(range(len(train)), key=lambda row: sum(map(len, train[row])))
+        train, labels = [train[row] for row in by_length], [labels[row] for row in by_length]
     valid, valid_labels = read(args.task, args.glue / args.task / "dev.tsv")
 
     optimizer = torch.optim.AdamW(model.parameters(), args.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.1)
@@ -70,9 +73,10 @@ def run(args: argparse.Namespace, seed: int) -> dict[str, float]:
 
     model.train()
     for _ in range(args.epochs):
-        order = torch.randperm(len(train)).tolist()
-        for start in range(0, len(order), args.batch):
-            rows = order[start : start + args.batch]
+        order = list(range(len(train))) if args.sorted else torch.randperm(len(train)).tolist()
+        batches = [order[start : start + args.batch] for start in range(0, len(order), args.batch)]
+        for batch in torch.randperm(len(batches)).tolist() if args.sorted else range(len(batches)):
+            rows = batches[batch]
             target = torch.tensor([labels[row] for row in rows])
             model(**batch_of([train[row] for row in rows]), labels=target).loss.backward()
             optimizer.step()
@@ -94,6 +98,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--batch", type=int, default=32, help="sentences per update")
     parser.add_argument("--first", type=int, metavar="N", help="use only so many of the first training examples")
+    parser.add_argument("--sorted", action="store_true", help="batches of neighbours in order of length")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     args = parser.parse_args()
     for seed in args.seeds:
