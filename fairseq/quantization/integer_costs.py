@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from fairseq.quantization.kernels import fused
 from fairseq.quantization.kernels.build import compiler
+from fairseq.quantization.kernels.native import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +160,7 @@ def _fit(seconds: list[float]) -> Line:
 
 
 def _file() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "fairseq" / "integer_costs.json"
+    return cache_folder() / "integer_costs.json"
 
 
 def _machine(device_type: str) -> str:

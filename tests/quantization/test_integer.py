@@ -535,7 +535,7 @@ def test_matmul_keeps_codes() -> None:
         sizes[compute], found[compute] = sum(kept), (y, a.grad, b.grad)
     assert sizes["integer"] * 4 == sizes["simulate"]
     for one, other in zip(*found.values(), strict=True):
-        assert torch.equal(one, other)
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-5 * float(one.detach().abs().max()))
 
 
 def test_training_goes_the_way_of_simulate(transformer: nn.Module) -> None:

@@ -124,7 +124,7 @@ def encode(
     made = kernel(_encode, type(number_format), tuple(n > 1 for n in scale.shape), noise is None, fold is None,
                   fold_rows is None, x.device.type, x.dtype)  # fmt: skip
     made(x, number_format, scale, zero, *bounds, *hashes, fold, fold_rows, out)
-    return _described(out, scale, zero, base, num_bits, number_format)
+    return described(out, scale, zero, base, num_bits, number_format)
 
 
 def _base(grid: Grid, num_bits: int) -> int:
@@ -132,7 +132,7 @@ def _base(grid: Grid, num_bits: int) -> int:
     return 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
 
 
-def _described(
+def described(
     data: Tensor, scale: Tensor, zero: Tensor, base: int, num_bits: int, number_format: NumberFormat
 ) -> Codes:
     """Codes from their data and the grid's numbers."""
@@ -182,7 +182,7 @@ def encode_twice(
                   x.dtype)  # fmt: skip
     made(x, number_format, *parts, *bounds, *hashes, fold, fold_rows, *outs)
     first, second = (
-        _described(out, parts[2 * index], parts[2 * index + 1], base, num_bits, number_format)
+        described(out, parts[2 * index], parts[2 * index + 1], base, num_bits, number_format)
         for index, out in enumerate(outs)
     )
     return first, second

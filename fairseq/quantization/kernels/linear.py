@@ -29,11 +29,27 @@ class WeightCodes:
     """
 
     def __init__(self, codes: Codes):
-        self.data, self.zero_point = signed(codes)
+        self._data: Optional[Tensor]
+        self._data, self.zero_point = signed(codes)
         self.scale, self.shift, self.num_bits = codes.scale, codes.shift, codes.num_bits
         self._centred: Optional[bool] = None
         self._forward: Optional[Tensor] = None
         self._sums: Optional[Tensor] = None
+
+    @property
+    def data(self) -> Tensor:
+        """int8 (N, K)."""
+        if self._data is None:
+            assert self._forward is not None
+            return self._forward.to_dense().t()
+        return self._data
+
+    def keep_one_copy(self) -> Tensor:
+        """For weights that stay: drop (N, K) if forward products take (K, N); returns the copy that is left."""
+        if not self.fused:
+            return self.data
+        operand, self._data = self.forward_operand(), None
+        return operand
 
     @property
     def fused(self) -> bool:

@@ -256,48 +256,6 @@ def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradien
     return grad_x, grad_w, g.sum(0)
 
 
-class CodedMatMul(torch.autograd.Function):
-    """`a @ b` of what the codes of a and of b's transpose stand for; the codes are what is kept for backward.
-
-    The GEMMs are those of `simulate`: torch has no batched integer GEMM, and one `_int_mm` for each sentence and head,
-    with the pass that rescales its sums, gains nothing at the usual lengths (benchmarks/LOG.md).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, a: Tensor, b: Tensor, a_codes: Encoded, b_codes: Encoded, call: Call, dtype: torch.dtype
-    ) -> Tensor:
-        ctx.call, ctx.a, ctx.b, ctx.value_dtype = call, (a.shape, a.dtype), (b.mT.shape, b.dtype), dtype
-        needs_a, needs_b = ctx.needs_input_grad[:2]
-        wanted = [(a_codes, needs_b), (b_codes, needs_a)]
-        ctx.save_for_backward(*(each.packed().codes.data if needed else None for each, needed in wanted))
-        ctx.kept = [Kept(each) if needed else None for each, needed in wanted]
-        a_value = decode(a_codes.codes).view(a.shape).to(dtype)
-        b_value = decode(b_codes.codes).view(b.mT.shape).to(dtype).mT
-        macs = a_value.numel() * b_value.shape[-1]
-        call.tell("forward", call.left.operand(a_value), call.right.operand(b_value.mT), macs)
-        with torch.autocast(a.device.type, enabled=False):
-            return torch.matmul(a_value, b_value)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
-        call: Call = ctx.call
-        (a_shape, a_dtype), (b_shape, b_dtype) = ctx.a, ctx.b
-        a_kept, b_kept = ctx.kept
-        a_data, b_data = ctx.saved_tensors
-        g = call.grad(grad)  # (..., T, S)
-        grad_a = grad_b = None
-        if b_kept is not None:
-            value = decode(b_kept.restore(b_data)).view(b_shape).to(ctx.value_dtype)  # (..., S, K)
-            call.tell("grad_input", call.grad.operand(g), call.right.operand(value), g.numel() * value.shape[-1])
-            grad_a = torch.matmul(g, value).to(a_dtype)
-        if a_kept is not None:
-            value = decode(a_kept.restore(a_data)).view(a_shape).to(ctx.value_dtype)  # (..., T, K)
-            call.tell("grad_weight", call.grad.operand(g), call.left.operand(value), g.numel() * value.shape[-1])
-            grad_b = torch.matmul(value.mT, g).to(b_dtype)
-        return grad_a, grad_b, None, None, None, None
-
-
 def wants_integers(
     path: str, left: Quantizer, right: Quantizer, grad: Quantizer, shape: Optional[tuple[int, int]] = None
 ) -> bool:
@@ -325,7 +283,9 @@ def wants_integers(
 
 
 def has_codes(x: Tensor, y: Tensor) -> bool:
-    """Empty and fp64 tensors are multiplied as they are."""
+    """Empty and fp64 tensors are multiplied as they are; an exported program simulates, with the same codes."""
+    if torch.compiler.is_exporting():
+        return False
     return x.numel() > 0 and y.numel() > 0 and torch.float64 not in (x.dtype, y.dtype)
 
 

@@ -20,7 +20,8 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq.quantization.layers.integer import LARGEST_BITS, CodedMatMul, has_codes, input_codes, wants_integers
+from fairseq.quantization.layers.integer import LARGEST_BITS, has_codes, input_codes, wants_integers
+from fairseq.quantization.layers.integer_matmul import IntegerMatMul
 from fairseq.quantization.layers.simulated import (
     Call,
     Factor,
@@ -98,11 +99,12 @@ class MatMulQuantizers(nn.Module):
         if a_bits is None and b_bits is None:
             tell_full_precision(self.step.listeners, self.path, a, b, a.numel() * b.shape[-1])
             y = torch.matmul(a, b)
-        elif self.integer and a_bits and b_bits and max(a_bits, b_bits) <= LARGEST_BITS and has_codes(a, b):
+        elif self._in_integers(a, b, a_bits, b_bits):
+            assert a_bits is not None and b_bits is not None
             grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
             call = Call(self.path, self.step, Factor(left, a_bits), Factor(right, b_bits), grad)
             a_codes, b_codes = input_codes(left, a, a_bits), input_codes(right, b.mT, b_bits)
-            y = CodedMatMul.apply(a, b, a_codes, b_codes, call, product_dtype(a))  # type: ignore[no-untyped-call]
+            y = IntegerMatMul.apply(a, b, a_codes, b_codes, call, product_dtype(a))  # type: ignore[no-untyped-call]
         else:
             dtype = product_dtype(a)
             a_quantized: Quantized = left(a, a_bits)
@@ -121,6 +123,11 @@ class MatMulQuantizers(nn.Module):
             result = self.quantizer("result")
             y = result(y, result.bits(num_bits)).tensor()
         return y
+
+    def _in_integers(self, a: Tensor, b: Tensor, a_bits: Optional[int], b_bits: Optional[int]) -> bool:
+        if not self.integer or a_bits is None or b_bits is None or max(a_bits, b_bits) > LARGEST_BITS:
+            return False
+        return a.shape[:-2] == b.shape[:-2] and has_codes(a, b)
 
     def __repr__(self) -> str:
         return brief(self)  # a model of a hundred layers is still read by people

@@ -1,0 +1,109 @@
+"""Products of many small matrices of codes, as attention has them: y = a b^T in each of a batch, from integers.
+
+    x = scale (code - zero_point) + shift                                        of a (B, M, K) and of b (B, N, K)
+    y[m, n] = sum_k a[m, k] b[n, k],   dL/da = g b,   dL/db = g^T a              all three are such products
+
+`batched.cpp` forms them with int8 dot products and all that is around them in one call; torch has no such GEMM. It is
+there on a CPU with a C++ compiler; whoever has none decodes and multiplies in floating point.
+
+>>> from fairseq.quantization.kernels.codes import decode
+>>> data = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)
+>>> codes = Codes(data, torch.tensor([[0.5]]), torch.tensor([[1]]), None, 2)
+>>> stack = Stack.of(codes, (1, 2, 2))
+>>> if is_available(stack.data.device, 2):
+...     assert batched_product(stack, stack)[0].equal(decode(codes) @ decode(codes).t())
+"""
+
+import ctypes
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.codes import Codes
+from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.products import LONGEST
+
+
+class Stack(NamedTuple):
+    """Codes (B, N, K) of vectors along the last axis, in any strides, with one scale for all or one per vector.
+
+    Attributes:
+        data: uint8.
+        scale, zero_point, shift: as in `Codes`, (1, 1, 1) or (B, N, 1).
+    """
+
+    data: Tensor
+    scale: Tensor
+    zero_point: Tensor
+    shift: Optional[Tensor]
+
+    @classmethod
+    def of(cls, codes: Codes, shape: tuple[int, int, int]) -> "Stack":
+        """Codes of a matrix (B * N, K) as a stack of that shape."""
+        numbers = (1, 1, 1) if codes.scale.numel() == 1 else (*shape[:2], 1)
+        shift = None if codes.shift is None else codes.shift.reshape(numbers)
+        return cls(codes.data.view(shape), codes.scale.reshape(numbers), codes.zero_point.reshape(numbers), shift)
+
+    @property
+    def turned(self) -> "Stack":
+        """The transpose of each matrix.
+
+        Raises:
+            ValueError: each vector has its own scale, which would change along the contraction.
+        """
+        if self.scale.numel() > 1:
+            raise ValueError("a transpose needs one scale for all")
+        return self._replace(data=self.data.mT)
+
+
+def is_available(device: torch.device, longest: int) -> bool:
+    """Whether `batched_product` can be used for contractions up to `longest`; not where torch's GEMMs are watched."""
+    return device.type == "cpu" and longest <= LONGEST and not is_watched() and library("batched") is not None
+
+
+def batched_product(a: Stack, b: Stack) -> Tensor:
+    """fp32 (B, M, N) of a (B, M, K) and b (B, N, K), K <= LONGEST.
+
+    Raises:
+        RuntimeError: there is no library, see `is_available`.
+        MemoryError: too little of it.
+    """
+    native = library("batched")
+    if native is None:
+        raise RuntimeError("no C++ compiler for products of codes; decode and multiply")
+    (batches, rows, depth), columns = a.data.shape, b.data.shape[1]
+    if depth > LONGEST:
+        raise ValueError(f"a contraction over {depth} codes may overflow; {LONGEST} is the most")
+    y = torch.empty(batches, rows, columns)
+    sides = [_Side.of(side) for side in (a, b)]  # the tensors they point into live as long as a, b and `sides`
+    failed = native.coded_products(
+        *(ctypes.byref(side) for side in sides), ctypes.c_void_p(y.data_ptr()),
+        *map(ctypes.c_int64, (batches, depth, torch.get_num_threads())),
+    )  # fmt: skip
+    if failed:
+        raise MemoryError(f"no memory for a product of {batches} matrices {rows}x{depth}x{columns}")
+    return y
+
+
+class _Side(ctypes.Structure):
+    """`Side` of batched.cpp."""
+
+    _fields_ = [
+        ("codes", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("batch", "vector", "depth", "count")),
+        *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "shift")),
+        ("each", ctypes.c_int64),
+    ]
+
+    @classmethod
+    def of(cls, stack: Stack) -> "_Side":
+        numbers = [stack.scale.float(), stack.zero_point.int(), None if stack.shift is None else stack.shift.float()]
+        kept = [None if part is None else part.contiguous() for part in numbers]
+        pointers = [None if part is None else part.data_ptr() for part in kept]
+        made = cls(
+            stack.data.data_ptr(), *stack.data.stride(), stack.data.shape[1], *pointers, int(stack.scale.numel() > 1)
+        )
+        made.kept = kept
+        return made
