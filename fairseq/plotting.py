@@ -4,7 +4,8 @@
     plot(runs, Path("curves.png"))
 
 One panel each for the loss, the validation metrics, the learning rate and (where the run reports it) `num_bits`, over
-updates; one colour a run, thin lines for training, marked ones for validation.
+updates; one colour a run, thin lines for training, marked ones for validation. Bits are drawn as they were in each
+update where the run recorded their changes (tag `bits`), else as often as it reported.
 """
 
 from collections.abc import Sequence
@@ -99,8 +100,11 @@ def _draw(axis: Any, run: Run, key: str, color: Any) -> None:
         if valid:
             axis.plot(*zip(*valid, strict=True), color=color, linewidth=1.6, marker="o", markersize=3.5)
         return
-    points = run.series("train_inner", key) or run.series("train", key) or run.series("valid", key)
+    points = run.series("bits", key) or run.series("train_inner", key) or run.series("train", key)
+    points = points or run.series("valid", key)
     if points:
+        if key == "num_bits" and run.last_update() > points[-1][0]:
+            points.append((run.last_update(), points[-1][1]))  # bits hold until others are reported
         drawstyle = "steps-post" if key == "num_bits" else "default"
         axis.plot(*zip(*points, strict=True), color=color, linewidth=1.4, drawstyle=drawstyle)
 

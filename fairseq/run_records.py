@@ -39,6 +39,10 @@ class Run:
             if isinstance(value, (int, float)) and key not in ("num_updates", "epoch")
         }
 
+    def last_update(self) -> int:
+        """Number of the last update that was reported on."""
+        return max((record["num_updates"] for record in self.records), default=0)
+
     def series(self, tag: str, key: str) -> list[tuple[int, float]]:
         """`(num_updates, value)` of all lines of `tag` that report `key`, by update; other validation subsets not."""
         points = {

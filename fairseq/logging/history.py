@@ -2,6 +2,7 @@
 
     {"tag": "train_inner", "epoch": 1, "num_updates": 200, "loss": 0.683, "lr": 2e-05}
     {"tag": "valid", "epoch": 1, "num_updates": 312, "loss": 0.652, "accuracy": 61.4}
+    {"tag": "bits", "epoch": null, "num_updates": 313, "num_bits": 4}             where bits change, and only there
 
 Numbers are kept unrounded as the loop reports them; NaN and infinities are `null`. A run that resumes at update U
 first drops the lines after U (`truncate`), so that no update is recorded twice.

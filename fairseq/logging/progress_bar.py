@@ -99,6 +99,9 @@ class BaseProgressBar:
         """Report the final `stats` of the epoch."""
         raise NotImplementedError
 
+    def track(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
+        """Hand statistics to experiment trackers alone: the console shows nothing."""
+
     def update_config(self, config: dict[str, Any]) -> None:
         """Tell trackers the run's configuration."""
 

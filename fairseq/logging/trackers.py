@@ -87,6 +87,10 @@ class _Wrapper(BaseProgressBar):
         self._track(stats, tag, step)
         self.wrapped_bar.print(stats, tag=tag, step=step)
 
+    def track(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
+        self._track(stats, tag, step)
+        self.wrapped_bar.track(stats, tag=tag, step=step)
+
     def _track(self, stats: dict[str, Any], tag: Optional[str], step: Optional[int]) -> None:
         raise NotImplementedError
 

@@ -36,6 +36,7 @@ class TrainingLoop:
         self.stop = stop or StopRequest()
         self.valid_subsets = cfg.dataset.valid_subset.split(",")
         self.metric = cfg.checkpoint.best_checkpoint_metric
+        self._bits: Optional[int] = None  # of the last update, once it has been recorded
         self.history: Optional[History] = None
         if distributed_utils.is_master(cfg.distributed_training) and not cfg.checkpoint.no_save:
             self.history = History.in_folder(cfg.checkpoint.save_dir)
@@ -108,6 +109,7 @@ class TrainingLoop:
             with metrics.aggregate("train_inner"):
                 logged = trainer.train_step(samples)
             if logged is not None:
+                self._note_bits(progress)
                 self._log_inner(progress)
             valid_losses, should_stop = self._validate_and_save(epoch_itr, end_of_epoch=not itr.has_next())
             if should_stop:
@@ -131,6 +133,19 @@ class TrainingLoop:
             if not self.stop.requested or self.trainer.data_parallel_world_size > 1:
                 raise
             self._save_stopped(epoch_itr)
+
+    def _note_bits(self, progress: Any) -> None:
+        """Record the bits of an update where they differ from the last one's: log lines, one in `log_interval` updates,
+        would show next to nothing of short cycles.
+        """
+        quantization = self.trainer.quantization
+        if quantization is None or quantization.bits == self._bits:
+            return
+        step, before, self._bits = self.trainer.get_num_updates(), self._bits, quantization.bits
+        if before is not None:  # trackers join points by straight lines: two of them make a step
+            progress.track({"num_bits": before}, tag="bits", step=step - 1)
+        progress.track({"num_bits": self._bits}, tag="bits", step=step)
+        self._record("bits", {"num_bits": self._bits}, None)
 
     def _log_inner(self, progress: Any) -> None:
         num_updates = self.trainer.get_num_updates()

@@ -131,6 +131,11 @@ class QuantizedTraining:
         with step.running_at(self._bits), step.listening(self.meter):
             yield self._bits
 
+    @property
+    def bits(self) -> int:
+        """Bits of the last update."""
+        return self._bits
+
     def begin_micro_batch(self, num_updates: int, index: int, is_dummy: bool) -> None:
         """Before the batch number `index` of this process in the update; a dummy stands in for a missing one."""
         world, rank = distributed_utils.get_world_size(), distributed_utils.get_rank()

@@ -75,6 +75,20 @@ def test_draws_every_series_in_its_panel(tmp_path):
     assert labels == ["training", "validation", "a", "b"]
 
 
+def test_bits_are_drawn_from_every_change(tmp_path):
+    """Between log lines too: a cycle may be shorter than their distance."""
+    pytest.importorskip("matplotlib")
+    from fairseq.plotting import draw
+
+    history = History.in_folder(make_run(tmp_path, bits=True))
+    for update, bits in ((1, 4), (3, 6), (5, 4), (29, 8)):
+        history.append("bits", {"num_bits": bits}, step=update)
+    figure, panels = draw(find_runs(tmp_path))
+    (line,) = figure.axes[panels.index("num_bits")].lines
+    assert line.get_xydata().tolist() == [[1, 4], [3, 6], [5, 4], [29, 8], [30, 8]]
+    assert line.get_drawstyle() == "steps-post"
+
+
 def test_single_metric_and_many_runs():
     pytest.importorskip("matplotlib")
     from fairseq.plotting import draw

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -79,6 +80,23 @@ def test_a_run(runs):
     printed = float(result.out.split("quantized products ")[1].split(" %")[0])
     assert abs(printed - saving) < 4
     assert "num_bits=4" in result.out and "num_bits=8" in result.out
+
+
+def test_each_change_of_bits_is_recorded_whatever_the_log_interval(runs):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    runs.trained("run", *CPT, "--log-interval", "100", "--tensorboard-logdir", runs.folder / "tb")
+    expected = expected_bits()
+    changes = [(1, expected[0])]
+    changes += [(i + 1, expected[i]) for i in range(1, UPDATES) if expected[i] != expected[i - 1]]
+    records = [record for record in read_history(runs.folder / "run") if record["tag"] == "bits"]
+    assert [(record["num_updates"], record["num_bits"]) for record in records] == changes
+    events = EventAccumulator(str(runs.folder / "tb" / "bits"))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("num_bits")]
+    # each step as two points, so that lines between them are the bits of every update
+    assert shown == [changes[0], *(p for a, b in pairwise(changes) for p in ((b[0] - 1, a[1]), b))]
 
 
 def test_evaluation_runs_at_eval_bits_whatever_the_last_update_had(runs):
