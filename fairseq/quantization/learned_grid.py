@@ -67,11 +67,13 @@ class LearnedGrid(HiddenState):
         """The grid in force, without gradients."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def ensure_initialized(self, x: Tensor) -> None:
         """Start from `x` if nothing has been seen yet."""
-        if self.is_initialized:
-            return
+        if not self.is_initialized:
+            self._initialize(x)
+
+    @torch.no_grad()
+    def _initialize(self, x: Tensor) -> None:
         if self.needs_data and not (self.training or self.step.calibrating):
             raise TrainingError(
                 f"quantizer {self.path!r} has no learned {self.what}: it has seen no data; "

@@ -124,7 +124,7 @@ class Quantizer(nn.Module):
         """`x` at `num_bits` (as `bits` resolved them), with the gradient that the estimator of the spec gives."""
         if num_bits is None or x.numel() == 0:
             return Quantized(x, x)
-        if self.learned is not None:
+        if self.learned is not None and not torch.compiler.is_exporting():
             y = self.learned(x if x.dtype == torch.float64 else x.float(), num_bits).to(x.dtype)
             self._tell(x, y, num_bits)
             return Quantized(y, y.detach())
@@ -155,6 +155,8 @@ class Quantizer(nn.Module):
 
     def _shared(self, x: Tensor, num_bits: int) -> Tensor:
         """`fake`, or what the quantizer before this one made of the same tensor with the same settings."""
+        if torch.compiler.is_exporting():
+            return self.fake(x, num_bits)
         if self.observer.tracked and not (self.training or self.step.calibrating):
             return self.fake(x, num_bits)  # each has its own running range
         settings, last = (self.spec, num_bits, self.training), self.step.shared
@@ -214,13 +216,18 @@ class Quantizer(nn.Module):
             return self.learned.grid(x, num_bits), True
         found = self.observer(x, Request(self.granularity.reduced(x), self.format, num_bits))
         low, high, covers = found
-        if self.may_share:
+        if self.may_share and not torch.compiler.is_exporting():  # nothing that is traced may stay behind
             self.last_range = found
         return self.format.grid(low, high, num_bits), not (covers and self.format.covers_ends)
 
     def _noise(self, x: Tensor, key: Optional[NoiseKey], index: int) -> Optional[HashNoise]:
         if not self.stochastic:
             return None
+        if torch.compiler.is_exporting() and self.role != WEIGHT:
+            raise ConfigError(
+                f"{self.path}: stochastic rounding depends on Python state and cannot be exported; use "
+                f"{{match: {self.path!r}, rounding: nearest}}"
+            )
         return HashNoise(key or self.step.noise_key(self.layer + index), x)
 
     @torch.no_grad()

@@ -56,5 +56,7 @@ def padding_mask(tokens: Tensor, padding_idx: int) -> tuple[Tensor, Optional[Ten
 
 
 def applied(mask: Tensor) -> Optional[Tensor]:
-    """`mask`, or None where it is known to mask nothing."""
-    return mask if mask.device.type != "cpu" or mask.any() else None
+    """`mask`, or None where it is known to mask nothing. An exported program cannot ask: it always applies the mask."""
+    if mask.device.type != "cpu" or torch.compiler.is_exporting() or mask.any():
+        return mask
+    return None

@@ -132,6 +132,8 @@ class LinearQuantizers(nn.Module):
     def _weight(self, weight: Tensor, num_bits: Optional[int], dtype: torch.dtype) -> Quantized:
         """The quantized weight, from the cache if neither it nor the bits have changed."""
         quantizer = self.quantizer("weight")
+        if torch.compiler.is_exporting():  # a cache would keep the tracer's tensors
+            return quantizer(weight, num_bits)  # type: ignore[no-any-return]
         trains_grid = quantizer.learned is not None or quantizer.spec.ste != "plain"
         if num_bits is None or (trains_grid and torch.is_grad_enabled()):
             self._cached = None

@@ -123,6 +123,11 @@ class Tracked(Observer):
         self.pending.zero_()
         self.pending_count = 0
 
+    def train(self, mode: bool = True) -> "Tracked":
+        if not mode:
+            self.commit()  # what evaluates, or exports, reads a range that is complete
+        return super().train(mode)
+
     def before_save(self) -> None:
         self.commit()
 
