@@ -134,6 +134,10 @@ class FairseqTask:
             raise TypeError(f"dataset {split!r} must be a FairseqDataset, not {type(self.datasets[split]).__name__}")
         return self.datasets[split]
 
+    def dataset_for_scoring(self, split: str) -> Any:
+        """A loaded split as it is validated: a task may order it so that its batches need little padding."""
+        return self.dataset(split)
+
     def max_positions(self) -> Any:
         """The longest input: a number, a tuple for several inputs, or None for any length."""
         return None
@@ -240,7 +244,8 @@ class FairseqTask:
         return epoch_iter
 
     def _split_of(self, dataset: Any) -> Optional[str]:
-        return next((split for split, loaded in self.datasets.items() if loaded is dataset), None)
+        candidates = (dataset, getattr(dataset, "dataset", None))  # itself, or what it orders for scoring
+        return next((split for split, loaded in self.datasets.items() if any(loaded is c for c in candidates)), None)
 
     def _name_of_split(self, dataset: Any) -> str:
         split = self._split_of(dataset)

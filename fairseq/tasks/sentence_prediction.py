@@ -7,7 +7,8 @@
 
 With `init_token=0 separator_token=2` the model reads `<s> A </s> </s> B </s>`. Class ids are the ids of the label
 dictionary less its special symbols, so they follow the frequency of labels in the training set. The examples of a
-split are in one random order that depends on `seed` only.
+split are in one random order that depends on `seed` only. To be scored, they go by length: batches of RTE at random
+are more padding than text.
 """
 
 import logging
@@ -55,6 +56,7 @@ class SentencePredictionTask(CarriesDictionaries):
         self.dictionary = data_dictionary
         self._label_dictionary = label_dictionary
         self._max_positions: int = cfg.max_positions
+        self._by_length: dict[str, tuple[Any, SortDataset]] = {}  # split -> what is loaded, and that in its order
 
     @classmethod
     def load_dictionary(cls, filename: str) -> Dictionary:
@@ -142,6 +144,20 @@ class SentencePredictionTask(CarriesDictionaries):
         dataset = NestedDictionaryDataset(parts, sizes=[src_tokens.sizes])
         self.datasets[split] = dataset if cfg.no_shuffle else SortDataset(dataset, sort_order=[shuffle])
         logger.info(f"Loaded {split} with #samples: {len(dataset)}")
+
+    def dataset_for_scoring(self, split: str) -> Any:
+        """The split from its longest example to its shortest, so that memory suffices for all if it does for the
+        first.
+        """
+        dataset = self.dataset(split)
+        if type(dataset) not in (SortDataset, NestedDictionaryDataset):
+            return dataset  # a subclass's own, whose order may mean something
+        loaded, ordered = self._by_length.get(split, (None, None))
+        if loaded is not dataset:  # kept, because the iterator over it is
+            lengths = dataset.num_tokens_vec(np.arange(len(dataset)))
+            ordered = SortDataset(dataset, sort_order=[-lengths.astype(np.int64)])
+            self._by_length[split] = (dataset, ordered)
+        return ordered
 
     def _part(self, name: str, split: str, combine: bool, dictionary: Optional[Dictionary] = None) -> Any:
         """The indexed dataset `name/split`, None where there is none."""

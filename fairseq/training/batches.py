@@ -52,13 +52,13 @@ def train_iterator(
 
 
 def valid_iterator(trainer: Any, subset: str, disable_iterator_cache: bool) -> Any:
-    """Batches of a validation subset, in order. Samples that are too long are an error unless the config says to skip
-    them.
+    """Batches of a validation subset, in the task's order for scoring. Samples that are too long are an error unless
+    the config says to skip them.
     """
     cfg, task = trainer.cfg, trainer.task
     dataset_cfg = cfg.dataset
     return task.get_batch_iterator(
-        dataset=task.dataset(subset),
+        dataset=task.dataset_for_scoring(subset),
         max_tokens=dataset_cfg.max_tokens_valid,
         max_sentences=dataset_cfg.batch_size_valid,
         max_positions=_max_positions(trainer),

@@ -74,7 +74,7 @@ def evaluate(evaluation: Evaluation, subset: str) -> dict[str, Any]:
     cfg, task, criterion = evaluation.cfg, evaluation.task, evaluation.criterion
     try:
         task.load_dataset(subset, combine=False, epoch=1)
-        dataset = task.dataset(subset)
+        dataset = task.dataset_for_scoring(subset)
     except KeyError:
         raise DataError(f"the task has no subset {subset!r}; choose one with --valid-subset") from None
     itr = task.get_batch_iterator(

@@ -104,6 +104,9 @@ def check(found, expected, exact=True):
     assert [line["tag"] for line in found] == [line["tag"] for line in expected]
     for number, (line, wanted) in enumerate(zip(found, expected, strict=True)):
         line = {key: value for key, value in line.items() if key in wanted}  # ours may say more
+        if line["tag"] == "valid":  # by length, fewer batches hold max_tokens: their mean size is another one
+            wanted = {key: value for key, value in wanted.items() if key not in ("valid_wpb", "valid_bsz")}
+            line = {key: value for key, value in line.items() if key in wanted}
         assert line.keys() == wanted.keys(), number
         for key in wanted:
             assert line[key] == wanted[key] or (not exact and _one_digit_off(line[key], wanted[key])), (

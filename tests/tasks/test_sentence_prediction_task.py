@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fairseq import tasks
-from fairseq.data import Dictionary
+from fairseq.data import BaseWrapperDataset, Dictionary
 from fairseq.data.indexed_dataset import make_builder
 from fairseq.errors import CheckpointError, ConfigError, DataError
 
@@ -273,3 +273,34 @@ def test_model_is_as_long_as_the_task_and_has_the_head(data, monkeypatch):
 
     task.build_model(SimpleNamespace(_name="roberta", max_positions=None))
     assert built == {"max_positions": 64, "head": ("sentence_classification_head", 3)}
+
+
+@pytest.mark.parametrize("no_shuffle", [False, True])
+def test_scored_by_length(data, no_shuffle):
+    task = setup(data, no_shuffle=no_shuffle)
+    task.load_dataset("train")
+    dataset = task.dataset_for_scoring("train")
+    lengths = [dataset.num_tokens(i) for i in dataset.ordered_indices()]
+    assert lengths == [11, 11, 7, 7] and sorted(dataset.ordered_indices()) == [0, 1, 2, 3]
+    assert task.dataset_for_scoring("train") is dataset  # so that its iterator is used again
+    batches = list(task.get_batch_iterator(dataset, max_sentences=2).next_epoch_itr(shuffle=False))
+    assert [batch["net_input"]["src_tokens"].shape[1] for batch in batches] == [11, 7]
+    assert sorted(torch.cat([batch["id"] for batch in batches]).tolist()) == [0, 1, 2, 3]
+    task.load_dataset("train")
+    assert task.dataset_for_scoring("train") is not dataset
+    with pytest.raises(KeyError):
+        task.dataset_for_scoring("valid")
+
+
+def test_a_plugins_own_dataset_keeps_its_order(data):
+    task = setup(data)
+    task.load_dataset("train")
+    task.datasets["train"] = BaseWrapperDataset(task.datasets["train"])
+    assert task.dataset_for_scoring("train") is task.datasets["train"]
+
+
+def test_errors_name_the_split_that_is_scored(data):
+    task = setup(data)
+    task.load_dataset("train")
+    with pytest.raises(DataError, match="split 'train' has no examples: all 4 are longer than 3 tokens"):
+        task.get_batch_iterator(task.dataset_for_scoring("train"), max_positions=3, ignore_invalid_inputs=True)
