@@ -15,7 +15,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +80,7 @@ class Trainer:
         self._seed = cfg.common.seed
         self._clip_norm = cfg.optimization.clip_norm
         self._empty_cache_freq = cfg.common.empty_cache_freq
+        self._retries = cfg.common.amp_batch_retries if cfg.common.amp else 0
 
     # -- what plugins and the loop read ------------------------------------------------------------------------------
 
@@ -302,15 +303,18 @@ class Trainer:
             self._criterion.train()
         self.zero_grad()
         metrics.log_start_time("train_wall", priority=800, round=0)
-        logging_outputs, sample_size = self._forward_backward(samples)
-        logging_outputs, sample_size = statistics.aggregate(
-            logging_outputs, sample_size, self._summable(train=True), self.device
-        )
-        grad_norm = self._reduce_gradients(sample_size)
-        if not torch.isfinite(grad_norm):
-            if self.loss_scale is not None:
-                return self._skip_overflow(self.loss_scale)
-            self._explain_non_finite(samples)
+        logging_outputs, sample_size, grad_norm = self._gradients(samples)
+        retries = self._retries
+        while not torch.isfinite(grad_norm):
+            if self.loss_scale is None:
+                self._explain_non_finite(samples)
+            self._overflow(self.loss_scale, "trying the same batch again" if retries else "ignoring gradient")
+            if not retries:
+                metrics.log_stop_time("train_wall")
+                return None
+            retries -= 1
+            self._seed_update()
+            logging_outputs, sample_size, grad_norm = self._gradients(samples)
         self.task.optimizer_step(self.optimizer, model=self.model, update_num=self._num_updates)
         self.set_num_updates(self._num_updates + 1)
         if self.ema is not None:
@@ -334,6 +338,14 @@ class Trainer:
         metrics.log_stop_time("train_wall")
         return logged
 
+    def _gradients(self, samples: list[Any]) -> tuple[list[dict[str, Any]], Any, Tensor]:
+        """Gradients over all processes, averaged and clipped: logging outputs, sample size, norm before clipping."""
+        logging_outputs, sample_size = self._forward_backward(samples)
+        logging_outputs, sample_size = statistics.aggregate(
+            logging_outputs, sample_size, self._summable(train=True), self.device
+        )
+        return logging_outputs, sample_size, self._reduce_gradients(sample_size)
+
     def _summable(self, train: bool) -> bool:
         return self.task.__class__.logging_outputs_can_be_summed(self.criterion)
 
@@ -348,15 +360,14 @@ class Trainer:
             self.quantization.see_gradients(self._num_updates, self._parameters())
         return self.optimizer.clip_grad_norm(self._clip_norm)
 
-    def _skip_overflow(self, loss_scale: LossScale) -> None:
-        """Leave out an update whose gradients do not fit into fp16; the count of updates stays."""
+    def _overflow(self, loss_scale: LossScale, what_now: str) -> None:
+        """Drop gradients that do not fit into fp16, and lower the scale; the count of updates stays."""
         loss_scale.after(overflow=True)
-        logger.info(f"gradient overflow detected, ignoring gradient, setting loss scale to: {loss_scale.value}")
+        logger.info(f"gradient overflow detected, {what_now}, setting loss scale to: {loss_scale.value}")
         metrics.log_scalar("loss_scale", loss_scale.value, priority=700, round=4, weight=0)
         self.zero_grad()
-        metrics.log_stop_time("train_wall")
 
-    def _explain_non_finite(self, samples: list[Any]) -> None:
+    def _explain_non_finite(self, samples: list[Any]) -> NoReturn:
         """Run the update again under `NanDetector` (same seed, so the same numbers) and raise with what it found."""
         self.zero_grad()
         self._seed_update()

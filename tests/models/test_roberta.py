@@ -308,6 +308,17 @@ class TestLoading:
             model.encoder.sentence_encoder.embed_tokens.weight, state["encoder.sentence_encoder.embed_tokens.weight"]
         )
 
+    def test_a_shorter_model_takes_the_first_positions(self, caplog):
+        long, short = build(seed=1, max_positions=20), build(seed=2, max_positions=8)
+        with caplog.at_level(logging.INFO):
+            short.load_state_dict(long.state_dict())
+        assert "the checkpoint has 20 positions, task.max_positions=8: the others are left out" in caplog.text
+        tokens = torch.tensor([[0, 5, 6, 7, 8, 9, 10, 2]])
+        assert short.encoder.sentence_encoder.embed_positions.weight.shape == (10, 16)
+        assert torch.equal(short.eval()(tokens)[0], long.eval()(tokens)[0])
+        with pytest.raises(RuntimeError, match="embed_positions"):
+            long.load_state_dict(short.state_dict())
+
     def test_nested_under_another_name(self):
         class Wrapper(models.BaseFairseqModel):
             def __init__(self):

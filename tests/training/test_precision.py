@@ -1,5 +1,7 @@
 """Half precision on a CPU: fp16 says once that it cannot, bf16 trains; loss scaling as it goes on a GPU."""
 
+import re
+
 import pytest
 import torch
 
@@ -57,6 +59,22 @@ def test_overflow_skips_the_update_and_halves_the_scale(runs, as_on_a_gpu):
     out = runs.trained("run", *flags, "6").out
     again = out.count("gradient overflow detected")
     assert inner(runs, "run")[-1] == 2**20 / 2 ** (halved + again)  # the scale is part of the checkpoint
+
+
+def test_amp_tries_a_batch_again(runs, as_on_a_gpu):
+    def overflows(retries):
+        flags = ("--amp", "--amp-init-scale", str(2**20), "--max-update", "4", "--amp-batch-retries", str(retries))
+        out = runs.trained(f"retries{retries}", *flags).out
+        found = re.findall("gradient overflow detected, (ignoring|trying)", out)
+        assert len(found) > 2
+        return "".join(what[0] for what in found)
+
+    assert set(overflows(0)) == {"i"}
+    assert overflows(2).startswith("tti")
+    assert set(overflows(30)) == {"t"}
+    runs.trained("small", "--amp", "--amp-init-scale", str(2**10), "--max-update", "4")
+    assert runs.losses("retries30") == pytest.approx(runs.losses("small"), rel=1e-3)  # no batch was lost
+    assert runs.losses("retries0") != pytest.approx(runs.losses("small"), rel=1e-3)
 
 
 def test_a_scale_that_falls_to_the_minimum_ends_training(runs, as_on_a_gpu):

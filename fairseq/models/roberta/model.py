@@ -149,10 +149,11 @@ class RobertaModel(FairseqEncoderModel):
         )
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
-        """Old key layouts, heads that do not fit, missing heads: see `fairseq.models.roberta.upgrade`."""
+        """Old key layouts, spare positions, heads that do not fit or miss: see `fairseq.models.roberta.upgrade`."""
         prefix = f"{name}." if name else ""
         upgrade.rename_old_keys(state_dict, prefix)
         super().upgrade_state_dict_named(state_dict, name)
+        upgrade.cut_positions(self, state_dict, prefix)
         upgrade.sort_out_heads(self, state_dict, prefix)
         upgrade.keep_missing_parts(self, state_dict, prefix)
 

@@ -4,12 +4,16 @@ Rules for classification heads:
 1. a head that the model does not have is dropped, or registered if `load_checkpoint_heads` is set;
 2. a head of another size than the model's is dropped;
 3. a head (or language model head) that the state dict lacks keeps the model's current weights.
+
+A model for shorter inputs than the state dict's (`task.max_positions=128` of 512) takes the first positions only.
 """
 
 import logging
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+from fairseq.modules.learned_positional_embedding import LearnedPositionalEmbedding
 
 if TYPE_CHECKING:
     from fairseq.models.roberta.model import RobertaModel
@@ -35,6 +39,22 @@ def rename_old_keys(state_dict: StateDict, prefix: str) -> None:
             new = new.replace(".emb_layer_norm.", ".layernorm_embedding.")
         if new != key:
             state_dict[new] = state_dict.pop(key)
+
+
+def cut_positions(model: "RobertaModel", state_dict: StateDict, prefix: str) -> None:
+    """Leave out the trained positions that the model is too short for."""
+    table = model.encoder.sentence_encoder.embed_positions
+    key = f"{prefix}encoder.sentence_encoder.embed_positions.weight"
+    saved = state_dict.get(key)
+    if saved is None or not isinstance(table, LearnedPositionalEmbedding) or len(saved) <= len(table.weight):
+        return
+    unused = len(table.weight) - table.max_positions  # rows in front of the first position
+    logger.info(
+        "the checkpoint has %d positions, task.max_positions=%d: the others are left out",
+        len(saved) - unused,
+        table.max_positions,
+    )
+    state_dict[key] = saved[: len(table.weight)].clone()
 
 
 def sort_out_heads(model: "RobertaModel", state_dict: StateDict, prefix: str) -> None:
