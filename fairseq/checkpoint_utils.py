@@ -334,6 +334,9 @@ def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str) ->
         raise CheckpointError(f"checkpoint {path}: {error}") from None
     bits = model.quantization.config.eval_bits
     logger.info(f"quantized as trained (quantization={cfg.quantization.preset}), evaluation at {bits} bits")
+    warning = model.quantization.short_ranges(model)
+    if warning:
+        logger.warning(warning)
     return model
 
 

@@ -22,9 +22,11 @@ from torch.utils.hooks import RemovableHandle
 from fairseq.errors import CheckpointError
 from fairseq.quantization.config import QuantizationConfig
 from fairseq.quantization.hidden_state import load_quantizer_state, quantizer_state
-from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.observers.tracked import Running, Tracked
 from fairseq.quantization.plan import Plan
 from fairseq.quantization.step import CallHook, Step
+
+SETTLED = 0.9  # a running range of momentum 0.9 gets there with 22 updates
 
 
 class Quantization:
@@ -75,8 +77,25 @@ class Quantization:
         for observer in observers:
             observer.commit()
 
+    def short_ranges(self, model: nn.Module) -> Optional[str]:
+        """A warning, where running ranges have had too few updates to hold what training has shown; None elsewhere."""
+        covered = [module.coverage() for module in model.modules() if isinstance(module, Running) and module.has_data]
+        if not covered or min(covered) >= SETTLED:
+            return None
+        return (
+            f"running ranges hold {100 * min(covered):.0f} % of what training has shown (as in the reference they "
+            "start at zero), so evaluation clips; train longer, or correct them by the rule "
+            r"{match: 're:.*\.(input|query|key|value|probs)', range: ema}"
+        )
+
     def calibrate(self, model: nn.Module, batches: Iterable[Any], run: Callable[[nn.Module, Any], Any]) -> None:
-        """Fill the running ranges (and learned scales) without training: `run(model, batch)` on each of `batches`."""
+        """Set the running ranges (and start learned scales) without training: `run(model, batch)` on each of `batches`.
+
+        Each range becomes the mean over the batches, as in the reference's QuantMeasure with `measure`.
+        """
+        for module in model.modules():
+            if isinstance(module, Tracked):
+                module.calibrated = 0
         self.step.calibrating = True
         try:
             with torch.no_grad():

@@ -245,6 +245,8 @@ class TrainingLoop:
         if self.cfg.dataset.fixed_validation_seed is not None:
             utils.seed_everything(self.cfg.dataset.fixed_validation_seed)
         self.trainer.begin_valid_epoch(epoch_itr.epoch)
+        if self.trainer.quantization is not None:
+            self.trainer.quantization.warn_of_short_ranges()
         return [self._validate_subset(subset, epoch_itr) for subset in self.valid_subsets]
 
     def _validate_subset(self, subset: str, epoch_itr: Any) -> float:

@@ -173,6 +173,12 @@ class QuantizedTraining:
         """Around a validation step before the first update, when running ranges are still empty."""
         return self.handle.step.full_precision()
 
+    def warn_of_short_ranges(self) -> None:
+        """Before an evaluation: say so where the ranges for it have not settled yet."""
+        warning = self.handle.short_ranges(self.model)
+        if warning:
+            logger.warning(warning)
+
     # -- what is said ------------------------------------------------------------------------------------------------
 
     def announce(self, save_dir: Optional[str]) -> None:

@@ -13,7 +13,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_plain
 from fairseq.errors import ConfigError
 from fairseq.quantization import PRESETS, read_config
 
-NAMES = ("none", "int16", "int8", "int4", "cpt_3_8", "cpt_4_8", "cpt_8_16", "ffn4_mha16", "ffn16_mha4")
+NAMES = ("none", "int16", "int8", "int4", "cpt", "cpt_3_8", "cpt_4_8", "cpt_8_16", "ffn4_mha16", "ffn16_mha4")
 RULE = {"match": "*.fc1.*", "bits": 4}
 
 
@@ -33,7 +33,7 @@ def test_each_preset_is_a_file_and_a_flag(name):
 
 
 def test_files_are_the_presets():
-    assert {file.stem for file in (PACKAGED / "quantization").glob("*.yaml")} == set(NAMES) == {*PRESETS} - {"cpt"}
+    assert {file.stem for file in (PACKAGED / "quantization").glob("*.yaml")} == set(NAMES) == {*PRESETS}
 
 
 def test_fields_by_dots_and_by_flags():

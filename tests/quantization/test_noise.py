@@ -93,6 +93,29 @@ def test_same_on_one_and_two_processes() -> None:
     assert torch.equal(one, gradients(model, batches, [0, 1, 2, 3], update=5))
 
 
+class Twins(torch.nn.Module):
+    """Two layers of the same weights whose outputs get the same gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(8, 4), torch.nn.Linear(8, 4)
+        self.b.load_state_dict(self.a.state_dict())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.a(x) + self.b(x)
+
+
+def test_gradients_are_rounded_by_seed_layer_update_and_micro_batch() -> None:
+    twins, x = Twins(), torch.randn(6, 8)
+    model = quantize_model(twins, "cpt_3_8")
+    found = gradients(model, [x], [0], update=5)
+    assert torch.equal(found, gradients(model, [x], [0], update=5))
+    assert not torch.equal(found, gradients(model, [x], [1], update=5))
+    assert not torch.equal(found, gradients(model, [x], [0], update=6))
+    assert not torch.equal(model.a.weight.grad, model.b.weight.grad)
+    assert not torch.equal(found, gradients(quantize_model(twins, "cpt_3_8", seed=2), [x], [0], update=5))
+
+
 def test_untold_loops_get_fresh_noise() -> None:
     model = quantize_model(torch.nn.Sequential(torch.nn.Linear(8, 8)), "cpt_3_8")
     x = torch.randn(6, 8)

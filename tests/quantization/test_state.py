@@ -122,6 +122,40 @@ def test_running_ranges_average_over_an_update(transformer: nn.Module) -> None:
     assert float(observer.corrected()[0]) == -2
 
 
+@pytest.mark.parametrize("preset", ["cpt_3_8", "int8"])
+def test_calibration_gives_the_mean_range_whatever_was_before(preset: str) -> None:
+    """Also under `cpt`, whose running range would hold a fifth of it after two batches."""
+    model = quantize_model(nn.Sequential(nn.Linear(4, 2)), preset)
+    model(torch.full((1, 4), 100.0))
+    batches = [torch.tensor([[-1.0, 0, 0, 3]]), torch.tensor([[-3.0, 0, 0, 5]])]
+    observer = model[0].quantizers.quantizer("input").observer
+    for _ in range(2):  # a second calibration starts anew
+        model.eval().quantization.calibrate(model, batches, lambda m, batch: m(batch))
+        low, width = observer.corrected()
+        assert float(low) == -2 and float(width) == 6
+    assert model.quantization.short_ranges(model) is None
+    model.train()(batches[0])  # training goes on as ever
+    model.quantization.end_update(model)
+    assert float(observer.corrected()[0]) == pytest.approx(0.9 * -2 + 0.1 * -1)
+
+
+def test_ranges_that_have_not_settled_are_told() -> None:
+    model = quantize_model(nn.Sequential(nn.Linear(4, 2)), "cpt_3_8")
+    assert model.quantization.short_ranges(model) is None  # nothing seen is an error of its own
+    for update in range(22):
+        warning = model.quantization.short_ranges(model) if update else "0 %"
+        assert warning and f"{100 * (1 - 0.9**update):.0f} %" in warning
+        model(torch.randn(3, 4))
+        model.quantization.end_update(model)
+    assert model.quantization.short_ranges(model) is None
+    advised = {"match": r"re:.*\.(input|query|key|value|probs)", "range": "ema"}
+    assert r"re:.*\.(input|query|key|value|probs)', range: ema" in warning
+    model = quantize_model(model, "cpt_3_8", rules=[advised])
+    model(torch.randn(3, 4))
+    model.quantization.end_update(model)
+    assert model.quantization.short_ranges(model) is None
+
+
 def test_calibration_fills_ranges_without_training(transformer: nn.Module, tokens: torch.Tensor) -> None:
     model = quantize_model(
         transformer, "int8", rules=[{"match": "*.fc1.input", "format": "symmetric", "learned": "scale"}]

@@ -353,6 +353,18 @@ def test_a_criterion_that_knows_no_bits(trainer_of):
     assert {g.bits for g in trace.gemms if g.is_quantized} == {(8, 8)}
 
 
+def test_micro_batches_are_numbered_over_all_processes(trainer_of, monkeypatch):
+    """So that two processes round as one that accumulates: see fairseq/quantization/noise.py."""
+    from fairseq.training import quantized
+
+    trainer, _ = trainer_of(*CPT)
+    for name, value in (("get_world_size", 4), ("get_rank", 3)):
+        monkeypatch.setattr(quantized.distributed_utils, name, lambda value=value: value)
+    trainer.quantization.begin_micro_batch(num_updates=7, index=2, is_dummy=False)
+    key = trainer.get_model().quantization.step.noise_key(0)
+    assert (key.update, key.micro_batch) == (7, 2 * 4 + 3)
+
+
 def test_batches_that_stand_in_do_not_move_ranges(trainer_of):
     trainer, batches = trainer_of(*CPT)
     alone, _ = trainer_of(*CPT)

@@ -44,7 +44,8 @@ class QuantizationGroup(FairseqDataclass):
 
     preset: str = option(
         "none",
-        "where open settings come from: none, int16, int8, int4, cpt_3_8, cpt_4_8, cpt_8_16, ffn4_mha16, ffn16_mha4",
+        "where open settings come from: none, int16, int8, int4, cpt_3_8 (or cpt), cpt_4_8, cpt_8_16, ffn4_mha16, "
+        "ffn16_mha4",
         flag="--quantization",
     )
     num_bits: Optional[int] = option(

@@ -1,11 +1,12 @@
 """Ranges for evaluation that training keeps up to date.
 
-While training (or calibrating) a tensor is quantized with its own range r, and a running range R is updated once per
-update with the mean r over the update's micro-batches and processes. In evaluation R is used.
+While training a tensor is quantized with its own range r, and a running range R is updated once per update with the
+mean r over the update's micro-batches and processes. In evaluation R is used.
 
     running (CPT)  R <- m R + (1 - m) r         for the minimum and for the width apart, from 0
     ema            the same, divided by the sum of the weights so far, 1 - m^n after n updates: right from the first one
 
+Calibrating does the same with m = n/(n+1), so that R is the plain mean of the n batches so far, whatever it was before.
 Both wrap another source of ranges (`of`), min-max if none is named.
 
 >>> from fairseq.quantization.formats import FORMATS
@@ -67,6 +68,7 @@ class Tracked(Observer):
         self.register_buffer("pending", torch.zeros(2, *shape), persistent=False)
         self.pending_count = 0
         self.pending_update = -1
+        self.calibrated = 0  # batches of the calibration under way
         self.has_data = False  # weight > 0, without asking the device
 
     def forward(self, x: Tensor, request: Request) -> Range:
@@ -105,6 +107,12 @@ class Tracked(Observer):
         """Minimum and width as they are used."""
         return self.running_low, self.running_width
 
+    def coverage(self) -> float:
+        """Share of the true width that the evaluation range holds: less than 1 where it has grown from 0 for too few
+        updates to have arrived.
+        """
+        return 1.0
+
     def commit(self) -> None:
         """Fold what the update has shown into the running range."""
         if self.pending_count:
@@ -112,8 +120,12 @@ class Tracked(Observer):
             # a diverged batch must not poison the range for good; without waiting for the device
             finite = (low.isfinite() & width.isfinite()).all()
             one = torch.ones_like(self.weight)
+            momentum = self.momentum
+            if self.step.calibrating:
+                momentum = self.calibrated / (self.calibrated + 1)
+                self.calibrated += 1
             for running, value in ((self.running_low, low), (self.running_width, width), (self.weight, one)):
-                new = running * self.momentum + value * (1 - self.momentum)
+                new = running * momentum + value * (1 - momentum)
                 running.copy_(torch.where(finite, new, running))
             self.has_data = True
             self.forget()
@@ -142,6 +154,9 @@ class Tracked(Observer):
 @OBSERVERS.register("running")
 class Running(Tracked):
     """CPT's QuantMeasure: average without correction, so the range grows from 0 over the first updates."""
+
+    def coverage(self) -> float:
+        return float(self.weight)
 
 
 @OBSERVERS.register("ema")
