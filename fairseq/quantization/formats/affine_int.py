@@ -18,7 +18,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.formats.base import FORMATS, Grid, Noise, NumberFormat
+from fairseq.quantization.formats.base import FORMATS, Grid, Noise, NumberFormat, rounded_multiple
 
 # the smallest scale whose reciprocal is finite; far below any gradient, unlike an absolute 1e-8
 MIN_SCALE = torch.finfo(torch.float32).tiny
@@ -45,10 +45,7 @@ class AffineInt(NumberFormat):
     def quantize(
         self, x: Tensor, grid: Grid, noise: Optional[Noise] = None, out: Optional[Tensor] = None, clamp: bool = True
     ) -> Tensor:
-        codes = torch.mul(x, grid.scale.reciprocal(), out=out)
-        if noise is not None:
-            noise.add_to(codes)
-        codes.round_().add_(grid.zero_point)
+        codes = rounded_multiple(x, grid.scale, noise, out).add_(grid.zero_point)
         if clamp or noise is not None:
             codes.clamp_(grid.low, grid.high)
         return codes

@@ -20,6 +20,7 @@ broadcast against `x`.
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple, Optional, Protocol
 
+import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
@@ -39,6 +40,14 @@ class Noise(Protocol):
     """Rounding noise: adds one number in [-1/2, 1/2] to each element, in place."""
 
     def add_to(self, x: Tensor) -> Tensor: ...
+
+
+def rounded_multiple(x: Tensor, scale: Tensor, noise: Optional[Noise], out: Optional[Tensor]) -> Tensor:
+    """round(x / scale + noise), by the reciprocal as torch's own quantizers do it, in `out` or a new tensor."""
+    codes = torch.mul(x, scale.reciprocal(), out=out)
+    if noise is not None:
+        noise.add_to(codes)
+    return codes.round_()
 
 
 class NumberFormat(ABC):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.formats.affine_int import MIN_SCALE
-from fairseq.quantization.formats.base import FORMATS, Grid, Noise, NumberFormat
+from fairseq.quantization.formats.base import FORMATS, Grid, Noise, NumberFormat, rounded_multiple
 
 
 @FORMATS.register("symmetric")
@@ -38,10 +38,7 @@ class Symmetric(NumberFormat):
     def quantize(
         self, x: Tensor, grid: Grid, noise: Optional[Noise] = None, out: Optional[Tensor] = None, clamp: bool = True
     ) -> Tensor:
-        codes = torch.mul(x, grid.scale.reciprocal(), out=out)
-        if noise is not None:
-            noise.add_to(codes)
-        codes.round_()
+        codes = rounded_multiple(x, grid.scale, noise, out)
         if clamp or noise is not None:
             codes.clamp_(grid.low, grid.high)
         return codes
