@@ -9,22 +9,27 @@ N + padding_idx + 1 rows (514 for RoBERTa's 512).
 
 from typing import Any, Optional
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq.errors import DataError
 from fairseq.modules.positions import make_positions
+from fairseq.quantization.layers import QEmbedding
 
 
-class LearnedPositionalEmbedding(nn.Embedding):
-    """Embeds the position of each token of a padded batch."""
+class LearnedPositionalEmbedding(QEmbedding):
+    """Embeds the position of each token of a padded batch; the table is quantized where a rule says so."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: Optional[int]):
         super().__init__(num_embeddings, embedding_dim, padding_idx)
+        self.quantizers = None
         self.max_positions = num_embeddings if padding_idx is None else num_embeddings - padding_idx - 1
 
     def forward(
-        self, input: Tensor, incremental_state: Optional[Any] = None, positions: Optional[Tensor] = None
+        self,
+        input: Tensor,
+        incremental_state: Optional[Any] = None,
+        positions: Optional[Tensor] = None,
+        num_bits: Optional[int] = None,
     ) -> Tensor:
         """Vectors (B, T, C) for token ids `input` (B, T), or (1, 1, C) for the newest token in incremental decoding.
 
@@ -32,6 +37,7 @@ class LearnedPositionalEmbedding(nn.Embedding):
             input: token ids; only which of them are padding matters.
             incremental_state: if given, only the last column is embedded (all rows have the same length then).
             positions: ready-made positions instead of those counted from `input`.
+            num_bits: bits of the table, where it is quantized.
 
         Raises:
             DataError: more tokens than there are positions.
@@ -48,12 +54,4 @@ class LearnedPositionalEmbedding(nn.Embedding):
                 positions = input.new_full((1, 1), self.padding_idx + input.size(1))
             else:
                 positions = make_positions(input, self.padding_idx)
-        return F.embedding(
-            positions,
-            self.weight,
-            self.padding_idx,
-            self.max_norm,
-            self.norm_type,
-            self.scale_grad_by_freq,
-            self.sparse,
-        )
+        return super().forward(positions, num_bits)

@@ -87,6 +87,7 @@ def test_heads_and_embeddings_by_rule(tokens: torch.Tensor) -> None:
         "encoder.lm_head.dense.*",
         "classification_heads.*",
         "*.embed_tokens.weight",
+        "*.embed_positions.weight",
     ]
     model = quantize_model(roberta(), "int8", rules=[{"match": name, "quantize": True} for name in names])
     keys = roberta().state_dict().keys()
@@ -101,6 +102,11 @@ def test_heads_and_embeddings_by_rule(tokens: torch.Tensor) -> None:
     with model.quantization.step.call(3):
         assert not torch.equal(model.encoder.sentence_encoder.embed_tokens(rows), table)
     assert table is model.encoder.sentence_encoder.embed_tokens.weight
+    positions = model.encoder.sentence_encoder.embed_positions
+    assert positions.weight.grad.any()
+    exact = positions.weight[2 : 2 + tokens.shape[1]]  # of a sentence without padding
+    error = {bits: (positions(tokens[1:2], num_bits=bits)[0] - exact).abs().max() for bits in (2, 8)}
+    assert 0 < error[8] < error[2] / 10
 
 
 def test_none_is_the_float_model(tokens: torch.Tensor) -> None:
