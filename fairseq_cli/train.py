@@ -39,6 +39,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq import checkpoint_utils, tasks, utils
     from fairseq.allocator import keep_freed_memory
     from fairseq.data import data_utils
+    from fairseq.data.iterating.loading import deaths_of_workers
     from fairseq.distributed import utils as distributed_utils
     from fairseq.logging import metrics
     from fairseq.models.quantized import config_of, quantize
@@ -83,7 +84,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
         logger.info(f'begin dry-run validation on "{subset}" subset')
         trainer.get_valid_iterator(subset)
 
-    with StopRequest() as stop:
+    with StopRequest() as stop, deaths_of_workers():
         loop = TrainingLoop(cfg, trainer, task, stop)
         loop.check_metric()
         best = loop.run(epoch_itr)

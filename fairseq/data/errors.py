@@ -13,3 +13,7 @@ class MissingDataError(DataError, FileNotFoundError):
 
 class DuplicateSymbolError(DataError, RuntimeError):
     """A dictionary file that names the same symbol twice."""
+
+
+class LoadingError(DataError, RuntimeError):
+    """A process that reads data has died."""

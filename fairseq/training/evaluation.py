@@ -15,6 +15,7 @@ from typing import Any, Optional
 import torch
 
 from fairseq import checkpoint_utils, utils
+from fairseq.data.iterating.loading import deaths_of_workers
 from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import ConfigError, DataError
 from fairseq.logging import metrics, progress_bar
@@ -100,7 +101,7 @@ def evaluate(evaluation: Evaluation, subset: str) -> dict[str, Any]:
         default_log_format="tqdm" if not cfg.common.no_progress_bar else "simple",
     )
     model = evaluation.models[0]
-    with metrics.aggregate(new_root=True) as aggregator:
+    with metrics.aggregate(new_root=True) as aggregator, deaths_of_workers():
         outputs = []
         for sample in progress:
             if not sample:

@@ -1,5 +1,7 @@
 """Epoch iterators: workers, resuming, errors. The order of batches is compared with fairseq's in tests/conformance."""
 
+import os
+import signal
 import threading
 import time
 
@@ -9,7 +11,8 @@ import torch
 import torch.utils.data
 
 from fairseq.data import EpochBatchIterator
-from fairseq.data.iterating.loading import pack, unpack
+from fairseq.data.errors import LoadingError
+from fairseq.data.iterating.loading import BatchLoader, deaths_of_workers, pack, unpack
 from fairseq.data.iterators import BufferedIterator, CountingIterator, GroupedIterator, ShardedIterator
 from fairseq.errors import CheckpointError, DataError
 
@@ -218,3 +221,22 @@ def test_an_abandoned_buffer_stops_its_thread():
     del itr
     threads[0].join(timeout=5)
     assert not threads[0].is_alive()
+
+
+class Deadly(list):
+    """The process that reads its last item is killed, as by a system that is out of memory."""
+
+    def __getitem__(self, index):
+        if index == len(self) - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_killed_worker_is_one_line():
+    loader = BatchLoader(Deadly(range(4)), list, [[0, 1], [2, 3]], num_workers=1)
+    expected = pytest.raises(LoadingError, match=r"process \d+ .*ended.*dataset.num_workers=0")
+    with expected as caught, deaths_of_workers():
+        list(loader)
+    assert isinstance(caught.value, RuntimeError) and "\n" not in str(caught.value)
+    with pytest.raises(RuntimeError, match="something else"), deaths_of_workers():
+        raise RuntimeError("something else")

@@ -4,6 +4,8 @@ A worker sends small batches as plain bytes. PyTorch would put each tensor into 
 more than making a batch of token ids does.
 """
 
+import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,10 +13,33 @@ import numpy as np
 import torch
 import torch.utils.data
 
+from fairseq.data.errors import LoadingError
 from fairseq.data.ragged import BatchReader, can_collate
 from fairseq.errors import FairseqError
 
 _SENT_AS_BYTES = 1 << 18  # tensors larger than this go through shared memory
+_DEATH = re.compile(r"DataLoader worker \(pid\S* ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
+
+
+@contextlib.contextmanager
+def deaths_of_workers() -> Iterator[None]:
+    """Say it in one line when a worker dies. PyTorch raises that wherever the main thread is, so put this around all
+    that happens while there are workers.
+
+    Raises:
+        LoadingError: a worker was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = _DEATH.match(str(error))
+        if found is None:
+            raise
+        how = f"was ended by a signal ({found[2]})" if found[2] else "ended"
+        raise LoadingError(
+            f"the data-loading process {found[1]} {how}, perhaps for want of memory; "
+            "dataset.num_workers=0 reads without such processes"
+        ) from error
 
 
 class Packed(NamedTuple):
