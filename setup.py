@@ -17,6 +17,7 @@ COMMANDS = {
     "fairseq-quant-report": "quant_report",
     "fairseq-precision-range-test": "precision_range_test",
     "fairseq-export-hf": "export_hf",
+    "fairseq-export-onnx": "export_onnx",
 }
 
 setup(
@@ -44,6 +45,7 @@ setup(
         "plot": ["matplotlib>=3.8"],
         "tensorboard": ["tensorboard>=2.14"],
         "wandb": ["wandb>=0.16"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.20"],
         "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.10", "matplotlib>=3.8", "tensorboard>=2.14"],
     },
     entry_points={"console_scripts": [f"{name}=fairseq_cli.{module}:cli_main" for name, module in COMMANDS.items()]},

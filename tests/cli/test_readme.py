@@ -32,6 +32,8 @@ fairseq-validate() {{ {python} -m fairseq_cli.validate "$@"; }}
 fairseq-preprocess() {{ {python} -m fairseq_cli.preprocess "$@"; }}
 fairseq-import-hf() {{ {python} -m fairseq_cli.import_hf "$@"; }}
 fairseq-export-hf() {{ {python} -m fairseq_cli.export_hf "$@" --bpe-dir {bpe}; }}
+# the files of ONNX are an extra, which not every machine has; tests/export tests the command
+fairseq-export-onnx() {{ ! {python} -c 'import onnx' 2> /dev/null || {python} -m fairseq_cli.export_onnx "$@"; }}
 fairseq-quant-report() {{ {python} -m fairseq_cli.quant_report "$@" --batches 1; }}
 fairseq-precision-range-test() {{ {python} -m fairseq_cli.precision_range_test "$@" {tiny} --updates-per-bits 2; }}
 fairseq-plot() {{ {python} -m fairseq_cli.plot "$@"; }}

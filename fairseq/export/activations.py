@@ -1,0 +1,81 @@
+"""Activation quantizers as ONNX nodes, at the range and bits of evaluation.
+
+    symmetric, affine_int    [Clip] -> QuantizeLinear(scale, zero point) -> DequantizeLinear(scale, zero point)
+    affine                   Sub(low) -> [Clip] -> QuantizeLinear(scale, 0) -> DequantizeLinear(scale, 0) -> Add(low)
+
+Clip is there where the grid has fewer levels than the integer type. ONNX divides by the scale where `affine_int` and
+`symmetric` multiply by its reciprocal, so a value half way between two codes may become the other one.
+"""
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.export.graph import CodeType, Graph
+from fairseq.export.grids import has_integer_zero, kept_grid
+from fairseq.quantization.formats import Grid
+from fairseq.quantization.quantizer import Quantizer
+
+
+class Activations:
+    """Writes activation quantizers, and remembers where their codes are.
+
+    Attributes:
+        found: quantizer path -> names of its tensor and of its codes. Quantizers of one tensor with one range share
+            their nodes.
+        dequantized: results of DequantizeLinear nodes.
+    """
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.found: dict[str, tuple[str, str]] = {}
+        self.dequantized: set[str] = set()
+        self._written: dict[Any, tuple[str, str]] = {}
+
+    def __call__(self, quantizer: Quantizer, x: str, num_bits: Optional[int]) -> str:
+        """The name of `x` rounded to `num_bits`; `x` itself without bits."""
+        if num_bits is None:
+            return x
+        exact, grid = has_integer_zero(quantizer), kept_grid(quantizer, num_bits)
+        same = (x, exact, grid.low, grid.high, str(grid.scale.tolist()), str(grid.zero_point.tolist()))
+        if same not in self._written:
+            self._written[same] = self._write(quantizer.path, x, grid, exact)
+        codes, result = self._written[same]
+        self.found[quantizer.path] = x, codes
+        return result
+
+    def _write(self, path: str, x: str, grid: Grid, exact: bool) -> tuple[str, str]:
+        """Names of the codes and of the values."""
+        graph, kind = self.graph, CodeType(grid.low, grid.high, least=8)
+        if kind.bits > 8:
+            graph.needs(f"{path} at more than 8 bits")
+        scale = grid.scale
+        offset = grid.zero_point.expand_as(scale) if exact else torch.zeros_like(scale)
+        # what is done to x before, and undone afterwards
+        around = [] if exact else [("Sub", "Add", "low", grid.zero_point)]
+        if scale.numel() > 1:  # runtimes take one scale for all of an activation
+            around += [("Div", "Mul", "scales", scale), ("Add", "Sub", "zero_points", offset)]
+            scale, offset = torch.ones(1), torch.zeros(1)
+        vectors = [graph.constant(f"{path}.{name}", _vector(value)) for *_, name, value in around]
+        for (operator, *_), vector in zip(around, vectors, strict=True):
+            x = graph.add(operator, x, vector)
+        if (grid.low, grid.high) != (kind.low, kind.high):
+            low, high = ((end - offset) * scale for end in (grid.low, grid.high))
+            x = graph.add("Clip", x, *(graph.constant(f"{path}.{name}", _vector(end)) for name, end in
+                                       (("min", low), ("max", high))))  # fmt: skip
+        both = (
+            graph.constant(f"{path}.scale", scale.reshape(())),
+            graph.codes(f"{path}.zero_point", offset.reshape(()), kind),
+        )
+        codes = graph.add("QuantizeLinear", x, *both, name=f"{path}.codes")
+        y = graph.add("DequantizeLinear", codes, *both, name=f"{path}.values")
+        self.dequantized.add(y)
+        for (_, inverse, *_), vector in zip(reversed(around), reversed(vectors), strict=True):
+            y = graph.add(inverse, y, vector)
+        return codes, y
+
+
+def _vector(x: Tensor) -> Tensor:
+    """A scalar, or a vector along the last axis."""
+    return x.reshape(()) if x.numel() == 1 else x.flatten()

@@ -1,0 +1,44 @@
+"""Which grids ONNX's QuantizeLinear and DequantizeLinear can express.
+
+`symmetric` and `affine_int` have an integer zero point, which is what the operators take. The `affine` grid has a real
+one: its lower end is taken off before rounding and put back afterwards, as our own arithmetic does. What is no
+constant - a range taken from each batch or per token, stochastic rounding - is an error that names the rule with which
+a model can be exported.
+"""
+
+import torch
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.formats import Grid
+from fairseq.quantization.quantizer import Quantizer
+
+EXACT_ZERO = ("symmetric", "affine_int")
+
+
+def has_integer_zero(quantizer: Quantizer) -> bool:
+    """Whether the quantizer's zero points are codes; ConfigError for a format that ONNX does not know."""
+    name = quantizer.spec.format
+    if name not in (*EXACT_ZERO, "affine"):
+        raise ConfigError(
+            f"{quantizer.path}: the format {name} has no place in ONNX; a model can be exported when trained with "
+            f"{{match: {quantizer.path!r}, format: affine_int}}"
+        )
+    return name in EXACT_ZERO
+
+
+def kept_grid(quantizer: Quantizer, num_bits: int) -> Grid:
+    """The grid of an activation in evaluation, if it does not depend on the batch."""
+    obstacle = None
+    if quantizer.stochastic:
+        obstacle = ("is rounded stochastically", "rounding: nearest")
+    elif quantizer.granularity.kind in ("token", "group"):
+        obstacle = (f"has a range per {quantizer.granularity.kind}", "granularity: tensor, range: ema")
+    elif quantizer.learned is None and not quantizer.observer.tracked:
+        obstacle = ("takes its range from each batch", "range: ema")
+    if obstacle is not None:
+        what, rule = obstacle
+        raise ConfigError(
+            f"{quantizer.path} {what}, which is no constant; a model can be exported when trained with "
+            f"{{match: {quantizer.path!r}, {rule}}}"
+        )
+    return quantizer.grids(torch.zeros(1), num_bits)[0]

@@ -1,0 +1,138 @@
+"""Weights as ONNX constants: numbers, or codes of 4, 8 or 16 bits with a DequantizeLinear behind them.
+
+    weight = Weight.of(layer, "encoder.fc1")
+    weight.write(graph)                         # (R, C), for a table
+    weight.write_turned(graph, alone=False)     # (C, R), for MatMul
+
+`(code - zero point) * scale` is our own arithmetic, so that values are the same bit for bit. Scales may be one for all,
+one per row or column, or one per group of a row.
+"""
+
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.errors import ConfigError
+from fairseq.export.graph import FULL_OPSET, CodeType, Graph
+from fairseq.export.grids import has_integer_zero
+from fairseq.quantization.formats import Grid
+from fairseq.quantization.quantizer import Quantizer
+
+
+class Axis(NamedTuple):
+    """How scales lie in a weight: one for all (`axis` None), one per index of `axis`, or one per `block` of it."""
+
+    axis: Optional[int]
+    block: Optional[int] = None
+
+    @classmethod
+    def of(cls, quantizer: Quantizer) -> "Axis":
+        """The axis of a matrix with the quantizer's granularity."""
+        kind, number = quantizer.granularity
+        if kind == "tensor":
+            return cls(None)
+        if kind == "group":
+            return cls(1, number)
+        return cls(0 if kind == "token" or number is None else number % 2)
+
+    def turned(self) -> "Axis":
+        """The same in the transposed matrix."""
+        return self if self.axis is None else self._replace(axis=1 - self.axis)
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """Scales as ONNX wants them: a scalar, a vector along the axis, or a matrix of blocks."""
+        if self.axis is None:
+            return x.reshape(())
+        return x if self.block is not None else x.flatten()
+
+    def attributes(self) -> dict[str, int]:
+        """Of DequantizeLinear."""
+        found = {} if self.axis is None else {"axis": self.axis}
+        return found if self.block is None else {**found, "block_size": self.block}
+
+
+class Weight(NamedTuple):
+    """A matrix (R, C).
+
+    Attributes:
+        name: of the constant.
+        value: the numbers.
+        quantizer, num_bits: how it is rounded; None for full precision.
+        integers: its codes, where these are all that is left of it (`fairseq.quantization.layers.resident`).
+    """
+
+    name: str
+    value: Tensor
+    quantizer: Optional[Quantizer] = None
+    num_bits: Optional[int] = None
+    integers: Any = None
+
+    @classmethod
+    def of(cls, layer: Any, path: str) -> "Weight":
+        """The weight of a linear layer or an embedding at `path`, at the bits of evaluation."""
+        name, value = f"{path}.weight", layer.weight.detach()
+        quantizers = getattr(layer, "quantizers", None)
+        if quantizers is None:
+            return cls(name, value)
+        quantizer = quantizers.get_submodule("weight")
+        num_bits = quantizer.bits(quantizer.step.default_bits)
+        return cls(name, value, quantizer, num_bits, getattr(quantizers, "integers", None))
+
+    def write(self, graph: Graph) -> str:
+        """The name of (R, C)."""
+        if self.quantizer is None or self.num_bits is None:
+            return graph.constant(self.name, self.value)
+        codes, grid, axis = self._codes()
+        return self._write(graph, self.quantizer, codes, grid, axis, alone=False)
+
+    def write_turned(self, graph: Graph, alone: bool) -> str:
+        """The name of the transpose (C, R). `alone`: what it is multiplied with comes from no DequantizeLinear."""
+        if self.quantizer is None or self.num_bits is None:
+            return graph.constant(self.name, self.value.t())
+        codes, grid, axis = self._codes()
+        turned = grid._replace(scale=grid.scale.t(), zero_point=grid.zero_point.t())
+        return self._write(graph, self.quantizer, codes.t(), turned, axis.turned(), alone)
+
+    def _codes(self) -> tuple[Tensor, Grid, Axis]:
+        """Codes, and their grid as matrices that broadcast against them or have a column per group."""
+        assert self.quantizer is not None and self.num_bits is not None
+        if self.integers is not None:
+            packed = self.integers.packed()
+            first = -(2 ** (self.num_bits - 1)) if self.quantizer.format.code_range(self.num_bits)[0] < 0 else 0
+            codes, grids = packed.unpacked().to(torch.int32) + first, packed.grids()
+        else:
+            codes = self.quantizer.codes(self.value, self.num_bits)
+            grids = self.quantizer.grids(self.value, self.num_bits)
+        rows, axis = codes.shape[0], Axis.of(self.quantizer)
+        scale, zero = (
+            torch.cat([part.reshape(rows, -1) for part in parts], dim=1) if axis.block else parts[0]
+            for parts in ([grid.scale for grid in grids], [grid.zero_point for grid in grids])
+        )
+        if axis.axis is None:
+            scale, zero = scale.reshape(1, 1), zero.reshape(1, 1)
+        return codes, Grid(scale, zero.expand_as(scale), *grids[0][2:]), axis
+
+    def _write(self, graph: Graph, quantizer: Quantizer, codes: Tensor, grid: Grid, axis: Axis, alone: bool) -> str:
+        exact = has_integer_zero(quantizer)
+        kind = CodeType(grid.low, grid.high, least=4 if graph.opset >= FULL_OPSET else 8)
+        if kind.bits > 8:
+            graph.needs(f"{quantizer.path} at more than 8 bits")
+        if axis.block is not None:
+            graph.needs(f"{quantizer.path} with granularity {quantizer.granularity}")
+            if not exact:
+                raise ConfigError(
+                    f"{quantizer.path}: an affine grid per group has no place in ONNX; a model can be exported when "
+                    f"trained with {{match: {quantizer.path!r}, format: affine_int}}"
+                )
+        # onnxruntime would round the other factor to 8 bits where such a weight goes straight into MatMul: half the
+        # scale, and twice the values, are exact and keep it from doing so
+        alone = alone and exact
+        scale = graph.constant(f"{self.name}.scale", axis.shaped(grid.scale / 2 if alone else grid.scale))
+        integers = grid.zero_point if exact else torch.zeros_like(grid.zero_point)
+        zero = graph.codes(f"{self.name}.zero_point", axis.shaped(integers), kind)
+        stored = graph.codes(self.name, codes, kind)
+        y = graph.add("DequantizeLinear", stored, scale, zero, name=f"{self.name}.values", **axis.attributes())
+        if not exact:
+            return graph.add("Add", y, graph.constant(f"{self.name}.low", grid.zero_point))
+        return graph.add("Mul", y, graph.number(2.0)) if alone else y
