@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fairseq.quantization.handle import get_quantization as get_quantization
     from fairseq.quantization.hidden_state import load_quantizer_state as load_quantizer_state
     from fairseq.quantization.hidden_state import quantizer_state as quantizer_state
+    from fairseq.quantization.integer_weights import keep_integer_weights as keep_integer_weights
+    from fairseq.quantization.integer_weights import parameter_bytes as parameter_bytes
+    from fairseq.quantization.integer_weights import restore_float_weights as restore_float_weights
     from fairseq.quantization.layers import MatMul as MatMul
     from fairseq.quantization.layers import QEmbedding as QEmbedding
     from fairseq.quantization.layers import QLinear as QLinear
@@ -35,6 +38,9 @@ _HOMES = {
     "get_quantization": "handle",
     "load_quantizer_state": "hidden_state",
     "quantizer_state": "hidden_state",
+    "keep_integer_weights": "integer_weights",
+    "parameter_bytes": "integer_weights",
+    "restore_float_weights": "integer_weights",
     "MatMul": "layers",
     "QEmbedding": "layers",
     "QLinear": "layers",

@@ -28,6 +28,7 @@ from torch import nn
 from fairseq.errors import ConfigError
 from fairseq.quantization.config import ConfigLike, QuantizationConfig, read_config
 from fairseq.quantization.handle import Quantization
+from fairseq.quantization.integer_weights import restore_float_weights
 from fairseq.quantization.layers import LinearQuantizers, MatMulQuantizers
 from fairseq.quantization.plan import Plan, PlanRow
 from fairseq.quantization.reference_specs import reference_spec
@@ -101,6 +102,7 @@ def remove_quantization(model: nn.Module) -> nn.Module:
     handle = getattr(model, "quantization", None)
     if not isinstance(handle, Quantization):
         return model
+    restore_float_weights(model)
     handle.detach(model)
     for site in find_sites(model):
         model = _replace(model, site.path, site.remove())

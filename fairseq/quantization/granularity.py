@@ -13,6 +13,7 @@
 (2,)
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 from torch import Tensor
@@ -63,6 +64,19 @@ class Granularity(NamedTuple):
             kept = self.number % x.dim()
             return tuple(axis for axis in range(x.dim()) if axis != kept)
         return (x.dim() - 1,)
+
+    def pieces(self, x: Tensor) -> Iterator[Tensor]:
+        """Views of `x` in which ranges run over whole axes: x itself, or its groups and the shorter one behind them."""
+        if self.kind != "group" or x.dim() == 0:
+            yield x
+            return
+        size = self.number
+        assert size is not None
+        whole = x.shape[-1] // size * size
+        if whole:
+            yield x[..., :whole].view(*x.shape[:-1], whole // size, size)  # (..., K) -> (..., K / size, size)
+        if whole < x.shape[-1]:
+            yield x[..., whole:]
 
     def values_per_range(self, shape: tuple[int, ...]) -> int:
         """How many values of a tensor of this shape share one range."""

@@ -198,17 +198,8 @@ class Quantizer(nn.Module):
         return [self._grid(piece, num_bits)[0] for piece in self.pieces(wide)]
 
     def pieces(self, x: Tensor) -> Iterator[Tensor]:
-        """Views of `x` in which ranges run over whole axes: x itself, or its groups and the shorter one behind them."""
-        kind, size = self.granularity
-        if kind != "group" or x.dim() == 0:
-            yield x
-            return
-        assert size is not None
-        whole = x.shape[-1] // size * size
-        if whole:
-            yield x[..., :whole].view(*x.shape[:-1], whole // size, size)  # (..., K) -> (..., K / size, size)
-        if whole < x.shape[-1]:
-            yield x[..., whole:]
+        """Views of `x` in which ranges run over whole axes."""
+        return self.granularity.pieces(x)
 
     def _grid(self, x: Tensor, num_bits: int) -> tuple[Grid, bool]:
         """The grid for `x`, and whether values may lie outside it."""

@@ -16,6 +16,7 @@ from typing import Any, Optional
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq.quantization.layers.resident import IntegerWeight
 from fairseq.quantization.quantizer import WEIGHT, Quantizer, brief
 from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
@@ -30,6 +31,7 @@ class TableQuantizer(nn.Module):
         self.step = step
         name = f"{path}.weight".lstrip(".")
         self.weight = Quantizer(name, WEIGHT, spec, step, shape=tuple(weight.shape), reference_bits=reference_bits)
+        self.integers: Optional[IntegerWeight] = None  # in place of the table, see layers/resident.py
 
     def __repr__(self) -> str:
         return brief(self)
@@ -56,6 +58,11 @@ class QEmbedding(nn.Embedding):
             return self._rows(input, self.weight)
         quantizer = self.quantizers.weight
         bits = quantizer.bits(self.quantizers.step.layer_call(num_bits, self.training))
+        integers = self.quantizers.integers
+        if integers is not None:
+            integers.check(quantizer.path, bits, self.training)
+            rows = integers.packed().rows(input.reshape(-1)).values()
+            return rows.view(*input.shape, self.embedding_dim).to(integers.dtype)
         if bits is None:
             return self._rows(input, self.weight)
         if not self.quantizers.by_row:

@@ -32,6 +32,7 @@ from fairseq.quantization.layers.integer import (
     wants_integers,
     weight_codes,
 )
+from fairseq.quantization.layers.resident import IntegerWeight
 from fairseq.quantization.layers.simulated import (
     Call,
     Factor,
@@ -76,6 +77,7 @@ class LinearQuantizers(nn.Module):
             )
             self.add_module(name, quantizer)
         self._cached: Optional[_CachedWeight] = None
+        self.integers: Optional[IntegerWeight] = None  # in place of the weight, see layers/resident.py
         left, right, grad = (self.quantizer(name) for name in ("input", "weight", "grad_output"))
         self.integer = wants_integers(path, left, right, grad, (rows, columns))
 
@@ -84,6 +86,8 @@ class LinearQuantizers(nn.Module):
         num_bits = self.step.layer_call(num_bits, self.training)
         input_quantizer, weight_quantizer = self.quantizer("input"), self.quantizer("weight")
         x_bits, w_bits = input_quantizer.bits(num_bits), weight_quantizer.bits(num_bits)
+        if self.integers is not None:
+            self.integers.check(self.path, w_bits, self.training)
         if x_bits is None and w_bits is None:
             tell_full_precision(self.step.listeners, self.path, x, weight, x.numel() * weight.shape[0])
             return F.linear(x, weight, bias)
@@ -119,6 +123,8 @@ class LinearQuantizers(nn.Module):
 
     def _weight_codes(self, weight: Tensor, num_bits: int) -> WeightCodes:
         """The weight's codes, from the cache if neither it nor the bits have changed."""
+        if self.integers is not None:
+            return self.integers.product()
         quantizer = self.quantizer("weight")
         if self.step.counts_itself and self.training and weight.requires_grad:
             return weight_codes(quantizer, weight, num_bits)  # see _weight
@@ -131,6 +137,8 @@ class LinearQuantizers(nn.Module):
 
     def _weight(self, weight: Tensor, num_bits: Optional[int], dtype: torch.dtype) -> Quantized:
         """The quantized weight, from the cache if neither it nor the bits have changed."""
+        if self.integers is not None:
+            return Quantized(weight, self.integers.values().to(dtype))
         quantizer = self.quantizer("weight")
         if torch.compiler.is_exporting():  # a cache would keep the tracer's tensors
             return quantizer(weight, num_bits)  # type: ignore[no-any-return]

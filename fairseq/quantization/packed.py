@@ -1,0 +1,167 @@
+"""A weight as packed codes: what a checkpoint of quantized weights stores, and what stays in memory of one.
+
+    value = format.dequantize(code, scale, zero point)      bit for bit what the quantizer's own rounding gives
+
+Codes count from 0 and lie several to the byte: four of 2 bits, two of 3 or 4, one of 5 to 8; more bits take an int16.
+Codes of one byte are `data.shape[1]` columns apart. Scales and zero points are fp32, one per range of the quantizer's
+granularity; groups that do not divide a row end in a shorter one, with scales of its own.
+
+>>> from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, Step
+>>> quantizer = Quantizer("w", WEIGHT, QuantizerSpec(format="symmetric", granularity="channel"), Step(), shape=(2, 4))
+>>> weight = torch.tensor([[0.5, -7.0, 3.0, 0.0], [1.0, 2.0, 2.0, 7.0]])
+>>> packed = pack_weight(quantizer, weight, num_bits=4)
+>>> packed.data, packed.num_bytes                                  # 8 codes of 4 bits, 2 scales
+(tensor([[184, 129],
+        [169, 250]], dtype=torch.uint8), 12)
+>>> torch.equal(packed.values(), quantizer.fake(weight, 4))
+True
+"""
+
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.formats import FORMATS, Grid, NumberFormat
+from fairseq.quantization.granularity import Granularity
+from fairseq.quantization.kernels.codes import Codes, Packed, described, pack
+from fairseq.quantization.quantizer import Quantizer
+
+MOST_BITS = 16
+
+
+class PackedWeight(NamedTuple):
+    """A matrix (R, C) as packed codes.
+
+    Attributes:
+        data: uint8 (R, ceil(C / codes per byte)), or int16 (R, C) above 8 bits.
+        columns: C.
+        scales: one tensor, two where a last group is shorter; each broadcasts against its piece of the codes.
+        zero_points: likewise, in the format's meaning; None where all are 0.
+        format: name of the number format.
+        granularity: as text.
+        num_bits: of the codes.
+    """
+
+    data: Tensor
+    columns: int
+    scales: tuple[Tensor, ...]
+    zero_points: Optional[tuple[Tensor, ...]]
+    format: str
+    granularity: str
+    num_bits: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(R, C)."""
+        return self.data.shape[0], self.columns
+
+    @property
+    def num_bytes(self) -> int:
+        """What codes, scales and zero points take."""
+        return sum(t.numel() * t.element_size() for t in (self.data, *self.scales, *(self.zero_points or ())))
+
+    def grids(self) -> list[Grid]:
+        """The levels, as the quantizer's format describes them."""
+        bounds = self._format().code_range(self.num_bits)
+        zeros = self.zero_points or tuple(torch.zeros_like(scale) for scale in self.scales)
+        return [Grid(scale, zero, *bounds) for scale, zero in zip(self.scales, zeros, strict=True)]
+
+    def rows(self, indices: Tensor) -> "PackedWeight":
+        """The rows `indices` (N,), as an embedding looks them up."""
+
+        def of(part: Tensor) -> Tensor:
+            return part[indices] if part.shape[0] == self.data.shape[0] and part.shape[0] > 1 else part
+
+        zeros = None if self.zero_points is None else tuple(of(zero) for zero in self.zero_points)
+        return self._replace(data=self.data[indices], scales=tuple(of(scale) for scale in self.scales),
+                             zero_points=zeros)  # fmt: skip
+
+    def values(self) -> Tensor:
+        """The weight (R, C), fp32."""
+        number_format = self._format()
+        values = self.unpacked().float().add_(first_code(number_format, self.num_bits))
+        for piece, grid in zip(Granularity.parse(self.granularity).pieces(values), self.grids(), strict=True):
+            number_format.dequantize(piece, grid, out=piece)
+        return values
+
+    def codes(self) -> Codes:
+        """For integer products: 8 bits or fewer, and scales that do not change along a row."""
+        grid, number_format = self.grids()[0], self._format()
+        scale, zero = (part.expand(1 if part.numel() == 1 else self.data.shape[0], 1) for part in grid[:2])
+        return described(self.unpacked(), scale, zero, first_code(number_format, self.num_bits), self.num_bits,
+                        number_format)  # fmt: skip
+
+    def with_codes(self, codes: Tensor) -> "PackedWeight":
+        """Other codes from 0, uint8 (R, C), on the same grid."""
+        return self._replace(data=_packed(codes, self.num_bits))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for a checkpoint."""
+        return {
+            "codes": self.data,
+            "columns": self.columns,
+            "scales": list(self.scales),
+            "zero_points": None if self.zero_points is None else list(self.zero_points),
+            "format": self.format,
+            "granularity": self.granularity,
+            "num_bits": self.num_bits,
+        }
+
+    def _format(self) -> NumberFormat:
+        return FORMATS.lookup(self.format)()
+
+    def unpacked(self) -> Tensor:
+        """Codes from 0, uint8 or int32 (R, C)."""
+        if self.data.dtype == torch.int16:
+            return self.data.to(torch.int32) & 0xFFFF
+        dummy = self.scales[0]
+        return Packed(Codes(self.data, dummy, dummy, None, self.num_bits), self.columns).unpack().data
+
+
+def first_code(number_format: NumberFormat, num_bits: int) -> int:
+    """The code that is stored as 0."""
+    return 0 if number_format.code_range(num_bits)[0] >= 0 else -(2 ** (num_bits - 1))
+
+
+@torch.no_grad()
+def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWeight:
+    """`weight` (R, C) as `quantizer` rounds it at `num_bits`.
+
+    Raises:
+        ConfigError: a number format whose codes do not fit into `num_bits`.
+        DataError: a weight with inf or NaN.
+    """
+    weight, first = weight.detach().float(), first_code(quantizer.format, num_bits)
+    low, high = quantizer.format.code_range(num_bits)
+    if low < first or high - first >= 2**num_bits or num_bits > MOST_BITS:
+        raise ConfigError(
+            f"{quantizer.path}: codes {low} to {high} of format {quantizer.format.name} do not fit into {num_bits} bits"
+        )
+    codes = quantizer.codes(weight, num_bits).to(torch.int32) - first
+    grids = quantizer.grids(weight, num_bits)
+    shapes = range_shapes(quantizer.granularity, weight)
+    scales = tuple(grid.scale.reshape(shape).clone() for grid, shape in zip(grids, shapes, strict=True))
+    zeros: Optional[tuple[Tensor, ...]] = tuple(
+        grid.zero_point.reshape(shape).clone() for grid, shape in zip(grids, shapes, strict=True)
+    )
+    if not any(bool(zero.any()) for zero in zeros or ()):
+        zeros = None
+    data = codes.to(torch.int16) if num_bits > 8 else _packed(codes.to(torch.uint8), num_bits)
+    name, granularity = quantizer.format.name, str(quantizer.granularity)
+    return PackedWeight(data, weight.shape[1], scales, zeros, name, granularity, num_bits)
+
+
+def _packed(codes: Tensor, num_bits: int) -> Tensor:
+    dummy = torch.empty(0)
+    return pack(Codes(codes, dummy, dummy, None, num_bits)).codes.data
+
+
+def range_shapes(granularity: Granularity, matrix: Tensor) -> list[tuple[int, ...]]:
+    """The shape of the scales of each piece of a matrix (R, C)."""
+    shapes = []
+    for piece in granularity.pieces(matrix):
+        reduced = granularity.reduced(piece)
+        shapes.append(tuple(1 if axis in reduced else size for axis, size in enumerate(piece.shape)))
+    return shapes
