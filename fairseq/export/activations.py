@@ -22,8 +22,7 @@ class Activations:
     """Writes activation quantizers, and remembers where their codes are.
 
     Attributes:
-        found: quantizer path -> names of its tensor and of its codes. Quantizers of one tensor with one range share
-            their nodes.
+        found: quantizer path -> names of its codes and values. Quantizers of one tensor with one range share nodes.
         dequantized: results of DequantizeLinear nodes.
     """
 
@@ -41,9 +40,8 @@ class Activations:
         same = (x, exact, grid.low, grid.high, str(grid.scale.tolist()), str(grid.zero_point.tolist()))
         if same not in self._written:
             self._written[same] = self._write(quantizer.path, x, grid, exact)
-        codes, result = self._written[same]
-        self.found[quantizer.path] = x, codes
-        return result
+        self.found[quantizer.path] = self._written[same]
+        return self._written[same][1]
 
     def _write(self, path: str, x: str, grid: Grid, exact: bool) -> tuple[str, str]:
         """Names of the codes and of the values."""

@@ -1,27 +1,29 @@
-"""How closely an ONNX model computes what ours does: codes of activation quantizers, and scores.
+"""How closely an ONNX model computes what ours does: codes of activation quantizers, and logits.
 
     comparison = compare(model, head, data, points, batches)
     print(comparison.summary())
 
-A code is compared in two ways. On the same input: ours of the very tensor that the ONNX model quantizes; these differ
-by one at most, where a value lies half way. From the tokens on: both models run for themselves, so that a sum rounded
-differently may move a value over a boundary, and that code the values behind it.
+The ONNX model runs from the tokens to the end. Ours follows it: each quantizer shows the code that it makes, and then
+hands on the value that the ONNX model's made. So every product, norm and softmax is compared on equal input, and a
+value that lies between two codes, which may become either, has no consequences. Without this, two runs of one and the
+same quantized model drift apart as soon as a sum is rounded differently; how far is told by the logits end to end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq.errors import CheckpointError
 from fairseq.export.roberta import LAYOUTS, Point
-from fairseq.export.runtime import runner
+from fairseq.export.runtime import Run, runner
 from fairseq.models.roberta import RobertaModel
-from fairseq.quantization.handle import get_quantization
+from fairseq.quantization.layers import LinearQuantizers, MatMulQuantizers
+from fairseq.quantization.quantizer import Quantized, Quantizer
 
-MOST_FAR = 0.002  # share of codes that may differ by more than one: of another network nearly all do
-MOST_DEVIATION = 1e-3  # of scores without quantizers, relative to the largest
+MOST_DEVIATION = 1e-3  # of logits on equal codes, relative to the largest
 
 
 class Comparison(NamedTuple):
@@ -30,50 +32,32 @@ class Comparison(NamedTuple):
     Attributes:
         runtime: what ran the ONNX model.
         quantizers: activation quantizers compared.
-        local: the largest difference of two codes of the same input.
-        code: the largest difference of two codes from the tokens on.
+        code: of two codes, with equal codes before them.
         share: how many of these differ, of all.
-        far: how many differ by more than one, of all.
-        score: the largest difference of two scores.
-        scale: the largest score.
+        logit: of two logits, with equal codes before them.
+        end_to_end: of two logits, each model for itself.
+        scale: the largest logit.
     """
 
     runtime: str
     quantizers: int
-    local: int
     code: int
     share: float
-    far: float
-    score: float
+    logit: float
+    end_to_end: float
     scale: float
 
     def summary(self) -> str:
         """One line for people."""
-        scores = f"logits within {self.score:.1e}"
         if not self.quantizers:
-            return f"{self.runtime}: {scores}"
-        end_to_end = f"within {self.code} end to end ({self.share:.2%} differ)"
-        codes = f"codes of {self.quantizers} quantizers within {self.local} on equal input, {end_to_end}"
-        return f"{self.runtime}: {codes}; {scores}"
+            return f"{self.runtime}: logits within {self.end_to_end:.1e}"
+        codes = f"codes of {self.quantizers} quantizers within {self.code} ({self.share:.2%} differ)"
+        return f"{self.runtime}: {codes}, logits within {self.logit:.1e}, end to end {self.end_to_end:.1e}"
 
     @property
     def is_close(self) -> bool:
         """Whether both are the same network."""
-        exact = self.quantizers > 0 or self.score <= MOST_DEVIATION * max(self.scale, 1.0)
-        return exact and self.local <= 1 and self.far <= MOST_FAR
-
-
-class _Calls:
-    """Which quantizer rounded what: a listener."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, tuple[Any, Tensor, int]] = {}
-
-    def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int, reused: bool) -> None:
-        self.found[quantizer.path] = (quantizer, x, num_bits)
-
-    def product(self, *told: Any) -> None:
-        pass
+        return self.code <= 1 and self.logit <= MOST_DEVIATION * max(self.scale, 1.0)
 
 
 def compare(
@@ -82,31 +66,31 @@ def compare(
     """Run both on `batches` of tokens.
 
     Args:
+        model: in evaluation.
         data: the ONNX file.
-        points: where each quantizer's tensor and codes are.
+        points: where each quantizer's codes and values are.
 
     Raises:
         CheckpointError: they do not compute the same.
     """
     runtime, run = runner(data)
-    # a graph that shows its codes may be optimized less: scores come from the other
-    run_for_codes = runner(data, sorted({name for point in points.values() for name in (point.x, point.codes)}))[1]
-    heads = model.args.encoder_attention_heads
-    local = code = differing = far = count = 0
-    score = scale = 0.0
+    # a graph that shows its codes may be optimized less, so logits are those of the other
+    shown = sorted({name for point in points.values() for name in (point.codes, point.values)})
+    run_and_show: Run = runner(data, shown)[1] if points else run
+    code = logit = end_to_end = scale = 0.0
+    compared = differing = count = 0
     for tokens in batches:
-        ours, calls = _ours(model, head, tokens)
-        theirs = run_for_codes(tokens) if points else {}
-        for path, point in points.items():
-            quantizer, x, num_bits = calls[path]
-            codes, same_input = theirs[point.codes].int(), theirs[point.x]
-            local = max(local, _largest(codes - quantizer.codes(same_input, num_bits).int()))
-            off = (codes - LAYOUTS[point.layout](quantizer.codes(x, num_bits).int(), heads)).abs()
-            code, count = max(code, _largest(off)), count + off.numel()
-            differing, far = differing + int((off > 0).sum()), far + int((off > 1).sum())
-        score, scale = max(score, _largest(run(tokens)["logits"] - ours)), max(scale, _largest(ours))
-    count = max(count, 1)
-    found = Comparison(runtime, len(points), int(local), int(code), differing / count, far / count, score, scale)
+        theirs = run_and_show(tokens)
+        with torch.no_grad(), _following(model, points, theirs) as differences:
+            ours = model(tokens, classification_head_name=head)[0]
+        logit = max(logit, _largest(theirs["logits"] - ours))
+        with torch.no_grad():
+            ours = model(tokens, classification_head_name=head)[0]
+        end_to_end, scale = max(end_to_end, _largest(run(tokens)["logits"] - ours)), max(scale, _largest(ours))
+        compared = len(differences)
+        for off in differences:
+            code, count, differing = max(code, _largest(off)), count + off.numel(), differing + int((off != 0).sum())
+    found = Comparison(runtime, compared, int(code), differing / max(count, 1), logit, end_to_end, scale)
     if not found.is_close:
         raise CheckpointError(
             f"the ONNX model does not compute what ours does: {found.summary()}, and they go up to {scale:.1e}; "
@@ -115,14 +99,32 @@ def compare(
     return found
 
 
-def _ours(model: RobertaModel, head: str, tokens: Tensor) -> tuple[Tensor, dict[str, tuple[Any, Tensor, int]]]:
-    """Scores, and what each quantizer rounded."""
-    calls, quantization = _Calls(), get_quantization(model)
-    with torch.no_grad():
-        if quantization is None:
-            return model(tokens, classification_head_name=head)[0], {}
-        with quantization.step.listening(calls):
-            return model(tokens, classification_head_name=head)[0], calls.found
+@contextmanager
+def _following(
+    model: RobertaModel, points: Mapping[str, Point], theirs: Mapping[str, Tensor]
+) -> Iterator[list[Tensor]]:
+    """Have the model's quantizers hand on another model's values; gives the differences of their codes, as they run."""
+    differences: list[Tensor] = []
+    heads = model.args.encoder_attention_heads
+
+    def replace(quantizer: nn.Module, args: tuple[Any, ...], result: Quantized) -> Quantized:
+        x, num_bits = args
+        point = points[quantizer.path]  # type: ignore[index]
+        layout = LAYOUTS[point.layout]
+        ours = layout.to_graph(quantizer.codes(x, num_bits).int(), heads)  # type: ignore[operator]
+        differences.append(theirs[point.codes].int() - ours)
+        value = layout.to_model(theirs[point.values])
+        return Quantized(value, value)
+
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, Quantizer) and module.path in points:
+                handle = module.register_forward_hook(replace)
+                stack.callback(handle.remove)
+            elif isinstance(module, (LinearQuantizers, MatMulQuantizers)):
+                stack.callback(setattr, module, "integer", module.integer)
+                module.integer = False  # values can be replaced where products are simulated
+        yield differences
 
 
 def _largest(x: Tensor) -> float:

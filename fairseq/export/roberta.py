@@ -36,19 +36,27 @@ OURS = (
 
 
 class Point(NamedTuple):
-    """Names of a quantizer's tensor and codes in the graph; how the tensor lies in the model, a key of `LAYOUTS`."""
+    """Names of a quantizer's codes and values in the graph, and how they lie in the model: a key of `LAYOUTS`."""
 
-    x: str
     codes: str
+    values: str
     layout: str
 
 
-# from the model's tensor to the graph's; H is the number of heads
-LAYOUTS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "same": lambda x, heads: x,
-    "time first": lambda x, heads: x.transpose(0, 1),  # (T, B, C)
-    "heads": lambda x, heads: x.unflatten(0, (-1, heads)),  # (B*H, T, D)
-    "turned heads": lambda x, heads: x.unflatten(0, (-1, heads)).transpose(-1, -2),  # (B*H, D, T)
+class Layout(NamedTuple):
+    """From the model's tensor to the graph's, given the number of heads, and back."""
+
+    to_graph: Callable[[Tensor, int], Tensor]
+    to_model: Callable[[Tensor], Tensor]
+
+
+LAYOUTS: dict[str, Layout] = {
+    "same": Layout(lambda x, heads: x, lambda x: x),
+    "time first": Layout(lambda x, heads: x.transpose(0, 1), lambda x: x.transpose(0, 1)),  # (T, B, C)
+    "heads": Layout(lambda x, heads: x.unflatten(0, (-1, heads)), lambda x: x.flatten(0, 1)),  # (B*H, T, D)
+    "turned heads": Layout(  # (B*H, D, T)
+        lambda x, heads: x.unflatten(0, (-1, heads)).mT, lambda x: x.flatten(0, 1).mT
+    ),
 }
 
 

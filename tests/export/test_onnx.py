@@ -48,7 +48,7 @@ def test_within_one_code(classifier: Any, case: str) -> None:
     data, found = serialize(model, "head")
     rows = [] if preset == "none" else [row for row in model.quantization.plan.active if row.role == "activation"]
     assert found.quantizers == sum(not re.search(r"lm_head|heads\.other", row.quantizer) for row in rows)
-    assert found.local <= 1 and found.far == 0 and found.score < 1e-3 * found.scale
+    assert found.code <= 1 and found.share < 0.02 and found.logit < 1e-5
     # sizes that the comparison has not seen
     tokens = torch.tensor([[0, 9, 8, 7, 2], [0, 5, 2, 1, 1], [0, 2, 1, 1, 1], [0, 30, 31, 32, 2]])
     with torch.no_grad():
@@ -58,6 +58,8 @@ def test_within_one_code(classifier: Any, case: str) -> None:
 
 @pytest.mark.parametrize("preset, opset, stored", [("int8", 21, "INT8"), ("int4", 21, "INT4"), ("int4", 17, "INT8")])
 def test_weights_are_integers(classifier: Any, preset: str, opset: int, stored: str) -> None:
+    if opset < 21:
+        pytest.importorskip("onnxruntime", reason="the reference evaluator knows newer operators only")
     model = classifier(preset, encoder_layers=1)
     data, _ = serialize(model, "head", opset)
     assert types(data) == {"FLOAT", stored}
@@ -93,7 +95,7 @@ def test_reference_evaluator(classifier: Any, monkeypatch: pytest.MonkeyPatch) -
     """Machines without onnxruntime check the file, too."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     _, found = serialize(classifier("int4", encoder_layers=1), "other")
-    assert "reference" in found.runtime and found.local <= 1 and found.score < 1e-5
+    assert "reference" in found.runtime and found.code <= 1 and found.logit < 1e-5
 
 
 BAD = {
