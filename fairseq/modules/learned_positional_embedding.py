@@ -21,6 +21,7 @@ class LearnedPositionalEmbedding(QEmbedding):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: Optional[int]):
         super().__init__(num_embeddings, embedding_dim, padding_idx)
+        del self.quantizers  # a plain None, which is no line in the model's print
         self.quantizers = None
         self.max_positions = num_embeddings if padding_idx is None else num_embeddings - padding_idx - 1
 

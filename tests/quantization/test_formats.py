@@ -195,3 +195,6 @@ def test_percentile_by_rows() -> None:
     (grid,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).grids(x, 8)
     assert grid.zero_point.flatten().tolist() == [1, 11, 21, 31]
     assert torch.allclose(grid.scale.flatten() * 255, torch.full((4,), 7.0))
+    # the rank is rounded up, so that at least `percent` of the values lie inside: the 10th of 11
+    (grid,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).grids(torch.arange(11.0), 8)
+    assert grid.zero_point.item() == 1 and round(grid.scale.item() * 255) == 8

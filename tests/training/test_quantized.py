@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from fairseq.checkpoint_utils import load_model_ensemble
 from fairseq.errors import ConfigError
 from fairseq.logging.history import read_history
 from fairseq.quantization import QLinear, QMatmul
@@ -116,8 +117,14 @@ def test_evaluation_runs_at_eval_bits_whatever_the_last_update_had(runs):
     inside = next(r for r in read_history(runs.folder / "run") if r["tag"] == "valid" and r["num_updates"] == 6)
     assert f'"valid_loss": "{inside["loss"]:.3f}'.rstrip("0") in loss()
     assert "evaluation at 8 bits" in loss()
-    other = loss("--model-overrides", "{'quantization': {'eval_bits': 2}}")
-    assert "evaluation at 2 bits" in other and other.split("valid_loss")[1] != loss().split("valid_loss")[1]
+    assert "evaluation at 2 bits" in loss("--model-overrides", "{'quantization': {'eval_bits': 2}}")
+    features = [
+        load_model_ensemble([str(last)], {"quantization": {"eval_bits": bits}})[0][0].eval()(
+            torch.tensor([[0, 5, 6, 2]]), features_only=True
+        )[0]
+        for bits in (2, 8)
+    ]
+    assert not torch.allclose(*features, rtol=0.01)  # too little to show in the loss of so small a model
     assert "evaluation at" not in loss("--model-overrides", "{'quantization': {'preset': 'none'}}")
 
 
@@ -177,6 +184,22 @@ def test_resumed_in_mid_cycle(runs):
     assert whole["cost"] == parts["cost"] and whole["total_updates"] == parts["total_updates"] == UPDATES
     assert whole["state"].keys() == parts["state"].keys() and len(whole["state"]) > 0
     assert all(torch.equal(value, parts["state"][key]) for key, value in whole["state"].items())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options"),
+    [
+        ("plateau", "{'window': 2, 'patience': 2, 'threshold': 0.5}"),
+        ("diversity", "{'interval': 1, 'resolution': 2, 'patience': 3, 'beta': 0.0, 'ladder': [4, 5, 6, 8]}"),
+    ],
+)
+def test_schedules_that_look_at_training_resume_with_what_they_have_seen(runs, schedule, options):
+    flags = ["--quantization", "cpt_4_8", "--precision-schedule", schedule, "--precision-schedule-options", options]
+    runs.trained("run", *flags, "--save-interval-updates", "5")
+    whole = bits_of(runs, "run")
+    (runs.folder / "run" / "checkpoint_1_5.pt").replace(runs.folder / "run" / "checkpoint_last.pt")
+    runs.trained("run", *flags)
+    assert bits_of(runs, "run") == whole and len({*whole[:5]}) < len({*whole[:-1]})  # bits rise after the checkpoint
 
 
 def test_a_checkpoint_of_other_quantizers_is_refused_on_resume(runs):
