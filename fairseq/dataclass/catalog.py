@@ -16,6 +16,7 @@ _HERE = "fairseq.dataclass"
 BUILTINS: dict[str, dict[str, str]] = {
     "task": {
         "sentence_prediction": f"{_HERE}.tasks:SentencePredictionConfig",
+        "sentence_ranking": f"{_HERE}.tasks:SentenceRankingConfig",
         "masked_lm": f"{_HERE}.tasks:MaskedLMConfig",
     },
     "model": {

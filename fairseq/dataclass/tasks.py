@@ -37,6 +37,25 @@ class SentencePredictionConfig(FairseqDataclass):
 
 
 @dataclass
+class SentenceRankingConfig(FairseqDataclass):
+    """`task=sentence_ranking`: the right one of several candidates for a context."""
+
+    data: str = option(MISSING, "folder with input0 (contexts), input1, input2, ... (candidates) and label", path="in")
+    num_classes: int = option(-1, "candidates")
+    init_token: Optional[int] = option(None, "put this token in front of a candidate (0 is <s>)")
+    separator_token: Optional[int] = option(None, "put this token in front of the context (2 is </s>)")
+    no_shuffle: bool = option(False, "keep the examples in the order of the file")
+    shorten_method: SHORTEN_METHOD_CHOICES = option(
+        SHORTEN_METHOD_CHOICES.none, "what happens to inputs longer than max_positions"
+    )
+    shorten_data_split_list: str = option("", "splits to shorten, separated by commas; empty: all")
+    max_option_length: Optional[int] = option(None, "tokens in a candidate at most, init_token included")
+    max_positions: int = option(512, "tokens in a candidate with its context at most")
+    ranking_head_name: str = option(II("criterion.ranking_head_name"), "follows criterion.ranking_head_name")
+    seed: int = option(II("common.seed"), "seed of the order of examples; follows common.seed")
+
+
+@dataclass
 class MaskedLMConfig(FairseqDataclass):
     """`task=masked_lm`: predict the masked tokens of running text."""
 

@@ -36,6 +36,7 @@ __all__ = [
 _BUILTINS = {
     "masked_lm": "fairseq.tasks.masked_lm",
     "sentence_prediction": "fairseq.tasks.sentence_prediction",
+    "sentence_ranking": "fairseq.tasks.sentence_ranking",
 }
 
 TASK_REGISTRY = Registry("task", _BUILTINS)

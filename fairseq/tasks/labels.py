@@ -44,6 +44,22 @@ def parse_number(line: str, num_targets: int, path: str, number: int) -> list[fl
     return values
 
 
+def read_choices(path: str, num_choices: int) -> list[int]:
+    """The number, from 0, of the right candidate: one on each line.
+
+    Raises:
+        DataError: something else; says in which file and line.
+    """
+    choices = [value for (value,) in read_numbers(path, 1)]
+    for number, value in enumerate(choices, 1):
+        if value not in range(num_choices):
+            raise DataError(
+                f"{path}, line {number}: {value:g} is none of the candidates 0 to {num_choices - 1} "
+                f"(task.num_classes={num_choices})"
+            )
+    return [int(value) for value in choices]
+
+
 def read_classes(labels: Any, dictionary: Dictionary, num_classes: int, path: str) -> list[list[int]]:
     """The classes of a classification, one for each example: symbols of the label dictionary less its special ones.
 

@@ -207,8 +207,13 @@ class SentencePredictionTask(CarriesDictionaries):
         with writable(cfg):
             cfg.max_positions = self.cfg.max_positions
         model = super().build_model(cfg, from_checkpoint)
-        model.register_classification_head(self.cfg.classification_head_name, num_classes=self.cfg.num_classes)  # type: ignore[operator]
+        name, outputs = self.head()
+        model.register_classification_head(name, num_classes=outputs)  # type: ignore[operator]
         return model
+
+    def head(self) -> tuple[str, int]:
+        """The model's classification head for this task: its name, and what it predicts for an input."""
+        return self.cfg.classification_head_name, self.cfg.num_classes
 
     def max_positions(self) -> int:
         return self._max_positions

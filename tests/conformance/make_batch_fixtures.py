@@ -1,5 +1,5 @@
-"""Writes tests/fixtures/batches.json: batches of fairseq 0.12's sentence_prediction (on made-up data and RTE) and
-masked_lm.
+"""Writes tests/fixtures/batches.json: batches of fairseq 0.12's sentence_prediction (on made-up data and RTE),
+sentence_ranking and masked_lm.
 
 Run it with the Python of an environment that holds fairseq 0.12 (`pip install fairseq-fixed`), never with ours on the
 path, and with the real data (see tests/conftest.py) for the RTE part:
@@ -90,6 +90,25 @@ MASKED_LM_CASES = [
         (1,),
     ),
 ]
+RANKING = {
+    "num_classes": 3,
+    "init_token": 0,
+    "separator_token": 2,
+    "no_shuffle": False,
+    "shorten_method": "none",
+    "shorten_data_split_list": "",
+    "max_option_length": None,
+    "max_positions": 512,
+    "ranking_head_name": "sentence_classification_head",
+    "seed": 1,
+}
+RANKING_CASES = [
+    ("choices", {}, {"max_sentences": 4}, (1, 2)),
+    ("choices", {"seed": 7, "num_classes": 2}, {"max_tokens": 60}, (1,)),
+    ("choices", {"no_shuffle": True, "max_option_length": 3}, {"max_tokens": 40}, (1,)),
+    ("choices", {"init_token": None, "separator_token": None}, {"max_sentences": 9}, (1,)),
+    ("choices", {"max_positions": 9, "shorten_method": "truncate"}, {"max_sentences": 6, "max_positions": 9}, (1,)),
+]
 RTE_CASES = [
     ("rte", {"num_classes": 2}, {"max_sentences": 16, "max_tokens": 4400, "max_positions": 512}, (1, 2)),
     ("rte", {"num_classes": 2, "seed": 42}, {"max_sentences": 8, "max_tokens": 600, "max_positions": 512}, (1,)),
@@ -109,9 +128,11 @@ def made_up_data() -> dict:
     pairs = {"input0": text(0, count), "input1": text(5, count), "label": labels}
     single = {"input0": text(2, count), "label": [str(i % 2) for i in range(count)]}
     numbers = {**pairs, "label": [f"{(i * 37 % 50) / 10}" for i in range(count)]}
+    choices = {f"input{k}": text(11 * k, count) for k in range(4)}
+    choices["label"] = [str(i * i % 5 % 2) for i in range(count)]
     # an empty line ends a document
     documents = {"": [line if i % 6 else "" for i, line in enumerate(text(4, 40))]}
-    return {"pairs": pairs, "single": single, "numbers": numbers, "text": documents}
+    return {"pairs": pairs, "single": single, "numbers": numbers, "choices": choices, "text": documents}
 
 
 def rte_data(data: Path, encode) -> dict:
@@ -126,6 +147,10 @@ def checksum(values) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
+def seed_of(task) -> int:
+    return (getattr(task, "cfg", None) or task.args).seed
+
+
 def make_batches(task, batching: dict, epochs: tuple, in_full: bool) -> list:
     """Batches of the training set of some epochs, in the order of training, as plain lists."""
     task.load_dataset("train")
@@ -133,13 +158,18 @@ def make_batches(task, batching: dict, epochs: tuple, in_full: bool) -> list:
     for epoch in epochs:
         task.dataset("train").set_epoch(epoch)
         itr = task.get_batch_iterator(
-            task.dataset("train"), epoch=epoch, seed=task.cfg.seed, disable_iterator_cache=True, **batching
+            task.dataset("train"), epoch=epoch, seed=seed_of(task), disable_iterator_cache=True, **batching
         ).next_epoch_itr(shuffle=True)
         for batch in itr:
             if not batch:
                 made.append({})
                 continue
-            tokens = {key: value.tolist() for key, value in batch["net_input"].items()}
+            tokens = {
+                key if part == "net_input" else f"{part}.{key}": value.tolist()
+                for part in sorted(batch)
+                if part.startswith("net_input")
+                for key, value in batch[part].items()
+            }
             shape = list(batch["target"].shape)
             plain = {
                 "epoch": epoch,
@@ -172,7 +202,10 @@ def main() -> None:
     from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
     from fairseq.tasks.masked_lm import MaskedLMTask
     from fairseq.tasks.sentence_prediction import SentencePredictionTask
+    from fairseq.tasks.sentence_ranking import SentenceRankingTask
 
+    ranking = {**RANKING, "criterion": "sentence_ranking", "dataset_impl": None}
+    setups = {"text": (MaskedLMTask, MASKED_LM), "choices": (SentenceRankingTask, ranking)}
     cases = []
     data = Path(os.environ["FAIRSEQ_TEST_DATA"])
     encoder = get_encoder(str(data / "roberta-bpe/encoder.json"), str(data / "roberta-bpe/vocab.bpe"))
@@ -182,7 +215,7 @@ def main() -> None:
             folder = Path(scratch, name)
             write_text(folder / "text", files)
             for key in files:
-                if name == "numbers" and key == "label":
+                if name in ("numbers", "choices") and key == "label":
                     (folder / "bin" / key).mkdir()
                     shutil.copy(folder / "text" / key / "train", folder / "bin" / key / "train.label")
                     continue
@@ -190,11 +223,11 @@ def main() -> None:
                 command += ["--trainpref", folder / "text" / key / "train", "--destdir", folder / "bin" / key]
                 if name == "rte" and key != "label":
                     command += ["--srcdict", data / "roberta-bpe" / "dict.txt"]
-                elif key == "input1":
+                elif key.startswith("input") and key != "input0":
                     command += ["--srcdict", folder / "bin" / "input0" / "dict.txt"]
                 subprocess.run([str(part) for part in command], check=True, capture_output=True, cwd=scratch)
-        for name, options, batching, epochs in CASES + RTE_CASES + MASKED_LM_CASES:
-            task, defaults = (MaskedLMTask, MASKED_LM) if name == "text" else (SentencePredictionTask, BASE)
+        for name, options, batching, epochs in CASES + RTE_CASES + MASKED_LM_CASES + RANKING_CASES:
+            task, defaults = setups.get(name, (SentencePredictionTask, BASE))
             cfg = types.SimpleNamespace(data=str(Path(scratch, name, "bin")), **{**defaults, **options})
             batches = make_batches(task.setup_task(cfg), batching, epochs, in_full=name != "rte")
             cases.append({"data": name, "task": options, "batching": batching, "epochs": epochs, "batches": batches})

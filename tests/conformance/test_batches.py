@@ -4,12 +4,13 @@ import json
 import shutil
 
 import pytest
-from make_batch_fixtures import BASE, MASKED_LM, OUT, made_up_data, make_batches, rte_data
+from make_batch_fixtures import BASE, MASKED_LM, OUT, RANKING, made_up_data, make_batches, rte_data
 
 from fairseq import tasks
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import make_builder
 
+SETUPS = {"text": ("masked_lm", MASKED_LM), "choices": ("sentence_ranking", RANKING)}
 CASES = json.loads(OUT.read_text())
 
 
@@ -37,9 +38,9 @@ def made_up_bins(tmp_path_factory):
             binarise(files[""], folder / name)
             continue
         dictionary = binarise(files["input0"], folder / name / "input0")
-        if "input1" in files:
-            binarise(files["input1"], folder / name / "input1", dictionary)
-        if name == "numbers":
+        for part in sorted(files.keys() - {"input0", "label"}):
+            binarise(files[part], folder / name / part, dictionary)
+        if name in ("numbers", "choices"):
             (folder / name / "label").mkdir()
             (folder / name / "label" / "train.label").write_text("\n".join(files["label"]) + "\n")
         else:
@@ -63,7 +64,7 @@ def rte_bin(tmp_path_factory, shared_data, bpe_dir):
 
 
 def check(case, folder):
-    name, defaults = ("masked_lm", MASKED_LM) if case["data"] == "text" else ("sentence_prediction", BASE)
+    name, defaults = SETUPS.get(case["data"], ("sentence_prediction", BASE))
     task = tasks.setup_task({**defaults, **case["task"], "_name": name, "data": str(folder / case["data"])})
     ours = make_batches(task, case["batching"], case["epochs"], in_full=case["data"] != "rte")
     assert len(ours) == len(case["batches"])
