@@ -15,6 +15,7 @@ COMMANDS = {
     "fairseq-plot": "plot",
     "fairseq-import-hf": "import_hf",
     "fairseq-quant-report": "quant_report",
+    "fairseq-quantize-checkpoint": "quantize_checkpoint",
     "fairseq-precision-range-test": "precision_range_test",
     "fairseq-export-hf": "export_hf",
     "fairseq-export-onnx": "export_onnx",

@@ -218,6 +218,10 @@ def load_checkpoint_to_cpu(
         held = f"the keys {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(f"checkpoint {path} holds no model in fairseq's layout, but {held}")
     check_layout(state, path)
+    if "packed_weights" in state:
+        from fairseq.checkpoint.packed import unpack_state
+
+        unpack_state(state, path)
     overrides = dict(arg_overrides or {})
     if state.get("args") is not None:
         for name, value in overrides.items():
@@ -261,6 +265,7 @@ def load_model_ensemble_and_task(
     suffix: str = "",
     num_shards: int = 1,
     state: Optional[dict[str, Any]] = None,
+    integer_weights: bool = False,
 ) -> tuple[list[Any], DictConfig, Any]:
     """Models built and filled from checkpoints, the last one's config, and the task of the first.
 
@@ -271,6 +276,7 @@ def load_model_ensemble_and_task(
         suffix: is put before `.pt`.
         num_shards: only 1; a file that was saved in parts has to be put together first.
         state: the first file's contents, where they have been read already.
+        integer_weights: keep the codes of quantized weights only, for evaluation; files of packed weights always do.
     """
     from fairseq import tasks
 
@@ -287,7 +293,7 @@ def load_model_ensemble_and_task(
             task = tasks.setup_task(cfg.task, from_checkpoint=True, task_state=state.get("task_state"))
         if state.get("task_state"):
             task.load_state_dict(state["task_state"])
-        models.append(_build(task, cfg, state, path, strict))
+        models.append(_build(task, cfg, state, path, strict, integer_weights))
         state = None
     if cfg is None:
         raise ConfigError("no checkpoint given")
@@ -302,7 +308,7 @@ def _config_of(state: dict[str, Any], path: str) -> DictConfig:
     raise CheckpointError(f"checkpoint {path} holds weights, but no config to build the model from")
 
 
-def _build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: bool) -> Any:
+def _build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: bool, integer_weights: bool) -> Any:
     # tasks of plugins may not know the argument
     knows = "from_checkpoint" in inspect.signature(task.build_model).parameters
     model = task.build_model(cfg.model, **({"from_checkpoint": True} if knows else {}))
@@ -317,19 +323,27 @@ def _build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict:
         model_cfg=cfg.model,
         dictionary=getattr(task, "source_dictionary", None),
     )
-    return _quantized(model, cfg, state, path)
+    return _quantized(model, cfg, state, path, integer_weights)
 
 
-def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str) -> Any:
+def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str, integer_weights: bool) -> Any:
     """`model` with the quantizers that its checkpoint was trained with, which run at `quantization.eval_bits`."""
     if cfg.quantization.preset == "none":
+        if integer_weights:
+            raise ConfigError(
+                f"checkpoint {path} is not quantized, so it has no integer weights; fairseq-quantize-checkpoint "
+                "quantizes it"
+            )
         return model
     from fairseq.models.quantized import quantize
+    from fairseq.quantization import keep_integer_weights
 
     try:
         model = quantize(model, cfg.quantization)
         if state.get("quantization"):
             model.quantization.load_state_dict(model, state["quantization"])
+        if integer_weights or "packed_weights" in state:
+            keep_integer_weights(model, state.get("packed_weights"))
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from None
     bits = model.quantization.config.eval_bits

@@ -33,6 +33,7 @@ def from_pretrained(
     data_name_or_path: Optional[str] = ".",
     archive_map: Optional[dict[str, Any]] = None,
     default_bpe: Optional[str] = None,
+    integer_weights: bool = False,
     **kwargs: Any,
 ) -> dict[str, Any]:
     """Load models with their task.
@@ -43,6 +44,8 @@ def from_pretrained(
         data_name_or_path: the data folder with the dictionaries; one that begins with "." lies below the model's.
         archive_map: names of published archives and their addresses.
         default_bpe: used where `bpe` is not given, the checkpoint names none, and the folder has no tokenizer.
+        integer_weights: keep the weights of a quantized checkpoint as integers only, to the same scores; such a
+            model runs at its evaluation bits only and cannot be trained.
         kwargs: settings by bare name that replace those in the checkpoint (`max_positions=256`); `bpe` and
             `tokenizer` choose what turns text into symbols.
 
@@ -69,7 +72,9 @@ def from_pretrained(
     from fairseq import checkpoint_utils
 
     paths = [str(folder / name) for name in checkpoint_file.split(os.pathsep)]
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(paths, arg_overrides=overrides)
+    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
+        paths, arg_overrides=overrides, integer_weights=integer_weights
+    )
     if "bpe" not in chosen and cfg.get("bpe") is None:
         chosen["bpe"] = bpe_of(folder) or default_bpe
     for group, name in chosen.items():

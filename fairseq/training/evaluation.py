@@ -19,6 +19,7 @@ from fairseq.data.iterating.loading import deaths_of_workers
 from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import ConfigError, DataError
 from fairseq.logging import metrics, progress_bar
+from fairseq.quantization import keep_integer_weights
 from fairseq.training.precision import Precision, choose_device
 
 logger = logging.getLogger("fairseq_cli.validate")
@@ -63,8 +64,11 @@ def load_for_evaluation(cfg: Any, overrides: Optional[Mapping[str, Any]] = None)
         arg_overrides=arg_overrides,
         suffix=cfg.checkpoint.checkpoint_suffix,
         num_shards=cfg.checkpoint.checkpoint_shard_count,
+        integer_weights=cfg.common_eval.integer_weights,
     )
     for model in models:
+        if saved_cfg.quantization.preset != "none" and saved_cfg.quantization.compute == "integer":
+            keep_integer_weights(model)  # nobody asks for other bits here, or trains
         model.to(device).eval()
     criterion = task.build_criterion(saved_cfg.criterion).to(device).eval()
     return Evaluation(cfg, task, models, criterion, Precision.from_config(cfg.common, device))

@@ -17,6 +17,7 @@ from torch import nn
 from fairseq import checkpoint_utils
 from fairseq.errors import ConfigError, DataError
 from fairseq.models.quantized import quantize
+from fairseq.quantization.layers.resident import IntegerWeight
 from fairseq.quantization.report import ReportRow, report
 
 TOKENS = 64
@@ -45,6 +46,8 @@ def measure(
     overrides = {} if data is None else {"data": str(data)}
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], arg_overrides=overrides)
     model = models[0]
+    if any(isinstance(module, IntegerWeight) for module in model.modules()):
+        raise ConfigError(f"{checkpoint} holds packed weights, which are rounded already; report on what was packed")
     if (cfg.quantization.preset == "none") == (preset is None):
         raise ConfigError(
             f"{checkpoint} is not quantized; say how, for example --quantization int8"

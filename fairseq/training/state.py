@@ -77,7 +77,9 @@ def load(
     if trainer.ema is not None:
         _load_average(trainer, state["extra_state"], filename)
     if trainer.quantization is not None and state.get("quantization"):
-        trainer.quantization.load_state_dict(state["quantization"], filename, only_weights=reset_optimizer)
+        # a file of packed weights has no optimizer state to go on with
+        only_weights = reset_optimizer or "packed_weights" in state
+        trainer.quantization.load_state_dict(state["quantization"], filename, only_weights=only_weights)
     if not reset_optimizer:
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
     if state.get("cfg") is not None:

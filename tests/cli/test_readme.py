@@ -35,6 +35,7 @@ fairseq-export-hf() {{ {python} -m fairseq_cli.export_hf "$@" --bpe-dir {bpe}; }
 # the files of ONNX are an extra, which not every machine has; tests/export tests the command
 fairseq-export-onnx() {{ ! {python} -c 'import onnx' 2> /dev/null || {python} -m fairseq_cli.export_onnx "$@"; }}
 fairseq-quant-report() {{ {python} -m fairseq_cli.quant_report "$@" --batches 1; }}
+fairseq-quantize-checkpoint() {{ {python} -m fairseq_cli.quantize_checkpoint "$@"; }}
 fairseq-precision-range-test() {{ {python} -m fairseq_cli.precision_range_test "$@" {tiny} --updates-per-bits 2; }}
 fairseq-plot() {{ {python} -m fairseq_cli.plot "$@"; }}
 # installing is what scripts/check_package.sh tests; test.sh is what runs this

@@ -73,6 +73,26 @@ class TestDropout:
         assert torch.equal(first, second)
         assert not torch.equal(first, dropout(x, 0.4))
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_same_mask_with_and_without_compiler(self, dtype, monkeypatch):
+        x = torch.randn(3, 100_001, dtype=dtype).transpose(0, 1).requires_grad_()
+        results = []
+        for least, threads in ((2**16, 1), (2**16, 3), (2**40, 1)):  # compiled, in threads, in torch's operations
+            monkeypatch.setattr("fairseq.modules.dropout.LEAST_NATIVE", least)
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            torch.manual_seed(3)
+            y = dropout(x, 0.2)
+            results.append((y, *torch.autograd.grad(y.sum(), x)))
+        for y, grad in results[1:]:
+            assert torch.equal(y, results[0][0]) and torch.equal(grad, results[0][1])
+        assert torch.equal(results[0][1] == 0, results[0][0] == 0)
+
+    def test_keeps_nothing_for_backward(self):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+            dropout(torch.randn(1000, requires_grad=True), 0.1)
+        assert sum(kept) <= 1
+
     @pytest.mark.parametrize("p", [0.0, 1e-9, 1.0])
     def test_extremes(self, p):
         assert dropout(torch.ones(100), p).mean() == (0 if p == 1 else 1)

@@ -104,8 +104,8 @@ def test_a_compiler_that_fails_is_reported_once(
     monkeypatch.setattr(native.subprocess, "run", run)
     assert native.library.__wrapped__("batched") is None
     assert [record.getMessage() for record in caplog.records] == [
-        "quantization: no batched kernel, torch's own products instead (no C++ compiler; CXX names one)",
-        "quantization: no batched kernel, torch's own products instead (fatal error: out of luck)",
+        "no batched kernel, torch's own operations instead (no C++ compiler; CXX names one)",
+        "no batched kernel, torch's own operations instead (fatal error: out of luck)",
     ]
     assert not list((tmp_path / "fairseq").iterdir())  # nothing half made
 

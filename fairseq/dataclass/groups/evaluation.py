@@ -26,6 +26,11 @@ class CommonEvalConfig(FairseqDataclass):
     )
     quiet: bool = option(False, "print only the final scores")
     model_overrides: str = option("{}", "Python dict of settings of the checkpoint's config to replace")
+    integer_weights: bool = option(
+        False,
+        "keep the weights of a quantized checkpoint as integers only, to the same scores "
+        "(always so with quantization.compute=integer, and for files of fairseq-quantize-checkpoint)",
+    )
     results_path: Optional[str] = option(None, "folder for the results; default: standard output", path="out")
 
 

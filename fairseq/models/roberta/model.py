@@ -178,6 +178,8 @@ class RobertaModel(FairseqEncoderModel):
         Args:
             bpe: name of the byte-pair encoding, or None for none. `auto` is the checkpoint's own, else the one whose
                 files are in the folder, else that of the published models.
+            kwargs: `integer_weights=True` keeps a quantized checkpoint's weights as integers only; settings by bare
+                name replace the checkpoint's.
         """
         from fairseq import hub_utils
 

@@ -17,6 +17,7 @@ from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
 from fairseq.quantization.kernels.products import LONGEST, fuses, integer_product, plain, scaled_product
 from fairseq.quantization.kernels.rescale import Shifts, rescale
+from fairseq.quantization.kernels.weights import RowCodes
 
 LEAST_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 number
 
@@ -35,6 +36,17 @@ class WeightCodes:
         self._centred: Optional[bool] = None
         self._forward: Optional[Tensor] = None
         self._sums: Optional[Tensor] = None
+
+    @classmethod
+    def of_rows(cls, rows: RowCodes, num_bits: int) -> "WeightCodes":
+        """Codes around 0 that were made in one pass, with their copy for the forward product."""
+        made = cls.__new__(cls)
+        made._data, made.scale, made.shift, made.num_bits = rows.data, rows.scale, None, num_bits
+        made.zero_point = torch.zeros_like(rows.scale, dtype=torch.int32)
+        made._centred, made._forward, made._sums = True, None, None
+        if made.fused:
+            made._forward = plain(rows.turned)
+        return made
 
     @property
     def data(self) -> Tensor:

@@ -40,7 +40,7 @@ def library(name: str) -> Optional[ctypes.CDLL]:
         return ctypes.CDLL(str(_built(Path(__file__).with_name(f"{name}.cpp"))))
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
-        logger.warning("quantization: no %s kernel, torch's own products instead (%s)", name, reason.splitlines()[0])
+        logger.warning("no %s kernel, torch's own operations instead (%s)", name, reason.splitlines()[0])
         return None
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
+from fairseq.quantization.kernels import weights
 from fairseq.quantization.kernels.codes import (
     Codes,
     Packed,
@@ -40,6 +41,7 @@ from fairseq.quantization.quantizer import WEIGHT, Quantizer
 from fairseq.quantization.step import Shared
 
 LARGEST_BITS = 8
+LEAST_ROWS_KERNEL = 2**14  # of a weight: for smaller ones no C++ compiler is started
 
 
 class Encoded:
@@ -73,6 +75,9 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
     """Codes of a weight (N, K)."""
     weight = weight.detach()
     if type(quantizer.observer) is MinMax and quantizer.format.name == "symmetric" and weight.is_contiguous():
+        by_row = quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.step.listeners
+        if by_row and weight.numel() >= LEAST_ROWS_KERNEL and weights.is_available(weight):
+            return WeightCodes.of_rows(weights.encode_rows(weight, num_bits), num_bits)
         largest = magnitudes(weight) if quantizer.granularity.kind != "tensor" else magnitudes(weight).amax().view(1, 1)
         grid = quantizer.format.grid(-largest, largest, num_bits)
     else:

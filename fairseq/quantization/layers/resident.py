@@ -69,7 +69,10 @@ class IntegerWeight(HiddenState):
     def check(self, path: str, num_bits: Optional[int], training: bool) -> None:
         """Raise where a call asks for what only the weight itself could give."""
         if training:
-            raise TrainingError(f"{path}: integer weights cannot be trained; load the model without integer_weights")
+            raise TrainingError(
+                f"{path}: integer weights cannot be trained; fairseq.quantization.restore_float_weights(model) makes "
+                "parameters of them again"
+            )
         if num_bits != self.num_bits:
             raise ConfigError(
                 f"{path}: its weight is kept in {self.num_bits} bits, and the call asks for "

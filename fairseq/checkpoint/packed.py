@@ -1,0 +1,147 @@
+"""Checkpoints of packed weights: codes in place of the weights that quantizers round, all else as usual.
+
+packed_weights   key of the weight -> PackedWeight.as_dict(): codes, columns, scales, zero_points, format, granularity,
+                 num_bits
+model            the other weights
+
+Whoever reads such a file gets the weights too, with the values of their codes, so that everything that takes
+checkpoints takes these; who evaluates keeps the codes (`fairseq.quantization.integer_weights`).
+
+>>> read_packed({"codes": torch.zeros(2, 2)})
+Traceback (most recent call last):
+...
+ValueError: is not a packed weight
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fairseq.errors import CheckpointError, ConfigError
+from fairseq.quantization.formats import FORMATS, NumberFormat
+from fairseq.quantization.granularity import Granularity
+from fairseq.quantization.packed import MOST_BITS, PackedWeight, first_code, range_shapes
+
+KEY = "packed_weights"
+AVERAGES = ("ema", "ema_fp32_params")
+
+
+def unpack_state(state: dict[str, Any], path: str) -> None:
+    """Check the packed weights of a checkpoint's contents, and put their values among the others, in place.
+
+    Raises:
+        CheckpointError: codes, scales or settings that nobody can have written.
+    """
+    entries = state[KEY]
+    if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
+        raise CheckpointError(f"checkpoint {path} is not in fairseq's layout: its {KEY} are no dictionary by key")
+    found = {}
+    for key, entry in entries.items():
+        try:
+            if key in state["model"]:
+                raise ValueError("is there in full, too")
+            found[key] = read_packed(entry)
+        except ValueError as error:
+            raise CheckpointError(
+                f"checkpoint {path}: packed weight {key!r} {error}; use another copy of the file"
+            ) from None
+        state["model"][key] = found[key].values()
+    state[KEY] = found
+
+
+def pack_state(state: Mapping[str, Any], packed: Mapping[str, PackedWeight], half: bool = False) -> dict[str, Any]:
+    """`state` of a checkpoint with codes for the weights in `packed`, without optimizer state and averaged weights.
+
+    Args:
+        half: write what is not packed in fp16, where fp16 reaches.
+    """
+    kept = {key: value for key, value in state.items() if key not in ("last_optimizer_state", KEY)}
+    kept["extra_state"] = {key: v for key, v in state.get("extra_state", {}).items() if key not in AVERAGES}
+    rest = ((key, value) for key, value in state["model"].items() if key not in packed)
+    kept["model"] = OrderedDict((key, _halved(value) if half else value) for key, value in rest)
+    kept[KEY] = {key: weight.as_dict() for key, weight in packed.items()}
+    return kept
+
+
+def _halved(value: Any) -> Any:
+    if not isinstance(value, Tensor) or value.dtype != torch.float32:
+        return value
+    half = value.half()
+    return value if bool((half.isinf() & value.isfinite()).any()) else half
+
+
+# --- what somebody else wrote -----------------------------------------------------------------------------------------
+
+
+def read_packed(entry: Any) -> PackedWeight:
+    """The weight that `as_dict` wrote.
+
+    Raises:
+        ValueError: what cannot be right about the entry, in a few words.
+    """
+    if not isinstance(entry, Mapping) or set(entry) != set(PackedWeight._fields) - {"data"} | {"codes"}:
+        raise ValueError("is not a packed weight")
+    num_bits, columns = entry["num_bits"], entry["columns"]
+    number_format = _known_format(entry["format"])
+    most = min(number_format.max_bits, MOST_BITS)
+    if type(num_bits) is not int or not number_format.min_bits <= num_bits <= most:
+        raise ValueError(f"has {num_bits!r} bits; {number_format.name} has {number_format.min_bits} to {most}")
+    granularity = _known_granularity(entry["granularity"])
+    data = _checked_data(entry["codes"], columns, num_bits)
+    shapes = range_shapes(granularity, torch.empty(data.shape[0], columns, device="meta"))
+    scales, zeros = _numbers("scales", entry["scales"], shapes), None
+    if any(bool((scale <= 0).any()) for scale in scales):
+        raise ValueError("has scales that are not above 0")
+    if entry["zero_points"] is not None:
+        zeros = _numbers("zero points", entry["zero_points"], shapes)
+    found = PackedWeight(data, columns, scales, zeros, entry["format"], entry["granularity"], num_bits)
+    low, high = number_format.code_range(num_bits)
+    codes, first = found.unpacked(), first_code(number_format, num_bits)
+    if int(codes.min()) < low - first or int(codes.max()) > high - first:
+        raise ValueError(f"has codes that {number_format.name} does not have at {num_bits} bits")
+    if number_format.exact_zero and any(bool(((z < low) | (z > high) | (z != z.round())).any()) for z in zeros or ()):
+        raise ValueError("has zero points that are no codes")
+    return found
+
+
+def _known_format(name: Any) -> NumberFormat:
+    if not isinstance(name, str) or name not in FORMATS:
+        raise ValueError(f"has the number format {name!r}, which is not known here")
+    return FORMATS.lookup(name)()
+
+
+def _known_granularity(text: Any) -> Granularity:
+    try:
+        if not isinstance(text, str):
+            raise ConfigError("no text")
+        found = Granularity.parse(text)
+        found.reduced(torch.empty(1, 1, device="meta"))
+        return found
+    except ConfigError:
+        raise ValueError(f"has the granularity {text!r}, which is not known here") from None
+
+
+def _checked_data(data: Any, columns: Any, num_bits: int) -> Tensor:
+    dtype = torch.int16 if num_bits > 8 else torch.uint8
+    per_byte = 4 if num_bits <= 2 else 2 if num_bits <= 4 else 1
+    if type(columns) is not int or columns < 1:
+        raise ValueError(f"has {columns!r} columns")
+    if not isinstance(data, Tensor) or data.dim() != 2 or data.dtype != dtype or not data.shape[0]:
+        raise ValueError(f"has no matrix of {str(dtype).removeprefix('torch.')} codes")
+    if data.shape[1] != -(-columns // per_byte):
+        raise ValueError(f"has {data.shape[1]} numbers a row for {columns} codes of {num_bits} bits")
+    return data.contiguous()
+
+
+def _numbers(what: str, parts: Any, shapes: list[tuple[int, ...]]) -> tuple[Tensor, ...]:
+    if not isinstance(parts, (list, tuple)) or len(parts) != len(shapes):
+        raise ValueError(f"has no {what}, or not as many as its granularity asks for")
+    for part, shape in zip(parts, shapes, strict=True):
+        if not isinstance(part, Tensor) or part.dtype != torch.float32 or tuple(part.shape) != shape:
+            raise ValueError(f"has {what} that are not fp32 of shape {'x'.join(map(str, shape))}")
+        if not bool(part.isfinite().all()):
+            raise ValueError(f"has {what} that are not finite")
+    return tuple(part.contiguous() for part in parts)

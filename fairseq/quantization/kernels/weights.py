@@ -1,0 +1,67 @@
+"""Codes of a weight with one symmetric scale per output channel, in one pass over it (`weights.cpp`).
+
+    scale[n] = max_k |w[n, k]| / (2^(b-1) - 1),   code = round(w / scale)
+
+An update encodes every weight anew: range, codes, their copy for the forward product. As separate kernels these are
+five passes over memory, and memory is what they cost. The codes are those of format `symmetric` on the range `minmax`,
+to the last bit.
+
+>>> weight = torch.tensor([[1.0, -0.5], [0.0, 254.0]])
+>>> if is_available(weight):
+...     codes = encode_rows(weight, 8)
+...     assert codes.data.tolist() == [[127, -64], [0, 127]] and codes.turned.tolist() == [[127, 0], [-64, 127]]
+"""
+
+import ctypes
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.formats.affine_int import MIN_SCALE
+from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.native import library
+
+
+class RowCodes(NamedTuple):
+    """Codes around 0.
+
+    Attributes:
+        data: int8 (N, K).
+        turned: the same, (K, N).
+        scale: fp32 (N, 1).
+    """
+
+    data: Tensor
+    turned: Tensor
+    scale: Tensor
+
+
+def is_available(weight: Tensor) -> bool:
+    """Whether `encode_rows` takes it: an fp32 matrix in order on the CPU, and a compiler was there."""
+    plain = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.dim() == 2
+    return (
+        plain and weight.is_contiguous() and weight.numel() > 0 and not is_watched() and library("weights") is not None
+    )
+
+
+def encode_rows(weight: Tensor, num_bits: int) -> RowCodes:
+    """Codes of `weight` (N, K) at 2 to 8 bits.
+
+    Raises:
+        RuntimeError: there is no library, see `is_available`.
+    """
+    native = library("weights")
+    if native is None:
+        raise RuntimeError("no C++ compiler for codes of weights; use kernels.codes.encode")
+    rows, columns = weight.shape
+    codes = RowCodes(
+        torch.empty(rows, columns, dtype=torch.int8), torch.empty(columns, rows, dtype=torch.int8), torch.empty(rows, 1)
+    )
+    data, turned, scale = (ctypes.c_void_p(part.data_ptr()) for part in codes)
+    native.encode_rows(
+        ctypes.c_void_p(weight.data_ptr()), *map(ctypes.c_int64, (rows, columns)),
+        ctypes.c_int32(2 ** (num_bits - 1) - 1), ctypes.c_float(MIN_SCALE), data, turned, scale,
+        ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip
+    return codes

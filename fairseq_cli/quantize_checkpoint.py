@@ -1,0 +1,102 @@
+"""fairseq-quantize-checkpoint: weights as packed integers, in a file of a quarter of the size or less.
+
+    fairseq-quantize-checkpoint checkpoints/checkpoint_best.pt --out int8.pt               # as it was trained
+    fairseq-quantize-checkpoint roberta/model.pt --out int4.pt --quantization int4 --weight-only
+    fairseq-quantize-checkpoint finetuned.pt --out int8.pt --quantization int8 --data RTE-bin --fp16
+
+The file scores like the checkpoint, at its evaluation bits: `fairseq-validate --path int8.pt` and
+`RobertaModel.from_pretrained` keep the integers in memory, training starts from their values.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fairseq_cli.entry import command
+
+if TYPE_CHECKING:
+    from fairseq.training.quantize_checkpoint import Summary
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fairseq-quantize-checkpoint",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Write the weights of a checkpoint as integers: 8, 4 or 2 bits each (3 take 4, 5 to 7 take 8,
+more take 16), packed, with their scales. Everything else stays, but for optimizer state and
+averaged weights.
+
+A checkpoint that was trained with quantization=... is packed as it evaluates, bit for bit.
+A float one needs --quantization, and for its activations either --data to measure their
+ranges on, or --weight-only.""",
+        epilog="""\
+examples:
+  fairseq-quantize-checkpoint checkpoint_best.pt --out int8.pt
+  fairseq-quantize-checkpoint model.pt --out int4.pt --quantization int4 --weight-only --fp16
+  fairseq-quantize-checkpoint model.pt --out int8.pt --quantization int8 --data RTE-bin
+  fairseq-validate RTE-bin --task sentence_prediction --path int8.pt""",
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", help="trained with quantization=..., or any with --quantization")
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write")
+    parser.add_argument(
+        "--num-bits", "--bits", type=int, metavar="N", help="of quantizers whose bits no rule pins (default: eval_bits)"
+    )
+    parser.add_argument("--fp16", action="store_true", help="write what is not quantized in half precision")
+    float_group = parser.add_argument_group("checkpoints that are not quantized yet")
+    float_group.add_argument("--quantization", metavar="PRESET", help="how to quantize, such as int8 or int4")
+    float_group.add_argument("--weight-only", action="store_true", help="leave activations in full precision")
+    data = parser.add_argument_group("data, to measure ranges of activations on")
+    data.add_argument("--data", type=Path, metavar="DATA", help="data folder of the checkpoint's task")
+    data.add_argument("--subset", default="train", help="subset of it (default: %(default)s)")
+    data.add_argument("--batches", type=int, default=16, metavar="N", help="batches to measure (default: %(default)s)")
+    data.add_argument("--batch-size", type=int, default=16, metavar="N", help="examples in each (default: %(default)s)")
+    return parser
+
+
+@command
+def cli_main() -> None:
+    args = get_parser().parse_args()
+    from fairseq.errors import ConfigError
+
+    for name, value in (("--batches", args.batches), ("--batch-size", args.batch_size)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    out = Path(args.out)
+    if not out.parent.is_dir() or out.is_dir():
+        reason = "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"
+        raise ConfigError(f"cannot write {out}: {reason}")
+    from fairseq.training.quantize_checkpoint import quantize_checkpoint
+
+    summary = quantize_checkpoint(
+        args.checkpoint,
+        args.out,
+        preset=args.quantization,
+        num_bits=args.num_bits,
+        weight_only=args.weight_only,
+        half=args.fp16,
+        data=args.data,
+        subset=args.subset,
+        batches=args.batches,
+        batch_size=args.batch_size,
+    )
+    print(describe(summary, args.out))
+
+
+def describe(summary: "Summary", out: str) -> str:
+    """Two or three lines: what was packed, what was not, what became of the size."""
+    by_bits = [
+        f"{sum(bits == n for bits in summary.packed.values())} of {n} bits"
+        for n in sorted(set(summary.packed.values()))
+    ]
+    lines = [f"packed weights: {', '.join(by_bits)}; {summary.kept / 1e6:.1f} MB of others as they were"]
+    if summary.shared:
+        lines.append(f"not packed, as other modules use them too: {', '.join(summary.shared)}")
+    share = summary.after / summary.before
+    lines.append(f"{out}: {summary.after / 1e6:.1f} MB, {share:.2f} of the checkpoint's {summary.before / 1e6:.1f} MB")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli_main()
