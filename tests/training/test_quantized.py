@@ -186,6 +186,22 @@ def test_resumed_in_mid_cycle(runs):
     assert all(torch.equal(value, parts["state"][key]) for key, value in whole["state"].items())
 
 
+@pytest.mark.parametrize(
+    ("schedule", "options"),
+    [
+        ("plateau", "{'window': 2, 'patience': 2, 'threshold': 0.5}"),
+        ("diversity", "{'interval': 1, 'resolution': 2, 'patience': 3, 'beta': 0.0, 'ladder': [4, 5, 6, 8]}"),
+    ],
+)
+def test_schedules_that_look_at_training_resume_with_what_they_have_seen(runs, schedule, options):
+    flags = ["--quantization", "cpt_4_8", "--precision-schedule", schedule, "--precision-schedule-options", options]
+    runs.trained("run", *flags, "--save-interval-updates", "5")
+    whole = bits_of(runs, "run")
+    (runs.folder / "run" / "checkpoint_1_5.pt").replace(runs.folder / "run" / "checkpoint_last.pt")
+    runs.trained("run", *flags)
+    assert bits_of(runs, "run") == whole and len({*whole[:5]}) < len({*whole[:-1]})  # bits rise after the checkpoint
+
+
 def test_a_checkpoint_of_other_quantizers_is_refused_on_resume(runs):
     runs.trained("run", *CPT, "--max-update", "2")
     result = runs.train(
