@@ -22,6 +22,7 @@ COMMANDS = json.loads((FIXTURES / "commands.json").read_text())
 # keys of ours that fairseq does not have
 ADDED = {
     "common": {"compile"},
+    "common_eval": {"integer_weights"},
     "optimization": {"dense_embedding_gradients", "trainable"},
 }
 
@@ -110,7 +111,7 @@ ADDED_FLAGS = {
     *("compile", "dense_embedding_gradients", "trainable"),
     *("quantization", "num_bits", "num_grad_bits", "eval_bits", "quantization_rules", "quantization_compute"),
     *("precision_schedule", "min_bits", "precision_cycles", "precision_schedule_options"),
-    *("rounding_seed", "no_fused_rounding"),
+    *("rounding_seed", "no_fused_rounding", "integer_weights"),
 }
 
 
