@@ -18,7 +18,7 @@ padding (token 1) is masked. A checkpoint trained with quantization=... keeps it
 and has a QuantizeLinear and a DequantizeLinear where each activation is rounded, at the range and bits of its
 evaluation. Before the file is written, made-up batches are run through it and compared with the checkpoint.
 
-Needs the package onnx (pip install 'fairseq[onnx]'). A quantizer that ONNX cannot express, such as one whose range
+Needs the package onnx (pip install onnx onnxruntime). A quantizer that ONNX cannot express, such as one whose range
 comes from each batch, is an error that names the rule with which a model can be exported.
 """
 

@@ -42,7 +42,7 @@ class Graph:
         try:
             import onnx
         except ImportError:
-            raise ConfigError("ONNX files need the package onnx: pip install 'fairseq[onnx]'") from None
+            raise ConfigError("ONNX files need the package onnx: pip install onnx onnxruntime") from None
         newest = onnx.defs.onnx_opset_version()
         if not LEAST_OPSET <= opset <= newest:
             raise ConfigError(f"--opset {opset}: versions {LEAST_OPSET} to {newest} can be written")

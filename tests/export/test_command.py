@@ -74,4 +74,4 @@ def test_mistakes_are_one_line(
 def test_without_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     code, said = run(monkeypatch, capsys, "checkpoint.pt", "--out", tmp_path / "m.onnx")
-    assert code and said == "error: ONNX files need the package onnx: pip install 'fairseq[onnx]'\n"
+    assert code and said == "error: ONNX files need the package onnx: pip install onnx onnxruntime\n"

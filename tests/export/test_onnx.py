@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.export.onnx_file import made_up, serialize
 from fairseq.export.runtime import runner
+from fairseq.quantization.integer_weights import keep_integer_weights
 
 onnx = pytest.importorskip("onnx")
 
@@ -82,6 +83,12 @@ def test_affine_weights_are_exact(classifier: Any) -> None:
     shifted = next(n.output[0] for n in nodes if values.output[0] in n.input)
     found = runner(data, [shifted], reference=True)[1](made_up(model)[0])[shifted]
     assert torch.equal(found.t(), fc1.quantizers.quantizer("weight").fake(fc1.weight, 8))
+
+
+def test_integer_weights_give_the_same_file(classifier: Any) -> None:
+    model = classifier("int4", encoder_layers=1, rules=EVERYWHERE)
+    data, _ = serialize(model, "head")
+    assert serialize(keep_integer_weights(model), "head")[0] == data
 
 
 def test_padding_changes_nothing(classifier: Any) -> None:
