@@ -1,9 +1,14 @@
-"""What a linear layer keeps for its backward pass, and what its weights take, against fp32.
+"""What a linear layer keeps for its backward pass, and what a whole RoBERTa-base step takes, against fp32.
 
-    python benchmarks/memory.py --json memory.json
+    python benchmarks/memory.py --json memory.json                                  a layer
+    python benchmarks/memory.py --step --oracle PYTHON --json memory-step.json      a step at 16 x 128 tokens
 
 Counted, not estimated: every tensor that autograd saves in one forward, each piece of memory once. Parameters are no
 activations and are counted apart. Three projections of one input (attention's q, k and v) share its codes.
+
+A step is measured in a fresh process for each side (`worker.py`): the largest resident size of three steps, and the
+same less the baseline, which is what Python, torch and the library take before the model is built. Weights and
+optimizer state are counted as tensors.
 """
 
 import argparse
@@ -15,7 +20,9 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "benchmarks")]
 
+import harness  # noqa: E402
 import torch  # noqa: E402
+import turns  # noqa: E402
 from harness import machine  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -50,11 +57,59 @@ def saved_bytes(model: nn.Module, x: Tensor) -> int:
     return sum(kept.values())
 
 
+STEP_SIDES = {
+    "fairseq 0.12 fp32": ("fairseq", "fp32"),
+    "transformers fp32": ("transformers", "fp32"),
+    "ours fp32": ("ours", "fp32"),
+    "ours bf16": ("ours", "bf16"),
+    "ours simulate": ("ours", "simulate"),
+    "ours int8": ("ours", "int8"),
+    "ours int4": ("ours", "int4"),
+}
+
+
+def measure_steps(args: argparse.Namespace, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Peak memory of three steps of each side, one process after the other."""
+    common = {"model": args.model, "batch": args.batch, "frozen": args.frozen, "threads": args.threads}
+    specs = {label: {"library": library, "precision": kind, **common} for label, (library, kind) in STEP_SIDES.items()}
+    pythons = turns.interpreters(args, sys.executable)
+    results: dict[str, Any] = {}
+    for label, spec in turns.chosen(args, specs, pythons, parser).items():
+        with turns.Turns({label: spec}, pythons) as alone:
+            if label in alone.missing:
+                print(f"{label:<20} left out: {alone.missing[label]}")
+                continue
+            for _ in range(3):
+                alone.workers[0].ask("step")
+            found = results[label] = alone.workers[0].ask("memory")
+        found["above baseline"] = found["peak"] - found["baseline"]
+        parts = "   ".join(
+            f"{name} {found[name] / 2**20:.0f}" for name in ("peak", "above baseline", "weights", "optimizer")
+        )
+        text = f"{label:<20} MiB: {parts}"
+        for other in ("fairseq 0.12 fp32", "ours fp32"):
+            if other in results and other != label:
+                text += f"   {found['peak'] / results[other]['peak']:.2f}x {other}"
+                text += f" ({found['above baseline'] / results[other]['above baseline']:.2f}x above baseline)"
+        print(text, flush=True)
+    return {"settings": common, "results": results}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", type=int, nargs=3, default=[2048, 768, 3072], metavar=("ROWS", "IN", "OUT"))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results here")
+    parser.add_argument("--step", action="store_true", help="measure a training step instead of a layer")
+    parser.add_argument("--model", choices=("roberta_base", "minilm", "tiny"), default="roberta_base")
+    parser.add_argument("--batch", type=int, nargs=2, default=[16, 128], metavar=("B", "T"), help="sentences, tokens")
+    parser.add_argument("--frozen", action="store_true", help="train the head only")
+    harness.add_arguments(parser, repeats=3)
+    turns.add_arguments(parser)
     args = parser.parse_args()
+    if args.step:
+        report = {"machine": machine(args.threads), **measure_steps(args, parser)}
+        if args.json:
+            args.json.write_text(json.dumps(report, indent=1) + "\n")
+        return
     rows, inputs, outputs = args.shape
     integer = {"compute": "integer"}
     sides: dict[str, Any] = {

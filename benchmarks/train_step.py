@@ -7,11 +7,11 @@
 
 RoBERTa-base or MiniLM-L6 with a classification head, 16 sentences of 64 random tokens, dropout 0.1. Every side is a
 process of its own (`worker.py`); they take turns, and ratios are between steps that lay next to each other. All sides
-have the same fused Adam, although fairseq's own is slower. `first` is the very first step, kernels included.
+have the same fused Adam, although fairseq's own is slower. `first` is the very first step, kernels included. Processor
+time is given as well: on a machine that others use, its ratios can be repeated.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -45,21 +45,8 @@ def main() -> None:
     parser.add_argument("--frozen", action="store_true", help="train the head only")
     args = parser.parse_args()
     common = {"model": args.model, "batch": args.batch, "frozen": args.frozen, "threads": args.threads}
-    specs = {label: {"library": library, "precision": precision, **common}
-             for label, (library, precision) in SIDES.items()}  # fmt: skip
-    pythons = turns.interpreters(args, sys.executable)
-    specs = turns.chosen(args, specs, pythons, parser)
-    results = turns.compare(specs, pythons, args.repeats, at_once=args.at_once, clock=args.clock)
-    info = harness.machine(args.threads)
-    print(f"{args.model}, {args.batch[0]} x {args.batch[1]} tokens, {'head only' if args.frozen else 'all trained'}")
-    print(f"{info['cpu']}, {info['cores']} cores, {args.threads} threads, {' '.join(info['flags'])}")
-    for label, found in results.items():
-        if "versions" in found:
-            print(f"{label}: python {found['versions']['python']}, torch {found['versions']['torch']}")
-    if args.json:
-        report = {"machine": info, "settings": common, "clock": args.clock, "results": results}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+    title = f"{args.model}, {args.batch[0]} x {args.batch[1]} tokens, {'head only' if args.frozen else 'all trained'}"
+    turns.run(args, parser, SIDES, common, title)
 
 
 if __name__ == "__main__":

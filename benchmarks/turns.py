@@ -10,13 +10,14 @@ groups; the first side, which all ratios refer to, takes part in each group.
 import json
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
-from harness import REPOSITORY, Side, ratio
+from harness import REPOSITORY, Side, machine, ratio
 
 Spec = dict[str, Any]
 
@@ -85,26 +86,24 @@ class Turns:
         for worker in self.workers:
             worker.close()
 
-    def measure(self, repeats: int, warm_up: int, clock: str) -> tuple[dict[str, list[float]], dict[str, float]]:
-        """Seconds of `repeats` steps of each side, and of its very first one."""
-        seconds: dict[str, list[float]] = {worker.label: [] for worker in self.workers}
+    def measure(self, repeats: int, warm_up: int) -> tuple[dict[str, dict[str, list[float]]], dict[str, float]]:
+        """Wall-clock and processor seconds of `repeats` steps of each side, and how long its very first one took."""
+        runs: dict[str, dict[str, list[float]]] = {
+            worker.label: {"seconds": [], "processor": []} for worker in self.workers
+        }
         first: dict[str, float] = {}
         for repeat in range(-warm_up, repeats):
             for worker in self.workers:
                 reply = worker.ask("step")
                 first.setdefault(worker.label, reply["seconds"])
                 if repeat >= 0:
-                    seconds[worker.label].append(reply[clock])
-        return seconds, first
+                    for clock, values in runs[worker.label].items():
+                        values.append(reply[clock])
+        return runs, first
 
 
 def compare(
-    specs: dict[str, Spec],
-    pythons: dict[str, str],
-    repeats: int,
-    warm_up: int = 2,
-    at_once: int = 3,
-    clock: str = "seconds",
+    specs: dict[str, Spec], pythons: dict[str, str], repeats: int, warm_up: int = 2, at_once: int = 3
 ) -> dict[str, Any]:
     """Measure all sides against the first, print a table and return it as plain data."""
     labels = list(specs)
@@ -113,21 +112,22 @@ def compare(
     for start in range(0, max(len(others), 1), at_once - 1):
         group = [anchor, *others[start : start + at_once - 1]]
         with Turns({label: specs[label] for label in group}, pythons) as turns:
-            seconds, first = turns.measure(repeats, warm_up, clock)
+            runs, first = turns.measure(repeats, warm_up)
             for label, reason in turns.missing.items():
-                print(f"{label:<28} left out: {reason}")
+                print(f"{label:<26} left out: {reason}")
                 results[label] = {"left out": reason}
             for worker in turns.workers:
-                runs = seconds[worker.label]
-                found = {"runs": runs, "first step": first[worker.label], "versions": worker.versions}
-                text = (
-                    f"{worker.label:<28} {1e3 * statistics.median(runs):8.1f} ms   first {first[worker.label]:5.1f} s"
-                )
-                if anchor in seconds and worker.label != anchor:
-                    r = found["over first side"] = ratio(runs, seconds[anchor])
-                    text += f"   {r['median']:.2f}x {anchor} ({r['min']:.2f} - {r['max']:.2f})"
+                label, mine = worker.label, runs[worker.label]
+                found: dict[str, Any] = {**mine, "first step": first[label], "versions": worker.versions}
+                wall, processor = (1e3 * statistics.median(mine[clock]) for clock in ("seconds", "processor"))
+                text = f"{label:<26} {wall:7.0f} ms, processor {processor:7.0f} ms, first {first[label]:5.1f} s"
+                if anchor in runs and label != anchor:
+                    for clock, values in mine.items():
+                        r = found[f"{clock} over {anchor}"] = ratio(values, runs[anchor][clock])
+                        text += f"   {r['median']:.2f}x ({r['min']:.2f} - {r['max']:.2f})"
                 print(text, flush=True)
-                results.setdefault(worker.label, found)
+                results.setdefault(label, found)
+    print(f"ratios to {anchor}: of wall-clock time, then of processor time")
     return results
 
 
@@ -137,9 +137,6 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter that has transformers, torchao and brevitas")
     parser.add_argument("--sides", nargs="+", metavar="SIDE", help="only these, by label; the first is the yardstick")
     parser.add_argument("--at-once", type=int, default=3, metavar="N", help="processes in memory at a time")
-    parser.add_argument(
-        "--clock", choices=("seconds", "processor"), default="seconds", help="wall-clock or processor time"
-    )
 
 
 def interpreters(args: Any, ours: str) -> dict[str, str]:
@@ -159,3 +156,21 @@ def chosen(args: Any, specs: dict[str, Spec], pythons: dict[str, str], parser: A
         if specs[label]["library"] not in pythons:
             print(f"{label:<28} left out: no interpreter given")
     return {label: specs[label] for label in wanted if specs[label]["library"] in pythons}
+
+
+def run(args: Any, parser: Any, sides: dict[str, tuple[str, str]], common: Spec, title: str) -> None:
+    """A whole benchmark: measure `sides`, label -> (library, precision), print the table, write the JSON file."""
+    specs = {label: {"library": library, "precision": kind, **common} for label, (library, kind) in sides.items()}
+    pythons = interpreters(args, sys.executable)
+    specs = chosen(args, specs, pythons, parser)
+    results = compare(specs, pythons, args.repeats, at_once=args.at_once)
+    info = machine(args.threads)
+    print(title)
+    print(f"{info['cpu']}, {info['cores']} cores, {args.threads} threads, {' '.join(info['flags'])}")
+    for label, found in results.items():
+        if "versions" in found:
+            print(f"{label}: python {found['versions']['python']}, torch {found['versions']['torch']}")
+    if args.json:
+        report = {"machine": info, "settings": common, "results": results}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
