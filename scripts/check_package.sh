@@ -43,7 +43,7 @@ import fairseq
 
 package, source = Path(fairseq.__file__).parent, Path(sys.argv[2], "fairseq")
 assert package.is_relative_to(sys.argv[1]), f"fairseq was imported from {package}"
-wanted = {path.relative_to(source) for pattern in ("*.py", "*.yaml", "py.typed") for path in source.rglob(pattern)}
+wanted = {path.relative_to(source) for pattern in ("*.py", "*.yaml", "*.cpp", "py.typed") for path in source.rglob(pattern)}
 missing = sorted(str(name) for name in wanted if not (package / name).is_file())
 assert not missing, f"not packaged: {missing}"
 PYTHON

@@ -32,6 +32,13 @@ def test_without_a_config_all_groups_and_the_names_of_components():
     assert "usage: fairseq-hydra-train" in output and "--multirun" in output
 
 
+def test_examples_of_validation_name_a_checkpoint_and_no_training_key():
+    output = "\n".join(lines(parse(["-h"]), "fairseq-hydra-validate"))
+    examples = section(output, "examples")
+    assert examples.count("fairseq-hydra-validate") == examples.count("fairseq-") == 6
+    assert "common_eval.path=" in examples and "restore_file" not in examples and "optimization.lr" not in examples
+
+
 def test_with_a_config_the_keys_of_its_components_with_its_values():
     output = text("--config-dir", GLUE, "--config-name", "rte", "model.dropout=0.25")
     for key in schema.keys_of(catalog.group("model")["roberta"]):

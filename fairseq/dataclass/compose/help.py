@@ -27,9 +27,7 @@ usage: {command} [--config-dir DIR] [--config-name NAME] [KEY=VALUE ...] [option
 
 examples:
   {command} --config-dir examples/roberta/config/finetuning --config-name rte \\
-      task.data=RTE-bin checkpoint.restore_file=roberta.base/model.pt
-  {command} ... model=roberta_large optimization.lr=[1e-5] dataset.batch_size=8
-  {command} ... -m common.seed=1,2,3 optimization.lr=[1e-5],[2e-5]      # a job for each combination
+      {examples}
   {command} -h --config-dir ... --config-name rte                       # the keys of that run
   {command} -h model=roberta            {command} -h optimization
 
@@ -44,9 +42,22 @@ paths:
   a relative path lies in each job's folder, multirun/DATE/TIME/N (hydra.sweep.dir).
 """
 
+# what each command does, and how its examples go on
 _ABOUT = {
-    "fairseq-hydra-train": "train a model as YAML files and dotted overrides say",
-    "fairseq-hydra-validate": "evaluate a checkpoint as YAML files and dotted overrides say",
+    "fairseq-hydra-train": (
+        "train a model as YAML files and dotted overrides say",
+        """\
+task.data=RTE-bin checkpoint.restore_file=roberta.base/model.pt
+  fairseq-hydra-train ... model=roberta_large optimization.lr=[1e-5] dataset.batch_size=8
+  fairseq-hydra-train ... -m common.seed=1,2,3 optimization.lr=[1e-5],[2e-5]      # a job for each combination""",
+    ),
+    "fairseq-hydra-validate": (
+        "evaluate a checkpoint as YAML files and dotted overrides say",
+        """\
+task.data=RTE-bin common_eval.path=rte-run/checkpoint_best.pt
+  fairseq-hydra-validate ... dataset.valid_subset=valid,valid1 dataset.batch_size=32
+  fairseq-hydra-validate ... -m common_eval.path=run1/checkpoint_best.pt,run2/checkpoint_best.pt""",
+    ),
 }
 
 
@@ -68,7 +79,8 @@ def lines(args: argparse.Namespace, command: str) -> Iterator[str]:
         topics += [word.partition("=")[0].lstrip("+") for word in settings]
         topics = [topic.partition(".")[0] for topic in topics]
     if not topics:
-        yield from _USAGE.format(command=command, about=_ABOUT.get(command, "run")).splitlines()
+        about, examples = _ABOUT[command]
+        yield from _USAGE.format(command=command, about=about, examples=examples).splitlines()
         yield ""
         yield "options:"
         yield from _table([(", ".join(flags), "", settings["help"]) for flags, settings in OPTIONS], width)
