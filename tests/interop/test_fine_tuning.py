@@ -66,16 +66,26 @@ def test_fine_tuned_and_used_without_its_data(fixtures, repository, tmp_path):
     for split, count in (("train", 20), ("dev", 6)):
         lines = [f"{' '.join(draw.choices(['a', 'rose', 'is', 'roses'], k=3))}\t{i % 2}" for i in range(count)]
         (tmp_path / "glue" / "SST-2" / f"{split}.tsv").write_text("\n".join(["sentence\tlabel", *lines, ""]))
-    settings = {"PYTHON": sys.executable, "OUT": "out", "EPOCHS": "2", "BATCH": "4", "FIRST": "16", "LR": "1e-2"}
+    settings = {
+        "PYTHON": sys.executable,
+        "OUT": "out",
+        "EPOCHS": "2",
+        "BATCH": "4",
+        "FIRST": "16",
+        "LR": "1e-2",
+        "SORTED": "1",
+    }
     done = subprocess.run(
         ["bash", repository / "examples/roberta/minilm.sh", "SST-2", fixtures / "hf" / "bert", "glue"],
         cwd=tmp_path,
-        env={**os.environ, **settings, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **settings, "PYTHON": sys.executable, "OUT": "out", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout.splitlines()[-1].removeprefix("SST-2 seed 1: "))
+    header, *lines = (tmp_path / "out" / "glue" / "SST-2" / "train.tsv").read_text().splitlines()
+    assert header == "sentence\tlabel" and len(lines) == 16 and sorted(lines, key=len) == lines
     assert result["num_updates"] == 8 and 0 <= result["accuracy"] <= 100
 
     shutil.rmtree(tmp_path / "out" / "SST-2-bin")
