@@ -30,11 +30,10 @@ def curve(side: Side, words: list[str], threads: int, cwd: str) -> tuple[Curve, 
     """Training losses of a run, window by window, and its last validation loss."""
     losses, valid = [], float("nan")
     for _, line in side.lines("fairseq_cli.hydra_train", words, threads, cwd):
-        head, _, rest = line.partition(" | {")
-        if head.endswith("| train_inner"):
-            losses.append(float(json.loads("{" + rest)["loss"]))
-        elif head.endswith("| valid"):
-            valid = float(json.loads("{" + rest)["valid_loss"])
+        if "[train_inner]" in line:
+            losses.append(float(json.loads(line[line.index("{") :])["loss"]))
+        elif "[valid]" in line:
+            valid = float(json.loads(line[line.index("{") :])["valid_loss"])
     return losses, valid
 
 
@@ -63,12 +62,13 @@ def main() -> int:
             f"task.data={data}", "checkpoint.no_save=true", "common.cpu=true", "common.log_format=json",
             f"common.log_interval={args.window}", f"optimization.max_update={args.updates}",
             f"quantization={args.preset}",
+            f"lr_scheduler.warmup_updates={args.updates // 5}",
         ]  # fmt: skip
         for seed in args.seeds:
             for compute in curves:
                 words = [*common, f"common.seed={seed}", f"quantization.compute={compute}"]
                 curves[compute][seed], valid[compute][seed] = curve(side, words, args.threads, folder)
-                points = " ".join(f"{loss:.2f}" for loss in curves[compute][seed][:: max(args.updates // 6 // 20, 1)])
+                points = " ".join(f"{loss:.2f}" for loss in curves[compute][seed])
                 print(f"seed {seed} {compute:<9} {points}   validation {valid[compute][seed]:.3f}", flush=True)
     compute_distances = [distance(curves["integer"][seed], curves["simulate"][seed]) for seed in args.seeds]
     pairs = combinations(args.seeds, 2)

@@ -33,9 +33,14 @@ def values(codes: Stack) -> Tensor:
     return exact if codes.shift is None else exact + codes.shift.double()
 
 
+def parts(codes: Stack) -> Tensor:
+    exact = ((codes.data.double() - codes.zero_point) * codes.scale.double()).abs()
+    return exact if codes.shift is None else exact + codes.shift.double().abs()
+
+
 def check(a: Stack, b: Stack) -> None:
     left, right = values(a), values(b)
-    size = left.abs() @ right.abs().mT  # what is added up: sums may cancel
+    size = parts(a) @ parts(b).mT  # what is added up: sums may cancel, and a shift may cancel a value
     assert bool(((batched_product(a, b) - left @ right.mT).abs() <= 1e-6 * size + 1e-30).all())
 
 

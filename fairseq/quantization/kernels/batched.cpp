@@ -10,11 +10,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <thread>
 #include <vector>
 #if defined(__AVX512F__) && defined(__AVX512VNNI__)
 #include <immintrin.h>
 #endif
+
+#include "threads.h"
 
 namespace {
 
@@ -194,7 +195,6 @@ extern "C" int coded_products(const Side* a, const Side* b, float* y, int64_t ba
     try {
         const int64_t work = batches * a->count * b->count * depth;
         threads = std::max<int64_t>(1, std::min({threads, batches, work / kLeastWork}));
-        std::vector<std::thread> others;
         const auto share = [&](int64_t index) { return batches * index / threads; };
         std::vector<int> failures(threads, 0);
         const auto run = [&](int64_t index) {
@@ -204,16 +204,7 @@ extern "C" int coded_products(const Side* a, const Side* b, float* y, int64_t ba
                 failures[index] = 1;
             }
         };
-        others.reserve(threads);
-        for (int64_t index = 1; index < threads; ++index) {
-            try {
-                others.emplace_back(run, index);
-            } catch (...) {  // no thread to be had
-                run(index);
-            }
-        }
-        run(0);
-        for (auto& other : others) other.join();
+        in_shares(threads, run);
         return *std::max_element(failures.begin(), failures.end());
     } catch (...) {
         return 1;

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <thread>
-#include <vector>
+
+#include "threads.h"
 
 namespace {
 
@@ -60,15 +60,7 @@ void drop_all(const T* x, T* y, int64_t count, uint64_t seed, int16_t threshold,
     threads = std::max<int64_t>(1, std::min(threads, count / kLeastPerThread));
     const auto from = [&](int64_t index) { return index == threads ? count : count * index / threads / kPiece * kPiece; };
     const auto work = [&](int64_t index) { drop(x, y, from(index), from(index + 1), seed, threshold, noise); };
-    std::vector<std::thread> others;
-    int64_t started = 1;
-    try {
-        for (; started < threads; ++started) others.emplace_back(work, started);
-    } catch (...) {  // no thread to be had: its share is done here
-    }
-    work(0);
-    for (int64_t index = started; index < threads; ++index) work(index);
-    for (auto& other : others) other.join();
+    in_shares(threads, work);
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ def _built(source: Path) -> Path:
         subprocess.SubprocessError: it fails.
     """
     compiler = _compiler()
-    text = source.read_bytes()
+    text = b"".join(part.read_bytes() for part in (source, *sorted(source.parent.glob("*.h"))))
     described = (compiler, _modified(compiler), FLAGS, NATIVE, platform.machine(), _processor())
     target = cache_folder() / f"{source.stem}-{hashlib.sha256(repr(described).encode() + text).hexdigest()[:16]}.so"
     if target.is_file():

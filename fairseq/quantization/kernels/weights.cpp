@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <thread>
-#include <vector>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
+
+#include "threads.h"
 
 namespace {
 
@@ -90,13 +90,5 @@ extern "C" void encode_rows(const float* w, int64_t rows, int64_t columns, int32
             turn(codes, turned, begin, end, rows, columns);
         }
     };
-    std::vector<std::thread> others;
-    int64_t started = 1;
-    try {
-        for (; started < threads; ++started) others.emplace_back(work, started);
-    } catch (...) {  // no thread to be had: its share is done here
-    }
-    work(0);
-    for (int64_t index = started; index < threads; ++index) work(index);
-    for (auto& other : others) other.join();
+    in_shares(threads, work);
 }
