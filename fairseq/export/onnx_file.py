@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq import checkpoint_utils
 from fairseq.checkpoint.writing import atomic
 from fairseq.errors import CheckpointError, ConfigError, unknown
 from fairseq.export.comparison import Comparison, compare
 from fairseq.export.graph import FULL_OPSET, Graph
+from fairseq.export.reading import read_classifier
 from fairseq.export.roberta import Point, build
 from fairseq.models.roberta import RobertaModel
 
@@ -44,8 +44,8 @@ class Export(NamedTuple):
 
     def summary(self) -> str:
         """One line for people."""
-        size = f"{self.num_bytes / 1e6:.1f} MB, head {self.head}, opset {self.opset}"
-        return f"wrote {self.path}: {size}; {self.comparison.summary()}"
+        size = f"{self.num_bytes / 1e6:.1f} MB" if self.num_bytes >= 1e6 else f"{self.num_bytes / 1e3:.0f} kB"
+        return f"wrote {self.path}: {size}, head {self.head}, opset {self.opset}; {self.comparison.summary()}"
 
 
 def export_onnx(
@@ -66,11 +66,7 @@ def export_onnx(
     out = Path(out)
     if out.is_dir() or not out.parent.is_dir():
         raise ConfigError(f"cannot write {out}: {'it is a folder' if out.is_dir() else f'no folder {out.parent}'}")
-    overrides = {"load_checkpoint_heads": True}
-    models, _, _ = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
-    model = models[0]
-    if not isinstance(model, RobertaModel):
-        raise CheckpointError(f"{checkpoint} holds a {type(model).__name__}; only RoBERTa can be exported")
+    model = read_classifier(str(checkpoint))
     head = chosen_head(model, head, str(checkpoint))
     data, comparison = serialize(model, head, opset)
     try:

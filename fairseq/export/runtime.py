@@ -46,7 +46,11 @@ def _onnxruntime(data: bytes) -> Any:
         return None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"onnxruntime {onnxruntime.__version__} cannot run the file: {reason}") from None
     return f"onnxruntime {onnxruntime.__version__}", session.run
 
 

@@ -27,10 +27,7 @@ def loads(classifier: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Whatever checkpoint is read holds this model; reading files is tested elsewhere."""
 
     def loads(model: Any) -> None:
-        def load(paths: Any, **more: Any) -> Any:
-            return [model], None, None
-
-        monkeypatch.setattr(onnx_file.checkpoint_utils, "load_model_ensemble_and_task", load)
+        monkeypatch.setattr(onnx_file, "read_classifier", lambda checkpoint: model)
 
     return loads
 
@@ -52,6 +49,16 @@ def onnx_file_runner(path: Path) -> Any:
     from fairseq.export.runtime import runner
 
     return runner(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["hydra.pt", "argparse.pt"])
+def test_files_of_fairseq_without_their_data(
+    name: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    pytest.importorskip("onnx")
+    file = repository / "tests" / "fixtures" / "checkpoints" / name
+    code, said = run(monkeypatch, capsys, file, "--out", tmp_path / "m.onnx")
+    assert code == 0 and "head sentence_classification_head, opset 21" in said, said
 
 
 def test_mistakes_are_one_line(

@@ -1,0 +1,55 @@
+"""The classifier in a checkpoint, with all its heads, quantized as it was trained. No data folder is needed.
+
+model = read_classifier("checkpoint_best.pt")
+"""
+
+from typing import Any
+
+from fairseq import checkpoint_utils, models
+from fairseq.data.dictionary import Dictionary
+from fairseq.errors import CheckpointError
+from fairseq.interop.hf_import import OFFSET
+from fairseq.models.config import writable
+from fairseq.models.roberta import RobertaModel
+
+TABLE, POSITIONS = "embed_tokens.weight", "embed_positions.weight"
+
+
+class _Sizes:
+    """A task that knows how many words and positions there are, which is all that building the model takes."""
+
+    def __init__(self, words: int, positions: int):
+        self.source_dictionary = Dictionary()
+        for index in range(len(self.source_dictionary), words):
+            self.source_dictionary.add_symbol(f"word{index}")
+        self.positions = positions
+
+    def max_positions(self) -> int:
+        return self.positions
+
+    def build_model(self, cfg: Any) -> Any:
+        return models.build_model(cfg, self)
+
+    def load_state_dict(self, state: Any) -> None:
+        """Dictionaries and the like play no part here."""
+
+
+def read_classifier(checkpoint: str) -> RobertaModel:
+    """The model in the file `checkpoint`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds another kind of model.
+    """
+    state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint)
+    rows = {name: len(tensor) for name, tensor in state["model"].items() if name.endswith((TABLE, POSITIONS))}
+    words = [count for name, count in rows.items() if name.endswith(TABLE)]
+    if state.get("cfg") is None or len(words) != 1:
+        raise CheckpointError(f"{checkpoint} holds no RoBERTa with its config; nothing else can be exported")
+    with writable(state["cfg"].model):
+        state["cfg"].model.load_checkpoint_heads = True
+    positions = [count for name, count in rows.items() if name.endswith(POSITIONS)] or [0]
+    task = _Sizes(words[0], positions[0] - OFFSET)
+    model = checkpoint_utils.load_model_ensemble([checkpoint], task=task, state=state)[0][0]
+    if not isinstance(model, RobertaModel):
+        raise CheckpointError(f"{checkpoint} holds a {type(model).__name__}; only RoBERTa can be exported")
+    return model
