@@ -60,17 +60,25 @@ def pack_state(state: Mapping[str, Any], packed: Mapping[str, PackedWeight], hal
     """
     kept = {key: value for key, value in state.items() if key not in ("last_optimizer_state", KEY)}
     kept["extra_state"] = {key: v for key, v in state.get("extra_state", {}).items() if key not in AVERAGES}
-    rest = ((key, value) for key, value in state["model"].items() if key not in packed)
-    kept["model"] = OrderedDict((key, _halved(value) if half else value) for key, value in rest)
+    rest = OrderedDict((key, value) for key, value in state["model"].items() if key not in packed)
+    kept["model"] = _halved(rest) if half else rest
     kept[KEY] = {key: weight.as_dict() for key, weight in packed.items()}
     return kept
 
 
-def _halved(value: Any) -> Any:
-    if not isinstance(value, Tensor) or value.dtype != torch.float32:
-        return value
-    half = value.half()
-    return value if bool((half.isinf() & value.isfinite()).any()) else half
+def _halved(weights: "OrderedDict[str, Any]") -> "OrderedDict[str, Any]":
+    """fp32 tensors in fp16 where fp16 reaches; tied ones stay tied, or they would be stored twice."""
+    done: dict[tuple[Any, ...], Tensor] = {}
+    halved: OrderedDict[str, Any] = OrderedDict()
+    for key, value in weights.items():
+        if isinstance(value, Tensor) and value.dtype == torch.float32:
+            place = (value.data_ptr(), value.shape, value.stride()) if value.numel() else (key,)
+            if place not in done:
+                half = value.half()
+                done[place] = value if bool((half.isinf() & value.isfinite()).any()) else half
+            value = done[place]
+        halved[key] = value
+    return halved
 
 
 # --- what somebody else wrote -----------------------------------------------------------------------------------------

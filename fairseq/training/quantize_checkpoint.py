@@ -121,7 +121,8 @@ def quantize_checkpoint(
     kept["args"], kept["cfg"] = None, to_plain(cfg)
     kept["quantization"] = portable({**(state.get("quantization") or {}), **model.quantization.state_dict(model)})
     writing.save(kept, out)
-    rest = sum(value.numel() * value.element_size() for value in kept["model"].values())
+    tensors = {value.data_ptr(): value for value in kept["model"].values()}  # tied ones once
+    rest = sum(value.numel() * value.element_size() for value in tensors.values())
     bits = {key: weight.num_bits for key, weight in packed.items()}
     return Summary(bits, shared, os.path.getsize(checkpoint), os.path.getsize(out), rest)
 

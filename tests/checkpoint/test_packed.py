@@ -38,9 +38,13 @@ def test_there_and_back(num_bits, settings, tmp_path):
 
 
 def test_the_rest_in_half_precision(tmp_path):
-    state = {"model": {"a": torch.randn(5), "b": torch.tensor([1e6]), "c": torch.tensor([1, 2])}}
+    tied = torch.randn(5)
+    state = {"model": {"a": tied, "b": torch.tensor([1e6]), "c": torch.tensor([1, 2]), "d": tied, "e": tied[:3]}}
     model = pack_state(state, {}, half=True)["model"]
-    assert [value.dtype for value in model.values()] == [torch.float16, torch.float32, torch.int64]
+    assert [value.dtype for value in model.values()] == [
+        torch.float16, torch.float32, torch.int64, torch.float16, torch.float16
+    ]  # fmt: skip
+    assert model["a"] is model["d"] and model["e"].shape == (3,)
 
 
 def spoilt(**changes):
