@@ -181,9 +181,7 @@ def _starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
             return _existing(cfg.continue_once, "continue_once", cfg.save_dir, trainer), False
         if cfg.finetune_from_model is not None:
             path = _existing(cfg.finetune_from_model, "finetune_from_model", cfg.save_dir, trainer)
-            logger.info(
-                f"loading pretrained model from {path}: optimizer, lr scheduler, meters, dataloader will be reset"
-            )
+            logger.info(f"starting from the weights of {path}; optimizer, schedule, meters and data start anew")
             return path, True
     return last, False
 

@@ -64,8 +64,8 @@ def _filter_by_size_dynamic(
 
 def _too_long(index: int, size_fn: Callable[[int], Any], max_positions: Any) -> str:
     return (
-        f"Size of sample #{index} is invalid (={size_fn(index)}) since max_positions={max_positions}, "
-        "skip this example with --skip-invalid-size-inputs-valid-test"
+        f"example {index} is too long: its size is {size_fn(index)}, max_positions={max_positions}; leave such "
+        "examples out with dataset.skip_invalid_size_inputs_valid_test=true (--skip-invalid-size-inputs-valid-test)"
     )
 
 
@@ -79,8 +79,8 @@ def filter_by_size(indices: np.ndarray, dataset: Any, max_positions: Any, raise_
         if raise_exception:
             raise DataError(_too_long(ignored[0], dataset.size, max_positions))
         logger.warning(
-            f"{len(ignored):,} samples have invalid sizes and will be skipped, "
-            f"max_positions={max_positions}, first few sample ids={[int(i) for i in ignored[:10]]}"
+            f"left out {len(ignored):,} examples that are longer than max_positions={max_positions}, "
+            f"the first of them: {[int(i) for i in ignored[:10]]}"
         )
     return kept
 

@@ -150,18 +150,7 @@ class FairseqTask:
         Raises:
             DataError: there are such examples and `ignore_invalid_inputs` is not set.
         """
-        indices, too_long = dataset.filter_indices_by_size(indices, max_positions)
-        if len(too_long) > 0:
-            if not ignore_invalid_inputs:
-                raise DataError(
-                    f"Size of sample #{too_long[0]} is invalid (={dataset.size(too_long[0])}) since max_positions="
-                    f"{max_positions}, skip this example with --skip-invalid-size-inputs-valid-test"
-                )
-            logger.warning(
-                f"{len(too_long):,} samples have invalid sizes and will be skipped, max_positions={max_positions}, "
-                f"first few sample ids={[int(index) for index in too_long[:10]]}"
-            )
-        return indices
+        return data_utils.filter_by_size(indices, dataset, max_positions, raise_exception=not ignore_invalid_inputs)
 
     def can_reuse_epoch_itr(self, dataset: Any) -> bool:
         """Whether batches made for one epoch serve the next ones too."""

@@ -89,12 +89,8 @@ def test_filter_by_size_warns_or_raises(caplog):
 
     indices = np.arange(4)
     assert data_utils.filter_by_size(indices, Sized(), 4).tolist() == [0, 2]
-    assert (
-        "2 samples have invalid sizes and will be skipped, max_positions=4, first few sample ids=[1, 3]" in caplog.text
-    )
-    with pytest.raises(
-        DataError, match=r"Size of sample #1 is invalid \(=5\) since max_positions=4, skip this example"
-    ):
+    assert "left out 2 examples that are longer than max_positions=4, the first of them: [1, 3]" in caplog.text
+    with pytest.raises(DataError, match="example 1 is too long: its size is 5, max_positions=4; leave such"):
         data_utils.filter_by_size(indices, Sized(), 4, raise_exception=True)
     assert data_utils.filter_by_size(indices, Sized(), None).tolist() == [0, 1, 2, 3]
 

@@ -204,12 +204,12 @@ def test_sharded_data_have_an_order_for_each_epoch(task):
 
 
 def test_examples_that_are_too_long(task, caplog):
-    with pytest.raises(DataError, match=r"Size of sample #\d+ is invalid \(=7\) since max_positions=6, skip"):
+    with pytest.raises(DataError, match=r"example \d+ is too long: its size is 7, max_positions=6; leave such"):
         task.get_batch_iterator(Numbers(), max_sentences=4, max_positions=6)
     with caplog.at_level(logging.WARNING):
         itr = task.get_batch_iterator(Numbers(), max_sentences=4, max_positions=6, ignore_invalid_inputs=True)
     assert len(order(itr)) == 18
-    assert "2 samples have invalid sizes and will be skipped, max_positions=6, first few sample ids=[" in caplog.text
+    assert "left out 2 examples that are longer than max_positions=6, the first of them: [" in caplog.text
 
 
 @pytest.mark.parametrize("count, reason", [(0, "has no examples"), (3, "all 3 are longer than 0 tokens")])
