@@ -133,6 +133,10 @@ def stepper(spec, model, logits_of):
         return torch.autocast("cpu", dtype=torch.bfloat16) if autocast else contextlib.nullcontext()
 
     if spec.get("mode") == "infer":
+        if hasattr(model, "quantization"):  # ranges that training leaves
+            model.quantization.begin_micro_batch(0)
+            with torch.no_grad():
+                logits_of(tokens)
         model.eval()
 
         def forward():
