@@ -1,7 +1,6 @@
 """Dictionaries: files, ids, errors. What fairseq does is compared in tests/conformance/test_data_cases.py."""
 
 import io
-import time
 
 import pytest
 import torch
@@ -121,9 +120,7 @@ def test_text_that_is_not_utf8_is_named(tmp_path):
         Dictionary.add_file_to_dictionary(str(tmp_path / "text.txt"), Dictionary(), tokenize_line, 1)
 
 
-def test_roberta_dictionary_loads_fast_and_right(bpe_dir):
-    start = time.perf_counter()
+def test_roberta_dictionary_loads(bpe_dir):
     d = Dictionary.load(str(bpe_dir / "dict.txt"))
-    assert time.perf_counter() - start < 1.0  # measured: 0.05 s
     assert d.add_symbol("<mask>") == 50264
     assert d.encode_line("15496 995 0", add_if_not_exist=False).tolist() == [31414, 232, 328, 2]

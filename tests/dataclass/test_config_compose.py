@@ -1,6 +1,5 @@
 """Composition: what YAML files, their groups and the words on the command line add up to."""
 
-import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -278,10 +277,3 @@ def test_add_defaults_fills_a_loose_config_in_place():
 def test_namespace_in_a_slot_stays():
     cfg = typed_config({"model": Namespace(_name="some_plugin", depth=3)})
     assert isinstance(cfg.model, Namespace) and cfg.model.depth == 3
-
-
-def test_composing_takes_less_than_the_bar(folder):
-    rte(folder)
-    start = time.perf_counter()
-    rte(folder, "model=roberta_large", "optimizer=adam", "+task.data=x")
-    assert time.perf_counter() - start < 0.4

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -86,10 +85,8 @@ def test_a_signal_to_one_process_ends_all(group, number):
         if "num_updates=5," in line:
             break
     (worker,) = children(process.pid)
-    began = time.monotonic()
     subprocess.run(["kill", f"-{int(number)}", str(worker)], check=True)
-    out, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 15
+    out, err = process.communicate(timeout=30)  # one that waits for the other would wait for minutes
     assert not Path(f"/proc/{worker}").exists()
     if number == signal.SIGKILL:
         assert process.returncode == 1
