@@ -129,7 +129,7 @@ class FairseqTask:
             KeyError: not loaded.
         """
         if split not in self.datasets:
-            raise KeyError(f"Dataset not loaded: {split}")
+            raise KeyError(f"split {split!r} has not been loaded; call load_dataset({split!r}) first")
         if not isinstance(self.datasets[split], (FairseqDataset, FairseqIterableDataset)):
             raise TypeError(f"dataset {split!r} must be a FairseqDataset, not {type(self.datasets[split]).__name__}")
         return self.datasets[split]
@@ -336,13 +336,13 @@ class FairseqTask:
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """Log speed and size of batches (wps, wpb, bsz) and what the criterion reports."""
         if not any("ntokens" in output for output in logging_outputs):
-            warnings.warn("ntokens not found in Criterion logging outputs, cannot log wpb or wps")
+            warnings.warn("the criterion reports no ntokens, so wps and wpb are missing from the log")
         else:
             ntokens = sum(output.get("ntokens", 0) for output in logging_outputs)
             metrics.log_scalar("wpb", ntokens, priority=180, round=1)
             metrics.log_speed("wps", ntokens, priority=90, round=1)
         if not any("nsentences" in output for output in logging_outputs):
-            warnings.warn("nsentences not found in Criterion logging outputs, cannot log bsz")
+            warnings.warn("the criterion reports no nsentences, so bsz is missing from the log")
         else:
             nsentences = sum(output.get("nsentences", 0) for output in logging_outputs)
             metrics.log_scalar("bsz", nsentences, priority=190, round=1)

@@ -222,7 +222,7 @@ def test_nothing_to_iterate_over(task, count, reason):
 
 
 def test_dataset_by_split(task):
-    with pytest.raises(KeyError, match="Dataset not loaded: train"):
+    with pytest.raises(KeyError, match="split 'train' has not been loaded"):
         task.dataset("train")
     task.datasets["train"] = [1, 2]
     with pytest.raises(TypeError, match="must be a FairseqDataset, not list"):
