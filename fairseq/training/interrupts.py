@@ -96,10 +96,11 @@ class StopRequest:
 
     def _let_workers_end(self) -> None:
         """A signal to the whole process group ends data-loading workers too. PyTorch answers their end (SIGCHLD) with
-        an exception wherever the main thread is, which can be in the middle of writing the checkpoint.
+        an exception wherever the main thread is, which can be in the middle of writing the checkpoint. Its handler is
+        not put back: a worker may end late, while the interpreter exits.
         """
         if callable(signal.getsignal(signal.SIGCHLD)):
-            self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def _announce(self) -> None:
         assert self.signal is not None

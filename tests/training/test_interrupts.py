@@ -33,6 +33,6 @@ def test_after_a_signal_the_end_of_a_worker_raises_nothing():
         with StopRequest():
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGCHLD)
-        assert signal.getsignal(signal.SIGCHLD) is as_pytorch_does
+        os.kill(os.getpid(), signal.SIGCHLD)  # one that ends late
     finally:
         signal.signal(signal.SIGCHLD, before)
