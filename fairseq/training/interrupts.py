@@ -97,11 +97,16 @@ class StopRequest:
     def _let_workers_end(self) -> None:
         """A signal to the whole process group ends data-loading workers too. PyTorch answers their end (SIGCHLD) with
         an exception wherever the main thread is, which can be in the middle of writing the checkpoint. Its handler is
-        not put back: a worker may end late, while the interpreter exits.
+        not put back: a worker may end late, while the interpreter exits. Nor is the default: Python raises when that
+        meets a signal which came before.
         """
         if callable(signal.getsignal(signal.SIGCHLD)):
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, _nothing)
 
     def _announce(self) -> None:
         assert self.signal is not None
         logger.warning(f"{self.signal.name} received: saving after this update (once more to stop at once)")
+
+
+def _nothing(number: int, frame: Optional[FrameType]) -> None:
+    """A handler."""
