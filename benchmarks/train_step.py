@@ -31,7 +31,8 @@ SIDES = {
     "ours auto": ("ours", "auto"),
     "ours int8": ("ours", "int8"),
     "ours int4": ("ours", "int4"),
-    "torchao int8": ("torchao", "int8 mixed precision training"),
+    "torchao int8": ("torchao", "int8"),
+    "torchao int8 compiled": ("torchao", "int8 compiled"),
     "brevitas int8": ("brevitas", "int8"),
 }
 

@@ -66,7 +66,7 @@ class Worker:
 
 
 class Turns:
-    """Workers of several sides; those that cannot be started are left out, with the reason in `missing`."""
+    """Workers of several sides; those that cannot start or do a step are left out, with the reason in `missing`."""
 
     def __init__(self, specs: dict[str, Spec], pythons: dict[str, str]):
         self.workers: list[Worker] = []
@@ -93,8 +93,14 @@ class Turns:
         }
         first: dict[str, float] = {}
         for repeat in range(-warm_up, repeats):
-            for worker in self.workers:
-                reply = worker.ask("step")
+            for worker in list(self.workers):
+                try:
+                    reply = worker.ask("step")
+                except (RuntimeError, OSError) as error:  # it was built, and cannot do a step
+                    self.workers.remove(worker)
+                    self.missing[worker.label] = str(error)
+                    worker.close()
+                    continue
                 first.setdefault(worker.label, reply["seconds"])
                 if repeat >= 0:
                     for clock, values in runs[worker.label].items():
@@ -121,7 +127,7 @@ def compare(
                 found: dict[str, Any] = {**mine, "first step": first[label], "versions": worker.versions}
                 wall, processor = (1e3 * statistics.median(mine[clock]) for clock in ("seconds", "processor"))
                 text = f"{label:<26} {wall:7.0f} ms, processor {processor:7.0f} ms, first {first[label]:5.1f} s"
-                if anchor in runs and label != anchor:
+                if anchor not in turns.missing and label != anchor:
                     for clock, values in mine.items():
                         r = found[f"{clock} over {anchor}"] = ratio(values, runs[anchor][clock])
                         text += f"   {r['median']:.2f}x ({r['min']:.2f} - {r['max']:.2f})"
@@ -169,7 +175,7 @@ def run(args: Any, parser: Any, sides: dict[str, tuple[str, str]], common: Spec,
     print(f"{info['cpu']}, {info['cores']} cores, {args.threads} threads, {' '.join(info['flags'])}")
     for label, found in results.items():
         if "versions" in found:
-            print(f"{label}: python {found['versions']['python']}, torch {found['versions']['torch']}")
+            print(f"{label}: {', '.join(f'{name} {number}' for name, number in found['versions'].items())}")
     if args.json:
         report = {"machine": info, "settings": common, "results": results}
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ import resource
 import sys
 import time
 from argparse import Namespace
+from importlib.metadata import version
 from pathlib import Path
 
 SHAPES = {
@@ -83,11 +84,9 @@ def build(spec):
     if library in ("transformers", "torchao", "brevitas"):
         model = transformers_model(shape, spec["model"])
         if library == "torchao":
-            from torchao.prototype.quantized_training import int8_mixed_precision_training
-            from torchao.quantization import quantize_
-
-            inside = [module for path, module in model.named_modules() if path.endswith("encoder")]
-            quantize_(inside[0], int8_mixed_precision_training())
+            torchao_layers(model)
+            if precision.endswith("compiled"):
+                model.compile()
         elif library == "brevitas":
             brevitas_layers(model)
         elif precision == "dynamic int8":
@@ -105,8 +104,40 @@ def build(spec):
     return model, lambda tokens: model(tokens, features_only=True, classification_head_name="head")[0]
 
 
+def torchao_layers(model):
+    """Every linear layer of the encoder with torchao's three int8 products.
+
+    Its default, weights of a tensor class, computes in fp32 with torchao 0.18: the class registers `linear` where torch
+    does not look for it. Layers of a class of their own do use int8, but take gradients only in row order.
+    """
+    import torch
+    from torchao.prototype.quantized_training import Int8MixedPrecisionTrainingConfig
+    from torchao.quantization import quantize_
+
+    class RowOrder(torch.autograd.Function):
+        """The identity, whose gradient is put in order."""
+
+        @staticmethod
+        def forward(ctx, y):
+            return y.view_as(y)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad.contiguous()
+
+    encoder = next(module for path, module in model.named_modules() if path.endswith("encoder"))
+    quantize_(encoder, Int8MixedPrecisionTrainingConfig(module_swap=True))
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(lambda _, inputs, y: RowOrder.apply(y))
+
+
 def brevitas_layers(model):
-    """Every linear layer of the encoder as Brevitas has it: 8-bit weights and inputs, simulated."""
+    """Every linear layer of the encoder as Brevitas has it: 8-bit weights and inputs, simulated.
+
+    Input scales start from statistics, which cost more than the learned scales after them: here for two steps only,
+    not 300, so that warm-up takes them.
+    """
     import brevitas.nn
     import torch
     from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerTensorFloat
@@ -116,6 +147,7 @@ def brevitas_layers(model):
             new = brevitas.nn.QuantLinear(
                 module.in_features, module.out_features, bias=True,
                 weight_quant=Int8WeightPerTensorFloat, input_quant=Int8ActPerTensorFloat,
+                input_collect_stats_steps=2,
             )  # fmt: skip
             setattr(model.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2], new)
 
@@ -157,7 +189,7 @@ def stepper(spec, model, logits_of):
         use_row_gradients(model)
         optimizer = Adam(trained, lr=1e-5)
     else:
-        optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=spec["library"] != "torchao")
+        optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
     quantization, update = getattr(model, "quantization", None), 0
 
     def step():
@@ -203,6 +235,8 @@ def main():
     model, logits_of = build(spec)
     step = stepper(spec, model, logits_of)
     reply = {"python": sys.version.split()[0], "torch": torch.__version__}
+    if spec["library"] in ("transformers", "torchao", "brevitas"):
+        reply |= {name: version(name) for name in {"transformers", spec["library"]}}
     replies.write(json.dumps(reply) + "\n")
     for line in sys.stdin:
         if line.strip() == "step":
