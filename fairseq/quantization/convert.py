@@ -122,7 +122,7 @@ def _chosen(model: nn.Module, rows: list[PlanRow]) -> list[PlanRow]:
             for quantizer in owner.children():
                 computes[quantizer.path] = "integer" if owner.integer else "simulate"  # type: ignore[index]
     return [
-        replace(row, spec=replace(row.spec, compute=computes.get(row.quantizer, "simulate")))
+        replace(row, spec=replace(row.spec, compute=computes.get(row.quantizer, "simulate")), by_auto=True)
         if row.spec.compute == "auto"
         else row
         for row in rows

@@ -1,43 +1,62 @@
-"""What a linear layer costs on this machine, in integers and simulated: what `compute: auto` decides by.
+"""What products cost on this machine, in integers and simulated: what `compute: auto` decides by.
 
-    seconds(rows, inputs, outputs) = a * products + b * elements + c
-    products = 3 rows inputs outputs,   elements = rows inputs + inputs outputs + rows outputs
+    seconds = a * products + b * elements + c        for forward and backward of an update
+    linear layer (M, K) x (N, K):    products = 3 M K N,      elements = M K + K N + M N
+    attention, B heads of (T, D):    products = 6 B T T D,    elements = 4 B T D + 2 B T T
 
-for one forward and backward of an update. a, b and c are fitted to a few shapes, once for each machine, number of
-threads and version of torch, and kept in `~/.cache/fairseq` (or under `XDG_CACHE_HOME`). A layer is carried out in
-integers where that is estimated to save at least 3 %.
+a, b and c are fitted to a few shapes (`integer_timings`), once for each machine, number of threads and version of torch
+and of our kernels, and kept in `~/.cache/fairseq` (or under `XDG_CACHE_HOME`). Integers are chosen where they are
+estimated to save at least 3 %. A layer's shape is known when a model is quantized, a batch's is not: it is taken to
+have 16 sentences of 64 tokens.
 
->>> costs = Costs(simulate=Line(3e-12, 1e-9, 1e-4), integer=Line(1e-12, 1e-9, 5e-4))
->>> costs.prefers_integers(1024, 768, 768), costs.prefers_integers(1024, 32, 32)
+Both ways round the same tensors to the same codes. Where layers are so small that rounding costs more than any product
+could save, both are slower than full precision; `auto` then takes the one that loses less.
+
+>>> linear = Ways(simulate=Line(3e-12, 1e-9, 1e-4), integer=Line(1e-12, 1e-9, 5e-4))
+>>> attention = Ways(simulate=Line(3e-12, 4e-9, 1e-4), integer=Line(2e-12, 3e-9, 4e-4))
+>>> costs = Costs(linear, attention)
+>>> costs.prefers_integers((768, 768)), costs.prefers_integers((32, 32))
+(True, False)
+>>> costs.prefers_integer_attention(12, 64), costs.prefers_integer_attention(1, 8)
 (True, False)
 """
 
-import contextlib
 import functools
+import hashlib
 import json
 import logging
 import os
 import platform
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
 
-from fairseq.quantization.kernels import fused
-from fairseq.quantization.kernels.build import compiler
-from fairseq.quantization.kernels.native import cache_folder
+from fairseq.quantization.kernels import native
 
 logger = logging.getLogger(__name__)
 
-ROWS = 1024  # tokens of a batch, for which a layer's shape is judged: 16 sentences of 64
-SHAPES = ((64, 64, 64), (512, 256, 256), (1024, 256, 1024), (1024, 768, 768))
-REPEATS = 7
+SENTENCES, LENGTH = 16, 64  # of the batch that a layer's shape is judged for
 LEAST_GAIN = 0.03
+SOURCES = ("kernels", "layers")  # folders whose code is what was measured
+
+
+class Work(NamedTuple):
+    """Multiply-accumulates, and elements of operands and results, of forward and backward."""
+
+    products: float
+    elements: float
+
+    @classmethod
+    def of_linear(cls, rows: int, inputs: int, outputs: int) -> "Work":
+        """A layer (outputs, inputs) on `rows` tokens."""
+        return cls(3 * rows * inputs * outputs, rows * inputs + inputs * outputs + rows * outputs)
+
+    @classmethod
+    def of_attention(cls, heads: int, length: int, features: int) -> "Work":
+        """Both products of attention: `heads` of all sentences, (length, features) each."""
+        return cls(6 * heads * length * length * features, heads * length * (4 * features + 2 * length))
 
 
 class Line(NamedTuple):
@@ -47,141 +66,109 @@ class Line(NamedTuple):
     element: float
     call: float
 
-    def seconds(self, rows: int, inputs: int, outputs: int) -> float:
-        products, elements = _counts(rows, inputs, outputs)
-        return self.product * products + self.element * elements + self.call
+    def seconds(self, work: Work) -> float:
+        return self.product * work.products + self.element * work.elements + self.call
 
 
-class Costs(NamedTuple):
-    """Both ways of carrying out a layer."""
+class Ways(NamedTuple):
+    """Both ways of carrying out one kind of product."""
 
     simulate: Line
     integer: Line
 
-    def prefers_integers(self, rows: int, inputs: int, outputs: int) -> bool:
-        """Whether integers are estimated to gain at that shape."""
-        integer, simulate = (line.seconds(rows, inputs, outputs) for line in (self.integer, self.simulate))
-        return integer < (1 - LEAST_GAIN) * simulate
+    def gains(self, work: Work) -> bool:
+        """Whether integers are estimated to."""
+        return self.integer.seconds(work) < (1 - LEAST_GAIN) * self.simulate.seconds(work)
 
 
-def _counts(rows: int, inputs: int, outputs: int) -> tuple[int, int]:
-    return 3 * rows * inputs * outputs, rows * inputs + inputs * outputs + rows * outputs
+class Costs(NamedTuple):
+    """What was found out about a machine."""
+
+    linear: Ways
+    attention: Ways
+
+    def prefers_integers(self, shape: tuple[int, int]) -> bool:
+        """For a linear layer whose weight is (outputs, inputs)."""
+        outputs, inputs = shape
+        return self.linear.gains(Work.of_linear(SENTENCES * LENGTH, inputs, outputs))
+
+    def prefers_integer_attention(self, heads: int, features: int) -> bool:
+        """For the products of attention with so many heads of so many features."""
+        return self.attention.gains(Work.of_attention(SENTENCES * heads, LENGTH, features))
+
+    def as_lists(self) -> dict[str, dict[str, list[float]]]:
+        """As JSON has it."""
+        return {
+            kind: {way: list(line) for way, line in ways._asdict().items()} for kind, ways in self._asdict().items()
+        }
+
+    @classmethod
+    def of_lists(cls, found: dict[str, dict[str, list[float]]]) -> "Costs":
+        """From `as_lists`.
+
+        Raises:
+            KeyError, TypeError: it is something else.
+        """
+        return cls(
+            *(Ways(*(Line(*map(float, found[kind][way])) for way in Ways._fields)) for kind in cls._fields),
+        )
 
 
 @functools.cache
 def costs(device_type: str = "cpu") -> Costs:
     """This machine's, measured if they are not known yet."""
-    path, key = _file(), _machine(device_type)
+    from fairseq.quantization.integer_timings import measure  # imported here: it builds layers itself
+
+    path, key, sources = _file(), _machine(device_type), _sources()
     known = _read(path)
-    if key not in known:
-        logger.info("quantization: measuring once what integer products cost on this machine (%s)", path)
-        found = measure(device_type)
-        known[key] = {"simulate": list(found.simulate), "integer": list(found.integer)}
-        _write(path, known)
-    return Costs(Line(*known[key]["simulate"]), Line(*known[key]["integer"]))
-
-
-def measure(device_type: str = "cpu") -> Costs:
-    """Fit both lines to `SHAPES`; the two ways take turns, the best of each counts."""
-    seconds: dict[str, list[float]] = {"simulate": [], "integer": []}
-    for shape in SHAPES:
-        steps = {compute: _step(compute, *shape, device_type) for compute in seconds}
-        with _compiling():
-            for step in steps.values():
-                step()
-        best = dict.fromkeys(steps, float("inf"))
-        for _ in range(REPEATS):
-            for compute, step in steps.items():
-                start = time.perf_counter()
-                step()
-                best[compute] = min(best[compute], time.perf_counter() - start)
-        for compute, found in best.items():
-            seconds[compute].append(found)
-    return Costs(_fit(seconds["simulate"]), _fit(seconds["integer"]))
-
-
-@contextlib.contextmanager
-def _compiling() -> Iterator[None]:
-    """Kernels are compiled when they are first used: a training run will have compiled them."""
-    before, compiler().break_even = compiler().break_even, 0
-    try:
-        yield
-    finally:
-        compiler().break_even = before
-
-
-class _Enough(Counter[Any]):
-    """More values rounded than it takes to compile."""
-
-    def __getitem__(self, kernel: Any) -> int:
-        return fused.BREAK_EVEN
-
-
-def _step(compute: str, rows: int, inputs: int, outputs: int, device_type: str) -> Callable[[], None]:
-    from fairseq.quantization.convert import quantize_model
-
-    model = quantize_model(nn.Sequential(nn.Linear(inputs, outputs)), "int8", compute=compute).to(device_type)
-    model.quantization.step.rounded = _Enough()  # type: ignore[union-attr]
-    x = torch.randn(rows, inputs, device=device_type, requires_grad=True)
-    grad = torch.randn(rows, outputs, device=device_type)
-    update = 0
-
-    def step() -> None:
-        nonlocal update
-        model.quantization.begin_micro_batch(update)  # type: ignore[union-attr, operator]
-        update += 1
-        model(x).backward(grad)
-        model.zero_grad()
-        if device_type == "cuda":
-            torch.cuda.synchronize()
-
-    return step
-
-
-def _fit(seconds: list[float]) -> Line:
-    """Least squares of the relative errors, without negative costs: a term that would be negative is left out."""
-    rows = torch.tensor([[*_counts(*shape), 1.0] for shape in SHAPES], dtype=torch.float64)
-    measured = torch.tensor(seconds, dtype=torch.float64)
-    weighted = rows / measured[:, None]
-    size = weighted.abs().amax(0)
-    kept = [0, 1, 2]
-    while True:
-        solution: Tensor = torch.linalg.lstsq(weighted[:, kept] / size[kept], torch.ones_like(measured)[:, None])[0]
-        if bool((solution >= 0).all()) or len(kept) == 1:
-            break
-        del kept[int(solution.argmin())]
-    line = [0.0, 0.0, 0.0]
-    for index, value in zip(kept, solution.view(-1).tolist(), strict=True):
-        line[index] = value / float(size[index])
-    return Line(*line)
+    entry = known.get(key)
+    if entry is not None and entry.get("sources") == sources:
+        try:
+            return Costs.of_lists(entry)
+        except (KeyError, TypeError, ValueError):  # of another version
+            pass
+    logger.info("quantization: measuring once what integer products cost on this machine (%s)", path)
+    found = measure(device_type)
+    _write(path, {**known, key: {"sources": sources, **found.as_lists()}})
+    return found
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
 def _file() -> Path:
-    return cache_folder() / "integer_costs.json"
+    return native.cache_folder() / "integer_costs.json"
 
 
 def _machine(device_type: str) -> str:
     if device_type == "cuda":
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    capability = torch.backends.cpu.get_cpu_capability()
-    cpu = f"{platform.machine()} {platform.processor()} {capability}, VNNI {torch.cpu._is_vnni_supported()}"
+    processor = hashlib.sha256(native._processor().encode()).hexdigest()[:8]
+    cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {processor}"
     return f"{cpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def _read(path: Path) -> dict[str, dict[str, list[float]]]:
+def _sources() -> str:
+    """A name that changes with the code that was measured."""
+    text = hashlib.sha256()
+    for folder in SOURCES:
+        for path in sorted(Path(__file__).with_name(folder).iterdir()):
+            if path.suffix in (".py", ".cpp", ".h"):
+                text.update(path.name.encode() + path.read_bytes())
+    return text.hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(path.read_text())
-        for entry in found.values():
-            Line(*entry["simulate"]), Line(*entry["integer"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or not ours: measure again
+    except (OSError, ValueError):  # not there, or not ours: measure again
         return {}
-    return found  # type: ignore[no-any-return]
+    if not isinstance(found, dict):
+        return {}
+    return {key: entry for key, entry in found.items() if isinstance(entry, dict)}
 
 
-def _write(path: Path, known: dict[str, dict[str, list[float]]]) -> None:
+def _write(path: Path, known: dict[str, dict[str, Any]]) -> None:
     """Replace the file at once; a folder that cannot be written only costs the next process its time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

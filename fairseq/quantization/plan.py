@@ -25,7 +25,8 @@ class PlanRow:
     """One quantizer: its path, role and settings.
 
     `active` is False where the tensor stays in full precision; `low` and `high` are the schedule's bounds; `product` is
-    the path of the matrix product that the tensor enters, None for an embedding's table.
+    the path of the matrix product that the tensor enters, None for an embedding's table; `by_auto` says that `compute`
+    was chosen by `auto`.
     """
 
     quantizer: str
@@ -35,6 +36,7 @@ class PlanRow:
     low: int
     high: int
     product: Optional[str] = None
+    by_auto: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Settings as JSON values; bits are a number if pinned, bounds if they follow, None in full precision."""
@@ -43,6 +45,8 @@ class PlanRow:
         row: dict[str, Any] = {"quantizer": self.quantizer, "role": self.role, **self.spec.describe()}
         pinned = self.spec.bits != FOLLOW
         row.update(bits=self.spec.bits if pinned else [self.low, self.high], follows=not pinned)
+        if self.by_auto:
+            row["compute_by_auto"] = True
         if self.role == GRADIENT:
             del row["ste"]
         return row
@@ -56,6 +60,8 @@ class PlanRow:
             cells["bits"] = f"{self.low}-{self.high}" if self.low < self.high else str(self.high)
         else:
             cells["bits"] += ", pinned"
+        if self.by_auto:
+            cells["compute"] += ", by auto"
         if self.role == GRADIENT:
             cells["ste"] = ""
         return cells

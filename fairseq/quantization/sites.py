@@ -127,16 +127,22 @@ class EmbeddingSite(Site):
 
 
 class MatMulSite(Site):
-    """A `MatMul`: a product of two activations."""
+    """A `MatMul`: a product of two activations.
+
+    Attributes:
+        heads: how many the attention that owns it has, and the features of each; None where that is not known.
+    """
 
     module: MatMul
+    heads: Optional[tuple[int, int]] = None
 
     def __init__(self, path: str, module: MatMul):
         super().__init__(path, module)
         self.points = module.paths(path)
 
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
-        quantizers = MatMulQuantizers(self.path, self.module.paths(self.path), self.own(specs), step, reference_bits)
+        paths = self.module.paths(self.path)
+        quantizers = MatMulQuantizers(self.path, paths, self.own(specs), step, reference_bits, self.heads)
         layer = QMatmul(self.module.left, self.module.right, self.module.output, quantizers=quantizers)
         layer.training = self.module.training
         return layer
@@ -214,9 +220,17 @@ def find_sites(model: nn.Module) -> list[Site]:
             continue
         site = site_of(path, module)
         if site is not None:
+            if isinstance(site, MatMulSite) and path:
+                site.heads = heads_of(model.get_submodule(path.rpartition(".")[0]))
             sites.append(site)
             inside = f"{path}." if path else ""
     return sites
+
+
+def heads_of(owner: nn.Module) -> Optional[tuple[int, int]]:
+    """Number and features of an attention's heads, where it has them under the names of torch and fairseq."""
+    found = tuple(getattr(owner, name, None) for name in ("num_heads", "head_dim"))
+    return found if all(isinstance(number, int) for number in found) else None  # type: ignore[return-value]
 
 
 def close_fast_paths(model: nn.Module) -> None:

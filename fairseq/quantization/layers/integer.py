@@ -262,12 +262,18 @@ def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradien
 
 
 def wants_integers(
-    path: str, left: Quantizer, right: Quantizer, grad: Quantizer, shape: Optional[tuple[int, int]] = None
+    path: str,
+    left: Quantizer,
+    right: Quantizer,
+    grad: Quantizer,
+    shape: Optional[tuple[int, int]] = None,
+    heads: Optional[tuple[int, int]] = None,
 ) -> bool:
     """Whether the rules ask for a product on codes, or leave it to us and it gains.
 
     Args:
-        shape: of a weight; without one `auto` simulates, as a product of two activations is no faster on codes.
+        shape: of a weight.
+        heads: how many attention has, and the features of each. Where neither is known `auto` simulates.
 
     Raises:
         ConfigError: integers are asked for, and other settings do not allow them.
@@ -277,11 +283,13 @@ def wants_integers(
         return False
     reason = obstacle(left, right, grad)
     if "auto" in wanted:
-        if reason is not None or shape is None:
-            return False
-        from fairseq.quantization.integer_costs import ROWS, costs  # imported here: it builds layers itself
+        from fairseq.quantization.integer_costs import costs  # imported here: it builds layers itself
 
-        return costs().prefers_integers(ROWS, shape[1], shape[0])
+        if reason is not None:
+            return False
+        if shape is not None:
+            return costs().prefers_integers(shape)
+        return heads is not None and costs().prefers_integer_attention(*heads)
     if reason is not None:
         raise ConfigError(f"{path or 'layer'}: compute integer is not possible: {reason}; use simulate")
     return True

@@ -74,6 +74,7 @@ class MatMulQuantizers(nn.Module):
         specs: settings by the same keys.
         step: state shared by the model's quantizers.
         reference_bits: bits for which learned scales are kept where none are pinned.
+        heads: of the attention that has the product, and features of each; `compute: auto` decides by them.
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class MatMulQuantizers(nn.Module):
         specs: Mapping[str, QuantizerSpec],
         step: Step,
         reference_bits: int = 8,
+        heads: Optional[tuple[int, int]] = None,
     ):
         super().__init__()
         self.path, self.step = path, step
         for key, (name, role) in paths.items():
             self.add_module(key, Quantizer(name, role, specs[key], step, reference_bits=reference_bits))
         left, right, grad = (self.quantizer(key) for key in ("left", "right", "grad_output"))
-        self.integer = wants_integers(path, left, right, grad)
+        self.integer = wants_integers(path, left, right, grad, heads=heads)
 
     def forward(self, a: Tensor, b: Tensor, num_bits: Optional[int]) -> Tensor:
         """`a @ b` at the bits in force for `num_bits`."""

@@ -51,7 +51,8 @@ class AttentionQuantizers(nn.Module):
             own = {key: spec for (owner, key), spec in specs.items() if owner == part}
             if part in PRODUCTS:
                 paths = PRODUCTS[part].paths(prefix + part)
-                self.add_module(part, MatMulQuantizers(prefix + part, paths, own, step, reference_bits))
+                heads = attention.num_heads, attention.head_dim
+                self.add_module(part, MatMulQuantizers(prefix + part, paths, own, step, reference_bits, heads))
             else:
                 self.add_module(part, LinearQuantizers(prefix + part, weights[part], own, step, reference_bits))
 
