@@ -22,7 +22,7 @@ from fairseq.export.weights import Weight
 from fairseq.models.roberta import RobertaEncoder, RobertaModel
 from fairseq.models.roberta.heads import RobertaClassificationHead
 from fairseq.models.transformer.transformer_encoder import TransformerEncoderBase
-from fairseq.modules.activations import gelu_accurate, gelu_fast, linear, relu_squared
+from fairseq.modules.activations import gelu, gelu_accurate, gelu_fast, linear, relu_squared
 from fairseq.modules.learned_positional_embedding import LearnedPositionalEmbedding
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayerBase
@@ -118,7 +118,7 @@ class Writer:
     def activation(self, function: Any, x: str) -> str:
         """An activation function of `fairseq.modules.activations`."""
         graph, number = self.graph, self.graph.number
-        if function is F.gelu:  # x / 2 * (1 + erf(x / sqrt 2))
+        if function in (gelu, F.gelu):  # x / 2 * (1 + erf(x / sqrt 2))
             inner = graph.add("Erf", graph.add("Div", x, number(2**0.5)))
         elif function in (gelu_accurate, gelu_fast):
             cube = graph.add("Mul", graph.add("Mul", x, x), graph.add("Mul", x, number(0.044715)))

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq.errors import ConfigError, unknown
+from fairseq.quantization.kernels.gelu import gelu
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -43,7 +44,7 @@ def gelu_fast(x: Tensor) -> Tensor:
 _ACTIVATIONS: dict[str, Activation] = {
     "relu": F.relu,
     "relu_squared": relu_squared,
-    "gelu": F.gelu,
+    "gelu": gelu,
     "gelu_fast": gelu_fast,
     "gelu_accurate": gelu_accurate,
     "tanh": torch.tanh,

@@ -24,8 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fairseq.quantization.kernels import ranges
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.norm import Mask
 
 _LEVELS = 2**16
 _GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -35,15 +37,30 @@ _NATIVE = {torch.float32: "drop_float", torch.bfloat16: "drop_bfloat16"}
 
 def dropout(x: Tensor, p: float, inplace: bool = False) -> Tensor:
     """`x` with each element zero with probability `p`, the others divided by 1 - p."""
-    dropped = round(p * _LEVELS)
-    if x.device.type != "cpu" or dropped in (0, _LEVELS) or torch.compiler.is_compiling():
+    dropped = share_dropped(p)
+    if x.device.type != "cpu" or not dropped or torch.compiler.is_compiling():
         return F.dropout(x, p, True, inplace)
-    seed = torch.empty((), dtype=torch.int64).random_(-(2**63), None)
+    seed = draw_seed()
     if inplace or is_watched():  # who watches operations sees plain ones
         noise = _noise(x, dropped, seed)
         return x.mul_(noise) if inplace else x * noise
     y: Tensor = _Dropout.apply(x, dropped, seed)  # type: ignore[no-untyped-call]
     return y
+
+
+def share_dropped(p: float) -> int:
+    """How many of 2^16 elements are zero; 0 where that is none or all, which needs no mask."""
+    return round(p * _LEVELS) % _LEVELS
+
+
+def draw_seed() -> Tensor:
+    """What one call's masks are made from, int64 (): one draw from torch's generator."""
+    return torch.empty((), dtype=torch.int64).random_(-(2**63), None)
+
+
+def mask_of(dropped: int) -> Mask:
+    """What `_Dropout` draws and multiplies fp32 by, for kernels that drop elements as part of something else."""
+    return Mask(int(draw_seed()), dropped - _LEVELS // 2, _LEVELS / (_LEVELS - dropped))
 
 
 class _Dropout(torch.autograd.Function):
@@ -54,13 +71,15 @@ class _Dropout(torch.autograd.Function):
         if native is None:
             return x * _noise(x, dropped, seed)
         x = x.contiguous()
-        y = torch.empty_like(x)
+        y, ends = torch.empty_like(x), torch.empty(2)
         scale = torch.tensor(_LEVELS / (_LEVELS - dropped), dtype=x.dtype)  # rounded as `_noise` rounds it
         getattr(native, _NATIVE[x.dtype])(
             ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(y.data_ptr()), ctypes.c_int64(x.numel()),
             ctypes.c_int64(int(seed)), ctypes.c_int16(dropped - _LEVELS // 2), ctypes.c_float(float(scale)),
-            ctypes.c_int64(torch.get_num_threads()),
+            ctypes.c_void_p(ends.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
         )  # fmt: skip
+        if x.dtype == torch.float32:
+            ranges.note(y, *ends.unbind())
         return y
 
     @staticmethod

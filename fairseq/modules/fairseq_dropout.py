@@ -26,8 +26,13 @@ class FairseqDropout(nn.Module):
         self.module_name = module_name
         self.apply_during_inference = False
 
+    @property
+    def is_active(self) -> bool:
+        """Whether `forward` drops anything."""
+        return self.p > 0 and (self.training or self.apply_during_inference)
+
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
-        if self.p > 0 and (self.training or self.apply_during_inference):
+        if self.is_active:
             return dropout(x, self.p, inplace)
         return x
 

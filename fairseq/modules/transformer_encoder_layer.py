@@ -73,11 +73,11 @@ class TransformerEncoderLayerBase(TransformerLayer):
             attn_mask=attn_mask,
             **bits_for(self.self_attn, num_bits),
         )
-        x = self.after(self.self_attn_layer_norm, self.dropout_module(x), residual)
+        x = self.finish(self.self_attn_layer_norm, x, residual, num_bits)
 
         residual, x = x, self.before(self.final_layer_norm, x)
         fc_result = self.feed_forward(x, **bits_for(self, num_bits, "feed_forward"))
-        x = self.after(self.final_layer_norm, self.dropout_module(fc_result), residual)
+        x = self.finish(self.final_layer_norm, fc_result, residual, num_bits)
         return (x, fc_result) if self.return_fc else x
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:

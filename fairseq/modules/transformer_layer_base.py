@@ -1,19 +1,24 @@
 """What encoder and decoder layers have in common: the feed-forward block and where the layer norms stand.
 
 feed_forward(x) = dropout(fc2(dropout(activation(fc1(x)))))
-post-norm:  x = LN(x + f(x))        pre-norm:  x = x + f(LN(x))
+post-norm:  x = LN(x + dropout(f(x)))        pre-norm:  x = x + dropout(f(LN(x)))
 """
 
 from collections.abc import Sequence
 from typing import Any, Optional
 
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from fairseq.dataclass.transformer import TransformerConfig
-from fairseq.modules.activations import get_activation_fn
+from fairseq.modules.activations import gelu, get_activation_fn
+from fairseq.modules.dropout import mask_of, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.quant_noise import quant_noise
-from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.norm import add_and_normalize, is_available
+from fairseq.quantization.layers.integer import LARGEST_BITS
+from fairseq.quantization.layers.linear import LINEAR_ROLES, LinearQuantizers, QLinear
 from fairseq.quantization.threaded import bits_for
 
 
@@ -57,6 +62,25 @@ class TransformerLayer(nn.Module):
         x = self.residual_connection(x, residual)
         return x if self.normalize_before else norm(x)
 
+    def finish(self, norm: nn.Module, x: Tensor, residual: Tensor, num_bits: Optional[int] = None) -> Tensor:
+        """`after` of `x` with dropout: one pass where a norm stands behind, and nobody changed or watches the parts."""
+        dropout = self.dropout_module
+        adds = type(self).residual_connection is TransformerLayer.residual_connection and not self.normalize_before
+        if adds and not is_watched() and is_plain(norm, nn.LayerNorm) and is_plain(dropout, FairseqDropout):
+            dropped = share_dropped(dropout.p) if dropout.is_active else 0
+            masks = bool(dropped) == dropout.is_active  # else all elements are dropped, or too few to tell
+            if masks and is_available(x, residual, norm.weight, norm.bias):
+                mask = mask_of(dropped) if dropped else None
+                parts = (x, residual, norm.weight, norm.bias)
+                return add_and_normalize(*parts, norm.eps, mask, compact=self.is_integer(num_bits))
+        return self.after(norm, dropout(x), residual)
+
+    def is_integer(self, num_bits: Optional[int]) -> bool:
+        """Whether the feed-forward block computes in integers of at most 8 bits at `num_bits`, its gradients included.
+        Then what backward needs of the functions between its products is kept in 16 bits.
+        """
+        return all(_is_integer(layer, num_bits) for layer in (self.fc1, self.fc2))
+
     @staticmethod
     def rename_layer_norms(state_dict: dict[str, Any], name: str, norms: Sequence[str]) -> None:
         """Give the numbered layer norms of old checkpoints, `<name>.layer_norms.<i>`, their names."""
@@ -68,5 +92,24 @@ class TransformerLayer(nn.Module):
 
     def feed_forward(self, x: Tensor, num_bits: Optional[int] = None) -> Tensor:
         """Position-wise, at `num_bits`; the dropout behind `fc2` is the caller's."""
-        x = self.activation_fn(self.fc1(x, **bits_for(self.fc1, num_bits)))
+        x = self.fc1(x, **bits_for(self.fc1, num_bits))
+        exact = self.activation_fn is not gelu or not self.is_integer(num_bits)
+        x = self.activation_fn(x) if exact else gelu(x, compact=True)
         return self.fc2(self.activation_dropout_module(x), **bits_for(self.fc2, num_bits))
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling `module` is nothing but `kind`'s forward: no subclass, no hook, no forward of its own."""
+    if type(module) is not kind or "forward" in vars(module) or torch_module._has_any_global_hook():
+        return False
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return not any(getattr(module, name) for name in hooks)
+
+
+def _is_integer(layer: nn.Module, num_bits: Optional[int]) -> bool:
+    quantizers = getattr(layer, "quantizers", None)
+    if not isinstance(quantizers, LinearQuantizers) or not quantizers.integer:
+        return False
+    num_bits = quantizers.step.resolve(num_bits)
+    bits = [quantizers.quantizer(name).bits(num_bits) for name in LINEAR_ROLES]
+    return all(each is not None and each <= LARGEST_BITS for each in bits)
