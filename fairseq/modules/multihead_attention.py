@@ -23,10 +23,14 @@ from fairseq.incremental_decoding_utils import FairseqIncrementalState, Incremen
 from fairseq.modules.attention import state
 from fairseq.modules.attention.core import add_mask, fused_attention, merge_heads, probabilities, split_heads
 from fairseq.modules.attention.masks import additive_mask, with_extra_key
+from fairseq.modules.dropout import draw_seed, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
-from fairseq.modules.matmul import MatMul, is_plain
+from fairseq.modules.matmul import MatMul, has_hooks, is_plain
 from fairseq.modules.quant_noise import quant_noise
+from fairseq.quantization.kernels import ranges
+from fairseq.quantization.layers.integer_attention import Dropping, integer_attention
 from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.layers.matmul import QMatmul
 from fairseq.quantization.threaded import bits_for
 
 
@@ -134,15 +138,18 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         Returns:
             The result (T, B, C), and probabilities (B, T, S) or (H, B, T, S) before dropout, or None.
         """
-        q = split_heads(
-            self.q_proj(query, **bits_for(self.q_proj, num_bits)) * self.scaling, self.num_heads
-        )  # (B*H, T, D)
+        projected = self.q_proj(query, **bits_for(self.q_proj, num_bits))  # (T, B, C)
         k, v, key_padding_mask, attn_mask = self._keys_and_values(
             query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv, num_bits
         )
-        mask = additive_mask(key_padding_mask, attn_mask, q.dtype)
+        mask = additive_mask(key_padding_mask, attn_mask, projected.dtype)
 
         need_weights = need_weights or need_head_weights
+        if not (need_weights or before_softmax):
+            context = self._in_integers(split_heads(projected, self.num_heads), k, v, mask, num_bits)
+            if context is not None:
+                return self._output(context, num_bits), None
+        q = split_heads(projected * self.scaling, self.num_heads)  # (B*H, T, D)
         if not (need_weights or before_softmax) and self._may_fuse(q):
             context = fused_attention(q, k, v, mask, self.num_heads, self.dropout_module.p if self.training else 0.0)
             return self._output(context, num_bits), None
@@ -157,7 +164,30 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         return self._output(context, num_bits), weights
 
     def _output(self, context: Tensor, num_bits: Optional[int]) -> Tensor:
-        return self.out_proj(merge_heads(context, self.num_heads), **bits_for(self.out_proj, num_bits))
+        merged, ends = merge_heads(context, self.num_heads), ranges.known(context)  # (T, B, C)
+        if ends is not None:
+            ranges.note(merged, *ends)
+        return self.out_proj(merged, **bits_for(self.out_proj, num_bits))
+
+    def _in_integers(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], num_bits: Optional[int]
+    ) -> Optional[Tensor]:
+        """The context (B*H, T, D) in one piece, if both products run on codes and nothing else sits on them."""
+        if not (type(self.qk_matmul) is QMatmul and type(self.pv_matmul) is QMatmul):
+            return None
+        dropout_module, drop = self.dropout_module, None
+        if any(has_hooks(module) for module in (self.qk_matmul, self.pv_matmul, dropout_module)):
+            return None
+        if dropout_module.p > 0 and (dropout_module.training or dropout_module.apply_during_inference):
+            dropped = share_dropped(dropout_module.p)
+            if not dropped:
+                return None
+
+            def drop() -> Dropping:
+                return Dropping(dropped, int(draw_seed()))
+
+        products = self.qk_matmul.quantizers, self.pv_matmul.quantizers
+        return integer_attention(*products, q, k, v, mask, self.num_heads, self.scaling, drop, num_bits)
 
     def _may_fuse(self, q: Tensor) -> bool:
         """One kernel may do the work if nothing sits on the two products and, on the CPU, nothing is dropped."""

@@ -99,6 +99,8 @@ class CostMeter:
         upper_bits: bits of the static comparison, for quantizers that follow the schedule.
     """
 
+    counts_only = True
+
     def __init__(self, upper_bits: int):
         self.upper_bits = upper_bits
         self._total, self._since = Cost(), Cost()

@@ -63,12 +63,17 @@ def _spread_indices(count: int, device: torch.device) -> Tensor:
     return torch.arange(count, dtype=torch.int64, device=device) * _signed(0x9E3779B97F4A7C15)
 
 
-def _hash_indices(key: NoiseKey, count: int, device: torch.device) -> Tensor:
-    """int32 hashes of 0 .. count-1 under `key`, all values equally likely."""
+def hash_state(key: NoiseKey) -> int:
+    """What the hashes of all indices under `key` start from, 64 bits."""
     state = 0
     for number in key:
         state = _mix((state + number + 0x9E3779B97F4A7C15) & _MASK)
-    x = _spread_indices(count, device) + _signed(state)
+    return state
+
+
+def _hash_indices(key: NoiseKey, count: int, device: torch.device) -> Tensor:
+    """int32 hashes of 0 .. count-1 under `key`, all values equally likely."""
+    x = _spread_indices(count, device) + _signed(hash_state(key))
     # tensors have only the arithmetic shift: mask off the copies of the sign bit
     x = (x ^ ((x >> 30) & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ ((x >> 27) & (2**37 - 1))) * _signed(0x94D049BB133111EB)

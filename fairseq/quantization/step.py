@@ -45,7 +45,11 @@ class Shared(NamedTuple):
 
 
 class Listener(Protocol):
-    """Told what happens, for reports, traces and costs; never part of the computation."""
+    """Told what happens, for reports, traces and costs; never part of the computation.
+
+    One whose class says `counts_only = True` looks at sizes, bits and quantizers alone. It may be handed other tensors
+    of the same sizes, and lets kernels run that have no tensor of what they round.
+    """
 
     def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int, reused: bool) -> None:
         """`quantizer` turned `x` into `result`, whose memory may be used again after this call.
@@ -87,6 +91,11 @@ class Step:
     def in_call(self) -> bool:
         """Whether a call of the model is under way."""
         return self._depth > 0
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether a listener looks into tensors."""
+        return any(not getattr(listener, "counts_only", False) for listener in self.listeners)
 
     @contextlib.contextmanager
     def running_at(self, num_bits: Optional[int]) -> Iterator[None]:

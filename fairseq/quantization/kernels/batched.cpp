@@ -4,27 +4,14 @@
 //     y[m, n] = sum_k a[m, k] b[n, k] = sa sb D + sa db A + da (sb B + K db)
 //     D = sum_k (ca - za)(cb - zb),   A = sum_k (ca - za),   B = sum_k (cb - zb)             exact, in int32
 //
-// Both matrices are packed four codes of the contraction to a 32-bit word, which is what VNNI's vpdpbusd multiplies; it
-// wants one side signed, so b's codes go in less 128. Without VNNI the same loops are left to the compiler. Any strides.
+// Any strides.
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
-#if defined(__AVX512F__) && defined(__AVX512VNNI__)
-#include <immintrin.h>
-#endif
 
 #include "threads.h"
-
-namespace {
-
-constexpr int64_t kRows = 8, kColumns = 32;  // of y, that one call of `multiply` forms in registers
-constexpr int64_t kLeastWork = 1 << 20;      // multiply-accumulates, below which a second thread costs more than it brings
-
-int64_t padded(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
-
-}  // namespace
+#include "tiles.h"
 
 extern "C" {
 
@@ -41,95 +28,6 @@ struct Side {
 }
 
 namespace {
-
-// (count, depth) -> [depth / 4][padded count][4], codes xor `flip`; what is padded is 0.
-void pack(const Side& side, const uint8_t* source, int64_t depth, uint8_t flip, int64_t width, uint8_t* packed) {
-    // words are put together in the order of a little-endian machine, the only kind that torch is built for
-    const int64_t count = side.count, whole = depth / 4, groups = padded(depth, 4) / 4;
-    const uint32_t flips = 0x01010101u * flip;
-    std::memset(packed, 0, groups * width * 4);
-    int64_t done = 0;  // groups
-    if (side.vector == 1) {
-        for (; done < whole; ++done) {
-            const uint8_t* __restrict first = source + 4 * done * side.depth;
-            const uint8_t* __restrict second = first + side.depth;
-            const uint8_t* __restrict third = second + side.depth;
-            const uint8_t* __restrict fourth = third + side.depth;
-            uint32_t* __restrict target = reinterpret_cast<uint32_t*>(packed) + done * width;
-            for (int64_t i = 0; i < count; ++i)
-                target[i] = (uint32_t(first[i]) | uint32_t(second[i]) << 8 | uint32_t(third[i]) << 16 |
-                             uint32_t(fourth[i]) << 24) ^ flips;
-        }
-    } else if (side.depth == 1) {
-        for (int64_t i = 0; i < count; ++i)
-            for (int64_t group = 0; group < whole; ++group) {
-                uint32_t four;
-                std::memcpy(&four, source + i * side.vector + 4 * group, 4);
-                four ^= flips;
-                std::memcpy(packed + (group * width + i) * 4, &four, 4);
-            }
-        done = whole;
-    }
-    for (int64_t k = 4 * done; k < depth; ++k)
-        for (int64_t i = 0; i < count; ++i)
-            packed[((k / 4) * width + i) * 4 + k % 4] = source[i * side.vector + k * side.depth] ^ flip;
-}
-
-// Sums over the contraction, of unsigned or signed codes.
-template <typename Code>
-void add_up(const uint8_t* packed, int64_t groups, int64_t width, int32_t* sums) {
-    std::fill(sums, sums + width, 0);
-    for (int64_t group = 0; group < groups; ++group) {
-        const Code* codes = reinterpret_cast<const Code*>(packed + group * width * 4);
-        for (int64_t i = 0; i < width; ++i)
-            sums[i] += codes[4 * i] + codes[4 * i + 1] + codes[4 * i + 2] + codes[4 * i + 3];
-    }
-}
-
-// kRows x kColumns sums of products. a's words of four codes lie `a_vector` and `a_group` bytes apart.
-void multiply(const uint8_t* a, int64_t a_vector, int64_t a_group, const uint8_t* b, int64_t b_width, int64_t groups,
-              int32_t* sums) {
-#if defined(__AVX512F__) && defined(__AVX512VNNI__)
-    __m512i total[kRows][2];
-    for (auto& row : total) row[0] = row[1] = _mm512_setzero_si512();
-    for (int64_t group = 0; group < groups; ++group) {
-        const __m512i left = _mm512_loadu_si512(b + group * b_width * 4);
-        const __m512i right = _mm512_loadu_si512(b + group * b_width * 4 + 64);
-        const uint8_t* vectors = a + group * a_group;
-#pragma GCC unroll 8
-        for (int64_t row = 0; row < kRows; ++row) {
-            int32_t four;
-            std::memcpy(&four, vectors + a_vector * row, 4);
-            const __m512i same = _mm512_set1_epi32(four);
-            total[row][0] = _mm512_dpbusd_epi32(total[row][0], same, left);
-            total[row][1] = _mm512_dpbusd_epi32(total[row][1], same, right);
-        }
-    }
-    for (int64_t row = 0; row < kRows; ++row) {
-        _mm512_storeu_si512(sums + row * kColumns, total[row][0]);
-        _mm512_storeu_si512(sums + row * kColumns + 16, total[row][1]);
-    }
-#else
-    std::fill(sums, sums + kRows * kColumns, 0);
-    for (int64_t group = 0; group < groups; ++group) {
-        const int8_t* columns = reinterpret_cast<const int8_t*>(b + group * b_width * 4);
-        const uint8_t* vectors = a + group * a_group;
-        for (int64_t row = 0; row < kRows; ++row)
-            for (int64_t column = 0; column < kColumns; ++column)
-                for (int64_t j = 0; j < 4; ++j)
-                    sums[row * kColumns + column] += vectors[a_vector * row + j] * columns[4 * column + j];
-    }
-#endif
-}
-
-// Sums over the contraction of unsigned codes that are multiplied where they lie.
-void add_up_rows(const Side& side, const uint8_t* source, int64_t depth, int32_t* sums) {
-    for (int64_t i = 0; i < side.count; ++i) {
-        int32_t total = 0;
-        for (int64_t k = 0; k < depth; ++k) total += source[i * side.vector + k];
-        sums[i] = total;
-    }
-}
 
 // The numbers of one matrix's vectors, one for each of `width`.
 void spread(const Side& side, int64_t batch, int32_t less, std::vector<float>& scale, std::vector<int32_t>& zero,
@@ -153,12 +51,12 @@ void products(const Side& a, const Side& b, float* y, int64_t first, int64_t las
         const uint8_t* vectors = as_it_is ? a.codes + batch * a.batch : a_packed.data();
         const int64_t a_vector = as_it_is ? a.vector : 4, a_group = as_it_is ? 4 : 4 * rows;
         if (as_it_is) {
-            add_up_rows(a, vectors, depth, a_sums.data());
+            add_up_rows(vectors, a.count, a_vector, depth, a_sums.data());
         } else {
-            pack(a, a.codes + batch * a.batch, depth, 0, rows, a_packed.data());
+            pack(a.codes + batch * a.batch, a.count, a.vector, a.depth, depth, 0, rows, a_packed.data());
             add_up<uint8_t>(a_packed.data(), groups, rows, a_sums.data());
         }
-        pack(b, b.codes + batch * b.batch, depth, 0x80, columns, b_packed.data());
+        pack(b.codes + batch * b.batch, b.count, b.vector, b.depth, depth, 0x80, columns, b_packed.data());
         add_up<int8_t>(b_packed.data(), groups, columns, b_sums.data());
         spread(a, batch, 0, a_scale, a_zero, a_shift);
         spread(b, batch, 128, b_scale, b_zero, b_shift);

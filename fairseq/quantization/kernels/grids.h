@@ -1,0 +1,202 @@
+// Ranges, grids and codes with one scale for all: what observers/minmax.py, formats/*.py and codes.py compute, to the last
+// bit, without a tensor for every number.
+//
+//     affine_int   code = clamp(round(x * (1 / scale) + u) + zero, 0, 2^b - 1)
+//     symmetric    code = clamp(round(x * (1 / scale) + u), -q, q) + 2^(b-1)
+//     affine       code = round(clamp((x - zero) / scale + u, 0, 2^b - 1))
+//     value = scale (code - zero_point) + shift
+//
+// u is 0, or the noise of noise.py: ((row hash xor column hash) * kSpread) / 2^32 as a signed number. In fp32, rounded half
+// to even; a clamp to whole numbers may as well come before the rounding.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+namespace {
+
+enum : int32_t { kAffineInt = 0, kSymmetric = 1, kAffine = 2 };
+constexpr float kLeastScale = std::numeric_limits<float>::min(), kLeastAffineScale = 1e-8f;
+constexpr float kLargestZeroPoint = 255.0f;
+constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, half to even
+constexpr uint32_t kSpread = 0x2545F491u;
+constexpr int64_t kStrip = 256;  // elements between two steps, in cache
+
+}  // namespace
+
+extern "C" {
+
+// A quantizer with one scale: its settings, the range of what it rounds, and the grid made of them.
+struct Levels {
+    int32_t format, num_bits;
+    int32_t given;  // 1: the range is known, as from training; 0: it is the smallest and largest value
+    int32_t stochastic;
+    uint64_t noise;  // state of the hash, where stochastic
+    float low, high;
+    float scale, zero;  // as the format has them
+    float shift;
+    int32_t zero_point;
+};
+}
+
+namespace {
+
+// What has been computed is in memory, rounded: no compiler draws a product and a sum across this line into one.
+inline void settle(const float* numbers) {
+#if defined(__GNUC__)
+    asm volatile("" : : "r"(numbers) : "memory");
+#else
+    (void)numbers;
+#endif
+}
+
+struct Range {
+    float low = std::numeric_limits<float>::infinity(), high = -std::numeric_limits<float>::infinity();
+    bool bad = false;  // NaN
+
+    void join(const Range& other) {
+        low = std::min(low, other.low);
+        high = std::max(high, other.high);
+        bad = bad || other.bad;
+    }
+};
+
+constexpr int64_t kLanes = 32;
+
+// Running extremes of many numbers, in lanes that a compiler keeps in registers.
+struct Lanes {
+    float low[kLanes], high[kLanes];
+    int32_t bad[kLanes];
+
+    Lanes() {
+        std::fill(low, low + kLanes, std::numeric_limits<float>::infinity());
+        std::fill(high, high + kLanes, -std::numeric_limits<float>::infinity());
+        std::fill(bad, bad + kLanes, 0);
+    }
+
+    void see(const float* __restrict x, int64_t count) {
+        int64_t i = 0;
+        for (; i + kLanes <= count; i += kLanes)
+            for (int64_t lane = 0; lane < kLanes; ++lane) {
+                const float value = x[i + lane];
+                low[lane] = value < low[lane] ? value : low[lane];
+                high[lane] = value > high[lane] ? value : high[lane];
+                bad[lane] |= value != value;
+            }
+        for (; i < count; ++i) {
+            low[0] = x[i] < low[0] ? x[i] : low[0];
+            high[0] = x[i] > high[0] ? x[i] : high[0];
+            bad[0] |= x[i] != x[i];
+        }
+    }
+
+    Range range() const {
+        Range found;
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+            found.low = std::min(found.low, low[lane]);
+            found.high = std::max(found.high, high[lane]);
+            found.bad = found.bad || bad[lane];
+        }
+        return found;
+    }
+};
+
+// std::nearbyint, which needs no library where compilers have an instruction.
+inline float rounded(float x) { return std::nearbyint(x); }
+
+// max and min as tensors have them: NaN stays.
+inline float at_least(float x, float least) { return x < least ? least : x; }
+inline float at_most(float x, float most) { return x > most ? most : x; }
+
+inline float largest_code(const Levels& x) {
+    return float((1 << (x.format == kSymmetric ? x.num_bits - 1 : x.num_bits)) - 1);
+}
+
+// The grid of a range. `found`: the range, unless it is given; `factor`: positive, on its numbers.
+inline void make_grid(Levels& x, const Range& found, float factor) {
+    if (!x.given) {
+        const float nan = std::numeric_limits<float>::quiet_NaN();
+        x.low = found.bad ? nan : found.low * factor;
+        x.high = found.bad ? nan : found.high * factor;
+    }
+    const float most = largest_code(x);
+    x.shift = 0.0f;
+    if (x.format == kAffineInt) {
+        const float low = at_most(x.low, 0.0f), high = at_least(x.high, 0.0f);
+        float parts[2] = {high / most, low / most};
+        settle(parts);
+        x.scale = at_least(parts[0] - parts[1], kLeastScale);
+        x.zero = at_most(at_least(rounded(-low / x.scale), 0.0f), most);
+        x.zero_point = x.zero == x.zero ? int32_t(x.zero) : 0;
+    } else if (x.format == kSymmetric) {
+        x.scale = at_least((x.low != x.low || -x.low > x.high ? -x.low : x.high) / most, kLeastScale);
+        x.zero = 0.0f;
+        x.zero_point = 1 << (x.num_bits - 1);
+    } else {
+        x.scale = at_least((x.high - x.low) / most, kLeastAffineScale);
+        x.zero = x.low;
+        const float whole = at_most(at_least(rounded(-x.zero / x.scale), 0.0f), kLargestZeroPoint);
+        float part[1] = {whole * x.scale};
+        settle(part);
+        x.shift = x.zero + part[0];
+        x.zero_point = whole == whole ? int32_t(whole) : 0;
+    }
+}
+
+// --- noise ------------------------------------------------------------------------------------------------------------
+
+inline uint64_t mixed(uint64_t x) {  // two of the three steps of SplitMix64's finalizer
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    return (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+}
+
+inline uint32_t index_hash(uint64_t state, uint64_t index) {
+    return uint32_t(mixed(state + index * 0x9E3779B97F4A7C15u) >> 32);
+}
+
+inline void index_hashes(uint64_t state, uint64_t first, int64_t count, uint32_t* hashes) {
+    for (int64_t i = 0; i < count; ++i) hashes[i] = index_hash(state, first + uint64_t(i));
+}
+
+// --- codes ------------------------------------------------------------------------------------------------------------
+
+// Codes of `count` values times `factor`. `columns`: hashes of their columns, for stochastic rounding.
+inline void encode(const float* x, int64_t count, float factor, const Levels& levels, uint32_t row,
+                   const uint32_t* columns, uint8_t* codes) {
+    alignas(64) float steps[kStrip];
+    const float most = largest_code(levels), reciprocal = 1.0f / levels.scale, zero = levels.zero, scale = levels.scale;
+    const float above = levels.format == kSymmetric ? most : levels.format == kAffineInt ? most - zero : most;
+    const float below = levels.format == kSymmetric ? -most : levels.format == kAffineInt ? -zero : 0.0f;
+    const int32_t offset = levels.format == kAffine ? 0 : levels.zero_point;
+    for (int64_t start = 0; start < count; start += kStrip) {
+        const int64_t size = std::min(kStrip, count - start);
+        const float* __restrict values = x + start;
+        if (levels.format == kAffine) {
+            for (int64_t i = 0; i < size; ++i) steps[i] = values[i] * factor;
+            settle(steps);
+            for (int64_t i = 0; i < size; ++i) steps[i] = (steps[i] - zero) / scale;
+        } else {
+            for (int64_t i = 0; i < size; ++i) steps[i] = values[i] * factor * reciprocal;
+        }
+        settle(steps);
+        if (columns) {
+            const uint32_t* __restrict hashes = columns + start;
+            for (int64_t i = 0; i < size; ++i)
+                steps[i] += float(int32_t((row ^ hashes[i]) * kSpread)) * 0x1p-32f;
+        }
+        uint8_t* __restrict target = codes + start;
+        for (int64_t i = 0; i < size; ++i) {
+            float step = steps[i] < below ? below : steps[i];
+            step = (step > above ? above : step) + kWhole;
+            int32_t bits;
+            std::memcpy(&bits, &step, 4);
+            target[i] = uint8_t(bits + offset);
+        }
+    }
+}
+
+}  // namespace

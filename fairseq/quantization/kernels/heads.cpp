@@ -1,0 +1,550 @@
+// Attention between its projections, on codes: every head's QK^T, mask, softmax, dropout and PV, and all gradients.
+//
+//     s = Q(q f) Q(k)^T + mask,   p = softmax(s),   y = Q(p noise) Q(v)         f: 1 / sqrt(depth)
+//     dv = Q(p noise)^T G,   dp = noise (G Q(v)^T),   ds = p (dp - sum_s dp p),   dq = f E Q(k),   dk = E^T Q(q f)
+//     with G = Q'(dy) and E = Q'(ds), rounded once each
+//
+// Q has one grid for all heads, so a tensor's range has to be known before its first code. Forward goes over the heads
+// twice: up to p noise, whose range is found on the way, and from its codes on. Backward does so, too, around ds; it forms
+// p anew from the codes of q and k. Matrices are read and written where they lie: rows of q, k, v, y and the gradients
+// may have any distance, so that none is copied from (time, batch, channel) order and back.
+
+#include <vector>
+
+#include "grids.h"
+#include "threads.h"
+#include "tiles.h"
+
+extern "C" {
+
+// A matrix for each head.
+struct Matrices {
+    float* data;
+    int64_t matrix, row;  // distances in numbers; a row's numbers are neighbours
+};
+
+struct Attention {
+    int64_t count, heads;  // matrices, and how many of them share a mask
+    int64_t queries, keys, depth, width;
+    Matrices q, k, v, y, grad_y, grad_q, grad_k, grad_v;  // null: a gradient that nobody wants
+    const float* mask;                                    // or null
+    int64_t mask_batch, mask_row;
+    uint8_t *q_codes, *k_codes, *v_codes, *probs_codes;  // in order, several to the byte; null: not kept
+    float* scratch;                                      // (count, queries, keys)
+    uint64_t seed;                                       // of dropout
+    int64_t threads;
+    float factor, y_low, y_high;  // extremes of y, which are found
+    int32_t dropped;              // of 2^16
+    Levels q_levels, k_levels, v_levels, probs_levels, grad_y_levels, grad_scores_levels;
+};
+}
+
+namespace {
+
+constexpr int64_t kLine = 16;  // numbers that compilers work on together
+
+using Bytes = std::vector<uint8_t>;
+using Floats = std::vector<float>;
+
+// --- codes that are kept ----------------------------------------------------------------------------------------------
+
+int64_t per_byte(const Levels& levels) { return levels.num_bits <= 2 ? 4 : levels.num_bits <= 4 ? 2 : 1; }
+
+// Codes of a head take whole bytes: those of one byte lie a half or a quarter of the head apart.
+int64_t bytes_of(int64_t codes, int64_t each) { return (codes + each - 1) / each; }
+
+void keep(const uint8_t* codes, int64_t count, int64_t each, uint8_t* kept) {
+    const int64_t bytes = bytes_of(count, each);
+    for (int64_t part = 0; part < each; ++part) {
+        const int64_t size = std::min(bytes, count - part * bytes), shift = part * 8 / each;
+        const uint8_t* __restrict from = codes + part * bytes;
+        uint8_t* __restrict to = kept;
+        if (part == 0) std::memcpy(to, from, size);
+        else for (int64_t i = 0; i < size; ++i) to[i] = uint8_t(to[i] | from[i] << shift);
+    }
+}
+
+void restore(const uint8_t* kept, int64_t count, int64_t each, uint8_t* codes) {
+    const int64_t bytes = bytes_of(count, each);
+    const uint8_t most = uint8_t((1 << (8 / each)) - 1);
+    for (int64_t part = 0; part < each; ++part) {
+        const int64_t size = std::min(bytes, count - part * bytes), shift = part * 8 / each;
+        const uint8_t* __restrict from = kept;
+        uint8_t* __restrict to = codes + part * bytes;
+        for (int64_t i = 0; i < size; ++i) to[i] = uint8_t(from[i] >> shift) & most;
+    }
+}
+
+// --- products ---------------------------------------------------------------------------------------------------------
+
+// y (rows, columns) of a (rows, depth) and b (columns, depth), both with one grid.
+struct Product {
+    int64_t rows = 0, columns = 0, groups = 0, vector = 0, group = 0, width = 0;
+    const uint8_t* a = nullptr;
+    Bytes a_bytes, b;
+    std::vector<int32_t> a_terms, b_terms;  // what zero points take off the sums of products
+    Floats a_shifts, b_shifts;              // what shifts add
+    float scale = 0.0f, factor = 1.0f;
+    bool shifted = false;
+
+    // a's code (m, k) is at m * a_vector + k * a_step; b's likewise.
+    void set(const uint8_t* a_codes, int64_t a_vector, int64_t a_step, const Levels& a_levels, int64_t a_count,
+             const uint8_t* b_codes, int64_t b_vector, int64_t b_step, const Levels& b_levels, int64_t b_count,
+             int64_t depth) {
+        rows = a_count, columns = b_count, groups = padded(depth, 4) / 4, width = padded(columns, kColumns);
+        const int64_t height = padded(rows, kRows);
+        a_terms.resize(height), b_terms.resize(width);
+        if (a_step == 1 && depth % 4 == 0 && rows % kRows == 0) {
+            a = a_codes, vector = a_vector, group = 4;
+            add_up_rows(a, rows, vector, depth, a_terms.data());
+        } else {
+            a_bytes.resize(groups * height * 4);
+            pack(a_codes, rows, a_vector, a_step, depth, 0, height, a_bytes.data());
+            a = a_bytes.data(), vector = 4, group = 4 * height;
+            add_up<uint8_t>(a, groups, height, a_terms.data());
+        }
+        b.resize(groups * width * 4);
+        pack(b_codes, columns, b_vector, b_step, depth, 0x80, width, b.data());
+        add_up<int8_t>(b.data(), groups, width, b_terms.data());
+        const int32_t a_zero = a_levels.zero_point, b_zero = b_levels.zero_point - 128, long_ = int32_t(depth);
+        scale = a_levels.scale * b_levels.scale;
+        shifted = a_levels.shift != 0.0f || b_levels.shift != 0.0f;
+        if (shifted) {
+            a_shifts.resize(height), b_shifts.resize(width);
+            for (int64_t i = 0; i < rows; ++i)
+                a_shifts[i] = a_levels.scale * float(a_terms[i] - long_ * a_zero) * b_levels.shift;
+            for (int64_t j = 0; j < columns; ++j)
+                b_shifts[j] = a_levels.shift *
+                              (b_levels.scale * float(b_terms[j] - long_ * b_zero) + float(long_) * b_levels.shift);
+        }
+        for (int64_t i = 0; i < rows; ++i) a_terms[i] = int32_t(uint32_t(a_terms[i]) * uint32_t(b_zero));
+        for (int64_t j = 0; j < width; ++j)  // B times a's zero point
+            b_terms[j] = int32_t(uint32_t(a_zero) * (uint32_t(b_terms[j]) - uint32_t(long_) * uint32_t(b_zero)));
+    }
+
+    // Rows m .. m + kRows - 1, or up to the last, to `y` and every `row` numbers behind it.
+    void form(int64_t m, float* y, int64_t row) const {
+        alignas(64) int32_t sums[kRows * kColumns];
+        for (int64_t n = 0; n < columns; n += kColumns) {
+            multiply(a + vector * m, vector, group, b.data() + 4 * n, width, groups, sums);
+            const int64_t size = std::min(kColumns, columns - n);
+            for (int64_t i = 0; i < std::min(kRows, rows - m); ++i) {
+                if (size == kColumns) finish(sums + i * kColumns, m + i, n, kColumns, y + i * row + n);
+                else finish(sums + i * kColumns, m + i, n, size, y + i * row + n);
+            }
+        }
+    }
+
+    void form_all(const Matrices& y, int64_t head, Lanes* lanes = nullptr) const {
+        float* data = y.data + head * y.matrix;
+        for (int64_t m = 0; m < rows; m += kRows) {
+            form(m, data + m * y.row, y.row);
+            if (!lanes) continue;
+            for (int64_t i = m; i < std::min(m + kRows, rows); ++i) lanes->see(data + i * y.row, columns);
+        }
+    }
+
+   private:
+    inline __attribute__((always_inline)) void finish(const int32_t* __restrict sums, int64_t i, int64_t n, int64_t size,
+                                                      float* __restrict y) const {
+        // unsigned: it may wrap on the way to a sum that fits
+        const uint32_t term = uint32_t(a_terms[i]);
+        const int32_t* __restrict terms = b_terms.data() + n;
+        for (int64_t j = 0; j < size; ++j)
+            y[j] = float(int32_t(uint32_t(sums[j]) - term - uint32_t(terms[j]))) * scale;
+        if (shifted) {
+            const float* __restrict shifts = b_shifts.data() + n;
+            for (int64_t j = 0; j < size; ++j) y[j] += a_shifts[i] + shifts[j];
+        }
+        if (factor != 1.0f)
+            for (int64_t j = 0; j < size; ++j) y[j] *= factor;
+    }
+};
+
+// --- softmax and dropout ----------------------------------------------------------------------------------------------
+
+// e^x for x <= 0, to 1e-7 of it; 0 where it is below 1e-37.
+inline float exponential(float x) {
+    const float bounded = x < -86.0f ? -86.0f : x;
+    const float shifted = bounded * 1.44269504f + kWhole, turns = shifted - kWhole;
+    const float r = (bounded - turns * 0.693145752f) - turns * 1.42860677e-6f;  // ln 2 in two parts
+    float series = 1.0f / 5040;
+    series = series * r + 1.0f / 720;
+    series = series * r + 1.0f / 120;
+    series = series * r + 1.0f / 24;
+    series = series * r + 1.0f / 6;
+    series = series * r + 0.5f;
+    series = series * r + 1.0f;
+    series = series * r + 1.0f;
+    int32_t bits;
+    std::memcpy(&bits, &shifted, 4);
+    bits = int32_t((uint32_t(bits) - 0x4b400000u + 127u) << 23);
+    float power;
+    std::memcpy(&power, &bits, 4);
+    return x < -86.0f ? 0.0f : series * power;
+}
+
+// Of kLine numbers, which are lost.
+template <typename Join>
+inline float folded(float* parts, const Join& join) {
+    for (int64_t half = kLine / 2; half > 0; half /= 2)
+        for (int64_t lane = 0; lane < half; ++lane) parts[lane] = join(parts[lane], parts[lane + half]);
+    return parts[0];
+}
+
+inline float added(float a, float b) { return a + b; }
+inline float larger(float a, float b) { return a < b ? b : a; }
+
+// Softmax of a row in place. Room for whole lines behind it.
+void softmax(float* x, int64_t count, const float* mask) {
+    const int64_t room = padded(count, kLine);
+    if (mask)
+        for (int64_t j = 0; j < count; ++j) x[j] += mask[j];
+    std::fill(x + count, x + room, -std::numeric_limits<float>::infinity());
+    float most[kLine], total[kLine] = {};
+    std::copy(x, x + kLine, most);
+    for (int64_t j = kLine; j < room; j += kLine)
+        for (int64_t lane = 0; lane < kLine; ++lane) most[lane] = larger(most[lane], x[j + lane]);
+    const float top = folded(most, larger);
+    for (int64_t j = 0; j < room; ++j) x[j] = exponential(x[j] - top);
+    for (int64_t j = 0; j < room; j += kLine)
+        for (int64_t lane = 0; lane < kLine; ++lane) total[lane] += x[j + lane];
+    const float share = 1.0f / folded(total, added);
+    for (int64_t j = 0; j < count; ++j) x[j] *= share;
+}
+
+// 16 bits of a hash for elements first .. first + count - 1, as in dropout.cpp.
+struct Uniform {
+    std::vector<int16_t> bits;
+
+    const int16_t* of(uint64_t seed, uint64_t first, int64_t count) {
+        constexpr int64_t kPiece = 32;
+        const uint64_t start = first / 4;
+        const int64_t groups = int64_t((first + uint64_t(count) + 3) / 4 - start);
+        bits.resize(std::max(bits.size(), size_t(4 * padded(groups, kPiece))));
+        for (int64_t begin = 0; begin < groups; begin += kPiece) {
+            uint64_t words[kPiece];
+            for (int64_t i = 0; i < kPiece; ++i) {
+                const uint64_t state = mixed(seed + (start + uint64_t(begin + i)) * 0x9E3779B97F4A7C15u);
+                words[i] = state ^ (state >> 31);
+            }
+            std::memcpy(bits.data() + 4 * begin, words, sizeof(words));
+        }
+        return bits.data() + first % 4;
+    }
+};
+
+// --- heads ------------------------------------------------------------------------------------------------------------
+
+struct Dropout {
+    int16_t threshold;
+    float noise;
+
+    explicit Dropout(const Attention& x)
+        : threshold(int16_t(x.dropped - 32768)), noise(65536.0f / float(65536 - x.dropped)) {}
+};
+
+const float* mask_of(const Attention& x, int64_t head, int64_t row) {
+    return x.mask ? x.mask + head / x.heads * x.mask_batch + row * x.mask_row : nullptr;
+}
+
+// Codes of one head: where they are kept, if that is one byte for each, or in memory of our own.
+struct Codes {
+    Bytes own;
+    uint8_t* data = nullptr;
+
+    // For writing; `done` brings them to where they are kept.
+    void open(uint8_t* kept, int64_t count, int64_t head, const Levels& levels) {
+        if (kept && per_byte(levels) == 1) data = kept + head * count;
+        else own.resize(count), data = own.data();
+    }
+
+    void done(uint8_t* kept, int64_t count, int64_t head, const Levels& levels) const {
+        const int64_t each = per_byte(levels);
+        if (kept && each > 1) keep(data, count, each, kept + head * bytes_of(count, each));
+    }
+
+    void read(uint8_t* kept, int64_t count, int64_t head, const Levels& levels) {
+        const int64_t each = per_byte(levels);
+        open(kept, count, head, levels);
+        if (each > 1) restore(kept + head * bytes_of(count, each), count, each, data);
+    }
+};
+
+// Memory of one thread.
+struct Work {
+    Product scores, values, other;
+    Codes q, k, v, probs, grad;
+    Floats block, second, local;
+    Uniform uniform;
+    int64_t line;  // floats of a row of a block
+
+    explicit Work(const Attention& x) : line(padded(x.keys, kColumns)) {
+        block.resize(kRows * line), second.resize(kRows * line);
+    }
+};
+
+// Probabilities of kRows queries from `m` on, in `block`: the same from forward and backward.
+__attribute__((noinline)) void probabilities(const Attention& x, const Product& scores, int64_t head, int64_t m,
+                                             float* block, int64_t line) {
+    scores.form(m, block, line);
+    for (int64_t i = 0; i < std::min(kRows, x.queries - m); ++i)
+        softmax(block + i * line, x.keys, mask_of(x, head, m + i));
+}
+
+inline void fetch(const float* data, int64_t count) {
+#if defined(__GNUC__)
+    for (int64_t j = 0; j < count; j += kLine) __builtin_prefetch(data + j);
+#else
+    (void)data, (void)count;
+#endif
+}
+
+// Opens and fills `codes`, and keeps them if they are to be.
+void encode_head(const Matrices& from, int64_t head, int64_t rows, int64_t columns, float factor, const Levels& levels,
+                 uint8_t* kept, Codes& codes) {
+    const float* data = from.data + head * from.matrix;
+    codes.open(kept, rows * columns, head, levels);
+    if (from.row == columns) {
+        encode(data, rows * columns, factor, levels, 0, nullptr, codes.data);
+    } else {
+        for (int64_t i = 0; i < rows; ++i) {
+            // the next head's row is on its way while this head is attended to: rows are too far apart to be foreseen
+            fetch(data + from.matrix + i * from.row, columns);
+            encode(data + i * from.row, columns, factor, levels, 0, nullptr, codes.data + i * columns);
+        }
+    }
+    codes.done(kept, rows * columns, head, levels);
+}
+
+// Up to what comes out of dropout, (queries, keys) in order.
+void forward_scores(const Attention& x, int64_t head, Work& work, float* out, Lanes& lanes) {
+    encode_head(x.q, head, x.queries, x.depth, x.factor, x.q_levels, x.q_codes, work.q);
+    encode_head(x.k, head, x.keys, x.depth, 1.0f, x.k_levels, x.k_codes, work.k);
+    work.scores.set(work.q.data, x.depth, 1, x.q_levels, x.queries, work.k.data, x.depth, 1, x.k_levels, x.keys,
+                    x.depth);
+    const Dropout dropout(x);
+    for (int64_t m = 0; m < x.queries; m += kRows) {
+        probabilities(x, work.scores, head, m, work.block.data(), work.line);
+        for (int64_t i = 0; i < std::min(kRows, x.queries - m); ++i) {
+            const float* __restrict p = work.block.data() + i * work.line;
+            float* __restrict target = out + (m + i) * x.keys;
+            if (x.dropped) {
+                const int16_t* __restrict uniform =
+                    work.uniform.of(x.seed, uint64_t((head * x.queries + m + i) * x.keys), x.keys);
+                for (int64_t j = 0; j < x.keys; ++j)
+                    target[j] = p[j] * (uniform[j] >= dropout.threshold ? dropout.noise : 0.0f);
+            } else {
+                std::copy(p, p + x.keys, target);
+            }
+            lanes.see(target, x.keys);
+        }
+    }
+}
+
+// From what came out of dropout on.
+void forward_values(const Attention& x, int64_t head, Work& work, const float* dropped, Lanes& lanes) {
+    work.probs.open(x.probs_codes, x.queries * x.keys, head, x.probs_levels);
+    encode(dropped, x.queries * x.keys, 1.0f, x.probs_levels, 0, nullptr, work.probs.data);
+    work.probs.done(x.probs_codes, x.queries * x.keys, head, x.probs_levels);
+    encode_head(x.v, head, x.keys, x.width, 1.0f, x.v_levels, x.v_codes, work.v);
+    work.values.set(work.probs.data, x.keys, 1, x.probs_levels, x.queries, work.v.data, 1, x.width, x.v_levels,
+                    x.width, x.keys);
+    work.values.form_all(x.y, head, &lanes);
+}
+
+// Stochastic codes of a gradient's rows (queries, columns), in order.
+void encode_gradient(const Attention& x, int64_t head, const Matrices& from, int64_t columns, const Levels& levels,
+                     const std::vector<uint32_t>& hashes, Codes& codes) {
+    const float* data = from.data + head * from.matrix;
+    const int64_t row = from.row, next = from.matrix;
+    codes.open(nullptr, x.queries * columns, head, levels);
+    for (int64_t i = 0; i < x.queries; ++i) {
+        const uint32_t hash = levels.stochastic ? index_hash(levels.noise, uint64_t(head * x.queries + i)) : 0;
+        if (row != columns) fetch(data + next + i * row, columns);
+        encode(data + i * row, columns, 1.0f, levels, hash, levels.stochastic ? hashes.data() : nullptr,
+               codes.data + i * columns);
+    }
+}
+
+// grad_v, and the gradient of the scores.
+void backward_values(const Attention& x, int64_t head, Work& work, const std::vector<uint32_t>& hashes, Lanes& lanes) {
+    encode_gradient(x, head, x.grad_y, x.width, x.grad_y_levels, hashes, work.grad);
+    if (x.grad_v.data) {
+        work.probs.read(x.probs_codes, x.queries * x.keys, head, x.probs_levels);
+        work.other.factor = 1.0f;
+        work.other.set(work.probs.data, 1, x.keys, x.probs_levels, x.keys, work.grad.data, 1, x.width,
+                       x.grad_y_levels, x.width, x.queries);
+        work.other.form_all(x.grad_v, head);
+    }
+    if (!x.grad_q.data && !x.grad_k.data) return;
+    work.q.read(x.q_codes, x.queries * x.depth, head, x.q_levels);
+    work.k.read(x.k_codes, x.keys * x.depth, head, x.k_levels);
+    work.v.read(x.v_codes, x.keys * x.width, head, x.v_levels);
+    work.scores.set(work.q.data, x.depth, 1, x.q_levels, x.queries, work.k.data, x.depth, 1, x.k_levels, x.keys,
+                    x.depth);
+    work.values.set(work.grad.data, x.width, 1, x.grad_y_levels, x.queries, work.v.data, x.width, 1, x.v_levels,
+                    x.keys, x.width);
+    const Dropout dropout(x);
+    for (int64_t m = 0; m < x.queries; m += kRows) {
+        probabilities(x, work.scores, head, m, work.block.data(), work.line);
+        work.values.form(m, work.second.data(), work.line);
+        for (int64_t i = 0; i < std::min(kRows, x.queries - m); ++i) {
+            const float* __restrict p = work.block.data() + i * work.line;
+            float* __restrict grad = work.second.data() + i * work.line;
+            float* __restrict target = x.scratch + (head * x.queries + m + i) * x.keys;
+            if (x.dropped) {
+                const int16_t* __restrict uniform =
+                    work.uniform.of(x.seed, uint64_t((head * x.queries + m + i) * x.keys), x.keys);
+                for (int64_t j = 0; j < x.keys; ++j) grad[j] *= uniform[j] >= dropout.threshold ? dropout.noise : 0.0f;
+            }
+            float parts[kLine] = {};
+            const int64_t whole = x.keys / kLine * kLine;
+            for (int64_t j = 0; j < whole; j += kLine)
+                for (int64_t lane = 0; lane < kLine; ++lane) parts[lane] += grad[j + lane] * p[j + lane];
+            for (int64_t j = whole; j < x.keys; ++j) parts[j - whole] += grad[j] * p[j];
+            const float dot = folded(parts, added);
+            for (int64_t j = 0; j < x.keys; ++j) target[j] = (grad[j] - dot) * p[j];
+            lanes.see(target, x.keys);
+        }
+    }
+}
+
+// grad_q and grad_k, from the gradient of the scores.
+void backward_scores(const Attention& x, int64_t head, Work& work, const std::vector<uint32_t>& hashes) {
+    const Matrices grad{x.scratch, x.queries * x.keys, x.keys};
+    encode_gradient(x, head, grad, x.keys, x.grad_scores_levels, hashes, work.grad);
+    if (x.grad_q.data) {
+        work.k.read(x.k_codes, x.keys * x.depth, head, x.k_levels);
+        work.scores.factor = x.factor;
+        work.scores.set(work.grad.data, x.keys, 1, x.grad_scores_levels, x.queries, work.k.data, 1, x.depth,
+                        x.k_levels, x.depth, x.keys);
+        work.scores.form_all(x.grad_q, head);
+    }
+    if (x.grad_k.data) {
+        work.q.read(x.q_codes, x.queries * x.depth, head, x.q_levels);
+        work.other.set(work.grad.data, 1, x.keys, x.grad_scores_levels, x.keys, work.q.data, 1, x.depth, x.q_levels,
+                       x.depth, x.queries);
+        work.other.form_all(x.grad_k, head);
+    }
+}
+
+// --- all heads --------------------------------------------------------------------------------------------------------
+
+// work(share, first head, one past the last) on as many threads as pay; false where memory ran out.
+template <typename Job>
+bool over_heads(const Attention& x, int64_t shares, const Job& job) {
+    std::vector<char> failures(shares, 0);
+    in_shares(shares, [&](int64_t share) {
+        try {
+            job(share, x.count * share / shares, x.count * (share + 1) / shares);
+        } catch (...) {
+            failures[share] = 1;
+        }
+    });
+    return !*std::max_element(failures.begin(), failures.end());
+}
+
+int64_t shares_of(const Attention& x) {
+    const int64_t work = x.count * x.queries * x.keys * (x.depth + x.width);
+    return std::max<int64_t>(1, std::min({x.threads, x.count, work / kLeastWork}));
+}
+
+Range joined(const std::vector<Lanes>& parts) {
+    Range range;
+    for (const Lanes& part : parts) range.join(part.range());
+    return range;
+}
+
+// Settles the grid of matrices (rows, columns) times `factor`.
+void settle_grid(const Attention& x, int64_t shares, const Matrices& from, int64_t rows, int64_t columns, float factor,
+                 Levels& levels) {
+    std::vector<Lanes> lanes(shares);
+    if (!levels.given)
+        in_shares(shares, [&](int64_t share) {
+            if (from.matrix == columns)  // all heads of a row are neighbours
+                for (int64_t i = rows * share / shares; i < rows * (share + 1) / shares; ++i)
+                    lanes[share].see(from.data + i * from.row, x.count * columns);
+            else
+                for (int64_t i = x.count * rows * share / shares; i < x.count * rows * (share + 1) / shares; ++i)
+                    lanes[share].see(from.data + i / rows * from.matrix + i % rows * from.row, columns);
+        });
+    make_grid(levels, joined(lanes), factor);
+}
+
+std::vector<uint32_t> column_hashes(const Attention& x, const Levels& levels, int64_t columns) {
+    std::vector<uint32_t> hashes(columns);
+    index_hashes(levels.noise, uint64_t(x.count * x.queries), columns, hashes.data());
+    return hashes;
+}
+
+bool forward(Attention& x) {
+    const int64_t shares = shares_of(x);
+    settle_grid(x, shares, x.q, x.queries, x.depth, x.factor, x.q_levels);
+    settle_grid(x, shares, x.k, x.keys, x.depth, 1.0f, x.k_levels);
+    settle_grid(x, shares, x.v, x.keys, x.width, 1.0f, x.v_levels);
+    std::vector<Lanes> of_probs(shares), of_y(shares);
+    const int64_t size = x.queries * x.keys;
+    bool done;
+    if (x.probs_levels.given) {
+        make_grid(x.probs_levels, Range(), 1.0f);
+        done = over_heads(x, shares, [&](int64_t share, int64_t first, int64_t last) {
+            Work work(x);
+            work.local.resize(size);
+            for (int64_t head = first; head < last; ++head) {
+                forward_scores(x, head, work, work.local.data(), of_probs[share]);
+                forward_values(x, head, work, work.local.data(), of_y[share]);
+            }
+        });
+    } else {
+        done = over_heads(x, shares, [&](int64_t share, int64_t first, int64_t last) {
+            Work work(x);
+            for (int64_t head = first; head < last; ++head)
+                forward_scores(x, head, work, x.scratch + head * size, of_probs[share]);
+        });
+        make_grid(x.probs_levels, joined(of_probs), 1.0f);
+        done = done && over_heads(x, shares, [&](int64_t share, int64_t first, int64_t last) {
+            Work work(x);
+            for (int64_t head = first; head < last; ++head)
+                forward_values(x, head, work, x.scratch + head * size, of_y[share]);
+        });
+    }
+    const Range range = joined(of_y);
+    x.y_low = range.bad ? std::numeric_limits<float>::quiet_NaN() : range.low;
+    x.y_high = range.bad ? std::numeric_limits<float>::quiet_NaN() : range.high;
+    return done;
+}
+
+bool backward(Attention& x) {
+    const int64_t shares = shares_of(x);
+    settle_grid(x, shares, x.grad_y, x.queries, x.width, 1.0f, x.grad_y_levels);
+    std::vector<Lanes> lanes(shares);
+    const auto y_hashes = column_hashes(x, x.grad_y_levels, x.width);
+    const bool done = over_heads(x, shares, [&](int64_t share, int64_t first, int64_t last) {
+        Work work(x);
+        for (int64_t head = first; head < last; ++head) backward_values(x, head, work, y_hashes, lanes[share]);
+    });
+    if (!done || (!x.grad_q.data && !x.grad_k.data)) return done;
+    make_grid(x.grad_scores_levels, joined(lanes), 1.0f);
+    const auto hashes = column_hashes(x, x.grad_scores_levels, x.keys);
+    return over_heads(x, shares, [&](int64_t, int64_t first, int64_t last) {
+        Work work(x);
+        for (int64_t head = first; head < last; ++head) backward_scores(x, head, work, hashes);
+    });
+}
+
+template <typename Job>
+int tried(const Job& job) {
+    try {
+        return job() ? 0 : 1;
+    } catch (...) {
+        return 1;
+    }
+}
+
+}  // namespace
+
+// 0, or 1 where memory ran out. The ranges that were found, and the grids, are left in `x`.
+extern "C" int attention_forward(Attention* x) { return tried([&] { return forward(*x); }); }
+
+extern "C" int attention_backward(Attention* x) { return tried([&] { return backward(*x); }); }

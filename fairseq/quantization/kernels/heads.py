@@ -1,0 +1,120 @@
+"""Attention's core on codes, all heads in one call (`heads.cpp`), and the C structures that it is told with.
+
+    forward     scale q, codes of q, k and v, QK^T, mask, softmax, dropout, codes of the probabilities, PV
+    backward    codes of the gradient, gradient of v, of the probabilities, of the scores, their codes, those of q and k
+
+A quantizer appears as `Levels`: its format, bits and range, which is found on the way where it is not given. Grid and
+codes are those of the quantizer's own modules, to the last bit; so are dropout's masks. Softmax is within 1e-6.
+
+>>> levels = Levels.of("symmetric", 8)
+>>> levels.num_bits, levels.given
+(8, 0)
+"""
+
+import ctypes
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.products import LONGEST
+
+FORMATS = {"affine_int": 0, "symmetric": 1, "affine": 2}
+LEAST_NATIVE = 2**16  # scores: fewer start no compiler
+
+
+class Levels(ctypes.Structure):
+    """`Levels` of grids.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("format", "num_bits", "given", "stochastic")),
+        ("noise", ctypes.c_uint64),
+        *((name, ctypes.c_float) for name in ("low", "high", "scale", "zero", "shift")),
+        ("zero_point", ctypes.c_int32),
+    ]
+
+    @classmethod
+    def of(
+        cls,
+        number_format: str,
+        num_bits: int,
+        given: Optional[tuple[float, float]] = None,
+        noise: Optional[int] = None,
+    ) -> "Levels":
+        """A quantizer with one scale: `given` is its range if known, `noise` the hash state of stochastic rounding."""
+        low, high = given or (0.0, 0.0)
+        return cls(FORMATS[number_format], num_bits, given is not None, noise is not None, noise or 0, low, high)
+
+
+class Matrices(ctypes.Structure):
+    """fp32 matrices (B, N, K), whose last axis is in order."""
+
+    _fields_ = [("data", ctypes.c_void_p), ("matrix", ctypes.c_int64), ("row", ctypes.c_int64)]
+
+    @classmethod
+    def of(cls, x: Optional[Tensor]) -> "Matrices":
+        return cls(None, 0, 0) if x is None else cls(x.data_ptr(), x.stride(0), x.stride(1))
+
+
+class Attention(ctypes.Structure):
+    """`Attention` of heads.cpp: shapes, memory and quantizers of one call. Whoever fills it keeps the tensors."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("count", "heads", "queries", "keys", "depth", "width")),
+        *((name, Matrices) for name in ("q", "k", "v", "y", "grad_y", "grad_q", "grad_k", "grad_v")),
+        ("mask", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("mask_batch", "mask_row")),
+        *((f"{name}_codes", ctypes.c_void_p) for name in ("q", "k", "v", "probs")),
+        ("scratch", ctypes.c_void_p),
+        ("seed", ctypes.c_uint64),
+        ("threads", ctypes.c_int64),
+        *((name, ctypes.c_float) for name in ("factor", "y_low", "y_high")),
+        ("dropped", ctypes.c_int32),
+        *((f"{name}_levels", Levels) for name in ("q", "k", "v", "probs", "grad_y", "grad_scores")),
+    ]
+
+    def set_mask(self, mask: Optional[Tensor]) -> None:
+        """A mask (B or 1, 1, T or 1, S) that is added to the scores of all heads of a sentence."""
+        if mask is None:
+            return
+        self.mask = mask.data_ptr()
+        self.mask_batch, _, self.mask_row, _ = (
+            0 if size == 1 else stride for size, stride in zip(mask.shape, mask.stride(), strict=True)
+        )
+
+    def kept_bytes(self, name: str) -> int:
+        """Bytes of the codes of q, k, v or probs."""
+        rows = self.queries if name in ("q", "probs") else self.keys
+        columns = {"q": self.depth, "k": self.depth, "v": self.width, "probs": self.keys}[name]
+        bits = getattr(self, f"{name}_levels").num_bits
+        per_byte = 4 if bits <= 2 else 2 if bits <= 4 else 1
+        return int(self.count * -(-rows * columns // per_byte))
+
+    def run(self, which: str) -> None:
+        """`forward` or `backward`.
+
+        Raises:
+            RuntimeError: there is no library, see `is_available`.
+            MemoryError: too little of it.
+        """
+        native = library("heads")
+        if native is None:
+            raise RuntimeError("no C++ compiler for attention on codes; do it step by step")
+        self.threads = torch.get_num_threads()
+        if getattr(native, f"attention_{which}")(ctypes.byref(self)):
+            raise MemoryError(f"no memory for attention of {self.count} heads, {self.queries} x {self.keys} scores")
+
+
+def is_available(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether queries (B, T, D), keys (B, S, D) and values (B, S, E) can be attended to here; not where torch's
+    operations are watched, and not for little.
+    """
+    if not all(x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 3 for x in (q, k, v)):
+        return False
+    if q.shape[0] * q.shape[1] * k.shape[1] < LEAST_NATIVE or max(*q.shape[1:], *k.shape[1:], v.shape[2]) > LONGEST:
+        return False
+    if q.shape[2] == 0 or v.shape[2] == 0 or is_watched():
+        return False
+    return library("heads") is not None
