@@ -205,11 +205,15 @@ class Quantizer(nn.Module):
         """The grid for `x`, and whether values may lie outside it."""
         if self.learned is not None:
             return self.learned.grid(x, num_bits), True
-        found = self.observer(x, Request(self.granularity.reduced(x), self.format, num_bits))
-        low, high, covers = found
+        low, high, covers = self.range_of(x, num_bits)
+        return self.format.grid(low, high, num_bits), not (covers and self.format.covers_ends)
+
+    def range_of(self, x: Tensor, num_bits: int) -> Range:
+        """What the observer says of `x`."""
+        found: Range = self.observer(x, Request(self.granularity.reduced(x), self.format, num_bits))
         if self.may_share and not torch.compiler.is_exporting():  # nothing that is traced may stay behind
             self.last_range = found
-        return self.format.grid(low, high, num_bits), not (covers and self.format.covers_ends)
+        return found
 
     def _noise(self, x: Tensor, key: Optional[NoiseKey], index: int) -> Optional[HashNoise]:
         if not self.stochastic:

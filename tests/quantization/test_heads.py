@@ -19,7 +19,7 @@ from fairseq.quantization.kernels import heads, native, ranges
 from fairseq.quantization.kernels.codes import decode
 from fairseq.quantization.layers import integer_attention as core
 from fairseq.quantization.layers.integer_attention import Dropping, integer_attention
-from fairseq.quantization.layers.integer_codes import input_codes
+from fairseq.quantization.layers.matmul import input_codes
 from fairseq.quantization.step import Step
 
 pytestmark = pytest.mark.skipif(native.library("heads") is None, reason="no C++ compiler")

@@ -15,23 +15,33 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError
 from fairseq.quantization import QLinear, quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import build, products
+from fairseq.quantization.kernels import build, encoding, gemm, products, weights
 from fairseq.quantization.kernels.codes import Codes, encode, pack, signed
 from fairseq.quantization.kernels.linear import WeightCodes, backward_product, forward_product
-from fairseq.quantization.layers import integer
+from fairseq.quantization.layers import integer, integer_codes, linear
 from fairseq.quantization.trace import trace_gemms
 
 TOLERANCE = 1e-5
 NAMES = list(FORMATS)
 
 
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True, params=["torch", "native"])
+def _fresh(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything twice: by torch's operations, and by kernels of our own also for what is small."""
     monkeypatch.setattr(build, "LEAST_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
+    for place, name in ((gemm, "LEAST_WORK"), (encoding, "LEAST_NATIVE"), (integer_codes, "LEAST_ROWS_KERNEL")):
+        monkeypatch.setattr(place, name, 0)
+    if request.param == "torch":
+        without_own_kernels(monkeypatch)
     yield
     products.route.cache_clear()
     products.fuses.cache_clear()
     build.clear()
+
+
+def without_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (gemm, encoding, weights):
+        monkeypatch.setattr(place, "is_available", lambda *_: False)
 
 
 def values(codes: Any) -> Tensor:
@@ -151,7 +161,7 @@ class Captured:
     """The codes that a layer's forward and backward multiplied."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.gradients: list[tuple[Codes, Codes]] = []
+        self.gradients: list[integer.GradientCodes] = []
         self.forward: tuple[Codes, WeightCodes]
         make, product = integer.gradient_codes, integer.forward_product
 
@@ -185,7 +195,7 @@ def test_layer_equals_fp64_from_its_codes(
     close(y.detach().view(-1, 10), x_values @ w_values.t() + model[0].bias.double())
     grad = torch.randn_like(y)
     y.backward(grad)
-    ((for_x, for_w),) = captured.gradients
+    ((for_x, for_w, _),) = captured.gradients
     w_scale, x_scale = w_codes.scale.double(), x_codes.scale.double()
     # what the gradient is multiplied by before rounding is taken out of the other factor
     close(x.grad.view(-1, 24), values(for_x) @ (w_values / (w_scale / w_scale.max())))
@@ -296,10 +306,9 @@ def test_autocast_and_bf16() -> None:
 
 
 def test_weight_codes_are_made_once_per_update_and_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fairseq.quantization.layers import linear
 
     made: list[int] = []
-    make = integer.weight_codes
+    make = integer_codes.weight_codes
 
     def counted(quantizer: Any, weight: Tensor, num_bits: int) -> WeightCodes:
         made.append(num_bits)
@@ -362,8 +371,12 @@ def test_inputs_shared_by_layers_have_one_set_of_codes(monkeypatch: pytest.Monke
             return self.q(x) + self.k(x) + self.v(x)
 
     calls: list[Any] = []
-    make = integer.encode
-    monkeypatch.setattr(integer, "encode", lambda x, *rest, **more: calls.append(x.shape) or make(x, *rest, **more))
+    for name in ("encode", "encode_matrix"):
+        make = getattr(integer_codes, name)
+        counted = functools.partial(
+            lambda make, x, *rest, **more: calls.append(x.shape) or make(x, *rest, **more), make
+        )
+        monkeypatch.setattr(integer_codes, name, counted)
     model = quantize_model(Three(), "int8", compute="integer")
     y = model(torch.randn(5, 24))
     assert calls.count((5, 24)) == 1
@@ -459,6 +472,7 @@ def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_kernels_are_compiled_once_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_own_kernels(monkeypatch)
     compiled: list[Any] = []
     monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
     monkeypatch.setattr(build, "LEAST_ELEMENTS", 8)
@@ -471,6 +485,7 @@ def test_kernels_are_compiled_once_that_pays(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    without_own_kernels(monkeypatch)
     expected = train("int8")
 
     def broken(*_: Any, **__: Any) -> Any:

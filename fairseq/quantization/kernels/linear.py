@@ -2,6 +2,7 @@
 
     x[m, k] = sx[m] (cx - zx[m]) + dx[m],   w[n, k] = sw[n] (cw - zw[n]) + dw[n]          d: shifts, 0 on most grids
     forward_product    y[m, n] = sum_k x[m, k] w[n, k] + bias[n]
+    input_gradient, weight_gradient: by `gemm.product` or oneDNN where they can, else by
     backward_product   factor * sum_c g[r, c] (right[c, j] - zero_point[c] + shift[c])
 
 The sums run over integers and are exact; zero points are taken out with sums of codes, modulo 2^32, and only the part
@@ -13,17 +14,20 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from fairseq.quantization.kernels import gemm
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
+from fairseq.quantization.kernels.gemm import Numbers, Right
 from fairseq.quantization.kernels.products import LONGEST, fuses, integer_product, plain, scaled_product
 from fairseq.quantization.kernels.rescale import Shifts, rescale
-from fairseq.quantization.kernels.weights import RowCodes
+from fairseq.quantization.kernels.weights import PackedRows, RowCodes
 
+LEAST_PACKED = 2**14  # numbers of a weight: smaller ones would be padded by too much
 LEAST_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 number
 
 
 class WeightCodes:
-    """A weight's codes (N, K) in int8, and (K, N) for the forward product once it has been needed.
+    """A weight's codes (N, K) in int8, and the copies in which products take them, each made once it is needed.
 
     Args:
         codes: scale, zero point and shift are (N, 1) or (1, 1).
@@ -33,46 +37,81 @@ class WeightCodes:
         self._data: Optional[Tensor]
         self._data, self.zero_point = signed(codes)
         self.scale, self.shift, self.num_bits = codes.scale, codes.shift, codes.num_bits
+        self.shape: tuple[int, int] = (codes.data.shape[0], codes.data.shape[1])
         self._centred: Optional[bool] = None
-        self._forward: Optional[Tensor] = None
+        self._forward: Optional[Tensor] = None  # oneDNN's
+        self._along: Optional[Right] = None  # our own
+        self._across: Optional[Right] = None
         self._sums: Optional[Tensor] = None
 
     @classmethod
     def of_rows(cls, rows: RowCodes, num_bits: int) -> "WeightCodes":
         """Codes around 0 that were made in one pass, with their copy for the forward product."""
-        made = cls.__new__(cls)
-        made._data, made.scale, made.shift, made.num_bits = rows.data, rows.scale, None, num_bits
-        made.zero_point = torch.zeros_like(rows.scale, dtype=torch.int32)
-        made._centred, made._forward, made._sums = True, None, None
+        made = cls._around_0(rows.scale, (rows.data.shape[0], rows.data.shape[1]), num_bits)
+        made._data = rows.data
         if made.fused:
             made._forward = plain(rows.turned)
+        return made
+
+    @classmethod
+    def of_packed(cls, rows: PackedRows, num_bits: int) -> "WeightCodes":
+        """Codes around 0 that are packed for both products."""
+        made = cls._around_0(rows.scale, rows.along.shape, num_bits)
+        made._along, made._across = rows.along, rows.across
+        return made
+
+    @classmethod
+    def _around_0(cls, scale: Tensor, shape: tuple[int, int], num_bits: int) -> "WeightCodes":
+        made = cls.__new__(cls)
+        made.scale, made.shift, made.shape, made.num_bits = scale, None, shape, num_bits
+        made.zero_point = torch.zeros_like(scale, dtype=torch.int32)
+        made._centred = True
+        made._data = made._forward = made._along = made._across = made._sums = None
         return made
 
     @property
     def data(self) -> Tensor:
         """int8 (N, K)."""
-        if self._data is None:
-            assert self._forward is not None
-            return self._forward.to_dense().t()
-        return self._data
+        if self._data is not None:
+            return self._data
+        if self._along is not None:
+            return self._along.codes()
+        assert self._forward is not None
+        return self._forward.to_dense().t()
 
     def keep_one_copy(self) -> Tensor:
-        """For weights that stay: drop (N, K) if forward products take (K, N); returns the copy that is left."""
-        if not self.fused:
-            return self.data
-        operand, self._data = self.forward_operand(), None
+        """For weights that stay: drop (N, K) if forward products take another copy; returns the one that is left."""
+        if self.shape[0] * self.shape[1] >= LEAST_PACKED and gemm.is_available(self.scale.device):
+            operand, self._data, self._across = self.along().data, None, None
+        elif self.fused:
+            operand, self._data = self.forward_operand(), None
+        else:
+            operand = self.data
         return operand
 
     @property
     def fused(self) -> bool:
-        """Whether the GEMM can rescale."""
+        """Whether oneDNN's GEMM can rescale."""
         # whoever watches torch's operations shall see the codes themselves, not a copy in oneDNN's keeping
-        return fuses(self.data.device.type) and self._is_centred() and not is_watched()
+        return fuses(self.scale.device.type) and self.is_centred() and not is_watched()
 
-    def _is_centred(self) -> bool:
+    def is_centred(self) -> bool:
+        """Whether code 0 is the number 0."""
         if self._centred is None:
             self._centred = self.shift is None and not bool(self.zero_point.any())
         return self._centred
+
+    def along(self) -> Right:
+        """For `gemm.product` of x w^T."""
+        if self._along is None:
+            self._along = Right.of(self.data)
+        return self._along
+
+    def across(self) -> Right:
+        """For `gemm.product` of g w."""
+        if self._across is None:
+            self._across = Right.of(self.data.t())
+        return self._across
 
     def forward_operand(self) -> Tensor:
         """(K, N) for `scaled_product`."""
@@ -103,6 +142,9 @@ class WeightCodes:
 
 def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
+    if x.data.shape[1] <= LONGEST and gemm.is_available(x.data.device, x.data.numel() * w.shape[0]):
+        numbers = Numbers(w.scale, w.zero_point, w.shift)
+        return gemm.product(x.data, Numbers.of(x), w.along(), numbers, _float(bias)).to(dtype)
     w_scale = w.scale.t()  # (1, N)
     if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > LEAST_SCALE:
         scale = x.scale * w_scale
@@ -135,6 +177,39 @@ def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch
         total = part if total is None else total.add_(part)
     assert total is not None
     return total.to(dtype)
+
+
+def input_gradient(grad: Codes, w: WeightCodes, w_factor: Tensor) -> Tensor:
+    """dL/dx (M, K) from codes of a gradient (M, N) that holds w's scales but for `w_factor` (1, 1)."""
+    shift = None if w.shift is None else w.shift / w.scale
+    one_number = w.is_centred() or w.scale.numel() == 1  # along the contraction
+    if w.shape[0] <= LONGEST and one_number and gemm.is_available(grad.data.device, grad.data.numel() * w.shape[1]):
+        same = Numbers(w_factor, w.zero_point[:1], None if shift is None else shift * w_factor)
+        return gemm.product(grad.data, Numbers.of(grad), w.across(), same)
+    if w.fused and grad.shift is None and float(grad.scale) > LEAST_SCALE:
+        scale = grad.scale * w_factor
+        return scaled_product(grad.data, int(grad.zero_point), scale, w.backward_operand(), None, torch.float32)
+    return backward_product(grad, False, w.data, w.zero_point, shift, w_factor)
+
+
+def weight_gradient(
+    grad: Codes, x: Codes, x_factor: Tensor, sums: Tensor, signed_x: Optional[tuple[Tensor, Tensor]] = None
+) -> Tensor:
+    """dL/dw (N, K) from codes of a gradient (M, N) that holds x's scales but for `x_factor` (1, 1), and of x (M, K).
+
+    Args:
+        sums: of the gradient's codes over the rows, int32 (1, N).
+        signed_x: `signed(x)`, if it is known.
+    """
+    work = grad.data.numel() * x.data.shape[1]
+    if x.data.shape[0] <= LONGEST and x.scale.numel() == 1 and gemm.is_available(grad.data.device, work):
+        right = Right.of(x.data.t())
+        shift = None if x.shift is None else x.shift / x.scale * x_factor
+        numbers = Numbers(x_factor, x.zero_point - 128, shift)
+        return gemm.product(grad.data.t(), Numbers.of(grad), right, numbers, left_sums=sums, read_later=True)
+    data, zero_point = signed_x or signed(x)
+    shift = None if x.shift is None else x.shift / x.scale
+    return backward_product(grad, True, data, zero_point, shift, x_factor, sums)
 
 
 def backward_product(

@@ -12,6 +12,7 @@
 #include <emmintrin.h>
 #endif
 
+#include "pack.h"
 #include "threads.h"
 
 namespace {
@@ -92,3 +93,50 @@ extern "C" void encode_rows(const float* w, int64_t rows, int64_t columns, int32
     };
     in_shares(threads, work);
 }
+
+#if defined(DOT_PRODUCTS)
+
+// The same codes for `multiply_codes`: `along` packed over the columns of w, for x w^T, and `across` over its rows, for
+// g w, with their sums: row_sums (rows), column_sums (columns). Returns 1 where memory ran out, else 0.
+extern "C" int encode_packed(const float* w, int64_t rows, int64_t columns, int32_t most, float least, uint8_t* along,
+                             int32_t* row_sums, uint8_t* across, int32_t* column_sums, float* scale, int64_t threads) {
+    try {
+        const int64_t panels = padded(rows, kColumns) / kColumns, wide = padded(columns, kColumns);
+        const int64_t along_bytes = panel_bytes(columns), across_bytes = panel_bytes(rows);
+        threads = std::max<int64_t>(1, std::min({threads, rows * columns / kLeastPerThread, panels}));
+        std::vector<int32_t> partial(threads * wide);
+        std::vector<int8_t> tiles(threads * kColumns * columns);
+        const auto work = [&](int64_t index) {
+            int8_t* tile = tiles.data() + index * kColumns * columns;
+            const auto* codes = reinterpret_cast<const uint8_t*>(tile);
+            for (int64_t panel = panels * index / threads; panel < panels * (index + 1) / threads; ++panel) {
+                const int64_t begin = panel * kColumns, count = std::min(kColumns, rows - begin);
+                for (int64_t n = 0; n < count; ++n) {
+                    const float* row = w + (begin + n) * columns;
+                    scale[begin + n] = std::max(largest(row, columns) / float(most), least);
+                    encode(row, columns, 1.0f / scale[begin + n], float(most), tile + n * columns);
+                }
+                int32_t sums[kColumns] = {};
+                pack_along(codes, columns, columns, count, kColumns, 0, along + panel * along_bytes);
+                add_panel(along + panel * along_bytes, padded(columns, 4) / 4, sums);
+                std::copy(sums, sums + count, row_sums + begin);
+                for (int64_t k = 0; k < columns; k += kColumns) {
+                    const int64_t width = std::min(kColumns, columns - k);
+                    uint8_t* target = across + k / kColumns * across_bytes + begin * kColumns;
+                    pack_across(codes + k, columns, count, width, columns - k, kColumns, 0, target);
+                    add_panel(target, padded(count, 4) / 4, partial.data() + index * wide + k);
+                }
+            }
+        };
+        in_shares(threads, work);
+        for (int64_t k = 0; k < columns; ++k) {
+            column_sums[k] = 0;
+            for (int64_t index = 0; index < threads; ++index) column_sums[k] += partial[index * wide + k];
+        }
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+
+#endif

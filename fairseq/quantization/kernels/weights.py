@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fairseq.quantization.formats.affine_int import MIN_SCALE
 from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.gemm import Right
 from fairseq.quantization.kernels.native import library
 
 
@@ -65,3 +66,40 @@ def encode_rows(weight: Tensor, num_bits: int) -> RowCodes:
         ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
     return codes
+
+
+class PackedRows(NamedTuple):
+    """Codes around 0, as `gemm.product` takes them.
+
+    Attributes:
+        along: of w (N, K), for x w^T.
+        across: of its transpose, for g w.
+        scale: fp32 (N, 1).
+    """
+
+    along: Right
+    across: Right
+    scale: Tensor
+
+
+def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
+    """The codes of `encode_rows` in another order, where `gemm.is_available`.
+
+    Raises:
+        RuntimeError: there is no library, see `is_available`.
+        MemoryError: too little of it.
+    """
+    native = library("weights")
+    if native is None:
+        raise RuntimeError("no C++ compiler for codes of weights; use kernels.codes.encode")
+    rows, columns = weight.shape
+    made = PackedRows(Right.empty(rows, columns), Right.empty(columns, rows), torch.empty(rows, 1))
+    outputs = (made.along.data, made.along.sums, made.across.data, made.across.sums, made.scale)
+    failed = native.encode_packed(
+        ctypes.c_void_p(weight.data_ptr()), *map(ctypes.c_int64, (rows, columns)),
+        ctypes.c_int32(2 ** (num_bits - 1) - 1), ctypes.c_float(MIN_SCALE),
+        *(ctypes.c_void_p(part.data_ptr()) for part in outputs), ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip
+    if failed:
+        raise MemoryError(f"no memory for the codes of a weight {rows}x{columns}")
+    return made

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from fairseq.quantization.kernels.batched import Stack, batched_product, is_available
 from fairseq.quantization.kernels.codes import Codes, decode
-from fairseq.quantization.layers.integer import LARGEST_BITS, Encoded, Kept, gradient_codes
+from fairseq.quantization.layers.integer import LARGEST_BITS
+from fairseq.quantization.layers.integer_codes import Encoded, Kept, gradient_codes
 from fairseq.quantization.layers.simulated import Call
 
 
@@ -74,7 +75,7 @@ class _Gradient:
             return
         assert quantizer is not None and bits is not None
         rows = grad.reshape(-1, grad.shape[-1]).contiguous()
-        self.codes, _ = gradient_codes(rows, call, None, None, (True, True))
+        self.codes = gradient_codes(rows, call, None, None, (True, True)).for_x
         if call.step.listeners:
             quantizer._tell(grad, self.values, bits)
 

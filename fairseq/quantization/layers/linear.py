@@ -28,10 +28,9 @@ from fairseq.quantization.layers.integer import (
     LARGEST_BITS,
     IntegerLinear,
     has_codes,
-    input_codes,
     wants_integers,
-    weight_codes,
 )
+from fairseq.quantization.layers.integer_codes import input_codes, weight_codes
 from fairseq.quantization.layers.resident import IntegerWeight
 from fairseq.quantization.layers.simulated import (
     Call,

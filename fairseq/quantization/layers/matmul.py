@@ -20,7 +20,8 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq.quantization.layers.integer import LARGEST_BITS, has_codes, input_codes, wants_integers
+from fairseq.quantization.layers.integer import LARGEST_BITS, has_codes, wants_integers
+from fairseq.quantization.layers.integer_codes import input_codes
 from fairseq.quantization.layers.integer_matmul import IntegerMatMul
 from fairseq.quantization.layers.simulated import (
     Call,

@@ -1,0 +1,116 @@
+// Codes of a matrix, range and grid included: codes.py says what they are, and has them in torch's operations.
+//
+//     first    codes of x[row, column] * fold[column]
+//     second   codes of x[row, column] * fold_rows[row]
+//
+// as a gradient needs them for its two products (layers/integer.py); with one of them, or without factors, those of x.
+// Two passes over memory: ranges, and codes with their sums over the rows. The numbers are torch's to the last bit.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "grids.h"
+#include "threads.h"
+
+extern "C" {
+
+// One set of codes (rows, columns); factors may be null.
+struct Wanted {
+    Levels* levels;
+    const float* fold;       // (columns)
+    const float* fold_rows;  // (rows), not negative
+    uint8_t* codes;
+};
+}
+
+namespace {
+
+constexpr int64_t kLeastPerThread = 1 << 16;
+
+// Row `row` of the values whose codes are wanted: x itself, or x times fold in `buffer`.
+const float* folded(const float* x, const float* fold, int64_t columns, float* buffer) {
+    if (!fold) return x;
+    for (int64_t j = 0; j < columns; ++j) buffer[j] = x[j] * fold[j];
+    settle(buffer);
+    return buffer;
+}
+
+void find_ranges(const float* x, int64_t rows, int64_t columns, const Wanted* wanted, int64_t count, int64_t threads) {
+    std::vector<Range> found(threads * count);
+    const auto work = [&](int64_t index) {
+        std::vector<float> buffer(columns);
+        Range mine[2];
+        for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row)
+            for (int64_t i = 0; i < count; ++i) {
+                Lanes lanes;
+                lanes.see(folded(x + row * columns, wanted[i].fold, columns, buffer.data()), columns);
+                Range range = lanes.range();
+                if (wanted[i].fold_rows) {
+                    const float factor = wanted[i].fold_rows[row];
+                    range.low *= factor;
+                    range.high *= factor;
+                    range.bad = range.bad || range.low != range.low || range.high != range.high;
+                }
+                mine[i].join(range);
+            }
+        std::copy(mine, mine + count, found.begin() + index * count);
+    };
+    in_shares(threads, work);
+    for (int64_t i = 0; i < count; ++i) {
+        Range whole;
+        for (int64_t index = 0; index < threads; ++index) whole.join(found[index * count + i]);
+        make_grid(*wanted[i].levels, whole, 1.0f);
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// x (rows, columns) in order -> codes for each of `count` (1 or 2) wanted. sums: of the last one's codes over the rows,
+// (columns), or null. The grids are left in the levels. Returns 1 where memory ran out, else 0.
+int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* wanted, int64_t count, int32_t* sums,
+                  int64_t threads) {
+    try {
+        threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kLeastPerThread}));
+        bool given = true;
+        for (int64_t i = 0; i < count; ++i) given = given && wanted[i].levels->given;
+        if (given)
+            for (int64_t i = 0; i < count; ++i) make_grid(*wanted[i].levels, Range(), 1.0f);
+        else
+            find_ranges(x, rows, columns, wanted, count, threads);
+        const bool noise = wanted[0].levels->stochastic;
+        const uint64_t state = wanted[0].levels->noise;
+        std::vector<uint32_t> hashes(noise ? columns : 0);
+        index_hashes(state, uint64_t(rows), int64_t(hashes.size()), hashes.data());
+        std::vector<int32_t> partial(sums ? threads * columns : 0);
+        const auto work = [&](int64_t index) {
+            std::vector<float> buffer(columns);
+            int32_t* mine = sums ? partial.data() + index * columns : nullptr;
+            for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
+                const uint32_t hash = noise ? index_hash(state, uint64_t(row)) : 0;
+                for (int64_t i = 0; i < count; ++i) {
+                    const Wanted& one = wanted[i];
+                    encode(folded(x + row * columns, one.fold, columns, buffer.data()), columns,
+                           one.fold_rows ? one.fold_rows[row] : 1.0f, *one.levels, hash, noise ? hashes.data() : nullptr,
+                           one.codes + row * columns);
+                }
+                const uint8_t* last = wanted[count - 1].codes + row * columns;
+                if (mine)
+                    for (int64_t j = 0; j < columns; ++j) mine[j] += last[j];
+            }
+        };
+        in_shares(threads, work);
+        if (sums) {
+            std::fill(sums, sums + columns, 0);
+            for (int64_t index = 0; index < threads; ++index)
+                for (int64_t j = 0; j < columns; ++j) sums[j] += partial[index * columns + j];
+        }
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+}

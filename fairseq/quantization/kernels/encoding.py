@@ -1,0 +1,91 @@
+"""Codes of a matrix with their range and grid, in one call (`codes.cpp`): what `codes.encode` makes after a range has
+been found and a grid been made of it, to the last bit.
+
+>>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
+>>> if library("codes") is not None:
+...     made = encode_matrix(x, [Wanted(Levels.of("affine_int", 2))])
+...     assert made.codes[0].data.tolist() == [[0, 1, 3], [1, 2, 3]]
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.codes import Codes
+from fairseq.quantization.kernels.heads import FORMATS, Levels
+from fairseq.quantization.kernels.native import library
+
+LEAST_NATIVE = 2**16  # elements: for fewer no compiler is started
+
+
+class Wanted(NamedTuple):
+    """One set of codes: of x times `fold` (1, C), or of x times `fold_rows` (R, 1)."""
+
+    levels: Levels
+    fold: Optional[Tensor] = None
+    fold_rows: Optional[Tensor] = None
+
+
+class Made(NamedTuple):
+    """Codes for each that was wanted, and the last one's sums over the rows, int32 (1, C), if these were."""
+
+    codes: list[Codes]
+    sums: Optional[Tensor]
+
+
+def is_available(x: Tensor, number_format: str) -> bool:
+    """Whether `encode_matrix` takes `x`; not where torch's operations are watched, and not for little."""
+    if x.device.type != "cpu" or x.numel() < LEAST_NATIVE or number_format not in FORMATS or is_watched():
+        return False
+    return x.dtype == torch.float32 and library("codes") is not None
+
+
+def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Made:
+    """Codes of `x` (R, C), fp32 in order, for one or two grids, which have the same noise.
+
+    Raises:
+        RuntimeError: there is no library, see `is_available`.
+        MemoryError: too little of it.
+    """
+    native = library("codes")
+    if native is None:
+        raise RuntimeError("no C++ compiler for codes; use kernels.codes.encode")
+    rows, columns = x.shape
+    outs = [torch.empty(x.shape, dtype=torch.uint8) for _ in wanted]
+    total = torch.empty(1, columns, dtype=torch.int32) if sums else None
+    kept = [_Wanted.of(each, out) for each, out in zip(wanted, outs, strict=True)]
+    records = (_Wanted * len(wanted))(*kept)
+    failed = native.encode_matrix(
+        ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, (rows, columns)), records, ctypes.c_int64(len(wanted)),
+        None if total is None else ctypes.c_void_p(total.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip
+    if failed:
+        raise MemoryError(f"no memory for the codes of {rows}x{columns} values")
+    return Made([_codes(out, each.levels) for out, each in zip(outs, wanted, strict=True)], total)
+
+
+def _codes(data: Tensor, levels: Levels) -> Codes:
+    shift = torch.tensor([[levels.shift]]) if levels.format == FORMATS["affine"] else None
+    zero_point = torch.tensor([[levels.zero_point]], dtype=torch.int32)
+    return Codes(data, torch.tensor([[levels.scale]]), zero_point, shift, levels.num_bits)
+
+
+class _Wanted(ctypes.Structure):
+    """`Wanted` of codes.cpp."""
+
+    _fields_ = [
+        ("levels", ctypes.POINTER(Levels)),
+        *((name, ctypes.c_void_p) for name in ("fold", "fold_rows", "codes")),
+    ]
+
+    @classmethod
+    def of(cls, wanted: Wanted, out: Tensor) -> "_Wanted":
+        factors = [None if part is None else part.contiguous() for part in (wanted.fold, wanted.fold_rows)]
+        addresses = (None if part is None else part.data_ptr() for part in factors)
+        made = cls(ctypes.pointer(wanted.levels), *addresses, out.data_ptr())
+        made.kept = factors  # these tensors live as long as their addresses
+        return made

@@ -1,0 +1,254 @@
+// Products of 8-bit codes as a linear layer has them, with zero points, scales, shifts and bias taken care of while the
+// sums are in registers:
+//
+//     a[m, k] = sa[m] (ca[m, k] - za[m]) + da[m],   b[n, k] = sb[n] (cb[n, k] - zb[n]) + db[n]
+//     y[m, n] = sum_k a[m, k] b[n, k] + bias[n] = sa sb D + sa A db + da (sb B + K db) + bias
+//     D = sum_k (ca - za)(cb - zb),   A = sum_k (ca - za),   B = sum_k (cb - zb)             exact, in int32
+//
+// ca is unsigned and read where it lies; cb is signed and packed (pack.h). A block of kRows x kColumns sums stays in
+// registers for the whole contraction: per step two loads of b and kRows of a for 2 kRows dot-product instructions, so
+// that these are what the time goes into. a's block is in the first cache then, b's panels in the second.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "pack.h"
+#include "threads.h"
+
+extern "C" {
+
+// Numbers of one side: one of each for all (each = 0) or for every row or column. `shift` may be null; `sums` are those
+// of the codes over the contraction, and may be null for a: then they are formed where they are needed.
+struct Numbers {
+    const float* scale;
+    const int32_t* zero_point;
+    const float* shift;
+    const int32_t* sums;
+    int64_t each;
+};
+
+// Columns of a panel; 0 where this processor (or compiler) has no dot products of 8-bit codes.
+int64_t panel_columns() { return kColumns; }
+}
+
+#if defined(DOT_PRODUCTS)
+
+namespace {
+
+constexpr int64_t kLeastWork = 1 << 21;   // multiply-accumulates, below which a second thread costs more than it brings
+constexpr int64_t kPanelsAtOnce = 8;      // of b, that stay in the second cache while a passes by
+constexpr int64_t kRowBlocksAtOnce = 24;  // of a
+
+// sums[i][j] += over the contraction; a's words of four codes lie `vector` and `group` bytes apart.
+template <bool kPackedLeft>
+inline __attribute__((always_inline)) void multiply(const uint8_t* a, int64_t vector, const uint8_t* b, int64_t groups,
+                                                    Integers (&sums)[kRows][2]) {
+    Integers total[kRows][2];  // of its own: sums that might be elsewhere in memory would be written in each step
+#pragma GCC unroll 12
+    for (int64_t row = 0; row < kRows; ++row) total[row][0] = total[row][1] = zeros();
+    for (int64_t group = 0; group < groups; ++group) {
+        const Integers left = load(b), right = load(b + 4 * kLanes);
+#pragma GCC unroll 12
+        for (int64_t row = 0; row < kRows; ++row) {
+            const Integers same = word_everywhere(a + (kPackedLeft ? 4 * row : vector * row));
+            total[row][0] = dot(total[row][0], same, left);
+            total[row][1] = dot(total[row][1], same, right);
+        }
+        b += 4 * kColumns;
+        a += kPackedLeft ? 4 * kRows : 4;
+    }
+#pragma GCC unroll 12
+    for (int64_t row = 0; row < kRows; ++row) {
+        sums[row][0] = total[row][0];
+        sums[row][1] = total[row][1];
+    }
+}
+
+// The numbers of all columns, padded to whole panels, and of all rows.
+struct Corrections {
+    Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const Numbers& a, const Numbers& b,
+                int64_t rows, int64_t columns, int64_t depth, const float* bias)
+        : shifted(a.shift || b.shift), zeros_in_b(false), row_scale(rows), row_zero(rows), row_sums(rows),
+          row_above(rows), row_shift(rows), scale(padded(columns, kColumns)), bias_or_0(scale.size()),
+          shift(scale.size()), above(scale.size()), zero(scale.size()), sums(scale.size()) {
+        for (int64_t n = 0; n < columns; ++n) {
+            const int64_t at = b.each ? n : 0;
+            scale[n] = b.scale[at];
+            zero[n] = b.zero_point[at];
+            zeros_in_b |= zero[n] != 0;
+            sums[n] = int32_t(uint32_t(b.sums[n]) - uint32_t(depth) * uint32_t(zero[n]));  // B
+            shift[n] = b.shift ? b.shift[at] : 0.0f;
+            above[n] = scale[n] * float(sums[n]) + float(depth) * shift[n];
+            bias_or_0[n] = bias ? bias[n] : 0.0f;
+        }
+        if (a.sums) std::copy(a.sums, a.sums + rows, row_sums.begin());
+        else if (shifted || zeros_in_b) add_up(codes, vector, depth_stride, rows, depth);
+        for (int64_t m = 0; m < rows; ++m) {
+            const int64_t at = a.each ? m : 0;
+            row_scale[m] = a.scale[at];
+            row_zero[m] = a.zero_point[at];
+            row_shift[m] = a.shift ? a.shift[at] : 0.0f;
+            row_above[m] = row_scale[m] * float(int32_t(uint32_t(row_sums[m]) - uint32_t(depth) * uint32_t(row_zero[m])));
+        }
+    }
+
+    void add_up(const uint8_t* codes, int64_t vector, int64_t depth_stride, int64_t rows, int64_t depth) {
+        if (depth_stride == 1) {
+            for (int64_t m = 0; m < rows; ++m)
+                for (int64_t k = 0; k < depth; ++k) row_sums[m] += codes[m * vector + k];
+        } else {
+            for (int64_t k = 0; k < depth; ++k)
+                for (int64_t m = 0; m < rows; ++m) row_sums[m] += codes[k * depth_stride + m];
+        }
+    }
+
+    bool shifted, zeros_in_b;
+    std::vector<float> row_scale;
+    std::vector<int32_t> row_zero, row_sums;
+    std::vector<float> row_above, row_shift, scale, bias_or_0, shift, above;
+    std::vector<int32_t> zero, sums;
+};
+
+// One block of sums to values. GCC's vector types: arithmetic on all lanes.
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes), aligned(4)));
+typedef uint32_t Words __attribute__((vector_size(4 * kLanes), aligned(4)));
+typedef float Reals __attribute__((vector_size(4 * kLanes), aligned(4)));
+
+inline void write(const Corrections& numbers, const Integers (&sums)[kRows][2], int64_t m, int64_t n, int64_t rows,
+                  int64_t columns, float* y, bool streams) {
+    const int64_t height = std::min(kRows, rows - m);
+    for (int64_t half = 0; half < 2 && n + half * kLanes < columns; ++half) {
+        const int64_t first = n + half * kLanes, width = std::min(kLanes, columns - first);
+        const Words zero = *reinterpret_cast<const Words*>(&numbers.zero[first]);
+        const Words b_sums = *reinterpret_cast<const Words*>(&numbers.sums[first]);
+        const Reals scale = *reinterpret_cast<const Reals*>(&numbers.scale[first]);
+        const Reals bias = *reinterpret_cast<const Reals*>(&numbers.bias_or_0[first]);
+        for (int64_t row = 0; row < height; ++row) {
+            // unsigned: it may wrap on the way to a sum that fits
+            Words exact = (Words)sums[row][half] - b_sums * uint32_t(numbers.row_zero[m + row]);
+            if (numbers.zeros_in_b) exact -= zero * uint32_t(numbers.row_sums[m + row]);
+            Reals value = __builtin_convertvector((Ints)exact, Reals) * numbers.row_scale[m + row] * scale;
+            if (numbers.shifted)
+                value += *reinterpret_cast<const Reals*>(&numbers.shift[first]) * numbers.row_above[m + row] +
+                         *reinterpret_cast<const Reals*>(&numbers.above[first]) * numbers.row_shift[m + row];
+            value += bias;
+            float* target = y + (m + row) * columns + first;
+            if (streams)
+                stream(target, (Floats)value);
+            else if (width == kLanes)
+                *reinterpret_cast<Reals*>(target) = value;
+            else
+                std::memcpy(target, &value, 4 * width);
+        }
+    }
+}
+
+// a's codes: where they lie, or packed in blocks of kRows rows, [rows / kRows][depth / 4][kRows][4].
+struct Left {
+    Left(const uint8_t* codes, int64_t vector, int64_t depth_stride, int64_t rows, int64_t depth, int64_t threads)
+        : codes(codes), vector(vector), rows(rows), block_bytes(padded(depth, 4) * kRows) {
+        const int64_t blocks = padded(rows, kRows) / kRows, whole = rows / kRows;
+        // blocks that can be used as they are need whole words, and no rows beyond the last
+        from = depth_stride == 1 && depth % 4 == 0 ? whole : 0;
+        packed.reset(new uint8_t[(blocks - from) * block_bytes]);
+        if ((blocks - from) * block_bytes < (1 << 17)) threads = 1;
+        const auto work = [&](int64_t index) {
+            const int64_t count = blocks - from;
+            for (int64_t block = from + count * index / threads; block < from + count * (index + 1) / threads; ++block) {
+                uint8_t* target = packed.get() + (block - from) * block_bytes;
+                const int64_t m = block * kRows, height = std::min(kRows, rows - m);
+                if (depth_stride == 1)
+                    pack_along(codes + m * vector, vector, depth, height, kRows, 0, target);
+                else
+                    pack_across(codes + m, depth_stride, depth, height, rows - m, kRows, 0, target);
+            }
+        };
+        in_shares(threads, work);
+    }
+
+    const uint8_t* codes;
+    int64_t vector, rows, block_bytes, from;
+    std::unique_ptr<uint8_t[]> packed;
+};
+
+void multiply_all(const Left& a, const uint8_t* b, const Corrections& numbers, int64_t columns, int64_t depth, float* y,
+                  bool streams, int64_t threads) {
+    const int64_t groups = padded(depth, 4) / 4, blocks = padded(a.rows, kRows) / kRows;
+    const int64_t panels = padded(columns, kColumns) / kColumns, bytes = panel_bytes(depth);
+    // tasks: some blocks of a times some panels of b, evenly cut
+    const int64_t tall = std::max<int64_t>(padded(blocks, kRowBlocksAtOnce) / kRowBlocksAtOnce, std::min(threads, blocks));
+    const int64_t wide = padded(panels, kPanelsAtOnce) / kPanelsAtOnce;
+    const int64_t tasks = tall * wide;
+    const auto work = [&](int64_t index) {
+        for (int64_t task = tasks * index / threads; task < tasks * (index + 1) / threads; ++task) {
+            const int64_t down = task / wide, right = task % wide;
+            for (int64_t block = blocks * down / tall; block < blocks * (down + 1) / tall; ++block)
+                for (int64_t panel = panels * right / wide; panel < panels * (right + 1) / wide; ++panel) {
+                    Integers sums[kRows][2];
+                    if (block < a.from)
+                        multiply<false>(a.codes + block * kRows * a.vector, a.vector, b + panel * bytes, groups, sums);
+                    else
+                        multiply<true>(a.packed.get() + (block - a.from) * a.block_bytes, 0, b + panel * bytes, groups,
+                                       sums);
+                    write(numbers, sums, block * kRows, panel * kColumns, a.rows, columns, y, streams);
+                }
+        }
+        if (streams) _mm_sfence();
+    };
+    in_shares(threads, work);
+}
+
+}  // namespace
+
+extern "C" {
+
+int64_t packed_bytes(int64_t columns, int64_t depth) {
+    return padded(columns, kColumns) / kColumns * panel_bytes(depth);
+}
+
+// Codes of b, one of whose strides is 1, to packed ones; `flip` turns unsigned into signed ones. sums: (columns).
+void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_stride, int64_t columns, int64_t depth,
+                int32_t flip, uint8_t* packed, int32_t* sums, int64_t threads) {
+    const int64_t panels = padded(columns, kColumns) / kColumns, bytes = panel_bytes(depth);
+    threads = std::max<int64_t>(1, std::min({threads, panels, columns * depth >> 17}));
+    const auto work = [&](int64_t index) {
+        for (int64_t panel = panels * index / threads; panel < panels * (index + 1) / threads; ++panel) {
+            const int64_t first = panel * kColumns, width = std::min(kColumns, columns - first);
+            uint8_t* target = packed + panel * bytes;
+            if (depth_stride == 1)
+                pack_along(codes + first * column_stride, column_stride, depth, width, kColumns, uint8_t(flip), target);
+            else
+                pack_across(codes + first, depth_stride, depth, width, columns - first, kColumns, uint8_t(flip),
+                            target);
+            int32_t whole[kColumns] = {};
+            add_panel(target, padded(depth, 4) / 4, whole);
+            std::copy(whole, whole + width, sums + first);
+        }
+    };
+    in_shares(threads, work);
+}
+
+// y (rows, columns) in order; 0, or 1 where memory or threads ran out. a's codes have one stride of 1. `streams`: y is not
+// read soon, and is written past the caches.
+int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const Numbers* a_numbers, const uint8_t* b,
+                   const Numbers* b_numbers, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
+                   int32_t streams, int64_t threads) {
+    try {
+        threads = std::max<int64_t>(1, std::min(threads, rows * columns * depth / kLeastWork));
+        const Corrections numbers(a, vector, depth_stride, *a_numbers, *b_numbers, rows, columns, depth, bias);
+        const Left left(a, vector, depth_stride, rows, depth, threads);
+        // whole registers at addresses that are multiples of theirs, or not at all
+        const bool fits = columns % kLanes == 0 && reinterpret_cast<uintptr_t>(y) % (4 * kLanes) == 0;
+        multiply_all(left, b, numbers, columns, depth, y, streams && fits, threads);
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+}
+
+#endif

@@ -1,0 +1,178 @@
+"""Products of codes as a linear layer has them, by kernels of our own (`gemm.cpp`): from codes to values in one call.
+
+    y[m, n] = sum_k a[m, k] b[n, k] + bias[n]         a = sa (ca - za) + da by row, b = sb (cb - zb) + db by column of y
+
+The sums are exact integers; zero points, scales, shifts and bias are taken care of while they are in registers. The
+right side is packed once (`Right`) in the order of the instructions. They need int8 dot products (AVX512-VNNI or
+AVX-VNNI) and a C++ compiler; with AMX, oneDNN's GEMM is faster than any of these (`products.py`).
+
+>>> from fairseq.quantization.kernels.codes import Codes, decode
+>>> data = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)
+>>> codes = Codes(data, torch.tensor([[0.5]]), torch.tensor([[1]], dtype=torch.int32), None, 2)
+>>> if is_available(data.device):
+...     y = product(data, Numbers.of(codes), Right.of(data), Numbers.of(codes, less=128))
+...     assert y.equal(decode(codes) @ decode(codes).t())
+"""
+
+import ctypes
+import functools
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.codes import Codes
+from fairseq.quantization.kernels.native import library
+
+LEAST_WORK = 2**20  # multiply-accumulates: for fewer no compiler is started
+
+
+@functools.cache
+def _panel_columns() -> int:
+    """Columns that are packed together; 0 where there is no kernel for this processor."""
+    native = None if torch.cpu._is_amx_tile_supported() else library("gemm")
+    if native is None:
+        return 0
+    native.panel_columns.restype = native.packed_bytes.restype = ctypes.c_int64
+    return int(native.panel_columns())
+
+
+def is_available(device: torch.device, work: Optional[int] = None) -> bool:
+    """Whether `product` is to be used for `work` multiply-accumulates; not where torch's operations are watched."""
+    enough = work is None or work >= LEAST_WORK
+    return enough and device.type == "cpu" and not is_watched() and _panel_columns() > 0
+
+
+class Numbers(NamedTuple):
+    """What codes of rows (or columns) of y mean: one number for all, or one for each."""
+
+    scale: Tensor
+    zero_point: Tensor
+    shift: Optional[Tensor]
+
+    @classmethod
+    def of(cls, codes: Codes, less: int = 0) -> "Numbers":
+        """Those of codes from which `less` has been taken."""
+        return cls(codes.scale, codes.zero_point - less if less else codes.zero_point, codes.shift)
+
+
+class Right(NamedTuple):
+    """Codes (N, K) of the right side, in int8.
+
+    Attributes:
+        data: packed, see pack.h.
+        sums: int32 (N), over the contraction.
+        depth: K.
+    """
+
+    data: Tensor
+    sums: Tensor
+    depth: int
+
+    @classmethod
+    def empty(cls, columns: int, depth: int) -> "Right":
+        """Memory for codes."""
+        width = _panel_columns()
+        size = -(-columns // width) * width * (-(-depth // 4) * 4)
+        return cls(torch.empty(size, dtype=torch.int8), torch.empty(columns, dtype=torch.int32), depth)
+
+    @classmethod
+    def of(cls, codes: Tensor) -> "Right":
+        """Codes (N, K) in int8; or in uint8, from which 128 is taken: zero points are then to be less by as much."""
+        columns, depth = codes.shape
+        made = cls.empty(columns, depth)
+        codes = _with_unit_stride(codes)
+        flip = 0x80 if codes.dtype == torch.uint8 else 0
+        _native().pack_codes(
+            _pointer(codes), *map(ctypes.c_int64, (*codes.stride(), columns, depth)), ctypes.c_int32(flip),
+            _pointer(made.data), _pointer(made.sums), ctypes.c_int64(torch.get_num_threads()),
+        )  # fmt: skip
+        return made
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        return self.sums.numel(), self.depth
+
+    def codes(self) -> Tensor:
+        """int8 (N, K)."""
+        columns, depth = self.shape
+        panels = self.data.view(-1, -(-depth // 4), _panel_columns(), 4)
+        return panels.transpose(1, 2).reshape(-1, panels.shape[1] * 4)[:columns, :depth].contiguous()
+
+
+def product(
+    left: Tensor,
+    left_numbers: Numbers,
+    right: Right,
+    right_numbers: Numbers,
+    bias: Optional[Tensor] = None,
+    left_sums: Optional[Tensor] = None,
+    read_later: bool = False,
+) -> Tensor:
+    """fp32 (M, N).
+
+    Args:
+        left: uint8 (M, K), one of whose axes is in order; K <= products.LONGEST.
+        left_numbers, right_numbers: by row and by column of y.
+        bias: fp32 (N).
+        left_sums: int32, sums of `left` over K, if they are known.
+        read_later: the result is not read soon, so it need not go through the caches.
+
+    Raises:
+        RuntimeError: there is no kernel, see `is_available`.
+        MemoryError: too little of it.
+    """
+    (rows, depth), columns = left.shape, right.shape[0]
+    left = _with_unit_stride(left)
+    y = torch.empty(rows, columns)
+    sides = [_Numbers.of(left_numbers, left_sums), _Numbers.of(right_numbers, right.sums)]
+    failed = _native().multiply_codes(
+        _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
+        ctypes.byref(sides[1]), _pointer(bias), _pointer(y),
+        *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later),
+        ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip
+    if failed:
+        raise MemoryError(f"no memory for a product {rows}x{depth}x{columns}")
+    return y
+
+
+class _Numbers(ctypes.Structure):
+    """`Numbers` of gemm.cpp."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "shift", "sums")),
+        ("each", ctypes.c_int64),
+    ]
+
+    @classmethod
+    def of(cls, numbers: Numbers, sums: Optional[Tensor]) -> "_Numbers":
+        count = max(part.numel() for part in numbers if part is not None)
+        parts = [part if part is None else _whole(part, count) for part in (*numbers, sums)]
+        made = cls(*(None if part is None else part.data_ptr() for part in parts), int(count > 1))
+        made.kept = parts  # these tensors live as long as their addresses
+        return made
+
+
+def _whole(part: Tensor, count: int) -> Tensor:
+    return part.contiguous() if part.numel() >= count else part.expand(count, 1).contiguous()
+
+
+def _with_unit_stride(codes: Tensor) -> Tensor:
+    # an axis of size 1 may have any stride; what is read then are the strides of the shape
+    if codes.is_contiguous():
+        return codes.view(codes.shape)
+    return codes if 1 in codes.stride() else codes.contiguous()
+
+
+def _pointer(tensor: Optional[Tensor]) -> Optional[ctypes.c_void_p]:
+    return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
+
+
+def _native() -> ctypes.CDLL:
+    native = library("gemm")
+    if native is None or _panel_columns() == 0:
+        raise RuntimeError("no kernel for products of codes on this machine; use kernels.products")
+    return native

@@ -1,0 +1,176 @@
+"""Our own kernels of a linear layer: products of codes against fp64, codes of matrices and weights bit for bit against
+torch's operations.
+"""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.kernels import encoding, gemm, weights
+from fairseq.quantization.kernels.codes import column_sums, encode, encode_twice
+from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
+from fairseq.quantization.kernels.gemm import Numbers, Right
+from fairseq.quantization.kernels.heads import Levels
+from fairseq.quantization.kernels.native import library
+from fairseq.quantization.noise import HashNoise, NoiseKey, hash_state
+
+CPU = torch.device("cpu")
+products = pytest.mark.skipif(not gemm.is_available(CPU), reason="no int8 dot products or no compiler here, or AMX")
+codings = pytest.mark.skipif(library("codes") is None, reason="no C++ compiler")
+sizes = st.integers(1, 90)
+
+
+def numbers(draw: st.DrawFn, count: int, shifted: bool) -> Numbers:
+    count = count if draw(st.booleans()) else 1
+    shift = torch.randn(count, 1) if shifted else None
+    return Numbers(torch.rand(count, 1) + 0.1, torch.randint(0, 256, (count, 1), dtype=torch.int32), shift)
+
+
+def values(codes: Tensor, numbers: Numbers) -> Tensor:
+    found = (codes.double() - numbers.zero_point) * numbers.scale.double()
+    return found if numbers.shift is None else found + numbers.shift.double()
+
+
+@products
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), rows=sizes, columns=sizes, depth=st.integers(1, 300), threads=st.integers(1, 3))
+def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, depth: int, threads: int) -> None:
+    torch.manual_seed(data.draw(st.integers(0, 2**20)))
+    shifted, turned_left, turned_right, with_sums, later = (data.draw(st.booleans()) for _ in range(5))
+    left, right = (torch.randint(0, 256, (count, depth), dtype=torch.uint8) for count in (rows, columns))
+    left = left.t().contiguous().t() if turned_left else left
+    right = right.t().contiguous().t() if turned_right else right
+    left_numbers, right_numbers = (numbers(data.draw, count, shifted) for count in (rows, columns))
+    bias = torch.randn(columns) if data.draw(st.booleans()) else None
+    less = right_numbers._replace(zero_point=right_numbers.zero_point - 128)
+    sums = left.sum(1, dtype=torch.int32) if with_sums else None
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        y = gemm.product(left, left_numbers, Right.of(right), less, bias, sums, later)
+    finally:
+        torch.set_num_threads(before)
+    expected = values(left, left_numbers) @ values(right, right_numbers).t()
+    expected = expected if bias is None else expected + bias
+    assert (y - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@products
+def test_sums_are_exact_at_the_largest_depth() -> None:
+    left, right = torch.full((3, 2**15), 255, dtype=torch.uint8), torch.full((5, 2**15), 127, dtype=torch.int8)
+    right[1], right[2, ::2] = -128, -128
+    one, zero = torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int32)
+    y = gemm.product(left, Numbers(one, zero, None), Right.of(right), Numbers(one, zero, None))
+    assert y.equal((left.long() @ right.long().t()).float())
+
+
+@products
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_products_are_cut_into_tasks(threads: int) -> None:
+    left, right = torch.randint(0, 256, (700, 132), dtype=torch.uint8), torch.randint(-128, 128, (600, 132)).char()
+    one, zero = torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int32)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        y = gemm.product(left, Numbers(one, zero, None), Right.of(right), Numbers(one, zero, None))
+    finally:
+        torch.set_num_threads(before)
+    assert y.equal((left.long() @ right.long().t()).float())
+
+
+@products
+@settings(max_examples=60, deadline=None)
+@given(rows=sizes, columns=sizes, flip=st.booleans(), turned=st.booleans())
+def test_packed_codes_are_the_codes(rows: int, columns: int, flip: bool, turned: bool) -> None:
+    codes = torch.randint(0, 256, (columns, rows) if turned else (rows, columns), dtype=torch.uint8)
+    codes = codes.t() if turned else codes
+    packed = Right.of(codes if flip else codes.view(torch.int8))
+    expected = (codes.int() - 128).to(torch.int8) if flip else codes.view(torch.int8)
+    assert packed.codes().equal(expected) and packed.sums.equal(expected.sum(1, dtype=torch.int32))
+
+
+@products
+@settings(max_examples=40, deadline=None)
+@given(rows=sizes, columns=sizes, num_bits=st.integers(2, 8), threads=st.integers(1, 3))
+def test_weights_are_packed_with_the_codes_of_their_rows(rows: int, columns: int, num_bits: int, threads: int) -> None:
+    weight = torch.randn(rows, columns) * torch.logspace(-30, 3, rows)[:, None]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        packed, plain = weights.encode_packed(weight, num_bits), weights.encode_rows(weight, num_bits)
+    finally:
+        torch.set_num_threads(before)
+    assert packed.scale.equal(plain.scale)
+    for side, codes in ((packed.along, plain.data), (packed.across, plain.data.t())):
+        assert side.codes().equal(codes) and side.sums.equal(codes.sum(1, dtype=torch.int32))
+
+
+def exactly(made: encoding.Codes, expected: encoding.Codes) -> None:
+    assert made.data.equal(expected.data) and made.num_bits == expected.num_bits
+    assert made.zero_point.equal(expected.zero_point) and made.scale.equal(expected.scale)
+    assert (made.shift is None) == (expected.shift is None)
+    if (
+        made.shift is not None and expected.shift is not None
+    ):  # torch may form zero + zero_point * scale in one rounding
+        zero = expected.zero_point * expected.scale - expected.shift
+        assert (made.shift - expected.shift).abs() <= 1e-6 * zero.abs()
+
+
+@codings
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.data(), rows=sizes, columns=st.integers(1, 600), num_bits=st.integers(2, 8),
+    name=st.sampled_from(["affine_int", "symmetric", "affine"]),
+)  # fmt: skip
+def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: int, num_bits: int, name: str) -> None:
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**20)))
+    x = torch.randn(rows, columns, generator=generator) * 10.0 ** data.draw(st.integers(-6, 6))
+    x += x.abs().mean() * data.draw(st.sampled_from([0.0, 0.5, -3.0]))
+    number_format = FORMATS.lookup(name)()
+    low, high = x.aminmax()
+    given_range = None
+    if data.draw(st.booleans()):
+        low, high = low * 0.5, high * 0.7
+        given_range = (float(low), float(high))
+    key = NoiseKey(1, 2, 3) if data.draw(st.booleans()) else None
+    grid = number_format.grid(low.view(1, 1), high.view(1, 1), num_bits)
+    expected = encode(x, number_format, grid, num_bits, None if key is None else HashNoise(key, x))
+    levels = Levels.of(name, num_bits, given_range, None if key is None else hash_state(key))
+    made, sums = encode_matrix(x, [Wanted(levels)], sums=True)
+    exactly(made[0], expected)
+    assert sums is not None and sums.equal(column_sums(expected.data))
+
+
+@codings
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), rows=sizes, columns=st.integers(1, 600), num_bits=st.integers(2, 8), noisy=st.booleans())
+def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int, num_bits: int, noisy: bool) -> None:
+    name = data.draw(st.sampled_from(["affine_int", "symmetric"]))
+    x, number_format, key = torch.randn(rows, columns), FORMATS.lookup(name)(), NoiseKey(4, 5, 6)
+    fold = torch.rand(1, columns) if data.draw(st.booleans()) else None
+    fold_rows = torch.rand(rows, 1) if data.draw(st.booleans()) else None
+    wide = [x if part is None else x * part for part in (fold, fold_rows)]
+    ends = [[end.view(1, 1) for end in part.aminmax()] for part in wide]
+    grids = tuple(number_format.grid(*pair, num_bits) for pair in ends)
+    noise = HashNoise(key, x) if noisy else None
+    expected = encode_twice(x, number_format, (grids[0], grids[1]), num_bits, noise, fold, fold_rows)
+    state = hash_state(key) if noisy else None
+    sets = [
+        Wanted(Levels.of(name, num_bits, None, state), fold),
+        Wanted(Levels.of(name, num_bits, None, state), None, fold_rows),
+    ]
+    made, sums = encode_matrix(x, sets, sums=True)
+    for mine, theirs in zip(made, expected, strict=True):
+        exactly(mine, theirs)
+    assert sums is not None and sums.equal(column_sums(expected[1].data))
+
+
+@codings
+@pytest.mark.parametrize("name", ["affine_int", "symmetric", "affine"])
+def test_nan_reaches_the_scale(name: str) -> None:
+    x = torch.randn(4, 50)
+    x[2, 7] = float("nan")
+    assert encode_matrix(x, [Wanted(Levels.of(name, 8))]).codes[0].scale.isnan()
