@@ -10,6 +10,7 @@ Weights and the share of BitOPs need no data; activations and gradients are meas
 import argparse
 from pathlib import Path
 
+from fairseq_cli.batch_arguments import add_batch_arguments, check_batch_arguments
 from fairseq_cli.entry import command
 
 VALUES = ("sqnr", "num_bits", "codes_used", "clipped", "bitops")
@@ -24,11 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", help="trained with quantization=..., or any with --quantization")
     parser.add_argument("--quantization", metavar="PRESET", help="quantize a checkpoint that is not, such as int8")
     parser.add_argument("--num-bits", type=int, metavar="N", help="of quantizers that follow (default: eval_bits)")
-    data = parser.add_argument_group("data, for activations and gradients")
-    data.add_argument("--data", type=Path, metavar="DATA", help="data folder of the checkpoint's task")
-    data.add_argument("--subset", default="valid", help="subset of it (default: %(default)s)")
-    data.add_argument("--batches", type=int, default=4, metavar="N", help="batches to measure (default: %(default)s)")
-    data.add_argument("--batch-size", type=int, default=16, metavar="N", help="examples in each (default: %(default)s)")
+    add_batch_arguments(parser, "data, for activations and gradients", subset="valid", batches=4)
     out = parser.add_argument_group("output, beside the table")
     out.add_argument("--json", type=Path, metavar="FILE", help="all rows as JSON")
     out.add_argument("--png", type=Path, metavar="FILE", help="heat map over layers")
@@ -43,9 +40,7 @@ def cli_main() -> None:
     from fairseq.quantization import report
     from fairseq.training.quant_report import measure
 
-    for name, value in (("--batches", args.batches), ("--batch-size", args.batch_size)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
+    check_batch_arguments(args)
     for path in (args.json, args.png):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fairseq_cli.batch_arguments import add_batch_arguments, check_batch_arguments
 from fairseq_cli.entry import command
 
 if TYPE_CHECKING:
@@ -47,11 +48,7 @@ examples:
     float_group = parser.add_argument_group("checkpoints that are not quantized yet")
     float_group.add_argument("--quantization", metavar="PRESET", help="how to quantize, such as int8 or int4")
     float_group.add_argument("--weight-only", action="store_true", help="leave activations in full precision")
-    data = parser.add_argument_group("data, to measure ranges of activations on")
-    data.add_argument("--data", type=Path, metavar="DATA", help="data folder of the checkpoint's task")
-    data.add_argument("--subset", default="train", help="subset of it (default: %(default)s)")
-    data.add_argument("--batches", type=int, default=16, metavar="N", help="batches to measure (default: %(default)s)")
-    data.add_argument("--batch-size", type=int, default=16, metavar="N", help="examples in each (default: %(default)s)")
+    add_batch_arguments(parser, "data, to measure ranges of activations on", subset="train", batches=16)
     return parser
 
 
@@ -60,9 +57,7 @@ def cli_main() -> None:
     args = get_parser().parse_args()
     from fairseq.errors import ConfigError
 
-    for name, value in (("--batches", args.batches), ("--batch-size", args.batch_size)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
+    check_batch_arguments(args)
     out = Path(args.out)
     if not out.parent.is_dir() or out.is_dir():
         reason = "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"

@@ -117,6 +117,18 @@ def log_loss(key: str, loss: Any, weight: Any) -> None:
     metrics.log_scalar(key, loss / weight / LOG_2 if weight > 0 else 0.0, weight, round=3)
 
 
+def log_classification(logging_outputs: list[dict[str, Any]]) -> None:
+    """Log loss by example, by token where that is something else, and the share of `ncorrect` in percent."""
+    loss, ntokens = total(logging_outputs, "loss"), total(logging_outputs, "ntokens")
+    nsentences, sample_size = total(logging_outputs, "nsentences"), total(logging_outputs, "sample_size")
+    log_loss("loss", loss, sample_size)
+    if sample_size != ntokens:
+        log_loss("nll_loss", loss, ntokens)
+    if logging_outputs and "ncorrect" in logging_outputs[0] and nsentences > 0:
+        accuracy = 100.0 * total(logging_outputs, "ncorrect") / nsentences
+        metrics.log_scalar("accuracy", accuracy, nsentences, round=1)
+
+
 def log_perplexity(of: str) -> None:
     """`ppl`: 2 to the power of the logged loss `of`."""
 

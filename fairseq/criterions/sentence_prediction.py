@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.criterions.fairseq_criterion import log_loss, total
+from fairseq.criterions.fairseq_criterion import log_classification
 from fairseq.dataclass.criterions import SentencePredictionCriterionConfig
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging import metrics
@@ -90,14 +90,7 @@ class SentencePredictionCriterion(FairseqCriterion):
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
-        loss, ntokens = total(logging_outputs, "loss"), total(logging_outputs, "ntokens")
-        nsentences, sample_size = total(logging_outputs, "nsentences"), total(logging_outputs, "sample_size")
-        log_loss("loss", loss, sample_size)
-        if sample_size != ntokens:
-            log_loss("nll_loss", loss, ntokens)
-        if logging_outputs and "ncorrect" in logging_outputs[0] and nsentences > 0:
-            accuracy = 100.0 * total(logging_outputs, "ncorrect") / nsentences
-            metrics.log_scalar("accuracy", accuracy, nsentences, round=1)
+        log_classification(logging_outputs)
         if logging_outputs and "pred" in logging_outputs[0]:
             for key in ("pred", "targ"):
                 # the underscore keeps the raw values out of log lines

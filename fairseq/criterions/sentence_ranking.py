@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.criterions.fairseq_criterion import log_loss, total
+from fairseq.criterions.fairseq_criterion import log_classification
 from fairseq.criterions.sentence_prediction import check_head, classification_loss
 from fairseq.dataclass.criterions import SentenceRankingCriterionConfig
-from fairseq.logging import metrics
 from fairseq.quantization.threaded import given
 
 
@@ -78,14 +77,7 @@ class SentenceRankingCriterion(FairseqCriterion):
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
-        loss, ntokens = total(logging_outputs, "loss"), total(logging_outputs, "ntokens")
-        nsentences, sample_size = total(logging_outputs, "nsentences"), total(logging_outputs, "sample_size")
-        log_loss("loss", loss, sample_size)
-        if sample_size != ntokens:
-            log_loss("nll_loss", loss, ntokens)
-        if logging_outputs and "ncorrect" in logging_outputs[0] and nsentences > 0:
-            accuracy = 100.0 * total(logging_outputs, "ncorrect") / nsentences
-            metrics.log_scalar("accuracy", accuracy, nsentences, round=1)
+        log_classification(logging_outputs)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

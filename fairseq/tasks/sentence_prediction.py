@@ -121,8 +121,6 @@ class SentencePredictionTask(CarriesDictionaries):
             raise DataError(f"task.data={cfg.data}: split {split!r} is empty (input0/{split}.idx)")
         input1 = self._part("input1", split, combine)
         src_tokens = self._source(input0, input1, split)
-        with data_utils.numpy_seed(cfg.seed):
-            shuffle = np.random.permutation(len(src_tokens))
         src_tokens = maybe_shorten_dataset(
             src_tokens, split, cfg.shorten_data_split_list, cfg.shorten_method, self.max_positions(), cfg.seed
         )
@@ -141,9 +139,16 @@ class SentencePredictionTask(CarriesDictionaries):
         labels = self._labels(split, combine, len(src_tokens))
         if labels is not None:
             parts["target"] = labels
-        dataset = NestedDictionaryDataset(parts, sizes=[src_tokens.sizes])
-        self.datasets[split] = dataset if cfg.no_shuffle else SortDataset(dataset, sort_order=[shuffle])
-        logger.info(f"Loaded {split} with #samples: {len(dataset)}")
+        self.datasets[split] = self._in_order(NestedDictionaryDataset(parts, sizes=[src_tokens.sizes]))
+        logger.info(f"Loaded {split} with #samples: {len(src_tokens)}")
+
+    def _in_order(self, dataset: NestedDictionaryDataset) -> Any:
+        """The examples in the random order that `seed` gives, or as they are with `no_shuffle`."""
+        if self.cfg.no_shuffle:
+            return dataset
+        with data_utils.numpy_seed(self.cfg.seed):
+            shuffle = np.random.permutation(len(dataset))
+        return SortDataset(dataset, sort_order=[shuffle])
 
     def dataset_for_scoring(self, split: str) -> Any:
         """The split from its longest example to its shortest, so that memory suffices for all if it does for the

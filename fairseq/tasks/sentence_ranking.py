@@ -24,9 +24,7 @@ from fairseq.data import (
     PrependTokenDataset,
     RawLabelDataset,
     RightPadDataset,
-    SortDataset,
     TruncateDataset,
-    data_utils,
 )
 from fairseq.data.shorten_dataset import maybe_shorten_dataset
 from fairseq.dataclass.tasks import SentenceRankingConfig
@@ -71,8 +69,6 @@ class SentenceRankingTask(SentencePredictionTask):
         if cfg.separator_token is not None:
             context = PrependTokenDataset(context, cfg.separator_token)
         candidates = [self._candidate(f"input{n}", context, split, combine) for n in range(1, cfg.num_classes + 1)]
-        with data_utils.numpy_seed(cfg.seed):
-            shuffle = np.random.permutation(len(context))
         parts: dict[str, Any] = {
             "id": IdDataset(),
             "nsentences": NumSamplesDataset(),
@@ -90,9 +86,8 @@ class SentenceRankingTask(SentencePredictionTask):
                 raise DataError(f"{path}: {len(labels)} labels for {len(context)} examples of split {split!r}")
             parts["target"] = RawLabelDataset(labels)
         sizes = np.maximum.reduce([np.asarray(tokens.sizes) for tokens in candidates])
-        dataset = NestedDictionaryDataset(parts, sizes=[sizes])
-        self.datasets[split] = dataset if cfg.no_shuffle else SortDataset(dataset, sort_order=[shuffle])
-        logger.info(f"Loaded {split} with #samples: {len(dataset)}")
+        self.datasets[split] = self._in_order(NestedDictionaryDataset(parts, sizes=[sizes]))
+        logger.info(f"Loaded {split} with #samples: {len(context)}")
 
     def _inputs(self, name: str, split: str, combine: bool) -> Any:
         found = self._part(name, split, combine)

@@ -1,0 +1,43 @@
+"""Arguments of commands that run a checkpoint on some batches of a data folder.
+
+>>> parser = argparse.ArgumentParser()
+>>> add_batch_arguments(parser, "data, to measure on", subset="valid", batches=4)
+>>> args = parser.parse_args(["--data", "RTE-bin", "--batches", "8"])
+>>> check_batch_arguments(args)
+>>> args.subset, args.batches, args.batch_size
+('valid', 8, 16)
+"""
+
+import argparse
+from pathlib import Path
+
+from fairseq.errors import ConfigError
+
+
+def add_batch_arguments(parser: argparse.ArgumentParser, title: str, subset: str, batches: int) -> None:
+    """A group with --data, --subset, --batches and --batch-size.
+
+    Args:
+        title: of the group in the help text.
+        subset, batches: defaults.
+    """
+    group = parser.add_argument_group(title)
+    group.add_argument("--data", type=Path, metavar="DATA", help="data folder of the checkpoint's task")
+    group.add_argument("--subset", default=subset, help="subset of it (default: %(default)s)")
+    group.add_argument(
+        "--batches", type=int, default=batches, metavar="N", help="batches to measure (default: %(default)s)"
+    )
+    group.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="examples in each (default: %(default)s)"
+    )
+
+
+def check_batch_arguments(args: argparse.Namespace) -> None:
+    """Refuse numbers that leave nothing to run on.
+
+    Raises:
+        ConfigError: one is below 1.
+    """
+    for name, value in (("--batches", args.batches), ("--batch-size", args.batch_size)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
