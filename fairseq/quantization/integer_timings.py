@@ -10,7 +10,7 @@ import copy
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ from fairseq.quantization.convert import quantize_model
 from fairseq.quantization.integer_costs import Costs, Line, Ways, Work
 from fairseq.quantization.kernels import fused
 from fairseq.quantization.kernels.build import compiler
-from fairseq.quantization.layers.matmul import MatMul
+from fairseq.quantization.layers.integer_attention import integer_attention
+from fairseq.quantization.layers.matmul import MatMul, QMatmul
 
 LINEAR = ((64, 64, 64), (512, 256, 256), (1024, 256, 1024), (1024, 768, 768))  # rows, inputs, outputs
 ATTENTION = ((32, 32, 16), (64, 64, 16), (128, 64, 32), (64, 64, 64), (48, 128, 64))  # heads, length, features
@@ -29,15 +30,22 @@ Step = Callable[[], None]
 
 
 class Products(nn.Module):
-    """Attention between its projections."""
+    """Attention between its projections, as `MultiheadAttention` has it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.qk_matmul, self.pv_matmul = MatMul("query", "key"), MatMul("probs", "value", "output")
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v (B, T, D) -> (B, T, D)."""
-        return self.pv_matmul(self.qk_matmul(q, k.mT).softmax(-1), v)  # type: ignore[no-any-return]
+        """q, k, v (T, B, D), the order that projections write, -> (T, B, D)."""
+        q, k, v = (x.transpose(0, 1) for x in (q, k, v))  # (B, T, D)
+        context: Optional[Tensor] = None
+        if isinstance(self.qk_matmul, QMatmul) and isinstance(self.pv_matmul, QMatmul):
+            products = self.qk_matmul.quantizers, self.pv_matmul.quantizers
+            context = integer_attention(*products, q, k, v, None, 1, 1.0, None, None)
+        if context is None:
+            context = self.pv_matmul(self.qk_matmul(q, k.mT).softmax(-1), v)
+        return context.transpose(0, 1).contiguous()
 
 
 def measure(device_type: str = "cpu") -> Costs:
@@ -46,7 +54,10 @@ def measure(device_type: str = "cpu") -> Costs:
         (Work.of_linear(rows, inputs, outputs), _both(nn.Linear(inputs, outputs), [(rows, inputs)], device_type))
         for rows, inputs, outputs in LINEAR
     ]
-    attention = [(Work.of_attention(*shape), _both(Products(), [shape] * 3, device_type)) for shape in ATTENTION]
+    attention = [
+        (Work.of_attention(heads, length, features), _both(Products(), [(length, heads, features)] * 3, device_type))
+        for heads, length, features in ATTENTION
+    ]
     return Costs(_lines(linear), _lines(attention))
 
 
