@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import encoding, gemm, weights
-from fairseq.quantization.kernels.codes import column_sums, encode, encode_twice
+from fairseq.quantization.kernels import codes, encoding, gemm, weights
+from fairseq.quantization.kernels.codes import Codes, column_sums, encode, encode_twice, pack
 from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
 from fairseq.quantization.kernels.gemm import Numbers, Right
 from fairseq.quantization.kernels.heads import Levels
@@ -59,6 +59,47 @@ def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, dep
 
 
 @products
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), rows=sizes, columns=sizes, depth=st.integers(1, 300))
+def test_numbers_that_change_along_the_contraction(data: st.DataObject, rows: int, columns: int, depth: int) -> None:
+    torch.manual_seed(data.draw(st.integers(0, 2**20)))
+    left, right = (torch.randint(0, 256, (count, depth), dtype=torch.uint8) for count in (rows, columns))
+    left_numbers, right_numbers = (
+        numbers(data.draw, rows, data.draw(st.booleans())),
+        numbers(data.draw, columns, False),
+    )
+    zero = torch.randint(-128, 128, (depth, 1), dtype=torch.int32)
+    shift = torch.rand(depth, 1) - 0.5 if data.draw(st.booleans()) else None
+    less = right_numbers._replace(zero_point=right_numbers.zero_point - 128)
+    y = gemm.product(left, left_numbers, Right.of(right), less, along=gemm.Along(zero, shift))
+    changed = right_numbers.scale.double() * ((0 if shift is None else shift.double()) - zero).t()
+    b = values(right, right_numbers) + changed
+    expected = values(left, left_numbers) @ b.t()
+    bound = values(left, left_numbers).abs() @ b.abs().t()
+    assert (y - expected).abs().max() <= 1e-6 * bound.max()
+
+
+@codings
+@pytest.mark.parametrize("num_bits", [2, 3, 4])
+@pytest.mark.parametrize("columns", [1, 7, 64, 301])
+def test_packing_is_torch_s(num_bits: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = torch.ones(1, 1)
+    made = Codes(torch.randint(0, 2**num_bits, (5, columns), dtype=torch.uint8), one, one.int(), None, num_bits)
+    expected = pack(made)
+    monkeypatch.setattr(codes, "LEAST_ELEMENTS", 0)
+    packed = pack(made)
+    assert packed.codes.data.equal(expected.codes.data) and packed.unpack().data.equal(made.data)
+
+
+@codings
+@pytest.mark.parametrize("name", ["affine_int", "symmetric", "affine"])
+def test_codes_on_a_grid_for_each_row(name: str) -> None:
+    x, number_format = torch.randn(9, 70), FORMATS.lookup(name)()
+    grid = number_format.grid(x.amin(1, keepdim=True), x.amax(1, keepdim=True), 5)
+    exactly(encoding.encode_rows(x, number_format, grid, 5), encode(x, number_format, grid, 5))
+
+
+@products
 def test_sums_are_exact_at_the_largest_depth() -> None:
     left, right = torch.full((3, 2**15), 255, dtype=torch.uint8), torch.full((5, 2**15), 127, dtype=torch.int8)
     right[1], right[2, ::2] = -128, -128
@@ -85,10 +126,10 @@ def test_large_products_are_cut_into_tasks(threads: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(rows=sizes, columns=sizes, flip=st.booleans(), turned=st.booleans())
 def test_packed_codes_are_the_codes(rows: int, columns: int, flip: bool, turned: bool) -> None:
-    codes = torch.randint(0, 256, (columns, rows) if turned else (rows, columns), dtype=torch.uint8)
-    codes = codes.t() if turned else codes
-    packed = Right.of(codes if flip else codes.view(torch.int8))
-    expected = (codes.int() - 128).to(torch.int8) if flip else codes.view(torch.int8)
+    made = torch.randint(0, 256, (columns, rows) if turned else (rows, columns), dtype=torch.uint8)
+    made = made.t() if turned else made
+    packed = Right.of(made if flip else made.view(torch.int8))
+    expected = (made.int() - 128).to(torch.int8) if flip else made.view(torch.int8)
     assert packed.codes().equal(expected) and packed.sums.equal(expected.sum(1, dtype=torch.int32))
 
 
@@ -104,11 +145,11 @@ def test_weights_are_packed_with_the_codes_of_their_rows(rows: int, columns: int
     finally:
         torch.set_num_threads(before)
     assert packed.scale.equal(plain.scale)
-    for side, codes in ((packed.along, plain.data), (packed.across, plain.data.t())):
-        assert side.codes().equal(codes) and side.sums.equal(codes.sum(1, dtype=torch.int32))
+    for side, expected in ((packed.along, plain.data), (packed.across, plain.data.t())):
+        assert side.codes().equal(expected) and side.sums.equal(expected.sum(1, dtype=torch.int32))
 
 
-def exactly(made: encoding.Codes, expected: encoding.Codes) -> None:
+def exactly(made: Codes, expected: Codes) -> None:
     assert made.data.equal(expected.data) and made.num_bits == expected.num_bits
     assert made.zero_point.equal(expected.zero_point) and made.scale.equal(expected.scale)
     assert (made.shift is None) == (expected.shift is None)
@@ -116,7 +157,7 @@ def exactly(made: encoding.Codes, expected: encoding.Codes) -> None:
         made.shift is not None and expected.shift is not None
     ):  # torch may form zero + zero_point * scale in one rounding
         zero = expected.zero_point * expected.scale - expected.shift
-        assert (made.shift - expected.shift).abs() <= 1e-6 * zero.abs()
+        assert ((made.shift - expected.shift).abs() <= 1e-6 * zero.abs()).all()
 
 
 @codings

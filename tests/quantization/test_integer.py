@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError
 from fairseq.quantization import QLinear, quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import build, encoding, gemm, products, weights
+from fairseq.quantization.kernels import build, codes, encoding, gemm, products, weights
 from fairseq.quantization.kernels.codes import Codes, encode, pack, signed
 from fairseq.quantization.kernels.linear import WeightCodes, backward_product, forward_product
 from fairseq.quantization.layers import integer, integer_codes, linear
@@ -29,9 +29,15 @@ NAMES = list(FORMATS)
 def _fresh(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
     """Everything twice: by torch's operations, and by kernels of our own also for what is small."""
     monkeypatch.setattr(build, "LEAST_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
-    for place, name in ((gemm, "LEAST_WORK"), (encoding, "LEAST_NATIVE"), (integer_codes, "LEAST_ROWS_KERNEL")):
+    for place, name in (
+        (codes, "LEAST_ELEMENTS"),
+        (gemm, "LEAST_WORK"),
+        (encoding, "LEAST_NATIVE"),
+        (integer_codes, "LEAST_ROWS_KERNEL"),
+    ):
         monkeypatch.setattr(place, name, 0)
     if request.param == "torch":
+        monkeypatch.setattr(codes, "LEAST_ELEMENTS", 2**60)
         without_own_kernels(monkeypatch)
     yield
     products.route.cache_clear()

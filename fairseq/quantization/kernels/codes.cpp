@@ -5,6 +5,7 @@
 //
 // as a gradient needs them for its two products (layers/integer.py); with one of them, or without factors, those of x.
 // Two passes over memory: ranges, and codes with their sums over the rows. The numbers are torch's to the last bit.
+// Then codes on a grid of each row, and several codes to the byte.
 
 #include <algorithm>
 #include <cstdint>
@@ -112,5 +113,56 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* w
     } catch (...) {
         return 1;
     }
+}
+
+// x (rows, columns) in order -> codes, on a grid for each row: scale and zero as `levels`' format has them.
+void encode_rows(const float* x, int64_t rows, int64_t columns, const Levels* levels, const float* scale,
+                 const float* zero, uint8_t* codes, int64_t threads) {
+    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kLeastPerThread}));
+    const auto work = [&](int64_t index) {
+        Levels mine = *levels;
+        for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
+            mine.scale = scale[row];
+            mine.zero = zero[row];
+            mine.zero_point = mine.format == kSymmetric ? 1 << (mine.num_bits - 1) : int32_t(zero[row]);
+            encode(x + row * columns, columns, 1.0f, mine, 0, nullptr, codes + row * columns);
+        }
+    };
+    in_shares(threads, work);
+}
+
+// Codes of `width` bits, 2 or 4, several to the byte: those of one byte lie `packed_columns` apart.
+void pack_bits(const uint8_t* codes, int64_t rows, int64_t columns, int64_t packed_columns, int32_t width,
+               uint8_t* packed, int64_t threads) {
+    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kLeastPerThread}));
+    const auto work = [&](int64_t index) {
+        for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
+            uint8_t* target = packed + row * packed_columns;
+            const uint8_t* source = codes + row * columns;
+            std::fill(target, target + packed_columns, uint8_t(0));
+            for (int64_t start = 0, shift = 0; start < columns; start += packed_columns, shift += width) {
+                const int64_t count = std::min(packed_columns, columns - start);
+                for (int64_t j = 0; j < count; ++j) target[j] |= uint8_t(source[start + j] << shift);
+            }
+        }
+    };
+    in_shares(threads, work);
+}
+
+void unpack_bits(const uint8_t* packed, int64_t rows, int64_t columns, int64_t packed_columns, int32_t width,
+                 uint8_t* codes, int64_t threads) {
+    const uint8_t mask = uint8_t((1 << width) - 1);
+    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kLeastPerThread}));
+    const auto work = [&](int64_t index) {
+        for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
+            const uint8_t* source = packed + row * packed_columns;
+            uint8_t* target = codes + row * columns;
+            for (int64_t start = 0, shift = 0; start < columns; start += packed_columns, shift += width) {
+                const int64_t count = std::min(packed_columns, columns - start);
+                for (int64_t j = 0; j < count; ++j) target[start + j] = uint8_t(source[j] >> shift) & mask;
+            }
+        }
+    };
+    in_shares(threads, work);
 }
 }

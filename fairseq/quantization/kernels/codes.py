@@ -23,6 +23,7 @@ tensor([[-1.,  0.,  2.],
 True
 """
 
+import ctypes
 import functools
 from typing import Any, NamedTuple, Optional
 
@@ -30,8 +31,9 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.formats import Grid, NumberFormat
-from fairseq.quantization.kernels.build import kernel
+from fairseq.quantization.kernels.build import LEAST_ELEMENTS, is_watched, kernel
 from fairseq.quantization.kernels.fused import TracedNoise
+from fairseq.quantization.kernels.native import library
 from fairseq.quantization.noise import HashNoise
 
 LARGEST_ZERO_POINT = 255  # beyond the codes there is nothing that a whole zero point would keep exact
@@ -65,6 +67,12 @@ class Packed(NamedTuple):
         width = _width(self.codes.num_bits)
         if width == 8:
             return self.codes
+        native = _library(self.codes.data)
+        if native is not None:
+            rows, packed_columns = self.codes.data.shape
+            data = torch.empty(rows, self.columns, dtype=torch.uint8)
+            _carry("unpack_bits", native, self.codes.data, data, (rows, self.columns, packed_columns), width)
+            return self.codes._replace(data=data)
         parts = kernel(_unpack, width, self.codes.data.device.type)(self.codes.data, width)
         return self.codes._replace(data=parts[:, : self.columns].contiguous())
 
@@ -76,9 +84,30 @@ def pack(codes: Codes) -> Packed:
         return Packed(codes, columns)
     per_byte = 8 // width
     padding = -columns % per_byte
+    native = _library(codes.data)
+    if native is not None:
+        rows, packed_columns = codes.data.shape[0], (columns + padding) // per_byte
+        packed = torch.empty(rows, packed_columns, dtype=torch.uint8)
+        _carry("pack_bits", native, codes.data, packed, (rows, columns, packed_columns), width)
+        return Packed(codes._replace(data=packed), columns)
     data = torch.nn.functional.pad(codes.data, (0, padding)) if padding else codes.data
     packed = kernel(_pack, width, data.device.type)(data, width)
     return Packed(codes._replace(data=packed), columns)
+
+
+def _library(data: Tensor) -> Optional[ctypes.CDLL]:
+    """The one that packs `data`, if it is large, in order, on the CPU, and nobody watches."""
+    fits = data.device.type == "cpu" and data.is_contiguous() and data.numel() >= LEAST_ELEMENTS and not is_watched()
+    return library("codes") if fits else None
+
+
+def _carry(
+    name: str, native: ctypes.CDLL, source: Tensor, target: Tensor, sizes: tuple[int, int, int], width: int
+) -> None:
+    getattr(native, name)(
+        ctypes.c_void_p(source.data_ptr()), *map(ctypes.c_int64, sizes), ctypes.c_int32(width),
+        ctypes.c_void_p(target.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip
 
 
 def _pack(data: Tensor, width: int) -> Tensor:

@@ -14,8 +14,9 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from fairseq.quantization.formats import Grid, NumberFormat
 from fairseq.quantization.kernels.build import is_watched
-from fairseq.quantization.kernels.codes import Codes
+from fairseq.quantization.kernels.codes import Codes, described
 from fairseq.quantization.kernels.heads import FORMATS, Levels
 from fairseq.quantization.kernels.native import library
 
@@ -66,6 +67,26 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
     if failed:
         raise MemoryError(f"no memory for the codes of {rows}x{columns} values")
     return Made([_codes(out, each.levels) for out, each in zip(outs, wanted, strict=True)], total)
+
+
+def encode_rows(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: int) -> Codes:
+    """Codes of `x` (R, C), fp32 in order, on `grid`, which has a scale for each row; rounded to nearest.
+
+    Raises:
+        RuntimeError: there is no library, see `is_available`.
+    """
+    native = library("codes")
+    if native is None:
+        raise RuntimeError("no C++ compiler for codes; use kernels.codes.encode")
+    scale, zero = (part.reshape(-1, 1).float().contiguous() for part in (grid.scale, grid.zero_point))
+    out = torch.empty(x.shape, dtype=torch.uint8)
+    levels = Levels.of(number_format.name, num_bits)
+    native.encode_rows(
+        ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, x.shape), ctypes.byref(levels),
+        *(ctypes.c_void_p(part.data_ptr()) for part in (scale, zero, out)), ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip
+    base = 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
+    return described(out, scale, zero, base, num_bits, number_format)
 
 
 def _codes(data: Tensor, levels: Levels) -> Codes:

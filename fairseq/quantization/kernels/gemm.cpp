@@ -5,6 +5,9 @@
 //     y[m, n] = sum_k a[m, k] b[n, k] + bias[n] = sa sb D + sa A db + da (sb B + K db) + bias
 //     D = sum_k (ca - za)(cb - zb),   A = sum_k (ca - za),   B = sum_k (cb - zb)             exact, in int32
 //
+// b's zero point and shift may change along the contraction as well, b = sb (cb - zb - z[k] + d[k]) + db: then D is less
+// sum_k (ca - za) z, and y more by sa sb sum_k (ca - za) d + da sb sum_k (d - z).
+//
 // ca is unsigned and read where it lies; cb is signed and packed (pack.h). A block of kRows x kColumns sums stays in
 // registers for the whole contraction: per step two loads of b and kRows of a for 2 kRows dot-product instructions, so
 // that these are what the time goes into. a's block is in the first cache then, b's panels in the second.
@@ -29,6 +32,12 @@ struct Numbers {
     const float* shift;
     const int32_t* sums;
     int64_t each;
+};
+
+// What b's codes mean along the contraction, or null.
+struct Along {
+    const int32_t* zero_point;
+    const float* shift;  // in units of b's scale, or null
 };
 
 // Columns of a panel; 0 where this processor (or compiler) has no dot products of 8-bit codes.
@@ -71,9 +80,9 @@ inline __attribute__((always_inline)) void multiply(const uint8_t* a, int64_t ve
 // The numbers of all columns, padded to whole panels, and of all rows.
 struct Corrections {
     Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const Numbers& a, const Numbers& b,
-                int64_t rows, int64_t columns, int64_t depth, const float* bias)
+                const Along* along, int64_t rows, int64_t columns, int64_t depth, const float* bias, int64_t threads)
         : shifted(a.shift || b.shift), zeros_in_b(false), row_scale(rows), row_zero(rows), row_sums(rows),
-          row_above(rows), row_shift(rows), scale(padded(columns, kColumns)), bias_or_0(scale.size()),
+          row_above(rows), row_shift(rows), row_less(rows), row_more(rows), scale(padded(columns, kColumns)), bias_or_0(scale.size()),
           shift(scale.size()), above(scale.size()), zero(scale.size()), sums(scale.size()) {
         for (int64_t n = 0; n < columns; ++n) {
             const int64_t at = b.each ? n : 0;
@@ -85,6 +94,11 @@ struct Corrections {
             above[n] = scale[n] * float(sums[n]) + float(depth) * shift[n];
             bias_or_0[n] = bias ? bias[n] : 0.0f;
         }
+        if (along) {
+            float total = 0.0f;
+            for (int64_t k = 0; k < depth; ++k) total += (along->shift ? along->shift[k] : 0.0f) - float(along->zero_point[k]);
+            for (int64_t n = 0; n < columns; ++n) above[n] += scale[n] * total;
+        }
         if (a.sums) std::copy(a.sums, a.sums + rows, row_sums.begin());
         else if (shifted || zeros_in_b) add_up(codes, vector, depth_stride, rows, depth);
         for (int64_t m = 0; m < rows; ++m) {
@@ -94,6 +108,7 @@ struct Corrections {
             row_shift[m] = a.shift ? a.shift[at] : 0.0f;
             row_above[m] = row_scale[m] * float(int32_t(uint32_t(row_sums[m]) - uint32_t(depth) * uint32_t(row_zero[m])));
         }
+        if (along) add_up_along(codes, vector, *along, rows, depth, threads);
     }
 
     void add_up(const uint8_t* codes, int64_t vector, int64_t depth_stride, int64_t rows, int64_t depth) {
@@ -106,10 +121,36 @@ struct Corrections {
         }
     }
 
+    // For codes whose contraction is along memory.
+    void add_up_along(const uint8_t* codes, int64_t vector, const Along& along, int64_t rows, int64_t depth, int64_t threads) {
+        const auto work = [&](int64_t index) {
+            for (int64_t m = rows * index / threads; m < rows * (index + 1) / threads; ++m) {
+                uint32_t less = 0;
+                for (int64_t k = 0; k < depth; ++k)
+                    less += uint32_t(int32_t(codes[m * vector + k]) - row_zero[m]) * uint32_t(along.zero_point[k]);
+                row_less[m] = less;
+                if (!along.shift) continue;
+                constexpr int64_t kParts = 32;  // added side by side
+                float parts[kParts] = {}, more = 0.0f;
+                const int64_t whole = depth / kParts * kParts;
+                for (int64_t k = 0; k < whole; k += kParts)
+                    for (int64_t i = 0; i < kParts; ++i)
+                        parts[i] += float(int32_t(codes[m * vector + k + i]) - row_zero[m]) * along.shift[k + i];
+                for (int64_t k = whole; k < depth; ++k)
+                    more += float(int32_t(codes[m * vector + k]) - row_zero[m]) * along.shift[k];
+                for (float part : parts) more += part;
+                row_more[m] = row_scale[m] * more;
+            }
+        };
+        in_shares(threads, work);
+    }
+
     bool shifted, zeros_in_b;
     std::vector<float> row_scale;
     std::vector<int32_t> row_zero, row_sums;
-    std::vector<float> row_above, row_shift, scale, bias_or_0, shift, above;
+    std::vector<float> row_above, row_shift;
+    std::vector<uint32_t> row_less;
+    std::vector<float> row_more, scale, bias_or_0, shift, above;
     std::vector<int32_t> zero, sums;
 };
 
@@ -129,9 +170,10 @@ inline void write(const Corrections& numbers, const Integers (&sums)[kRows][2], 
         const Reals bias = *reinterpret_cast<const Reals*>(&numbers.bias_or_0[first]);
         for (int64_t row = 0; row < height; ++row) {
             // unsigned: it may wrap on the way to a sum that fits
-            Words exact = (Words)sums[row][half] - b_sums * uint32_t(numbers.row_zero[m + row]);
+            Words exact = (Words)sums[row][half] - b_sums * uint32_t(numbers.row_zero[m + row]) - numbers.row_less[m + row];
             if (numbers.zeros_in_b) exact -= zero * uint32_t(numbers.row_sums[m + row]);
-            Reals value = __builtin_convertvector((Ints)exact, Reals) * numbers.row_scale[m + row] * scale;
+            Reals value = __builtin_convertvector((Ints)exact, Reals) * numbers.row_scale[m + row];
+            value = (value + numbers.row_more[m + row]) * scale;
             if (numbers.shifted)
                 value += *reinterpret_cast<const Reals*>(&numbers.shift[first]) * numbers.row_above[m + row] +
                          *reinterpret_cast<const Reals*>(&numbers.above[first]) * numbers.row_shift[m + row];
@@ -233,13 +275,13 @@ void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_strid
 }
 
 // y (rows, columns) in order; 0, or 1 where memory or threads ran out. a's codes have one stride of 1. `streams`: y is not
-// read soon, and is written past the caches.
+// read soon, and is written past the caches. With `along` a's contraction is along memory, and there is no shift of b.
 int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const Numbers* a_numbers, const uint8_t* b,
-                   const Numbers* b_numbers, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
+                   const Numbers* b_numbers, const Along* along, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
                    int32_t streams, int64_t threads) {
     try {
         threads = std::max<int64_t>(1, std::min(threads, rows * columns * depth / kLeastWork));
-        const Corrections numbers(a, vector, depth_stride, *a_numbers, *b_numbers, rows, columns, depth, bias);
+        const Corrections numbers(a, vector, depth_stride, *a_numbers, *b_numbers, along, rows, columns, depth, bias, threads);
         const Left left(a, vector, depth_stride, rows, depth, threads);
         // whole registers at addresses that are multiples of theirs, or not at all
         const bool fits = columns % kLanes == 0 && reinterpret_cast<uintptr_t>(y) % (4 * kLanes) == 0;

@@ -57,6 +57,13 @@ class Numbers(NamedTuple):
         return cls(codes.scale, codes.zero_point - less if less else codes.zero_point, codes.shift)
 
 
+class Along(NamedTuple):
+    """What b's codes mean by their place in the contraction: b = scale * (code - zero_point[k] + shift[k])."""
+
+    zero_point: Tensor
+    shift: Optional[Tensor]
+
+
 class Right(NamedTuple):
     """Codes (N, K) of the right side, in int8.
 
@@ -110,6 +117,7 @@ def product(
     bias: Optional[Tensor] = None,
     left_sums: Optional[Tensor] = None,
     read_later: bool = False,
+    along: Optional["Along"] = None,
 ) -> Tensor:
     """fp32 (M, N).
 
@@ -119,18 +127,19 @@ def product(
         bias: fp32 (N).
         left_sums: int32, sums of `left` over K, if they are known.
         read_later: the result is not read soon, so it need not go through the caches.
+        along: where b's numbers change along the contraction; b has no other shift then, and `left` is in order.
 
     Raises:
         RuntimeError: there is no kernel, see `is_available`.
         MemoryError: too little of it.
     """
     (rows, depth), columns = left.shape, right.shape[0]
-    left = _with_unit_stride(left)
+    left = _with_unit_stride(left) if along is None else left.contiguous().view(left.shape)
     y = torch.empty(rows, columns)
     sides = [_Numbers.of(left_numbers, left_sums), _Numbers.of(right_numbers, right.sums)]
     failed = _native().multiply_codes(
         _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
-        ctypes.byref(sides[1]), _pointer(bias), _pointer(y),
+        ctypes.byref(sides[1]), None if along is None else ctypes.byref(_Along.of(along)), _pointer(bias), _pointer(y),
         *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later),
         ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
@@ -153,6 +162,19 @@ class _Numbers(ctypes.Structure):
         parts = [part if part is None else _whole(part, count) for part in (*numbers, sums)]
         made = cls(*(None if part is None else part.data_ptr() for part in parts), int(count > 1))
         made.kept = parts  # these tensors live as long as their addresses
+        return made
+
+
+class _Along(ctypes.Structure):
+    """`Along` of gemm.cpp."""
+
+    _fields_ = [("zero_point", ctypes.c_void_p), ("shift", ctypes.c_void_p)]
+
+    @classmethod
+    def of(cls, along: Along) -> "_Along":
+        parts = [None if part is None else part.contiguous() for part in along]
+        made = cls(*(None if part is None else part.data_ptr() for part in parts))
+        made.kept = parts
         return made
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from fairseq.quantization.kernels import gemm
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
-from fairseq.quantization.kernels.gemm import Numbers, Right
+from fairseq.quantization.kernels.gemm import Along, Numbers, Right
 from fairseq.quantization.kernels.products import LONGEST, fuses, integer_product, plain, scaled_product
 from fairseq.quantization.kernels.rescale import Shifts, rescale
 from fairseq.quantization.kernels.weights import PackedRows, RowCodes
@@ -182,10 +182,13 @@ def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch
 def input_gradient(grad: Codes, w: WeightCodes, w_factor: Tensor) -> Tensor:
     """dL/dx (M, K) from codes of a gradient (M, N) that holds w's scales but for `w_factor` (1, 1)."""
     shift = None if w.shift is None else w.shift / w.scale
-    one_number = w.is_centred() or w.scale.numel() == 1  # along the contraction
-    if w.shape[0] <= LONGEST and one_number and gemm.is_available(grad.data.device, grad.data.numel() * w.shape[1]):
-        same = Numbers(w_factor, w.zero_point[:1], None if shift is None else shift * w_factor)
-        return gemm.product(grad.data, Numbers.of(grad), w.across(), same)
+    if w.shape[0] <= LONGEST and gemm.is_available(grad.data.device, grad.data.numel() * w.shape[1]):
+        if w.is_centred() or w.scale.numel() == 1:
+            same = Numbers(w_factor, w.zero_point[:1], None if shift is None else shift * w_factor)
+            return gemm.product(grad.data, Numbers.of(grad), w.across(), same)
+        zero = Numbers(w_factor, torch.zeros_like(w.zero_point[:1]), None)
+        along = Along(w.zero_point, shift)
+        return gemm.product(grad.data, Numbers.of(grad), w.across(), zero, along=along)
     if w.fused and grad.shift is None and float(grad.scale) > LEAST_SCALE:
         scale = grad.scale * w_factor
         return scaled_product(grad.data, int(grad.zero_point), scale, w.backward_operand(), None, torch.float32)

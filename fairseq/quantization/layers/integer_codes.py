@@ -76,7 +76,12 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
         grid = quantizer.format.grid(-largest, largest, num_bits)
     else:
         grid = quantizer._grid(weight.float(), num_bits)[0]
-    codes = encode(weight, quantizer.format, grid, num_bits, quantizer._noise(weight, None, 0))
+    noise = quantizer._noise(weight, None, 0)
+    by_row = noise is None and grid.scale.numel() == weight.shape[0] > 1 and weight.is_contiguous()
+    if by_row and encoding.is_available(weight, quantizer.format.name):
+        codes = encoding.encode_rows(weight, quantizer.format, grid, num_bits)
+    else:
+        codes = encode(weight, quantizer.format, grid, num_bits, noise)
     if quantizer.step.listeners:
         quantizer._tell(weight, decode(codes) if quantizer.step.is_looked_at else weight, num_bits)
     return WeightCodes(codes)
