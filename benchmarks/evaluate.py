@@ -7,17 +7,15 @@ forward pass to the end of the last one's: reading and collating in between is, 
 same accuracy. On a machine that is shared, `--threads 1 --clock cpu` counts processor time. Bar: 1.5x.
 """
 
-import argparse
 import json
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from harness import REPOSITORY, Side, add_arguments, alternate, finish, sides, table
-from tiny import rte_bin
+from harness import REPOSITORY, Side, alternate, finish, sides, table
+from tiny import data_folder, parser_with_data
 
 CLOCKS = {"wall": "perf_counter", "cpu": "process_time"}
 SIZES = {"small": (2, 128, 512, 4), "base": (12, 768, 3072, 12)}  # layers, width, feed-forward width, heads
@@ -69,18 +67,14 @@ def shortened(data: Path, sentences: int, folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", metavar="RTE-bin", help="data folder (default: RTE, made from FAIRSEQ_TEST_DATA)")
+    parser = parser_with_data(__doc__, repeats=5)
     parser.add_argument("--size", choices=SIZES, default="small", help="of the RoBERTa (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="sentences of a batch")
     parser.add_argument("--sentences", type=int, metavar="N", help="score so many only (default: all)")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="wall-clock or processor time")
-    add_arguments(parser, repeats=5)
     args = parser.parse_args()
     both = sides(args)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        data = rte_bin(args.data, folder)
+    with data_folder(args) as (folder, data):
         if args.sentences:
             data = shortened(data, args.sentences, folder / "shortened")
         Side("ours", both[0].python, REPOSITORY).seconds(
@@ -98,7 +92,7 @@ def main() -> None:
                 [side.python, "-c", TIMED, CLOCKS[args.clock], *words],
                 side.environment(args.threads),
             )
-            done = subprocess.run(command, capture_output=True, text=True, cwd=temporary, env=environment)
+            done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
             if done.returncode:
                 raise SystemExit(f"{side.label}: {done.stderr[-1000:]}")
             scores.update(re.findall(r"\baccuracy \S+", done.stdout + done.stderr))

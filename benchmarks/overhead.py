@@ -7,15 +7,13 @@ Both sides run `fairseq-train` with the same flags and print a line every 25 upd
 from when these lines appear, without the first 25 (start-up, memory allocation). Bar: at least 1.3x.
 """
 
-import argparse
 import re
 import statistics
 import tempfile
 from itertools import pairwise
-from pathlib import Path
 
-from harness import Side, add_arguments, alternate, finish, sides, table
-from tiny import rte_bin, train_words
+from harness import Side, alternate, finish, sides, table
+from tiny import data_folder, parser_with_data, train_words
 
 EVERY = 20
 
@@ -32,15 +30,12 @@ def updates_per_second(side: Side, words: list[str], threads: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", metavar="RTE-bin", help="data folder (default: made from FAIRSEQ_TEST_DATA)")
+    parser = parser_with_data(__doc__, repeats=5)
     parser.add_argument("--updates", type=int, default=150, metavar="N", help="updates of each run")
     parser.add_argument("--num-workers", type=int, default=1, metavar="N", help="data loading processes (fairseq: 1)")
-    add_arguments(parser, repeats=5)
     args = parser.parse_args()
     both = sides(args)
-    with tempfile.TemporaryDirectory() as temporary:
-        data = rte_bin(args.data, Path(temporary))
+    with data_folder(args) as (_, data):
         words = train_words(data, args.updates, EVERY, args.num_workers)
 
         def measure(side: Side) -> float:

@@ -6,12 +6,10 @@ The first update is the time from starting the command to its first progress lin
 `fairseq-hydra-train` and for `fairseq-train`. Bars: --help under 1.0 s, first update under 4 s.
 """
 
-import argparse
 import tempfile
-from pathlib import Path
 
-from harness import Side, add_arguments, alternate, finish, sides, table
-from tiny import CONFIG, rte_bin, train_words
+from harness import Side, alternate, finish, sides, table
+from tiny import CONFIG, data_folder, parser_with_data, train_words
 
 
 def first_update(side: Side, module: str, words: list[str], threads: int) -> float:
@@ -28,14 +26,9 @@ def first_update(side: Side, module: str, words: list[str], threads: int) -> flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", metavar="RTE-bin", help="data folder (default: made from FAIRSEQ_TEST_DATA)")
-    add_arguments(parser, repeats=5)
-    args = parser.parse_args()
+    args = parser_with_data(__doc__, repeats=5).parse_args()
     both = sides(args)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        data = rte_bin(args.data, folder)
+    with data_folder(args) as (folder, data):
         (folder / "tiny.yaml").write_text(CONFIG)
         hydra = ["--config-dir", str(folder), "--config-name", "tiny", f"task.data={data}"]
         flags = train_words(data, updates=2, log_interval=1)

@@ -1,10 +1,19 @@
-"""The tiny model and command line that the benchmarks train: a 2-layer, 128-wide RoBERTa on RTE, batch 16."""
+"""The tiny model and command line that the benchmarks train, a 2-layer, 128-wide RoBERTa on RTE, batch 16, and what
+they set up for it.
 
+    args = parser_with_data(__doc__, repeats=5).parse_args()
+    with data_folder(args) as (folder, data): ...
+"""
+
+import argparse
+import contextlib
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from harness import REPOSITORY
+from harness import REPOSITORY, add_arguments
 
 CONFIG = """\
 # @package _group_
@@ -50,3 +59,18 @@ def rte_bin(given: str | None, folder: Path) -> Path:
 
     prepare("RTE", shared / "glue", folder / "RTE-bin", shared / "roberta-bpe")
     return folder / "RTE-bin"
+
+
+def parser_with_data(doc: str | None, repeats: int) -> argparse.ArgumentParser:
+    """Arguments of every comparison, and `--data`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", metavar="RTE-bin", help="data folder (default: RTE, made from FAIRSEQ_TEST_DATA)")
+    add_arguments(parser, repeats)
+    return parser
+
+
+@contextlib.contextmanager
+def data_folder(args: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
+    """(a temporary folder, the RTE data)."""
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary), rte_bin(args.data, Path(temporary))
