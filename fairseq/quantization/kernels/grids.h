@@ -65,38 +65,56 @@ struct Range {
     }
 };
 
-constexpr int64_t kLanes = 32;
+// Numbers that are worked on together: a type of gcc and clang, in as many registers as it takes.
+constexpr int64_t kLine = 16;
+typedef float Line __attribute__((vector_size(4 * kLine)));
+typedef int32_t LineInts __attribute__((vector_size(4 * kLine)));
 
-// Running extremes of many numbers, in lanes that a compiler keeps in registers.
+#define INLINE inline __attribute__((always_inline))
+
+INLINE Line load(const float* from) {
+    Line x;
+    std::memcpy(&x, from, sizeof(x));
+    return x;
+}
+
+INLINE void store(float* to, Line x) { std::memcpy(to, &x, sizeof(x)); }
+INLINE Line all(float x) { return x - Line{}; }
+
+// Running extremes of many numbers.
 struct Lanes {
-    float low[kLanes], high[kLanes];
-    int32_t bad[kLanes];
+    Line low = all(std::numeric_limits<float>::infinity()), high = all(-std::numeric_limits<float>::infinity());
+    LineInts bad = {};
 
-    Lanes() {
-        std::fill(low, low + kLanes, std::numeric_limits<float>::infinity());
-        std::fill(high, high + kLanes, -std::numeric_limits<float>::infinity());
-        std::fill(bad, bad + kLanes, 0);
+    static INLINE void see(Lanes& lanes, Line x) {
+        lanes.low = x < lanes.low ? x : lanes.low;
+        lanes.high = x > lanes.high ? x : lanes.high;
+        lanes.bad |= x != x;
     }
 
-    void see(const float* __restrict x, int64_t count) {
+    // Members are written once: they stay in registers on the way.
+    INLINE void see(const float* x, int64_t count) {
+        Lanes mine = *this, other;
         int64_t i = 0;
-        for (; i + kLanes <= count; i += kLanes)
-            for (int64_t lane = 0; lane < kLanes; ++lane) {
-                const float value = x[i + lane];
-                low[lane] = value < low[lane] ? value : low[lane];
-                high[lane] = value > high[lane] ? value : high[lane];
-                bad[lane] |= value != value;
-            }
-        for (; i < count; ++i) {
-            low[0] = x[i] < low[0] ? x[i] : low[0];
-            high[0] = x[i] > high[0] ? x[i] : high[0];
-            bad[0] |= x[i] != x[i];
+        for (; i + 2 * kLine <= count; i += 2 * kLine) {
+            see(mine, load(x + i));
+            see(other, load(x + i + kLine));
         }
+        for (; i + kLine <= count; i += kLine) see(mine, load(x + i));
+        mine.low = other.low < mine.low ? other.low : mine.low;
+        mine.high = other.high > mine.high ? other.high : mine.high;
+        mine.bad |= other.bad;
+        for (; i < count; ++i) {
+            mine.low[0] = x[i] < mine.low[0] ? x[i] : mine.low[0];
+            mine.high[0] = x[i] > mine.high[0] ? x[i] : mine.high[0];
+            mine.bad[0] |= x[i] != x[i];
+        }
+        *this = mine;
     }
 
     Range range() const {
         Range found;
-        for (int64_t lane = 0; lane < kLanes; ++lane) {
+        for (int64_t lane = 0; lane < kLine; ++lane) {
             found.low = std::min(found.low, low[lane]);
             found.high = std::max(found.high, high[lane]);
             found.bad = found.bad || bad[lane];

@@ -41,8 +41,6 @@ struct Attention {
 
 namespace {
 
-constexpr int64_t kLine = 16;  // numbers that compilers work on together
-
 using Bytes = std::vector<uint8_t>;
 using Floats = std::vector<float>;
 
@@ -73,6 +71,18 @@ void restore(const uint8_t* kept, int64_t count, int64_t each, uint8_t* codes) {
         uint8_t* __restrict to = codes + part * bytes;
         for (int64_t i = 0; i < size; ++i) to[i] = uint8_t(from[i] >> shift) & most;
     }
+}
+
+// --- memory -----------------------------------------------------------------------------------------------------------
+
+// Numbers that are read, or written, before long: rows of a head are too far apart for a processor to foresee.
+template <int writes>
+INLINE void fetch(const float* data, int64_t count) {
+#if defined(__GNUC__)
+    for (int64_t j = 0; j < count; j += kLine) __builtin_prefetch(data + j, writes);
+#else
+    (void)data, (void)count;
+#endif
 }
 
 // --- products ---------------------------------------------------------------------------------------------------------
@@ -139,8 +149,10 @@ struct Product {
         float* data = y.data + head * y.matrix;
         for (int64_t m = 0; m < rows; m += kRows) {
             form(m, data + m * y.row, y.row);
-            if (!lanes) continue;
-            for (int64_t i = m; i < std::min(m + kRows, rows); ++i) lanes->see(data + i * y.row, columns);
+            for (int64_t i = m; i < std::min(m + kRows, rows); ++i) {
+                fetch<1>(data + y.matrix + i * y.row, columns);  // the next head's
+                if (lanes) lanes->see(data + i * y.row, columns);
+            }
         }
     }
 
@@ -163,54 +175,58 @@ struct Product {
 
 // --- softmax and dropout ----------------------------------------------------------------------------------------------
 
-// e^x for x <= 0, to 1e-7 of it; 0 where it is below 1e-37.
-inline float exponential(float x) {
-    const float bounded = x < -86.0f ? -86.0f : x;
-    const float shifted = bounded * 1.44269504f + kWhole, turns = shifted - kWhole;
-    const float r = (bounded - turns * 0.693145752f) - turns * 1.42860677e-6f;  // ln 2 in two parts
-    float series = 1.0f / 5040;
-    series = series * r + 1.0f / 720;
-    series = series * r + 1.0f / 120;
-    series = series * r + 1.0f / 24;
-    series = series * r + 1.0f / 6;
-    series = series * r + 0.5f;
-    series = series * r + 1.0f;
-    series = series * r + 1.0f;
-    int32_t bits;
-    std::memcpy(&bits, &shifted, 4);
-    bits = int32_t((uint32_t(bits) - 0x4b400000u + 127u) << 23);
-    float power;
-    std::memcpy(&power, &bits, 4);
-    return x < -86.0f ? 0.0f : series * power;
+// e^x for x <= 0, to 1e-7 of it; 0 below e^-60: what is multiplied by so little would cost a hundred cycles as denormals.
+INLINE Line exponential(Line x) {
+    const Line least = all(-60.0f), bounded = x < least ? least : x;
+    const Line shifted = bounded * 1.44269504f + kWhole, turns = shifted - kWhole;
+    const Line r = (bounded - turns * 0.693145752f) - turns * 1.42860677e-6f;  // ln 2 in two parts
+    const Line square = r * r;
+    Line series = (1.0f / 720 + r * (1.0f / 5040)) * square + (1.0f / 24 + r * (1.0f / 120));
+    series = series * square + (0.5f + r * (1.0f / 6));
+    series = series * square + (1.0f + r);
+    LineInts bits;
+    std::memcpy(&bits, &shifted, sizeof(bits));
+    bits = (bits - (0x4b400000 - 127)) << 23;
+    Line power;
+    std::memcpy(&power, &bits, sizeof(power));
+    return x < least ? Line{} : series * power;
 }
 
-// Of kLine numbers, which are lost.
-template <typename Join>
-inline float folded(float* parts, const Join& join) {
+INLINE float added(Line x) {
+    float total[kLine];
+    store(total, x);
     for (int64_t half = kLine / 2; half > 0; half /= 2)
-        for (int64_t lane = 0; lane < half; ++lane) parts[lane] = join(parts[lane], parts[lane + half]);
-    return parts[0];
+        for (int64_t lane = 0; lane < half; ++lane) total[lane] += total[lane + half];
+    return total[0];
 }
 
-inline float added(float a, float b) { return a + b; }
-inline float larger(float a, float b) { return a < b ? b : a; }
+INLINE float largest(Line x) {
+    float most[kLine];
+    store(most, x);
+    for (int64_t half = kLine / 2; half > 0; half /= 2)
+        for (int64_t lane = 0; lane < half; ++lane) most[lane] = std::max(most[lane], most[lane + half]);
+    return most[0];
+}
 
-// Softmax of a row in place. Room for whole lines behind it.
-void softmax(float* x, int64_t count, const float* mask) {
+// Softmax of a row in place. Room for whole lines behind it, which are 0 afterwards.
+INLINE void softmax(float* x, int64_t count, const float* mask) {
     const int64_t room = padded(count, kLine);
     if (mask)
         for (int64_t j = 0; j < count; ++j) x[j] += mask[j];
-    std::fill(x + count, x + room, -std::numeric_limits<float>::infinity());
-    float most[kLine], total[kLine] = {};
-    std::copy(x, x + kLine, most);
-    for (int64_t j = kLine; j < room; j += kLine)
-        for (int64_t lane = 0; lane < kLine; ++lane) most[lane] = larger(most[lane], x[j + lane]);
-    const float top = folded(most, larger);
-    for (int64_t j = 0; j < room; ++j) x[j] = exponential(x[j] - top);
-    for (int64_t j = 0; j < room; j += kLine)
-        for (int64_t lane = 0; lane < kLine; ++lane) total[lane] += x[j + lane];
-    const float share = 1.0f / folded(total, added);
-    for (int64_t j = 0; j < count; ++j) x[j] *= share;
+    for (int64_t j = count; j < room; ++j) x[j] = -std::numeric_limits<float>::infinity();
+    Line most = load(x), total = {};
+    for (int64_t j = kLine; j < room; j += kLine) {
+        const Line line = load(x + j);
+        most = line > most ? line : most;
+    }
+    const float top = largest(most);
+    for (int64_t j = 0; j < room; j += kLine) {
+        const Line line = exponential(load(x + j) - top);
+        total += line;
+        store(x + j, line);
+    }
+    const float share = 1.0f / added(total);
+    for (int64_t j = 0; j < room; j += kLine) store(x + j, load(x + j) * share);
 }
 
 // 16 bits of a hash for elements first .. first + count - 1, as in dropout.cpp.
@@ -221,7 +237,7 @@ struct Uniform {
         constexpr int64_t kPiece = 32;
         const uint64_t start = first / 4;
         const int64_t groups = int64_t((first + uint64_t(count) + 3) / 4 - start);
-        bits.resize(std::max(bits.size(), size_t(4 * padded(groups, kPiece))));
+        bits.resize(std::max(bits.size(), size_t(4 * padded(groups, kPiece) + kLine)));  // whole lines are read
         for (int64_t begin = 0; begin < groups; begin += kPiece) {
             uint64_t words[kPiece];
             for (int64_t i = 0; i < kPiece; ++i) {
@@ -233,6 +249,14 @@ struct Uniform {
         return bits.data() + first % 4;
     }
 };
+
+// What dropout multiplies 16 probabilities by.
+INLINE Line noise_of(const int16_t* uniform, int16_t threshold, float noise) {
+    typedef int16_t Bits __attribute__((vector_size(2 * kLine)));
+    Bits bits;
+    std::memcpy(&bits, uniform, sizeof(bits));
+    return __builtin_convertvector(bits, LineInts) >= int32_t(threshold) ? all(noise) : Line{};
+}
 
 // --- heads ------------------------------------------------------------------------------------------------------------
 
@@ -292,14 +316,6 @@ __attribute__((noinline)) void probabilities(const Attention& x, const Product& 
         softmax(block + i * line, x.keys, mask_of(x, head, m + i));
 }
 
-inline void fetch(const float* data, int64_t count) {
-#if defined(__GNUC__)
-    for (int64_t j = 0; j < count; j += kLine) __builtin_prefetch(data + j);
-#else
-    (void)data, (void)count;
-#endif
-}
-
 // Opens and fills `codes`, and keeps them if they are to be.
 void encode_head(const Matrices& from, int64_t head, int64_t rows, int64_t columns, float factor, const Levels& levels,
                  uint8_t* kept, Codes& codes) {
@@ -309,8 +325,7 @@ void encode_head(const Matrices& from, int64_t head, int64_t rows, int64_t colum
         encode(data, rows * columns, factor, levels, 0, nullptr, codes.data);
     } else {
         for (int64_t i = 0; i < rows; ++i) {
-            // the next head's row is on its way while this head is attended to: rows are too far apart to be foreseen
-            fetch(data + from.matrix + i * from.row, columns);
+            fetch<0>(data + from.matrix + i * from.row, columns);
             encode(data + i * from.row, columns, factor, levels, 0, nullptr, codes.data + i * columns);
         }
     }
@@ -327,17 +342,19 @@ void forward_scores(const Attention& x, int64_t head, Work& work, float* out, La
     for (int64_t m = 0; m < x.queries; m += kRows) {
         probabilities(x, work.scores, head, m, work.block.data(), work.line);
         for (int64_t i = 0; i < std::min(kRows, x.queries - m); ++i) {
-            const float* __restrict p = work.block.data() + i * work.line;
-            float* __restrict target = out + (m + i) * x.keys;
+            const float* p = work.block.data() + i * work.line;
+            float* target = out + (m + i) * x.keys;
             if (x.dropped) {
-                const int16_t* __restrict uniform =
+                const int16_t* uniform =
                     work.uniform.of(x.seed, uint64_t((head * x.queries + m + i) * x.keys), x.keys);
-                for (int64_t j = 0; j < x.keys; ++j)
-                    target[j] = p[j] * (uniform[j] >= dropout.threshold ? dropout.noise : 0.0f);
-            } else {
-                std::copy(p, p + x.keys, target);
+                p = work.second.data();
+                for (int64_t j = 0; j < x.keys; j += kLine) {
+                    const Line noise = noise_of(uniform + j, dropout.threshold, dropout.noise);
+                    store(work.second.data() + j, load(work.block.data() + i * work.line + j) * noise);
+                }
             }
-            lanes.see(target, x.keys);
+            lanes.see(p, x.keys);
+            std::memcpy(target, p, size_t(x.keys) * sizeof(float));
         }
     }
 }
@@ -361,7 +378,7 @@ void encode_gradient(const Attention& x, int64_t head, const Matrices& from, int
     codes.open(nullptr, x.queries * columns, head, levels);
     for (int64_t i = 0; i < x.queries; ++i) {
         const uint32_t hash = levels.stochastic ? index_hash(levels.noise, uint64_t(head * x.queries + i)) : 0;
-        if (row != columns) fetch(data + next + i * row, columns);
+        if (row != columns) fetch<0>(data + next + i * row, columns);
         encode(data + i * row, columns, 1.0f, levels, hash, levels.stochastic ? hashes.data() : nullptr,
                codes.data + i * columns);
     }
@@ -390,22 +407,23 @@ void backward_values(const Attention& x, int64_t head, Work& work, const std::ve
         probabilities(x, work.scores, head, m, work.block.data(), work.line);
         work.values.form(m, work.second.data(), work.line);
         for (int64_t i = 0; i < std::min(kRows, x.queries - m); ++i) {
-            const float* __restrict p = work.block.data() + i * work.line;
-            float* __restrict grad = work.second.data() + i * work.line;
-            float* __restrict target = x.scratch + (head * x.queries + m + i) * x.keys;
-            if (x.dropped) {
-                const int16_t* __restrict uniform =
-                    work.uniform.of(x.seed, uint64_t((head * x.queries + m + i) * x.keys), x.keys);
-                for (int64_t j = 0; j < x.keys; ++j) grad[j] *= uniform[j] >= dropout.threshold ? dropout.noise : 0.0f;
+            const float* p = work.block.data() + i * work.line;
+            float* grad = work.second.data() + i * work.line;
+            const int16_t* uniform = nullptr;
+            if (x.dropped)
+                uniform = work.uniform.of(x.seed, uint64_t((head * x.queries + m + i) * x.keys), x.keys);
+            Line sums = {};
+            for (int64_t j = x.keys; j < padded(x.keys, kLine); ++j) grad[j] = 0.0f;
+            for (int64_t j = 0; j < x.keys; j += kLine) {
+                Line line = load(grad + j);
+                if (uniform) line *= noise_of(uniform + j, dropout.threshold, dropout.noise);
+                store(grad + j, line);
+                sums += line * load(p + j);
             }
-            float parts[kLine] = {};
-            const int64_t whole = x.keys / kLine * kLine;
-            for (int64_t j = 0; j < whole; j += kLine)
-                for (int64_t lane = 0; lane < kLine; ++lane) parts[lane] += grad[j + lane] * p[j + lane];
-            for (int64_t j = whole; j < x.keys; ++j) parts[j - whole] += grad[j] * p[j];
-            const float dot = folded(parts, added);
-            for (int64_t j = 0; j < x.keys; ++j) target[j] = (grad[j] - dot) * p[j];
-            lanes.see(target, x.keys);
+            const float dot = added(sums);
+            for (int64_t j = 0; j < x.keys; j += kLine) store(grad + j, (load(grad + j) - dot) * load(p + j));
+            lanes.see(grad, x.keys);
+            std::memcpy(x.scratch + (head * x.queries + m + i) * x.keys, grad, size_t(x.keys) * sizeof(float));
         }
     }
 }
