@@ -22,6 +22,11 @@ from fairseq.quantization.kernels.norm import add_and_normalize
 needs_compiler = pytest.mark.skipif(native.library("norm") is None, reason="no C++ compiler")
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(params=["here", "anywhere"], scope="session")
 def gelu_library(request, tmp_path_factory):
     """The kernel for this processor, and for any of its kind."""
@@ -70,7 +75,7 @@ class TestGelu:
         y, found = with_gradient(lambda x: gelu(x, compact), x, grad)
         expected, slopes = with_gradient(F.gelu, x.double(), torch.ones_like(x, dtype=torch.float64))
         assert ((y - expected).abs() <= 1.3e-7 * x.abs().double()).all()
-        bound = 2**-15 + 2e-7 if compact else 2e-7
+        bound = 2.5e-7 + (2**-15 if compact else 0.0)  # 1.4e-7 of the slope, and its product's rounding
         assert ((found - grad * slopes).abs() <= bound * grad.abs()).all()
 
     def test_what_is_no_number(self):
