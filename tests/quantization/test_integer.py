@@ -25,9 +25,9 @@ TOLERANCE = 1e-5
 NAMES = list(FORMATS)
 
 
-@pytest.fixture(autouse=True, params=["torch", "native"])
+@pytest.fixture(autouse=True, params=["torch", "native", "native codes"])
 def _fresh(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Everything twice: by torch's operations, and by kernels of our own also for what is small."""
+    """By torch's operations, by our own kernels (also for what is small), by these with torch's GEMM, as with AMX."""
     monkeypatch.setattr(build, "LEAST_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
     for place, name in (
         (codes, "LEAST_ELEMENTS"),
@@ -39,6 +39,8 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> I
     if request.param == "torch":
         monkeypatch.setattr(codes, "LEAST_ELEMENTS", 2**60)
         without_own_kernels(monkeypatch)
+    elif request.param == "native codes":
+        monkeypatch.setattr(gemm, "is_available", lambda *_: False)
     yield
     products.route.cache_clear()
     products.fuses.cache_clear()

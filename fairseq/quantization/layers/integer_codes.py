@@ -150,7 +150,8 @@ def gradient_codes(
     key = call.grad.key if quantizer.stochastic else None
     wanted = (wanted[0], wanted[1] or not wanted[0])  # a bias alone needs codes, too
     fold, fold_rows = (fold if wanted[0] else None), (fold_rows if wanted[1] else None)
-    if type(quantizer.observer) is MinMax and encoding.is_available(grad, quantizer.format.name):
+    wide = grad.float()
+    if type(quantizer.observer) is MinMax and encoding.is_available(wide, quantizer.format.name):
         state = None if key is None else hash_state(key)
         # both are made with factors on either; with none they are the same
         factors = (
@@ -159,7 +160,7 @@ def gradient_codes(
             else [(fold, fold_rows)]
         )
         sets = [Wanted(Levels.of(quantizer.format.name, num_bits, None, state), *each) for each in factors]
-        made, sums = encode_matrix(grad, sets, sums=True)
+        made, sums = encode_matrix(wide, sets, sums=True)
         assert sums is not None
         return GradientCodes(made[0] if wanted[0] else None, made[-1] if wanted[1] else None, sums)
     for_x, for_w = _torch_gradient_codes(grad, quantizer, num_bits, key, fold, fold_rows, wanted)
