@@ -8,17 +8,16 @@ A file is data, never code (`fairseq.checkpoint.reading`), and its name always l
 (`fairseq.checkpoint.writing`). Names and retention: `fairseq.checkpoint.names`; layout: `fairseq.checkpoint.format`.
 """
 
-import inspect
 import logging
 import os
 import time
 from collections import OrderedDict
 from typing import Any, Optional
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
-from fairseq.checkpoint import config, names, reading, writing
+from fairseq.checkpoint import building, config, names, reading, writing
 from fairseq.checkpoint.format import check_layout, load_weights
 from fairseq.checkpoint.names import checkpoint_paths
 from fairseq.checkpoint.upgrade import upgrade_state as _upgrade_state_dict
@@ -286,70 +285,16 @@ def load_model_ensemble_and_task(
         path = get_maybe_sharded_checkpoint_filename(filename, suffix, 0, num_shards)
         if state is None:
             state = load_checkpoint_to_cpu(path, arg_overrides)
-        cfg = _config_of(state, path)
+        cfg = building.config_of(state, path)
         if task is None:
             task = tasks.setup_task(cfg.task, from_checkpoint=True, task_state=state.get("task_state"))
         if state.get("task_state"):
             task.load_state_dict(state["task_state"])
-        models.append(_build(task, cfg, state, path, strict, integer_weights))
+        models.append(building.build(task, cfg, state, path, strict, integer_weights))
         state = None
     if cfg is None:
         raise ConfigError("no checkpoint given")
     return models, cfg, task
-
-
-def _config_of(state: dict[str, Any], path: str) -> DictConfig:
-    if state.get("cfg") is not None:
-        return state["cfg"] if OmegaConf.is_config(state["cfg"]) else config.typed(state["cfg"], path)
-    if state.get("args") is not None:
-        return config.from_args(state["args"])
-    raise CheckpointError(f"checkpoint {path} holds weights, but no config to build the model from")
-
-
-def _build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: bool, integer_weights: bool) -> Any:
-    # tasks of plugins may not know the argument
-    knows = "from_checkpoint" in inspect.signature(task.build_model).parameters
-    model = task.build_model(cfg.model, **({"from_checkpoint": True} if knows else {}))
-    history = state.get("optimizer_history")
-    if history:
-        model.set_num_updates(history[-1].get("num_updates", 0))
-    load_weights(
-        model,
-        state["model"],
-        path,
-        strict=strict,
-        model_cfg=cfg.model,
-        dictionary=getattr(task, "source_dictionary", None),
-    )
-    return _quantized(model, cfg, state, path, integer_weights)
-
-
-def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str, integer_weights: bool) -> Any:
-    """`model` with the quantizers that its checkpoint was trained with, which run at `quantization.eval_bits`."""
-    if cfg.quantization.preset == "none":
-        if integer_weights:
-            raise ConfigError(
-                f"checkpoint {path} is not quantized, so it has no integer weights; fairseq-quantize-checkpoint "
-                "quantizes it"
-            )
-        return model
-    from fairseq.models.quantized import quantize
-    from fairseq.quantization import keep_integer_weights
-
-    try:
-        model = quantize(model, cfg.quantization)
-        if state.get("quantization"):
-            model.quantization.load_state_dict(model, state["quantization"])
-        if integer_weights or "packed_weights" in state:
-            keep_integer_weights(model, state.get("packed_weights"))
-    except (CheckpointError, ConfigError) as error:
-        raise CheckpointError(f"checkpoint {path}: {error}") from None
-    bits = model.quantization.config.eval_bits
-    logger.info(f"quantized as trained (quantization={cfg.quantization.preset}), evaluation at {bits} bits")
-    warning = model.quantization.short_ranges(model)
-    if warning:
-        logger.warning(warning)
-    return model
 
 
 def get_maybe_sharded_checkpoint_filename(filename: str, suffix: str, shard_idx: int, num_shards: int) -> str:
