@@ -27,7 +27,6 @@ from fairseq.modules.dropout import draw_seed, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.matmul import MatMul, has_hooks, is_plain
 from fairseq.modules.quant_noise import quant_noise
-from fairseq.quantization.kernels import ranges
 from fairseq.quantization.layers.integer_attention import Dropping, integer_attention
 from fairseq.quantization.layers.linear import QLinear
 from fairseq.quantization.layers.matmul import QMatmul
@@ -164,10 +163,7 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         return self._output(context, num_bits), weights
 
     def _output(self, context: Tensor, num_bits: Optional[int]) -> Tensor:
-        merged, ends = merge_heads(context, self.num_heads), ranges.known(context)  # (T, B, C)
-        if ends is not None:
-            ranges.note(merged, *ends)
-        return self.out_proj(merged, **bits_for(self.out_proj, num_bits))
+        return self.out_proj(merge_heads(context, self.num_heads), **bits_for(self.out_proj, num_bits))
 
     def _in_integers(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], num_bits: Optional[int]

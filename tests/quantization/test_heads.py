@@ -377,6 +377,21 @@ def test_context_comes_with_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
     assert noted is not None and (noted[0], noted[1]) == (x.min(), x.max())
 
 
+def test_ranges_that_are_known_are_not_looked_for() -> None:
+    for wider in (1.0, 2.0):
+        case = Case(seed=None)
+        expected = case.run() if wider == 1 else None
+        case.model.quantization.end_update(case.model)
+        for x in case.operands:
+            ranges.note(x, wider * x.detach().min(), wider * x.detach().max())
+        found = case.run()
+        if expected is not None:
+            assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+        low, width = case.model.qk.quantizers.quantizer("left").observer.pending.flatten().tolist()
+        q = case.operands[0].detach() * 0.3
+        assert low == pytest.approx(wider * float(q.min())) and low + width == pytest.approx(wider * float(q.max()))
+
+
 def test_levels_of_the_library_are_those_of_codes() -> None:
     case = Case(seed=None)
     record = case.context().grad_fn.record

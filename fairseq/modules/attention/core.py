@@ -17,17 +17,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fairseq.quantization.kernels import ranges
+
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(T, B, C) -> (B*H, T, D), a view."""
     length, batch, width = x.shape
-    return x.reshape(length, batch * num_heads, width // num_heads).transpose(0, 1)
+    return _same_numbers(x, x.reshape(length, batch * num_heads, width // num_heads).transpose(0, 1))
 
 
 def merge_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B*H, T, D) -> (T, B, C)."""
     groups, length, width = x.shape
-    return x.transpose(0, 1).reshape(length, groups // num_heads, num_heads * width)
+    return _same_numbers(x, x.transpose(0, 1).reshape(length, groups // num_heads, num_heads * width))
+
+
+def _same_numbers(x: Tensor, y: Tensor) -> Tensor:
+    """`y`, with the range of x where that is known."""
+    ends = ranges.known(x)
+    if ends is not None:
+        ranges.note(y, *ends)
+    return y
 
 
 def add_mask(scores: Tensor, mask: Optional[Tensor], num_heads: int) -> Tensor:

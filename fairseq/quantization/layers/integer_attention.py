@@ -143,8 +143,9 @@ class IntegerAttention(torch.autograd.Function):
         record.factor = core.factor
         if core.dropping is not None:
             record.dropped, record.seed = core.dropping.dropped, core.dropping.seed % 2**64
+        operands = {"q": (q, core.factor), "k": (k, 1.0), "v": (v, 1.0), "probs": (None, 1.0)}
         for name, factor in core.factors().items():
-            setattr(record, f"{name}_levels", _levels(factor))
+            setattr(record, f"{name}_levels", _levels(factor, *operands[name]))
         kept: dict[str, Optional[Tensor]] = dict.fromkeys(KEPT)
         needs_q, needs_k, needs_v = ctx.needs_input_grad[:3]
         for name, needed in zip(KEPT, (*[needs_q or needs_k] * 3, needs_v), strict=True):
@@ -201,14 +202,22 @@ def _scratch(step: Step, *shape: int) -> Tensor:
     return step.scratch(like)
 
 
-def _levels(factor: Factor) -> Levels:
+def _levels(factor: Factor, x: Optional[Tensor], scale: float) -> Levels:
+    """For `x` times `scale`, a positive number; its range is given in evaluation, or where who made x has noted it."""
     quantizer, num_bits = factor.quantizer, factor.num_bits
     assert quantizer is not None and num_bits is not None
-    observer, given = quantizer.observer, None
-    if isinstance(observer, Tracked) and not (observer.training or observer.step.calibrating):
-        low, high, _ = observer.evaluation_range(torch.empty(()))
-        given = (float(low), float(high))
+    ends, observer = None if x is None else ranges.known(x), quantizer.observer
+    if isinstance(observer, Tracked) and _keeps_range(observer):
+        ends = observer.evaluation_range(torch.empty(()))[:2]
+    elif ends is not None:
+        ends = (ends[0] * scale, ends[1] * scale)
+    given = None if ends is None else (float(ends[0]), float(ends[1]))
     return Levels.of(quantizer.format.name, num_bits, given)
+
+
+def _keeps_range(observer: Tracked) -> bool:
+    """Whether values are rounded to the range of earlier batches."""
+    return not (observer.training or observer.step.calibrating)
 
 
 def _gradient_levels(call: Call) -> Levels:
@@ -220,10 +229,11 @@ def _gradient_levels(call: Call) -> Levels:
 
 def _note_ranges(core: Core, record: heads.Attention) -> None:
     for name, (quantizer, _) in core.factors().items():
-        levels: Levels = getattr(record, f"{name}_levels")
-        if quantizer is not None and isinstance(quantizer.observer, Tracked) and not levels.given:
+        observer = None if quantizer is None else quantizer.observer
+        if isinstance(observer, Tracked) and not _keeps_range(observer):
+            levels: Levels = getattr(record, f"{name}_levels")
             low, high = torch.tensor([levels.low, levels.high]).unbind()
-            quantizer.observer.note(Range(low, high, True))
+            observer.note(Range(low, high, True))
 
 
 # --- listeners that count ---------------------------------------------------------------------------------------------

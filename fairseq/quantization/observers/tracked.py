@@ -84,9 +84,7 @@ class Tracked(Observer):
             return
         if self.pending_count and self.pending_update != self.step.update:
             self.commit()
-        shape = self.running_low.shape
-        self.pending[0] += current.low.view(shape)
-        self.pending[1] += (current.high - current.low).view(shape)
+        self.pending += torch.stack([current.low, current.high - current.low]).view_as(self.pending)
         self.pending_count += 1
         self.pending_update = self.step.update
 
@@ -116,17 +114,19 @@ class Tracked(Observer):
     def commit(self) -> None:
         """Fold what the update has shown into the running range."""
         if self.pending_count:
-            low, width = self.pending / self.pending_count
-            # a diverged batch must not poison the range for good; without waiting for the device
-            finite = (low.isfinite() & width.isfinite()).all()
-            one = torch.ones_like(self.weight)
             momentum = self.momentum
             if self.step.calibrating:
                 momentum = self.calibrated / (self.calibrated + 1)
                 self.calibrated += 1
-            for running, value in ((self.running_low, low), (self.running_width, width), (self.weight, one)):
-                new = running * momentum + value * (1 - momentum)
-                running.copy_(torch.where(finite, new, running))
+            finite = self.pending.isfinite().all()  # a diverged batch must not poison the range for good
+            low, width = (self.pending / self.pending_count * (1 - momentum)).unbind()
+            one = 1 - momentum
+            for running, part in ((self.running_low, low), (self.running_width, width), (self.weight, one)):
+                if finite.device.type == "cpu":
+                    if finite:
+                        running.mul_(momentum).add_(part)
+                else:  # without waiting for the device
+                    running.copy_(torch.where(finite, running * momentum + part, running))
             self.has_data = True
             self.forget()
 
