@@ -8,7 +8,17 @@ activations and are counted apart. Three projections of one input (attention's q
 
 A step is measured in a fresh process for each side (`worker.py`): the largest resident size of three steps, and the
 same less the baseline, which is what Python, torch and the library take before the model is built. Weights and
-optimizer state are counted as tensors.
+optimizer state are counted as tensors. For our sides the allocator counts all large tensors, so that the peak is taken
+apart:
+
+    weights, optimizer   parameters and buffers; Adam's two moments
+    weight codes         what else stays from step to step
+    saved                what forward leaves for backward
+    passing              tensors of the moment, at the peak
+    gaps                 memory that is free at the peak, between the tensors
+    imports, rest        Python, torch and the library; small objects and what compilers and libraries keep
+
+Gradients are no part of a peak: they grow while backward frees what was saved.
 """
 
 import argparse
@@ -92,7 +102,30 @@ def measure_steps(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
                 text += f"   {found['peak'] / results[other]['peak']:.2f}x {other}"
                 text += f" ({found['above baseline'] / results[other]['above baseline']:.2f}x above baseline)"
         print(text, flush=True)
+        if found["phases"]:
+            found["parts"] = parts_of_peak(found)
+            print(
+                " " * 21 + ", ".join(f"{name} {size / 2**20:.0f}" for name, size in found["parts"].items()), flush=True
+            )
     return {"settings": common, "results": results}
+
+
+def parts_of_peak(found: dict[str, Any]) -> dict[str, int]:
+    """The peak, taken apart as the head of this file says; and the gradients that lie beside it."""
+    phases = found["phases"]
+    stays = found["weights"] + found["optimizer"]
+    parts = {
+        "imports": found["baseline"],
+        "weights": found["weights"],
+        "optimizer": found["optimizer"],
+        "weight codes": phases["start"] - stays,
+        "saved": phases["forward"] - phases["start"],
+        "passing": phases["most"] - phases["forward"],
+        "gaps": phases["touched"] - phases["most"],
+        "rest": found["peak"] - found["baseline"] - phases["touched"],
+    }
+    assert sum(parts.values()) == found["peak"]
+    return {**parts, "(gradients)": phases["backward"] - phases["start"]}
 
 
 def main() -> None:

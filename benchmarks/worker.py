@@ -9,7 +9,7 @@ brevitas, through their public interfaces. Each line on standard input is answer
     memory    {"baseline": ..., "peak": ..., ...}      bytes; the baseline is what the imports take
 
 All sides have the same shapes, random tokens, dropout 0.1, two classes, and Adam in torch's fused kernel. Ours comes as
-its commands set it up: row gradients for the embeddings, and an allocator that keeps freed memory.
+its commands set it up: row gradients for the embeddings, and an allocator that keeps freed memory and no gaps.
 """
 
 import contextlib
@@ -191,22 +191,35 @@ def stepper(spec, model, logits_of):
     else:
         optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
     quantization, update = getattr(model, "quantization", None), 0
+    phases = {}
 
     def step():
         nonlocal update
+        note_tensors(phases, "start")
         if quantization is not None:
             quantization.begin_micro_batch(update)
         with precision():
             loss = torch.nn.functional.cross_entropy(logits_of(tokens).float(), labels)
+        note_tensors(phases, "forward")
         loss.backward()
+        note_tensors(phases, "backward")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if quantization is not None:
             quantization.end_update(model)
+        note_tensors(phases, "end")
         update += 1
 
-    step.optimizer = optimizer
+    step.optimizer, step.phases = optimizer, phases
     return step
+
+
+def note_tensors(phases, name):
+    """Bytes in large tensors at this moment, where our allocator counts them."""
+    allocator = sys.modules.get("fairseq.allocator")
+    figures = allocator and allocator.region().figures()
+    if figures:
+        phases |= {name: figures.used, "most": figures.most_used, "touched": figures.touched}
 
 
 def resident():
@@ -220,11 +233,12 @@ def main():
     # replies have the standard output to themselves; what libraries print goes to the error output
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    lasting = contextlib.nullcontext
     if spec["library"] == "ours":
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-        from fairseq.allocator import keep_freed_memory
+        from fairseq.allocator import keep_freed_memory, lasting
 
-        keep_freed_memory()
+        keep_freed_memory(for_elements=1 << 24)
     import torch
 
     torch.set_num_threads(spec["threads"])
@@ -232,7 +246,8 @@ def main():
     model, logits_of = build(dict(spec, model="tiny", precision="fp32"))  # imports are no part of a model's memory
     del model, logits_of
     baseline = resident()[0]
-    model, logits_of = build(spec)
+    with lasting():
+        model, logits_of = build(spec)
     step = stepper(spec, model, logits_of)
     reply = {"python": sys.version.split()[0], "torch": torch.__version__}
     if spec["library"] in ("transformers", "torchao", "brevitas"):
@@ -252,7 +267,7 @@ def main():
             reply = {
                 "baseline": baseline, "resident": resident()[0], "peak": resident()[1],
                 "optimizer": sum(t.numel() * t.element_size() for t in tensors),
-                "weights": sum(t.numel() * t.element_size() for t in weights),
+                "weights": sum(t.numel() * t.element_size() for t in weights), "phases": getattr(step, "phases", {}),
             }  # fmt: skip
         replies.write(json.dumps(reply) + "\n")
 

@@ -37,7 +37,7 @@ def main(cfg: Any) -> Optional[float]:
 def _train(cfg: Any) -> tuple[Optional[float], int]:
     """The best value, and the exit code (0 unless a signal stopped the run)."""
     from fairseq import checkpoint_utils, tasks, utils
-    from fairseq.allocator import keep_freed_memory
+    from fairseq.allocator import keep_freed_memory, lasting, return_free_memory
     from fairseq.data import data_utils
     from fairseq.data.iterating.loading import deaths_of_workers
     from fairseq.distributed import utils as distributed_utils
@@ -61,9 +61,11 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     logger.info(cfg)
 
     task = tasks.setup_task(cfg.task)
-    model = quantize(task.build_model(cfg.model), cfg.quantization)
+    with lasting():
+        model = quantize(task.build_model(cfg.model), cfg.quantization)
     criterion = task.build_criterion(cfg.criterion)
     trainable = select_trainable(model, cfg.optimization.trainable)
+    keep_freed_memory(for_elements=trainable.total)
     log_model(task, model, criterion, trainable)
 
     # validation data first: it is small, and what is wrong with the data folder is said before training data is read
@@ -75,9 +77,11 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     log_setup(cfg, trainer)
     if trainer.quantization is not None and trainer.is_data_parallel_master:
         trainer.quantization.announce(None if cfg.checkpoint.no_save else cfg.checkpoint.save_dir)
-    _, epoch_itr = checkpoint_utils.load_checkpoint(
-        cfg.checkpoint, trainer, disable_iterator_cache=task.has_sharded_data("train")
-    )
+    with lasting():
+        _, epoch_itr = checkpoint_utils.load_checkpoint(
+            cfg.checkpoint, trainer, disable_iterator_cache=task.has_sharded_data("train")
+        )
+    return_free_memory()  # what the file's tensors took
     check_same_start(trainer, epoch_itr)
     for subset in cfg.dataset.valid_subset.split(","):
         # builds the batches, so that a sample that is too long is reported now and not after the first epoch

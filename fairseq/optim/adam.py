@@ -29,6 +29,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from fairseq.allocator import lasting
 from fairseq.dataclass.optimizers import AdamConfig
 from fairseq.errors import ConfigError
 from fairseq.optim import FairseqOptimizer, register_optimizer
@@ -125,8 +126,9 @@ class Adam(LightOptimizer):
             if not state:
                 statistics = torch.promote_types(p.dtype, torch.float32)
                 state["step"] = 0
-                state["exp_avg"] = torch.zeros_like(p, dtype=statistics)
-                state["exp_avg_sq"] = torch.zeros_like(p, dtype=statistics)
+                with lasting():
+                    state["exp_avg"] = torch.zeros_like(p, dtype=statistics)
+                    state["exp_avg_sq"] = torch.zeros_like(p, dtype=statistics)
             state["step"] += 1
             batches[p.device, p.dtype, state["step"]].append((p, grad, state["exp_avg"], state["exp_avg_sq"]))
         return batches

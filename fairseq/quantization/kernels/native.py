@@ -34,38 +34,73 @@ def cache_folder() -> Path:
 
 
 @functools.cache
-def library(name: str) -> Optional[ctypes.CDLL]:
-    """`kernels/NAME.cpp`, compiled; None, said once, where that is not possible."""
+def library(name: str, uses_torch: bool = False) -> Optional[ctypes.CDLL]:
+    """`kernels/NAME.cpp`, compiled; None, said once, where that is not possible.
+
+    Args:
+        uses_torch: it includes headers of torch's c10 and is linked with it.
+    """
     try:
-        return ctypes.CDLL(str(_built(Path(__file__).with_name(f"{name}.cpp"))))
+        return ctypes.CDLL(str(_built(_source(name), uses_torch)))
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
         logger.warning("no %s kernel, torch's own operations instead (%s)", name, reason.splitlines()[0])
         return None
 
 
-def _built(source: Path) -> Path:
+def is_built(name: str, uses_torch: bool = False) -> bool:
+    """Whether `library` would find it on disk."""
+    try:
+        return _target(_source(name), uses_torch).is_file()
+    except OSError:
+        return False
+
+
+def _source(name: str) -> Path:
+    return Path(__file__).with_name(f"{name}.cpp")
+
+
+def _target(source: Path, uses_torch: bool) -> Path:
+    """Where the shared library of a source file is kept.
+
+    Raises:
+        OSError: there is no compiler.
+    """
+    compiler = _compiler()
+    text = b"".join(part.read_bytes() for part in (source, *sorted(source.parent.glob("*.h"))))
+    described = (compiler, _modified(compiler), FLAGS, NATIVE, platform.machine(), _processor())
+    linked = (*_torch_flags(), torch.__version__) if uses_torch else ()
+    digest = hashlib.sha256(repr(described + linked).encode() + text).hexdigest()
+    return cache_folder() / f"{source.stem}-{digest[:16]}.so"
+
+
+def _built(source: Path, uses_torch: bool = False) -> Path:
     """The shared library of a source file, compiled if it is not there yet.
 
     Raises:
         OSError: there is no compiler, or nowhere to write.
         subprocess.SubprocessError: it fails.
     """
-    compiler = _compiler()
-    text = b"".join(part.read_bytes() for part in (source, *sorted(source.parent.glob("*.h"))))
-    described = (compiler, _modified(compiler), FLAGS, NATIVE, platform.machine(), _processor())
-    target = cache_folder() / f"{source.stem}-{hashlib.sha256(repr(described).encode() + text).hexdigest()[:16]}.so"
+    target = _target(source, uses_torch)
     if target.is_file():
         return target
+    flags = _torch_flags() if uses_torch else ()
+    compiler = _compiler()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
         try:
-            _compile([compiler, *FLAGS, *NATIVE, str(source), "-o", str(made)])
+            _compile([compiler, *FLAGS, *NATIVE, str(source), "-o", str(made), *flags])
         except subprocess.CalledProcessError:
-            _compile([compiler, *FLAGS, str(source), "-o", str(made)])
+            _compile([compiler, *FLAGS, str(source), "-o", str(made), *flags])
         os.replace(made, target)  # several processes may build at once: each puts a whole file there
     return target
+
+
+def _torch_flags() -> tuple[str, ...]:
+    home = Path(torch.__file__).parent
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+    return (abi, f"-I{home / 'include'}", f"-L{home / 'lib'}", "-lc10", f"-Wl,-rpath,{home / 'lib'}")
 
 
 def _compile(command: list[str]) -> None:
