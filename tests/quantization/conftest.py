@@ -1,4 +1,4 @@
-"""Fixed random numbers, and a small transformer whose every product is a module."""
+"""Fixed random numbers, a small transformer whose every product is a module, and each way of computing with codes."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.quantization import MatMul
+from fairseq.quantization.kernels import build, codes, encoding, gemm, products
+from fairseq.quantization.layers import integer_codes
+from tests.quantization.integer_tools import without_own_kernels
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +71,25 @@ def transformer() -> Transformer:
 @pytest.fixture
 def tokens() -> Tensor:
     return torch.randint(0, 50, (7, 3))
+
+
+@pytest.fixture(params=["torch", "native", "native codes"])
+def each_kernel(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """By torch's operations, by our own kernels (also for what is small), by these with torch's GEMM, as with AMX."""
+    monkeypatch.setattr(build, "LEAST_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
+    for place, name in (
+        (codes, "LEAST_ELEMENTS"),
+        (gemm, "LEAST_WORK"),
+        (encoding, "LEAST_NATIVE"),
+        (integer_codes, "LEAST_ROWS_KERNEL"),
+    ):
+        monkeypatch.setattr(place, name, 0)
+    if request.param == "torch":
+        monkeypatch.setattr(codes, "LEAST_ELEMENTS", 2**60)
+        without_own_kernels(monkeypatch)
+    elif request.param == "native codes":
+        monkeypatch.setattr(gemm, "is_available", lambda *_: False)
+    yield
+    products.route.cache_clear()
+    products.fuses.cache_clear()
+    build.clear()

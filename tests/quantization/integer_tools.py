@@ -1,0 +1,43 @@
+"""Codes, what they stand for, and layers that multiply them."""
+
+from typing import Any, Optional
+
+import pytest
+from torch import Tensor, nn
+
+from fairseq.quantization import quantize_model
+from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.kernels import encoding, gemm, weights
+from fairseq.quantization.kernels.codes import Codes, encode
+
+TOLERANCE = 1e-5
+NAMES = list(FORMATS)
+
+
+def without_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (gemm, encoding, weights):
+        monkeypatch.setattr(place, "is_available", lambda *_: False)
+
+
+def values(codes: Any) -> Tensor:
+    """What codes, or a weight's, stand for, in fp64."""
+    found = (codes.data.double() - codes.zero_point) * codes.scale.double()
+    return found if codes.shift is None else found + codes.shift.double()
+
+
+def close(found: Tensor, expected: Tensor, what: str = "") -> None:
+    """Within 1e-5 of the largest number expected."""
+    assert found.isfinite().all(), what
+    error = (found.double() - expected).abs().max()
+    assert error <= TOLERANCE * expected.abs().max() + 1e-37, (what, float(error / expected.abs().max()))
+
+
+def codes_of(x: Tensor, name: str, num_bits: int, axis: Optional[int] = None) -> Codes:
+    """Codes with one scale, or (axis 1) one per row."""
+    number_format = FORMATS.lookup(name)()
+    low, high = (x.amin(), x.amax()) if axis is None else (x.amin(axis, keepdim=True), x.amax(axis, keepdim=True))
+    return encode(x, number_format, number_format.grid(low, high, num_bits), num_bits)
+
+
+def layer(preset: str = "int8", inputs: int = 24, outputs: int = 10, **changes: Any) -> nn.Module:
+    return quantize_model(nn.Sequential(nn.Linear(inputs, outputs)), preset, compute="integer", **changes)
