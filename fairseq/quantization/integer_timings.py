@@ -49,15 +49,16 @@ class Products(nn.Module):
 
 
 def measure(device_type: str = "cpu") -> Costs:
-    """Times of both kinds of product, as lines."""
-    linear = [
-        (Work.of_linear(rows, inputs, outputs), _both(nn.Linear(inputs, outputs), [(rows, inputs)], device_type))
-        for rows, inputs, outputs in LINEAR
-    ]
-    attention = [
-        (Work.of_attention(heads, length, features), _both(Products(), [(length, heads, features)] * 3, device_type))
-        for heads, length, features in ATTENTION
-    ]
+    """Times of both kinds of product, as lines; whoever asks keeps his random numbers and modes."""
+    with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
+        linear = [
+            (Work.of_linear(rows, inputs, outputs), _both(nn.Linear(inputs, outputs), [(rows, inputs)], device_type))
+            for rows, inputs, outputs in LINEAR
+        ]
+        attention = [
+            (Work.of_attention(heads, length, width), _both(Products(), [(length, heads, width)] * 3, device_type))
+            for heads, length, width in ATTENTION
+        ]
     return Costs(_lines(linear), _lines(attention))
 
 

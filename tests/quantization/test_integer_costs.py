@@ -1,7 +1,9 @@
 """`compute: auto`: the fit, the file, and what the plan shows."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,13 +124,27 @@ def test_settings_without_integers_are_simulated(measured: list[str]) -> None:
     assert not model[0].quantizers.integer
 
 
-def test_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measurements that take no time."""
     from fairseq.quantization.kernels import build
 
     monkeypatch.setattr(build, "LEAST_ELEMENTS", 2**60)
     monkeypatch.setattr(integer_timings, "LINEAR", ((8, 16, 16), (64, 16, 16), (64, 64, 64), (128, 64, 16)))
     monkeypatch.setattr(integer_timings, "ATTENTION", ((2, 8, 4), (4, 8, 4), (4, 16, 4), (4, 16, 8)))
     monkeypatch.setattr(integer_timings, "REPEATS", 1)
+
+
+def test_measure(small: None) -> None:
     found = integer_timings.measure()
     assert all(line.seconds(Work.of_linear(64, 64, 64)) > 0 for line in found.linear)
     assert all(line.seconds(Work.of_attention(4, 16, 8)) > 0 for line in found.attention)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_measuring_disturbs_nobody_and_is_not_disturbed(mode: Callable[[], Any], small: None) -> None:
+    state = torch.get_rng_state()
+    with mode():
+        found = integer_timings.measure()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(line.seconds(Work.of_linear(64, 64, 64)) > 0 for line in found.linear)
