@@ -21,9 +21,10 @@ TRUE = Costs(LINEAR, ATTENTION)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = tmp_path / "fairseq" / "integer_costs.json"
+    monkeypatch.setattr(integer_costs, "_file", lambda: path)  # another cache folder would compile kernels anew
     costs.cache_clear()
-    yield tmp_path / "fairseq" / "integer_costs.json"
+    yield path
     costs.cache_clear()
 
 
