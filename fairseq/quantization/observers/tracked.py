@@ -17,6 +17,8 @@ Both wrap another source of ranges (`of`), min-max if none is named.
 Range(low=tensor([-1.]), high=tensor([3.]), covers=False)
 """
 
+import ctypes
+import math
 from typing import Any, Optional
 
 import torch
@@ -118,17 +120,30 @@ class Tracked(Observer):
             if self.step.calibrating:
                 momentum = self.calibrated / (self.calibrated + 1)
                 self.calibrated += 1
-            finite = self.pending.isfinite().all()  # a diverged batch must not poison the range for good
-            low, width = (self.pending / self.pending_count * (1 - momentum)).unbind()
-            one = 1 - momentum
-            for running, part in ((self.running_low, low), (self.running_width, width), (self.weight, one)):
-                if finite.device.type == "cpu":
-                    if finite:
-                        running.mul_(momentum).add_(part)
-                else:  # without waiting for the device
-                    running.copy_(torch.where(finite, running * momentum + part, running))
+            if self.running_low.numel() == 1 and self.running_low.device.type == "cpu":
+                self._fold_numbers(momentum)
+            else:
+                self._fold(momentum)
             self.has_data = True
             self.forget()
+
+    def _fold(self, momentum: float) -> None:
+        low, width = self.pending / self.pending_count
+        # a diverged batch must not poison the range for good; without waiting for the device
+        finite = (low.isfinite() & width.isfinite()).all()
+        one = torch.ones_like(self.weight)
+        for running, value in ((self.running_low, low), (self.running_width, width), (self.weight, one)):
+            new = running * momentum + value * (1 - momentum)
+            running.copy_(torch.where(finite, new, running))
+
+    def _fold_numbers(self, momentum: float) -> None:
+        """`_fold` for one range, where tensors' operations would cost more than the arithmetic; to the last bit."""
+        low, width = (_rounded(number / self.pending_count) for number in self.pending.flatten().tolist())
+        if not (math.isfinite(low) and math.isfinite(width)):
+            return
+        past, present = _rounded(momentum), _rounded(1 - momentum)
+        for running, value in ((self.running_low, low), (self.running_width, width), (self.weight, 1.0)):
+            running.fill_(_rounded(_rounded(running.item() * past) + _rounded(value * present)))
 
     def forget(self) -> None:
         """Drop the sums of an unfinished update."""
@@ -149,6 +164,11 @@ class Tracked(Observer):
             for tensor in self.hidden_tensors().values():
                 tensor.zero_()
         self.has_data = bool(self.weight > 0)
+
+
+def _rounded(number: float) -> float:
+    """The nearest fp32 number: of a sum, product or quotient of two such numbers, what fp32 arithmetic gives."""
+    return ctypes.c_float(number).value
 
 
 @OBSERVERS.register("running")
