@@ -18,6 +18,7 @@ from fairseq.modules.quant_noise import quant_noise
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.norm import add_and_normalize, is_available
 from fairseq.quantization.layers.integer import LARGEST_BITS
+from fairseq.quantization.layers.integer_feed_forward import integer_feed_forward
 from fairseq.quantization.layers.linear import LINEAR_ROLES, LinearQuantizers, QLinear
 from fairseq.quantization.threaded import bits_for
 
@@ -92,6 +93,11 @@ class TransformerLayer(nn.Module):
 
     def feed_forward(self, x: Tensor, num_bits: Optional[int] = None) -> Tensor:
         """Position-wise, at `num_bits`; the dropout behind `fc2` is the caller's."""
+        layers = is_plain(self.fc1, QLinear) and is_plain(self.fc2, QLinear)
+        if layers and self.activation_fn is gelu and not self.activation_dropout_module.is_active:
+            y = integer_feed_forward(self.fc1, self.fc2, x, num_bits)  # type: ignore[arg-type]
+            if y is not None:
+                return y
         x = self.fc1(x, **bits_for(self.fc1, num_bits))
         exact = self.activation_fn is not gelu or not self.is_integer(num_bits)
         x = self.activation_fn(x) if exact else gelu(x, compact=True)

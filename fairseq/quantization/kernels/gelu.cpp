@@ -182,6 +182,45 @@ void backward(const float* grad, const T* kept, float* out, int64_t begin, int64
     shown = ends;
 }
 
+INLINE Floats value(Floats in, const Table& odds) {
+    const Floats a = magnitude(in);
+    return in * 0.5f + a * evaluate(odds, place(a));
+}
+
+// How values become codes: code = round(clamp((y - zero) * factor, low, high)) + offset; or y - zero is divided by factor.
+struct Coding {
+    float zero, factor, low, high;
+    int32_t offset, divides;
+};
+
+INLINE Ints code(Floats y, const Coding& how) {
+    Floats step = how.divides ? (y - how.zero) / how.factor : y * how.factor;
+    step = step < how.low ? all(how.low) : step;
+    step = step > how.high ? all(how.high) : step;
+    return nearest(step) + how.offset;
+}
+
+void codes_of(const float* x, uint8_t* codes, const Coding& how, int64_t begin, int64_t end) {
+    typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+    const Table& odds = odd_table();
+    int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) {
+        const Bytes bytes = __builtin_convertvector(code(value(load(x + i), odds), how), Bytes);
+        std::memcpy(codes + i, &bytes, sizeof(bytes));
+    }
+    if (i < end) store_rest(codes + i, __builtin_convertvector(code(value(rest<Floats>(x + i, end - i), odds), how), Bytes),
+                            end - i);
+}
+
+void ends_of(const float* x, int64_t begin, int64_t end, Ends& shown) {
+    const Table& odds = odd_table();
+    Ends ends = shown;
+    int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) Ends::see(ends, value(load(x + i), odds));
+    if (i < end) Ends::see(ends, value(rest<Floats>(x + i, end - i), odds));
+    shown = ends;
+}
+
 }  // namespace
 
 // Whether this is faster than torch's own.
@@ -210,4 +249,17 @@ extern "C" void gelu_backward_slopes(const float* grad, const int16_t* slopes, f
                                      int64_t threads) {
     in_pieces(count, threads, range,
               [&](int64_t begin, int64_t end, Ends& ends) { backward(grad, slopes, out, begin, end, ends); });
+}
+
+// The range of GELU's values, which are not written.
+extern "C" void gelu_range(const float* x, int64_t count, float* range, int64_t threads) {
+    in_pieces(count, threads, range, [&](int64_t begin, int64_t end, Ends& ends) { ends_of(x, begin, end, ends); });
+}
+
+// Codes of GELU's values, which are not written.
+extern "C" void gelu_codes(const float* x, uint8_t* codes, int64_t count, float zero, float factor, float low, float high,
+                           int32_t offset, int32_t divides, int64_t threads) {
+    const Coding how{zero, factor, low, high, offset, divides};
+    float range[2];
+    in_pieces(count, threads, range, [&](int64_t begin, int64_t end, Ends&) { codes_of(x, codes, how, begin, end); });
 }

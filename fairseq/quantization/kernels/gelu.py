@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fairseq.quantization.formats import Grid, NumberFormat
 from fairseq.quantization.kernels import ranges
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.native import library
@@ -40,6 +41,37 @@ def gelu(x: Tensor, compact: bool = False) -> Tensor:
     if compact:
         return _CompactGelu.apply(x)  # type: ignore[no-any-return, no-untyped-call]
     return F.gelu(x) if native is None else _Gelu.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def has_codes(x: Tensor, number_format: NumberFormat) -> bool:
+    """Whether `range_of` and `codes_of` take `x` and that format."""
+    if is_watched() or _is_transformed() or x.dtype != torch.float32 or x.numel() < LEAST_NATIVE:
+        return False
+    return number_format.name in ("affine_int", "symmetric", "affine") and _native(x) is not None
+
+
+def range_of(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value of GELU, where `has_codes`."""
+    native, ends = _native(x), torch.empty(2)
+    assert native is not None
+    native.gelu_range(_pointer(x), *_sizes(x, ends))
+    return ends[0], ends[1]
+
+
+def codes_of(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: int, out: Tensor) -> None:
+    """Write the codes of GELU of `x`, in order, from 0 to `out` (uint8), where `has_codes`; one scale for all."""
+    native = _native(x)
+    assert native is not None
+    zero, least = grid.zero_point.float(), 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
+    if number_format.exact_zero:  # clamped before the zero point is added: all three are whole numbers
+        numbers = [0.0, float(grid.scale.reciprocal()), float(grid.low - zero), float(grid.high - zero)]
+        offset = 0 if zero.isnan() else int(zero) - least
+    else:
+        numbers, offset = [float(part) for part in (zero, grid.scale, grid.low, grid.high)], -least
+    native.gelu_codes(
+        _pointer(x), _pointer(out), ctypes.c_int64(x.numel()), *map(ctypes.c_float, numbers), ctypes.c_int32(offset),
+        ctypes.c_int32(not number_format.exact_zero), ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip
 
 
 class _Gelu(torch.autograd.Function):

@@ -111,6 +111,16 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Encoded:
     return encoded
 
 
+def one_range(quantizer: Quantizer) -> bool:
+    """Whether all of a tensor has one grid, of its smallest and largest value or of a running average of these, and is
+    rounded to nearest.
+    """
+    observer = quantizer.observer
+    source = observer.source if isinstance(observer, Tracked) else observer
+    plain = quantizer.granularity.kind == "tensor" and quantizer.learned is None and not quantizer.stochastic
+    return plain and type(source) is MinMax
+
+
 def _codes_of(quantizer: Quantizer, x: Tensor, num_bits: int) -> Codes:
     wide = x.float()
     rows = wide.reshape(-1, x.shape[-1]).contiguous()
