@@ -355,9 +355,11 @@ class Trainer:
         average_gradients(p for p in self._criterion.parameters() if p.requires_grad)
         # data parallelism averages over processes; the loss is a sum, to be divided by the samples of all of them
         scale = 1.0 if self.loss_scale is None else self.loss_scale.value
-        self.optimizer.multiply_grads(self.data_parallel_world_size / (float(sample_size) or 1.0) / scale)
-        if self.quantization is not None:
-            self.quantization.see_gradients(self._num_updates, self._parameters())
+        factor = self.data_parallel_world_size / (float(sample_size) or 1.0) / scale
+        if self.quantization is None or self.quantization.diversity is None:
+            return self.optimizer.multiply_and_clip_grads(factor, self._clip_norm)
+        self.optimizer.multiply_grads(factor)
+        self.quantization.see_gradients(self._num_updates, self._parameters())
         return self.optimizer.clip_grad_norm(self._clip_norm)
 
     def _overflow(self, loss_scale: LossScale, what_now: str) -> None:

@@ -129,6 +129,14 @@ class FairseqOptimizer:
         """Clip gradients to a joint L2 norm of `max_norm` (0: measure only); returns the norm before, as a tensor."""
         return utils.clip_grad_norm_(self.params, max_norm, aggregate_norm_fn)
 
+    def multiply_and_clip_grads(self, c: float, max_norm: float) -> Tensor:
+        """`multiply_grads(c)`, then `clip_grad_norm(max_norm)`; in fewer passes where a subclass changes neither."""
+        own, base = type(self), FairseqOptimizer
+        if own.multiply_grads is base.multiply_grads and own.clip_grad_norm is base.clip_grad_norm:
+            return utils.multiply_and_clip_grads_(self.params, c, max_norm)
+        self.multiply_grads(c)
+        return self.clip_grad_norm(max_norm)
+
     def step(self, closure: Optional[Callable] = None, scale: float = 1.0, groups: Any = None) -> None:
         """One update. Gradients are divided by `scale` first, inside the optimizer where it can, else here."""
         extra = {"groups": groups} if self.supports_groups else {}

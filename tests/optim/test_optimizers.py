@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from fairseq import utils
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.optim import OPTIMIZER_REGISTRY, FairseqOptimizer, build_optimizer, register_optimizer
 
@@ -237,6 +238,55 @@ def test_clipping_returns_the_norm_before_and_bounds_the_norm_after():
     assert abs(optimizer.clip_grad_norm(0.0).item() - 1.0) < 1e-6
     optimizer.zero_grad()
     assert params[0].grad is None and optimizer.clip_grad_norm(1.0).item() == 0.0
+
+
+@pytest.mark.parametrize("max_norm", [0.0, 0.1, 1e6])
+@pytest.mark.parametrize("dtype, in_rows", [(torch.float32, True), (torch.float32, False), (torch.float64, True)])
+def test_multiplying_and_clipping_at_once(monkeypatch, dtype, in_rows, max_norm):
+    monkeypatch.setattr(utils, "_PIECE", 64)
+    torch.manual_seed(1)
+    shapes = [(50, 7), (3,), (), (8, 16)]
+    values = [torch.randn(shape, dtype=dtype) for shape in shapes]
+    if not in_rows:
+        values[0] = values[0].t().contiguous().t()
+    rows = torch.nn.Embedding(20, 4, sparse=True, dtype=dtype)
+    found = []
+    for at_once in (True, False):
+        params = [nn.Parameter(torch.zeros_like(value)) for value in values] + [rows.weight]
+        for p, value in zip(params, values, strict=False):
+            p.grad = torch.empty_like(p).copy_(value) if in_rows else value.clone()
+        rows.weight.grad = None
+        rows(torch.tensor([3, 5, 3])).sum().backward()
+        optimizer = adam(params)
+        if at_once:
+            norm = optimizer.multiply_and_clip_grads(0.25, max_norm)
+        else:
+            optimizer.multiply_grads(0.25)
+            norm = optimizer.clip_grad_norm(max_norm)
+        found.append([norm, *(p.grad.to_dense() for p in params)])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=0)
+    assert found[0][1].abs().max() > 0
+
+
+def test_multiplying_and_clipping_of_no_gradients_or_infinite_ones():
+    params = [nn.Parameter(torch.zeros(3))]
+    optimizer = adam(params)
+    assert optimizer.multiply_and_clip_grads(2.0, 1.0) == 0.0
+    params[0].grad = torch.tensor([1.0, float("nan"), 2.0])
+    assert not torch.isfinite(optimizer.multiply_and_clip_grads(2.0, 1.0))
+
+
+def test_an_optimizer_with_its_own_clipping_keeps_it():
+    class Own(FairseqOptimizer):
+        def clip_grad_norm(self, max_norm, aggregate_norm_fn=None):
+            return torch.tensor(7.0)
+
+    params = [nn.Parameter(torch.zeros(1))]
+    params[0].grad = torch.ones(1)
+    optimizer = Own(SimpleNamespace())
+    optimizer.optimizer = torch.optim.SGD(params)
+    assert optimizer.multiply_and_clip_grads(0.5, 1.0) == 7.0 and params[0].grad == 0.5
 
 
 @pytest.mark.parametrize("constant", [0.5, torch.tensor(0.5)])
