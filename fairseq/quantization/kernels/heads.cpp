@@ -11,17 +11,11 @@
 
 #include <vector>
 
-#include "grids.h"
+#include "coded_product.h"
+#include "softmax.h"
 #include "threads.h"
-#include "tiles.h"
 
 extern "C" {
-
-// A matrix for each head.
-struct Matrices {
-    float* data;
-    int64_t matrix, row;  // distances in numbers; a row's numbers are neighbours
-};
 
 struct Attention {
     int64_t count, heads;  // matrices, and how many of them share a mask
@@ -40,9 +34,6 @@ struct Attention {
 }
 
 namespace {
-
-using Bytes = std::vector<uint8_t>;
-using Floats = std::vector<float>;
 
 // --- codes that are kept ----------------------------------------------------------------------------------------------
 
@@ -71,191 +62,6 @@ void restore(const uint8_t* kept, int64_t count, int64_t each, uint8_t* codes) {
         uint8_t* __restrict to = codes + part * bytes;
         for (int64_t i = 0; i < size; ++i) to[i] = uint8_t(from[i] >> shift) & most;
     }
-}
-
-// --- memory -----------------------------------------------------------------------------------------------------------
-
-// Numbers that are read, or written, before long: rows of a head are too far apart for a processor to foresee.
-template <int writes>
-INLINE void fetch(const float* data, int64_t count) {
-#if defined(__GNUC__)
-    for (int64_t j = 0; j < count; j += kLine) __builtin_prefetch(data + j, writes);
-#else
-    (void)data, (void)count;
-#endif
-}
-
-// --- products ---------------------------------------------------------------------------------------------------------
-
-// y (rows, columns) of a (rows, depth) and b (columns, depth), both with one grid.
-struct Product {
-    int64_t rows = 0, columns = 0, groups = 0, vector = 0, group = 0, width = 0;
-    const uint8_t* a = nullptr;
-    Bytes a_bytes, b;
-    std::vector<int32_t> a_terms, b_terms;  // what zero points take off the sums of products
-    Floats a_shifts, b_shifts;              // what shifts add
-    float scale = 0.0f, factor = 1.0f;
-    bool shifted = false;
-
-    // a's code (m, k) is at m * a_vector + k * a_step; b's likewise.
-    void set(const uint8_t* a_codes, int64_t a_vector, int64_t a_step, const Levels& a_levels, int64_t a_count,
-             const uint8_t* b_codes, int64_t b_vector, int64_t b_step, const Levels& b_levels, int64_t b_count,
-             int64_t depth) {
-        rows = a_count, columns = b_count, groups = padded(depth, 4) / 4, width = padded(columns, kColumns);
-        const int64_t height = padded(rows, kRows);
-        a_terms.resize(height), b_terms.resize(width);
-        if (a_step == 1 && depth % 4 == 0 && rows % kRows == 0) {
-            a = a_codes, vector = a_vector, group = 4;
-            add_up_rows(a, rows, vector, depth, a_terms.data());
-        } else {
-            a_bytes.resize(groups * height * 4);
-            pack(a_codes, rows, a_vector, a_step, depth, 0, height, a_bytes.data());
-            a = a_bytes.data(), vector = 4, group = 4 * height;
-            add_up<uint8_t>(a, groups, height, a_terms.data());
-        }
-        b.resize(groups * width * 4);
-        pack(b_codes, columns, b_vector, b_step, depth, 0x80, width, b.data());
-        add_up<int8_t>(b.data(), groups, width, b_terms.data());
-        const int32_t a_zero = a_levels.zero_point, b_zero = b_levels.zero_point - 128, long_ = int32_t(depth);
-        scale = a_levels.scale * b_levels.scale;
-        shifted = a_levels.shift != 0.0f || b_levels.shift != 0.0f;
-        if (shifted) {
-            a_shifts.resize(height), b_shifts.resize(width);
-            for (int64_t i = 0; i < rows; ++i)
-                a_shifts[i] = a_levels.scale * float(a_terms[i] - long_ * a_zero) * b_levels.shift;
-            for (int64_t j = 0; j < columns; ++j)
-                b_shifts[j] = a_levels.shift *
-                              (b_levels.scale * float(b_terms[j] - long_ * b_zero) + float(long_) * b_levels.shift);
-        }
-        for (int64_t i = 0; i < rows; ++i) a_terms[i] = int32_t(uint32_t(a_terms[i]) * uint32_t(b_zero));
-        for (int64_t j = 0; j < width; ++j)  // B times a's zero point
-            b_terms[j] = int32_t(uint32_t(a_zero) * (uint32_t(b_terms[j]) - uint32_t(long_) * uint32_t(b_zero)));
-    }
-
-    // Rows m .. m + kRows - 1, or up to the last, to `y` and every `row` numbers behind it.
-    void form(int64_t m, float* y, int64_t row) const {
-        alignas(64) int32_t sums[kRows * kColumns];
-        for (int64_t n = 0; n < columns; n += kColumns) {
-            multiply(a + vector * m, vector, group, b.data() + 4 * n, width, groups, sums);
-            const int64_t size = std::min(kColumns, columns - n);
-            for (int64_t i = 0; i < std::min(kRows, rows - m); ++i) {
-                if (size == kColumns) finish(sums + i * kColumns, m + i, n, kColumns, y + i * row + n);
-                else finish(sums + i * kColumns, m + i, n, size, y + i * row + n);
-            }
-        }
-    }
-
-    void form_all(const Matrices& y, int64_t head, Lanes* lanes = nullptr) const {
-        float* data = y.data + head * y.matrix;
-        for (int64_t m = 0; m < rows; m += kRows) {
-            form(m, data + m * y.row, y.row);
-            for (int64_t i = m; i < std::min(m + kRows, rows); ++i) {
-                fetch<1>(data + y.matrix + i * y.row, columns);  // the next head's
-                if (lanes) lanes->see(data + i * y.row, columns);
-            }
-        }
-    }
-
-   private:
-    inline __attribute__((always_inline)) void finish(const int32_t* __restrict sums, int64_t i, int64_t n, int64_t size,
-                                                      float* __restrict y) const {
-        // unsigned: it may wrap on the way to a sum that fits
-        const uint32_t term = uint32_t(a_terms[i]);
-        const int32_t* __restrict terms = b_terms.data() + n;
-        for (int64_t j = 0; j < size; ++j)
-            y[j] = float(int32_t(uint32_t(sums[j]) - term - uint32_t(terms[j]))) * scale;
-        if (shifted) {
-            const float* __restrict shifts = b_shifts.data() + n;
-            for (int64_t j = 0; j < size; ++j) y[j] += a_shifts[i] + shifts[j];
-        }
-        if (factor != 1.0f)
-            for (int64_t j = 0; j < size; ++j) y[j] *= factor;
-    }
-};
-
-// --- softmax and dropout ----------------------------------------------------------------------------------------------
-
-// e^x for x <= 0, to 1e-7 of it; 0 below e^-60: what is multiplied by so little would cost a hundred cycles as denormals.
-INLINE Line exponential(Line x) {
-    const Line least = all(-60.0f), bounded = x < least ? least : x;
-    const Line shifted = bounded * 1.44269504f + kWhole, turns = shifted - kWhole;
-    const Line r = (bounded - turns * 0.693145752f) - turns * 1.42860677e-6f;  // ln 2 in two parts
-    const Line square = r * r;
-    Line series = (1.0f / 720 + r * (1.0f / 5040)) * square + (1.0f / 24 + r * (1.0f / 120));
-    series = series * square + (0.5f + r * (1.0f / 6));
-    series = series * square + (1.0f + r);
-    LineInts bits;
-    std::memcpy(&bits, &shifted, sizeof(bits));
-    bits = (bits - (0x4b400000 - 127)) << 23;
-    Line power;
-    std::memcpy(&power, &bits, sizeof(power));
-    return x < least ? Line{} : series * power;
-}
-
-INLINE float added(Line x) {
-    float total[kLine];
-    store(total, x);
-    for (int64_t half = kLine / 2; half > 0; half /= 2)
-        for (int64_t lane = 0; lane < half; ++lane) total[lane] += total[lane + half];
-    return total[0];
-}
-
-INLINE float largest(Line x) {
-    float most[kLine];
-    store(most, x);
-    for (int64_t half = kLine / 2; half > 0; half /= 2)
-        for (int64_t lane = 0; lane < half; ++lane) most[lane] = std::max(most[lane], most[lane + half]);
-    return most[0];
-}
-
-// Softmax of a row in place. Room for whole lines behind it, which are 0 afterwards.
-INLINE void softmax(float* x, int64_t count, const float* mask) {
-    const int64_t room = padded(count, kLine);
-    if (mask)
-        for (int64_t j = 0; j < count; ++j) x[j] += mask[j];
-    for (int64_t j = count; j < room; ++j) x[j] = -std::numeric_limits<float>::infinity();
-    Line most = load(x), total = {};
-    for (int64_t j = kLine; j < room; j += kLine) {
-        const Line line = load(x + j);
-        most = line > most ? line : most;
-    }
-    const float top = largest(most);
-    for (int64_t j = 0; j < room; j += kLine) {
-        const Line line = exponential(load(x + j) - top);
-        total += line;
-        store(x + j, line);
-    }
-    const float share = 1.0f / added(total);
-    for (int64_t j = 0; j < room; j += kLine) store(x + j, load(x + j) * share);
-}
-
-// 16 bits of a hash for elements first .. first + count - 1, as in dropout.cpp.
-struct Uniform {
-    std::vector<int16_t> bits;
-
-    const int16_t* of(uint64_t seed, uint64_t first, int64_t count) {
-        constexpr int64_t kPiece = 32;
-        const uint64_t start = first / 4;
-        const int64_t groups = int64_t((first + uint64_t(count) + 3) / 4 - start);
-        bits.resize(std::max(bits.size(), size_t(4 * padded(groups, kPiece) + kLine)));  // whole lines are read
-        for (int64_t begin = 0; begin < groups; begin += kPiece) {
-            uint64_t words[kPiece];
-            for (int64_t i = 0; i < kPiece; ++i) {
-                const uint64_t state = mixed(seed + (start + uint64_t(begin + i)) * 0x9E3779B97F4A7C15u);
-                words[i] = state ^ (state >> 31);
-            }
-            std::memcpy(bits.data() + 4 * begin, words, sizeof(words));
-        }
-        return bits.data() + first % 4;
-    }
-};
-
-// What dropout multiplies 16 probabilities by.
-INLINE Line noise_of(const int16_t* uniform, int16_t threshold, float noise) {
-    typedef int16_t Bits __attribute__((vector_size(2 * kLine)));
-    Bits bits;
-    std::memcpy(&bits, uniform, sizeof(bits));
-    return __builtin_convertvector(bits, LineInts) >= int32_t(threshold) ? all(noise) : Line{};
 }
 
 // --- heads ------------------------------------------------------------------------------------------------------------
@@ -308,6 +114,11 @@ struct Work {
     }
 };
 
+// Dropout's bits for rows m .. m + rows - 1, in order; null where nothing is dropped.
+const int16_t* uniform_of(const Attention& x, int64_t head, int64_t m, int64_t rows, Work& work) {
+    return x.dropped ? work.uniform.of(x.seed, uint64_t((head * x.queries + m) * x.keys), rows * x.keys) : nullptr;
+}
+
 // Probabilities of kRows queries from `m` on, in `block`: the same from forward and backward.
 __attribute__((noinline)) void probabilities(const Attention& x, const Product& scores, int64_t head, int64_t m,
                                              float* block, int64_t line) {
@@ -340,16 +151,16 @@ void forward_scores(const Attention& x, int64_t head, Work& work, float* out, La
                     x.depth);
     const Dropout dropout(x);
     for (int64_t m = 0; m < x.queries; m += kRows) {
+        const int64_t rows = std::min(kRows, x.queries - m);
         probabilities(x, work.scores, head, m, work.block.data(), work.line);
-        for (int64_t i = 0; i < std::min(kRows, x.queries - m); ++i) {
+        const int16_t* uniform = uniform_of(x, head, m, rows, work);
+        for (int64_t i = 0; i < rows; ++i) {
             const float* p = work.block.data() + i * work.line;
             float* target = out + (m + i) * x.keys;
-            if (x.dropped) {
-                const int16_t* uniform =
-                    work.uniform.of(x.seed, uint64_t((head * x.queries + m + i) * x.keys), x.keys);
+            if (uniform) {
                 p = work.second.data();
                 for (int64_t j = 0; j < x.keys; j += kLine) {
-                    const Line noise = noise_of(uniform + j, dropout.threshold, dropout.noise);
+                    const Line noise = noise_of(uniform + i * x.keys + j, dropout.threshold, dropout.noise);
                     store(work.second.data() + j, load(work.block.data() + i * work.line + j) * noise);
                 }
             }
@@ -406,17 +217,16 @@ void backward_values(const Attention& x, int64_t head, Work& work, const std::ve
     for (int64_t m = 0; m < x.queries; m += kRows) {
         probabilities(x, work.scores, head, m, work.block.data(), work.line);
         work.values.form(m, work.second.data(), work.line);
-        for (int64_t i = 0; i < std::min(kRows, x.queries - m); ++i) {
+        const int64_t rows = std::min(kRows, x.queries - m);
+        const int16_t* uniform = uniform_of(x, head, m, rows, work);
+        for (int64_t i = 0; i < rows; ++i) {
             const float* p = work.block.data() + i * work.line;
             float* grad = work.second.data() + i * work.line;
-            const int16_t* uniform = nullptr;
-            if (x.dropped)
-                uniform = work.uniform.of(x.seed, uint64_t((head * x.queries + m + i) * x.keys), x.keys);
             Line sums = {};
             for (int64_t j = x.keys; j < padded(x.keys, kLine); ++j) grad[j] = 0.0f;
             for (int64_t j = 0; j < x.keys; j += kLine) {
                 Line line = load(grad + j);
-                if (uniform) line *= noise_of(uniform + j, dropout.threshold, dropout.noise);
+                if (uniform) line *= noise_of(uniform + i * x.keys + j, dropout.threshold, dropout.noise);
                 store(grad + j, line);
                 sums += line * load(p + j);
             }

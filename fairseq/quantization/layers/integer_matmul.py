@@ -77,7 +77,7 @@ class _Gradient:
         rows = grad.reshape(-1, grad.shape[-1]).contiguous()
         self.codes = gradient_codes(rows, call, None, None, (True, True)).for_x
         if call.step.listeners:
-            quantizer._tell(grad, self.values, bits)
+            quantizer._tell(grad, self.values if call.step.is_looked_at else grad, bits)
 
     @property
     def values(self) -> Tensor:
