@@ -282,6 +282,21 @@ def test_multihead_attention_is_one_piece(
     assert len(calls) == 2
 
 
+def test_decoding_step_by_step(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    module, found = attention(), []
+    attend(module)
+    module.eval()
+    x = torch.randn(5, 2, 24)
+    for library in (heads.library, lambda name: None):
+        monkeypatch.setattr(heads, "library", library)
+        kept: dict[str, Any] = {}
+        with torch.no_grad():
+            steps = [module(y, y, y, incremental_state=kept, need_weights=False)[0] for y in x.split(1)]
+        found.append(torch.cat(steps))
+    assert len(calls) == 2 + 5
+    close(*found, 2e-3)
+
+
 def test_same_masks_and_gradients_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, steps = attention(), attention()
     y = attend(whole)
