@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import codes, encoding, gemm, weights
+from fairseq.quantization.kernels import codes, encoding, gemm, ranges, weights
 from fairseq.quantization.kernels.codes import Codes, column_sums, encode, encode_twice, pack
 from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
 from fairseq.quantization.kernels.gemm import Numbers, Right
@@ -56,6 +57,8 @@ def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, dep
     expected = values(left, left_numbers) @ values(right, right_numbers).t()
     expected = expected if bias is None else expected + bias
     assert (y - expected).abs().max() <= 1e-5 * expected.abs().max()
+    noted = ranges.known(y)
+    assert noted is None if later else noted is not None and torch.stack(noted).equal(torch.stack(y.aminmax()))
 
 
 @products
@@ -106,6 +109,19 @@ def test_sums_are_exact_at_the_largest_depth() -> None:
     one, zero = torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int32)
     y = gemm.product(left, Numbers(one, zero, None), Right.of(right), Numbers(one, zero, None))
     assert y.equal((left.long() @ right.long().t()).float())
+
+
+@products
+def test_nan_reaches_the_range_and_the_layer_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gemm, "LEAST_WORK", 0)
+    model = quantize_model(torch.nn.Sequential(torch.nn.Linear(16, 40)), "int8", compute="integer")
+    y = model(torch.randn(3, 5, 16))
+    noted = ranges.known(y)
+    assert noted is not None and torch.stack(noted).equal(torch.stack(y.detach().aminmax()))
+    with torch.no_grad():
+        model[0].bias[39] = float("nan")
+    noted = ranges.known(model(torch.randn(3, 5, 16)))
+    assert noted is not None and noted[0].isnan() and noted[1].isnan()
 
 
 @products

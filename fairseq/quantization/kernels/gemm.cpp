@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
@@ -159,8 +160,39 @@ typedef int32_t Ints __attribute__((vector_size(4 * kLanes), aligned(4)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes), aligned(4)));
 typedef float Reals __attribute__((vector_size(4 * kLanes), aligned(4)));
 
+// Smallest and largest of what a thread writes; NaN both if any of it is.
+struct Ends {
+    Reals low = Reals{} + std::numeric_limits<float>::infinity(), high = -low;
+    Words top = Words{};  // of the bits without sign: NaN's are above infinity's
+
+    void see(Reals y) {
+        low = y < low ? y : low;
+        high = y > high ? y : high;
+        const Words bits = (Words)y & 0x7fffffffu;
+        top = bits > top ? bits : top;
+    }
+
+    void join(const Ends& other) {
+        low = other.low < low ? other.low : low;
+        high = other.high > high ? other.high : high;
+        top = other.top > top ? other.top : top;
+    }
+
+    void tell(float* range) const {
+        range[0] = low[0];
+        range[1] = high[0];
+        bool nan = false;
+        for (int lane = 0; lane < kLanes; ++lane) {
+            range[0] = std::min(range[0], low[lane]);
+            range[1] = std::max(range[1], high[lane]);
+            nan = nan || top[lane] > 0x7f800000u;
+        }
+        if (nan) range[0] = range[1] = std::numeric_limits<float>::quiet_NaN();
+    }
+};
+
 inline void write(const Corrections& numbers, const Integers (&sums)[kRows][2], int64_t m, int64_t n, int64_t rows,
-                  int64_t columns, float* y, bool streams) {
+                  int64_t columns, float* y, bool streams, Ends* shown) {
     const int64_t height = std::min(kRows, rows - m);
     for (int64_t half = 0; half < 2 && n + half * kLanes < columns; ++half) {
         const int64_t first = n + half * kLanes, width = std::min(kLanes, columns - first);
@@ -178,6 +210,12 @@ inline void write(const Corrections& numbers, const Integers (&sums)[kRows][2], 
                 value += *reinterpret_cast<const Reals*>(&numbers.shift[first]) * numbers.row_above[m + row] +
                          *reinterpret_cast<const Reals*>(&numbers.above[first]) * numbers.row_shift[m + row];
             value += bias;
+            if (shown) {
+                if (width == kLanes)
+                    shown->see(value);
+                else
+                    for (int64_t lane = 0; lane < width; ++lane) shown->see(Reals{} + value[lane]);
+            }
             float* target = y + (m + row) * columns + first;
             if (streams)
                 stream(target, (Floats)value);
@@ -218,14 +256,16 @@ struct Left {
 };
 
 void multiply_all(const Left& a, const uint8_t* b, const Corrections& numbers, int64_t columns, int64_t depth, float* y,
-                  bool streams, int64_t threads) {
+                  bool streams, float* range, int64_t threads) {
     const int64_t groups = padded(depth, 4) / 4, blocks = padded(a.rows, kRows) / kRows;
     const int64_t panels = padded(columns, kColumns) / kColumns, bytes = panel_bytes(depth);
     // tasks: some blocks of a times some panels of b, evenly cut
     const int64_t tall = std::max<int64_t>(padded(blocks, kRowBlocksAtOnce) / kRowBlocksAtOnce, std::min(threads, blocks));
     const int64_t wide = padded(panels, kPanelsAtOnce) / kPanelsAtOnce;
     const int64_t tasks = tall * wide;
+    std::vector<Ends> shown(range ? threads : 0);
     const auto work = [&](int64_t index) {
+        Ends mine;
         for (int64_t task = tasks * index / threads; task < tasks * (index + 1) / threads; ++task) {
             const int64_t down = task / wide, right = task % wide;
             for (int64_t block = blocks * down / tall; block < blocks * (down + 1) / tall; ++block)
@@ -236,12 +276,17 @@ void multiply_all(const Left& a, const uint8_t* b, const Corrections& numbers, i
                     else
                         multiply<true>(a.packed.get() + (block - a.from) * a.block_bytes, 0, b + panel * bytes, groups,
                                        sums);
-                    write(numbers, sums, block * kRows, panel * kColumns, a.rows, columns, y, streams);
+                    write(numbers, sums, block * kRows, panel * kColumns, a.rows, columns, y, streams,
+                          range ? &mine : nullptr);
                 }
         }
         if (streams) _mm_sfence();
+        if (range) shown[index] = mine;
     };
     in_shares(threads, work);
+    if (!range) return;
+    for (const Ends& one : shown) shown[0].join(one);
+    shown[0].tell(range);
 }
 
 }  // namespace
@@ -275,17 +320,17 @@ void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_strid
 }
 
 // y (rows, columns) in order; 0, or 1 where memory or threads ran out. a's codes have one stride of 1. `streams`: y is not
-// read soon, and is written past the caches. With `along` a's contraction is along memory, and there is no shift of b.
+// read soon, and is written past the caches. range: its smallest and largest value, or null. With `along` a's contraction is along memory, and there is no shift of b.
 int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const Numbers* a_numbers, const uint8_t* b,
                    const Numbers* b_numbers, const Along* along, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
-                   int32_t streams, int64_t threads) {
+                   int32_t streams, float* range, int64_t threads) {
     try {
         threads = std::max<int64_t>(1, std::min(threads, rows * columns * depth / kLeastWork));
         const Corrections numbers(a, vector, depth_stride, *a_numbers, *b_numbers, along, rows, columns, depth, bias, threads);
         const Left left(a, vector, depth_stride, rows, depth, threads);
         // whole registers at addresses that are multiples of theirs, or not at all
         const bool fits = columns % kLanes == 0 && reinterpret_cast<uintptr_t>(y) % (4 * kLanes) == 0;
-        multiply_all(left, b, numbers, columns, depth, y, streams && fits, threads);
+        multiply_all(left, b, numbers, columns, depth, y, streams && fits, range, threads);
         return 0;
     } catch (...) {
         return 1;

@@ -21,6 +21,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from fairseq.quantization.kernels import ranges
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.codes import Codes
 from fairseq.quantization.kernels.native import library
@@ -119,14 +120,14 @@ def product(
     read_later: bool = False,
     along: Optional["Along"] = None,
 ) -> Tensor:
-    """fp32 (M, N).
+    """fp32 (M, N), whose range is noted (`ranges.py`).
 
     Args:
         left: uint8 (M, K), one of whose axes is in order; K <= products.LONGEST.
         left_numbers, right_numbers: by row and by column of y.
         bias: fp32 (N).
         left_sums: int32, sums of `left` over K, if they are known.
-        read_later: the result is not read soon, so it need not go through the caches.
+        read_later: the result is not read soon, so it need not go through the caches; its range is not noted.
         along: where b's numbers change along the contraction; b has no other shift then, and `left` is in order.
 
     Raises:
@@ -135,16 +136,18 @@ def product(
     """
     (rows, depth), columns = left.shape, right.shape[0]
     left = _with_unit_stride(left) if along is None else left.contiguous().view(left.shape)
-    y = torch.empty(rows, columns)
+    y, ends = torch.empty(rows, columns), None if read_later else torch.empty(2)
     sides = [_Numbers.of(left_numbers, left_sums), _Numbers.of(right_numbers, right.sums)]
     failed = _native().multiply_codes(
         _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
         ctypes.byref(sides[1]), None if along is None else ctypes.byref(_Along.of(along)), _pointer(bias), _pointer(y),
-        *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later),
+        *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later), _pointer(ends),
         ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for a product {rows}x{depth}x{columns}")
+    if ends is not None:
+        ranges.note(y, *ends.unbind())
     return y
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
+from fairseq.quantization.kernels import ranges
 from fairseq.quantization.kernels.codes import Codes, decode, signed
 from fairseq.quantization.kernels.linear import WeightCodes, forward_product, input_gradient, weight_gradient
 from fairseq.quantization.layers.integer_codes import Encoded, Kept, gradient_codes
@@ -45,8 +46,11 @@ class IntegerLinear(torch.autograd.Function):
         if call.step.listeners:  # they are shown the codes: these are what is multiplied
             macs = x_codes.data.numel() * w_codes.shape[0]
             call.tell("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
-        y = forward_product(x_codes, w_codes, bias, dtype)
-        return y.view(*x.shape[:-1], y.shape[1])
+        rows = forward_product(x_codes, w_codes, bias, dtype)
+        y, ends = rows.view(*x.shape[:-1], rows.shape[1]), ranges.known(rows)
+        if ends is not None:
+            ranges.note(y, *ends)
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
