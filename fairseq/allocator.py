@@ -18,13 +18,14 @@ allocator or its settings themselves (`LD_PRELOAD`, `MALLOC_...`, `GLIBC_TUNABLE
 switches all of this off.
 """
 
-import contextlib
 import ctypes
-import functools
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Optional
+from collections.abc import Mapping
+
+from fairseq.quantization.kernels.region import lasting, region
+
+__all__ = ["keep_freed_memory", "lasting", "region", "return_free_memory"]
 
 # parameters of mallopt(3)
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -32,7 +33,6 @@ LARGEST_BLOCK = 1 << 30
 NEVER = (1 << 31) - 1
 STEP = 64 << 20
 
-LEAST_BLOCK = 1 << 17  # bytes; blocks of a region are whole pages, so that smaller ones would waste some
 WORTH_COMPILING = 1 << 24  # elements of a model
 
 
@@ -53,64 +53,9 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ, for_elements:
     return all(result == 1 for result in results)
 
 
-@contextlib.contextmanager
-def lasting() -> Iterator[None]:
-    """Tensors that this thread creates meanwhile outlast the step."""
-    library = region().library
-    before = library.region_lasting(1) if library else 0
-    try:
-        yield
-    finally:
-        if library:
-            library.region_lasting(before)
-
-
 def return_free_memory() -> None:
     """Give the system back what is free, after something that took more than a step does, such as a checkpoint."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
     if region().library:
         region().library.region_release()  # type: ignore[union-attr]
-
-
-class Figures(NamedTuple):
-    """Bytes of the region: in tensors, in tensors at most, and all that they have touched."""
-
-    used: int
-    most_used: int
-    touched: int
-
-
-class Region:
-    """Where large tensors of the CPU live, once it is installed."""
-
-    def __init__(self) -> None:
-        self.library: Optional[ctypes.CDLL] = None
-
-    def install(self, may_compile: bool) -> None:
-        """Have torch take its large blocks there from now on. Nothing happens where it is not possible."""
-        if self.library is not None:
-            return
-        from fairseq.quantization.kernels import native
-
-        if not may_compile and not native.is_built("region", uses_torch=True):
-            return
-        found = native.library("region", uses_torch=True)
-        if found is not None:
-            found.region_install.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
-            addresses = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of memory only what is touched
-            self.library = found if found.region_install(LEAST_BLOCK, addresses) else None
-
-    def figures(self) -> Optional[Figures]:
-        """Its sizes now; None where it is not installed."""
-        if self.library is None:
-            return None
-        found = (ctypes.c_size_t * len(Figures._fields))()
-        self.library.region_figures(found)
-        return Figures(*found)
-
-
-@functools.cache
-def region() -> Region:
-    """The process's one."""
-    return Region()

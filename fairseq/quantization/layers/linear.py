@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq.quantization.kernels.linear import WeightCodes
+from fairseq.quantization.kernels.region import lasting
 from fairseq.quantization.layers.integer import (
     LARGEST_BITS,
     IntegerLinear,
@@ -130,7 +131,8 @@ class LinearQuantizers(nn.Module):
         key = self._cache_key(weight, num_bits, torch.int8)
         if self._cached is None or self._cached.key != key:
             self._cached = None  # free the old copy before the new one is made
-            self._cached = _CachedWeight(key, weight_codes(quantizer, weight, num_bits))
+            with lasting():
+                self._cached = _CachedWeight(key, weight_codes(quantizer, weight, num_bits))
         codes: WeightCodes = self._cached.value
         return codes
 
