@@ -78,6 +78,13 @@ inline __attribute__((always_inline)) void multiply(const uint8_t* a, int64_t ve
     }
 }
 
+// Where a has one scale and zero point, and b's codes are centred: what zero points take off the sums is the same for
+// all rows.
+struct Same {
+    std::vector<int32_t> less;  // by column
+    float scale = 0.0f;
+};
+
 // The numbers of all columns, padded to whole panels, and of all rows.
 struct Corrections {
     Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const Numbers& a, const Numbers& b,
@@ -110,6 +117,9 @@ struct Corrections {
             row_above[m] = row_scale[m] * float(int32_t(uint32_t(row_sums[m]) - uint32_t(depth) * uint32_t(row_zero[m])));
         }
         if (along) add_up_along(codes, vector, *along, rows, depth, threads);
+        if (a.each || shifted || zeros_in_b || along) return;
+        same.scale = row_scale[0];
+        for (int32_t sum : sums) same.less.push_back(int32_t(uint32_t(sum) * uint32_t(row_zero[0])));
     }
 
     void add_up(const uint8_t* codes, int64_t vector, int64_t depth_stride, int64_t rows, int64_t depth) {
@@ -147,6 +157,7 @@ struct Corrections {
     }
 
     bool shifted, zeros_in_b;
+    Same same;
     std::vector<float> row_scale;
     std::vector<int32_t> row_zero, row_sums;
     std::vector<float> row_above, row_shift;
@@ -191,6 +202,21 @@ struct Ends {
     }
 };
 
+inline __attribute__((always_inline)) void finish(Reals value, int64_t width, float* target, bool streams, Ends* shown) {
+    if (shown) {
+        if (width == kLanes)
+            shown->see(value);
+        else
+            for (int64_t lane = 0; lane < width; ++lane) shown->see(Reals{} + value[lane]);
+    }
+    if (streams)
+        stream(target, (Floats)value);
+    else if (width == kLanes)
+        *reinterpret_cast<Reals*>(target) = value;
+    else
+        std::memcpy(target, &value, 4 * width);
+}
+
 inline void write(const Corrections& numbers, const Integers (&sums)[kRows][2], int64_t m, int64_t n, int64_t rows,
                   int64_t columns, float* y, bool streams, Ends* shown) {
     const int64_t height = std::min(kRows, rows - m);
@@ -200,29 +226,24 @@ inline void write(const Corrections& numbers, const Integers (&sums)[kRows][2], 
         const Words b_sums = *reinterpret_cast<const Words*>(&numbers.sums[first]);
         const Reals scale = *reinterpret_cast<const Reals*>(&numbers.scale[first]);
         const Reals bias = *reinterpret_cast<const Reals*>(&numbers.bias_or_0[first]);
+        const bool same = !numbers.same.less.empty();
+        const Words less = same ? *reinterpret_cast<const Words*>(&numbers.same.less[first]) : Words{};
         for (int64_t row = 0; row < height; ++row) {
+            Reals value;
+            if (same) {
+                value = __builtin_convertvector((Ints)((Words)sums[row][half] - less), Reals) * numbers.same.scale * scale + bias;
+                finish(value, width, y + (m + row) * columns + first, streams, shown);
+                continue;
+            }
             // unsigned: it may wrap on the way to a sum that fits
             Words exact = (Words)sums[row][half] - b_sums * uint32_t(numbers.row_zero[m + row]) - numbers.row_less[m + row];
             if (numbers.zeros_in_b) exact -= zero * uint32_t(numbers.row_sums[m + row]);
-            Reals value = __builtin_convertvector((Ints)exact, Reals) * numbers.row_scale[m + row];
+            value = __builtin_convertvector((Ints)exact, Reals) * numbers.row_scale[m + row];
             value = (value + numbers.row_more[m + row]) * scale;
             if (numbers.shifted)
                 value += *reinterpret_cast<const Reals*>(&numbers.shift[first]) * numbers.row_above[m + row] +
                          *reinterpret_cast<const Reals*>(&numbers.above[first]) * numbers.row_shift[m + row];
-            value += bias;
-            if (shown) {
-                if (width == kLanes)
-                    shown->see(value);
-                else
-                    for (int64_t lane = 0; lane < width; ++lane) shown->see(Reals{} + value[lane]);
-            }
-            float* target = y + (m + row) * columns + first;
-            if (streams)
-                stream(target, (Floats)value);
-            else if (width == kLanes)
-                *reinterpret_cast<Reals*>(target) = value;
-            else
-                std::memcpy(target, &value, 4 * width);
+            finish(value + bias, width, y + (m + row) * columns + first, streams, shown);
         }
     }
 }
@@ -268,7 +289,13 @@ void multiply_all(const Left& a, const uint8_t* b, const Corrections& numbers, i
         Ends mine;
         for (int64_t task = tasks * index / threads; task < tasks * (index + 1) / threads; ++task) {
             const int64_t down = task / wide, right = task % wide;
-            for (int64_t block = blocks * down / tall; block < blocks * (down + 1) / tall; ++block)
+            const int64_t top = blocks * down / tall, bottom = blocks * (down + 1) / tall;
+            // the panels of the next task come into the second cache meanwhile, some with each block
+            const int64_t after = panels * (right + 1) / wide, next = std::min(panels, after + kPanelsAtOnce) - after;
+            for (int64_t block = top; block < bottom; ++block) {
+                const int64_t lines = next * bytes / 64, begin = lines * (block - top) / (bottom - top);
+                for (int64_t line = begin; line < lines * (block + 1 - top) / (bottom - top); ++line)
+                    _mm_prefetch(reinterpret_cast<const char*>(b + after * bytes + 64 * line), _MM_HINT_T1);
                 for (int64_t panel = panels * right / wide; panel < panels * (right + 1) / wide; ++panel) {
                     Integers sums[kRows][2];
                     if (block < a.from)
@@ -279,6 +306,7 @@ void multiply_all(const Left& a, const uint8_t* b, const Corrections& numbers, i
                     write(numbers, sums, block * kRows, panel * kColumns, a.rows, columns, y, streams,
                           range ? &mine : nullptr);
                 }
+            }
         }
         if (streams) _mm_sfence();
         if (range) shown[index] = mine;

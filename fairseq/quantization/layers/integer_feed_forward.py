@@ -2,9 +2,8 @@
 
     y = fc2(gelu(fc1(x)))
 
-GELU's values go to codes at once and are written nowhere. Where their range is known, as in evaluation with a running
-one, this is done for some rows after the other, so that what fc1 writes is read from the cache. The codes are those of
-the layers one by one (values of GELU that lie half way between two codes may be rounded to the other one).
+GELU's values go to codes at once and are written nowhere. The codes are those of the layers one by one (values of GELU
+that lie half way between two codes may be rounded to the other one).
 """
 
 from typing import Optional
@@ -12,7 +11,6 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.formats import Grid
 from fairseq.quantization.kernels import gelu, gemm
 from fairseq.quantization.kernels.codes import Codes, described
 from fairseq.quantization.kernels.linear import WeightCodes, forward_product
@@ -23,9 +21,6 @@ from fairseq.quantization.layers.simulated import Factor, product_dtype
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.tracked import Tracked
 from fairseq.quantization.quantizer import Quantizer
-
-LEAST_ROWS = 96  # of a piece, for each thread
-PIECE = 2**18  # values of fc1 that stay in a thread's cache
 
 
 def integer_feed_forward(fc1: QLinear, fc2: QLinear, x: Tensor, num_bits: Optional[int]) -> Optional[Tensor]:
@@ -64,38 +59,20 @@ def integer_feed_forward(fc1: QLinear, fc2: QLinear, x: Tensor, num_bits: Option
 
 def _codes_between(x: Codes, w: WeightCodes, bias: Optional[Tensor], quantizer: Quantizer, num_bits: int) -> Codes:
     """Codes of GELU of x w^T + bias, a matrix."""
-    rows, columns = x.data.shape[0], w.shape[0]
-    out, observer = torch.empty(rows, columns, dtype=torch.uint8), quantizer.observer
+    y, observer = forward_product(x, w, bias, torch.float32), quantizer.observer
     if isinstance(observer, Tracked) and not (observer.training or observer.step.calibrating):
-        grid = _grid(quantizer, observer.evaluation_range(torch.empty(())), num_bits)
-        size = max(LEAST_ROWS, PIECE // columns // LEAST_ROWS * LEAST_ROWS) * torch.get_num_threads()
-        for start in range(0, rows, size):
-            piece = slice(start, start + size)
-            y = forward_product(_rows(x, piece), w, bias, torch.float32)
-            gelu.codes_of(y, quantizer.format, grid, num_bits, out[piece])
+        found = observer.evaluation_range(torch.empty(()))
     else:
-        y = forward_product(x, w, bias, torch.float32)
         low, high = gelu.range_of(y)
         found = Range(low.view(1), high.view(1), covers=True)
         if isinstance(observer, Tracked):
             observer.note(found)
-        grid = _grid(quantizer, found, num_bits)
-        gelu.codes_of(y, quantizer.format, grid, num_bits, out)
+    grid = quantizer.format.grid(found.low, found.high, num_bits)
+    out = torch.empty(y.shape, dtype=torch.uint8)
+    gelu.codes_of(y, quantizer.format, grid, num_bits, out)
     least = 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
     scale, zero = (part.float().view(1, 1) for part in (grid.scale, grid.zero_point))
     return described(out, scale, zero, least, num_bits, quantizer.format)
-
-
-def _grid(quantizer: Quantizer, found: Range, num_bits: int) -> Grid:
-    return quantizer.format.grid(found.low, found.high, num_bits)
-
-
-def _rows(x: Codes, piece: slice) -> Codes:
-    """Some rows."""
-    if x.scale.numel() == 1:
-        return x._replace(data=x.data[piece])
-    shift = None if x.shift is None else x.shift[piece]
-    return Codes(x.data[piece], x.scale[piece], x.zero_point[piece], shift, x.num_bits)
 
 
 def _tell(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:
