@@ -28,7 +28,7 @@ from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.matmul import MatMul, has_hooks, is_plain
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.quantization.layers.integer_attention import Dropping, integer_attention
-from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.layers.linear import LinearQuantizers, QLinear
 from fairseq.quantization.layers.matmul import QMatmul
 from fairseq.quantization.threaded import bits_for
 
@@ -137,10 +137,15 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         Returns:
             The result (T, B, C), and probabilities (B, T, S) or (H, B, T, S) before dropout, or None.
         """
+        step = None if self._steady_quantizers is None else self._steady_quantizers.step
+        if step is not None:  # one set of codes for the three projections, also where tensors count no versions
+            step.unchanged = query
         projected = self.q_proj(query, **bits_for(self.q_proj, num_bits))  # (T, B, C)
         k, v, key_padding_mask, attn_mask = self._keys_and_values(
             query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv, num_bits
         )
+        if step is not None:
+            step.unchanged = None
         mask = additive_mask(key_padding_mask, attn_mask, projected.dtype)
 
         need_weights = need_weights or need_head_weights
@@ -223,6 +228,14 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             k, v = (torch.cat([x, x.new_zeros(x.size(0), 1, x.size(2))], dim=1) for x in (k, v))
             key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)
         return k, v, key_padding_mask, attn_mask
+
+    @property
+    def _steady_quantizers(self) -> Optional[LinearQuantizers]:
+        """Those of a projection without hooks, which might change its input."""
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        if type(self.q_proj) is not QLinear or any(has_hooks(projection) for projection in projections):
+            return None
+        return self.q_proj.quantizers
 
     def _project(
         self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor], num_bits: Optional[int]

@@ -83,6 +83,7 @@ class Step:
         self.rounded: Counter[Any] = Counter()  # values by kernel, which decide whether compiling it pays
         self.listeners: list[Listener] = []
         self.shared: Optional[Shared] = None
+        self.unchanged: Optional[Tensor] = None  # a tensor of inference mode, whose owner vouches for it
         self._call_bits: Optional[int] = None
         self._depth = 0
         self._scratch: dict[torch.device, Tensor] = {}
@@ -147,7 +148,7 @@ class Step:
         """A call ends."""
         self._depth -= 1
         if not self._depth:
-            self.shared = None
+            self.shared = self.unchanged = None
 
     @contextlib.contextmanager
     def call(self, num_bits: Optional[int], training: bool = False) -> Iterator[None]:
@@ -187,7 +188,15 @@ class Step:
 
     def __getstate__(self) -> dict[str, Any]:
         # copies and pickles of a model start with no call under way, no listeners and no scratch memory
-        return {**self.__dict__, "listeners": [], "shared": None, "_scratch": {}, "_depth": 0, "_call_bits": None}
+        return {
+            **self.__dict__,
+            "listeners": [],
+            "shared": None,
+            "unchanged": None,
+            "_scratch": {},
+            "_depth": 0,
+            "_call_bits": None,
+        }
 
 
 class CallHook:

@@ -16,7 +16,7 @@ AVX-VNNI) and a C++ compiler; with AMX, oneDNN's GEMM is faster than any of thes
 
 import ctypes
 import functools
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -114,7 +114,7 @@ def product(
     left: Tensor,
     left_numbers: Numbers,
     right: Right,
-    right_numbers: Numbers,
+    right_numbers: Union[Numbers, "Prepared"],
     bias: Optional[Tensor] = None,
     left_sums: Optional[Tensor] = None,
     read_later: bool = False,
@@ -137,7 +137,9 @@ def product(
     (rows, depth), columns = left.shape, right.shape[0]
     left = _with_unit_stride(left) if along is None else left.contiguous().view(left.shape)
     y, ends = torch.empty(rows, columns), None if read_later else torch.empty(2)
-    sides = [_Numbers.of(left_numbers, left_sums), _Numbers.of(right_numbers, right.sums)]
+    if not isinstance(right_numbers, Prepared):
+        right_numbers = Prepared.of(right_numbers, right.sums)
+    sides = [Prepared.of(left_numbers, left_sums), right_numbers]
     failed = _native().multiply_codes(
         _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
         ctypes.byref(sides[1]), None if along is None else ctypes.byref(_Along.of(along)), _pointer(bias), _pointer(y),
@@ -151,8 +153,8 @@ def product(
     return y
 
 
-class _Numbers(ctypes.Structure):
-    """`Numbers` of gemm.cpp."""
+class Prepared(ctypes.Structure):
+    """`Numbers` of gemm.cpp: with the sums of the codes they belong to, for many products."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "shift", "sums")),
@@ -160,7 +162,7 @@ class _Numbers(ctypes.Structure):
     ]
 
     @classmethod
-    def of(cls, numbers: Numbers, sums: Optional[Tensor]) -> "_Numbers":
+    def of(cls, numbers: Numbers, sums: Optional[Tensor]) -> "Prepared":
         count = max(part.numel() for part in numbers if part is not None)
         parts = [part if part is None else _whole(part, count) for part in (*numbers, sums)]
         made = cls(*(None if part is None else part.data_ptr() for part in parts), int(count > 1))

@@ -17,7 +17,7 @@ from torch import Tensor
 from fairseq.quantization.kernels import gemm
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
-from fairseq.quantization.kernels.gemm import Along, Numbers, Right
+from fairseq.quantization.kernels.gemm import Along, Numbers, Prepared, Right
 from fairseq.quantization.kernels.products import LONGEST, fuses, integer_product, plain, scaled_product
 from fairseq.quantization.kernels.rescale import Shifts, rescale
 from fairseq.quantization.kernels.weights import PackedRows, RowCodes
@@ -42,6 +42,7 @@ class WeightCodes:
         self._forward: Optional[Tensor] = None  # oneDNN's
         self._along: Optional[Right] = None  # our own
         self._across: Optional[Right] = None
+        self._prepared: Optional[Prepared] = None
         self._sums: Optional[Tensor] = None
 
     @classmethod
@@ -66,7 +67,7 @@ class WeightCodes:
         made.scale, made.shift, made.shape, made.num_bits = scale, None, shape, num_bits
         made.zero_point = torch.zeros_like(scale, dtype=torch.int32)
         made._centred = True
-        made._data = made._forward = made._along = made._across = made._sums = None
+        made._data = made._forward = made._along = made._across = made._prepared = made._sums = None
         return made
 
     @property
@@ -107,6 +108,12 @@ class WeightCodes:
             self._along = Right.of(self.data)
         return self._along
 
+    def prepared(self) -> Prepared:
+        """What the codes of `along` mean."""
+        if self._prepared is None:
+            self._prepared = Prepared.of(Numbers(self.scale, self.zero_point, self.shift), self.along().sums)
+        return self._prepared
+
     def across(self) -> Right:
         """For `gemm.product` of g w."""
         if self._across is None:
@@ -143,8 +150,7 @@ class WeightCodes:
 def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
     if x.data.shape[1] <= LONGEST and gemm.is_available(x.data.device, x.data.numel() * w.shape[0]):
-        numbers = Numbers(w.scale, w.zero_point, w.shift)
-        return gemm.product(x.data, Numbers.of(x), w.along(), numbers, _float(bias)).to(dtype)
+        return gemm.product(x.data, Numbers.of(x), w.along(), w.prepared(), _float(bias)).to(dtype)
     w_scale = w.scale.t()  # (1, N)
     if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > LEAST_SCALE:
         scale = x.scale * w_scale

@@ -28,6 +28,21 @@ from fairseq.quantization.quantizer import WEIGHT, Quantizer
 LARGEST_BITS = 8
 
 
+def product_of(
+    encoded: Encoded, w_codes: WeightCodes, bias: Optional[Tensor], call: Call, shape: torch.Size, dtype: torch.dtype
+) -> Tensor:
+    """`x @ weight^T + bias` for an x of `shape`, whose codes are `encoded`; no gradient."""
+    x_codes = encoded.codes
+    if call.step.listeners:  # they are shown the codes: these are what is multiplied
+        macs = x_codes.data.numel() * w_codes.shape[0]
+        call.tell("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
+    rows = forward_product(x_codes, w_codes, bias, dtype)
+    y, ends = rows.view(*shape[:-1], rows.shape[1]), ranges.known(rows)
+    if ends is not None:
+        ranges.note(y, *ends)
+    return y
+
+
 class IntegerLinear(torch.autograd.Function):
     """`x @ weight^T + bias` on codes; gradients go to `x` and `weight`, which take no other part."""
 
@@ -41,16 +56,8 @@ class IntegerLinear(torch.autograd.Function):
         if needs_w:
             ctx.save_for_backward(encoded.packed().codes.data)
             ctx.kept = Kept(encoded)
-        x_codes = encoded.codes
         ctx.w_codes = w_codes if needs_x else None
-        if call.step.listeners:  # they are shown the codes: these are what is multiplied
-            macs = x_codes.data.numel() * w_codes.shape[0]
-            call.tell("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
-        rows = forward_product(x_codes, w_codes, bias, dtype)
-        y, ends = rows.view(*x.shape[:-1], rows.shape[1]), ranges.known(rows)
-        if ends is not None:
-            ranges.note(y, *ends)
-        return y
+        return product_of(encoded, w_codes, bias, call, x.shape, dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:

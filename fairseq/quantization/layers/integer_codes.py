@@ -90,20 +90,26 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
 @torch.no_grad()
 def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Encoded:
     """Codes of `x` (..., K) as a matrix, or those that the quantizer before this one made of the same tensor."""
-    step = quantizer.step
-    tracked_evaluation = quantizer.observer.tracked and not (quantizer.training or step.calibrating)
-    shares = quantizer.may_share and not tracked_evaluation  # in evaluation each has its own running range
-    settings, last = ("codes", quantizer.spec, num_bits, quantizer.training), step.shared
-    if shares and last is not None and last.x is x and last.version == x._version and last.settings == settings:
-        if isinstance(quantizer.observer, Tracked):
-            quantizer.observer.note(last.range)
+    step, observer = quantizer.step, quantizer.observer
+    given = None
+    if isinstance(observer, Tracked) and one_range(quantizer) and not (observer.training or step.calibrating):
+        low, high, _ = observer.evaluation_range(torch.empty(()))
+        given = float(low), float(high)  # in evaluation each has its own running range
+    shares = quantizer.may_share and (
+        given is not None or not observer.tracked or quantizer.training or step.calibrating
+    )
+    settings, last = ("codes", quantizer.spec, num_bits, quantizer.training, given), step.shared
+    version = x._version if not x.is_inference() else 0 if step.unchanged is x else None
+    if shares and last is not None and last.x is x and last.version == version and last.settings == settings:
+        if isinstance(observer, Tracked) and given is None:
+            observer.note(last.range)
         encoded: Encoded = last.result
         reused = True
     else:
         step.shared, reused = None, False
-        encoded = Encoded(_codes_of(quantizer, x, num_bits))
-        if shares and step.in_call and not x.is_inference():
-            step.shared = Shared(x, x._version, settings, quantizer.last_range, encoded)
+        encoded = Encoded(_codes_of(quantizer, x, num_bits, given))
+        if shares and step.in_call and version is not None:
+            step.shared = Shared(x, version, settings, quantizer.last_range, encoded)
         quantizer.last_range = None
     if step.listeners:
         shown = decode(encoded.codes).view(x.shape).to(x.dtype) if step.is_looked_at else x
@@ -121,15 +127,16 @@ def one_range(quantizer: Quantizer) -> bool:
     return plain and type(source) is MinMax
 
 
-def _codes_of(quantizer: Quantizer, x: Tensor, num_bits: int) -> Codes:
+def _codes_of(quantizer: Quantizer, x: Tensor, num_bits: int, given: Optional[tuple[float, float]]) -> Codes:
     wide = x.float()
     rows = wide.reshape(-1, x.shape[-1]).contiguous()
     noise = quantizer._noise(x, None, 0)
     one_range = quantizer.granularity.kind == "tensor" and quantizer.learned is None and noise is None
     if not one_range or not encoding.is_available(rows, quantizer.format.name):
         return encode(rows, quantizer.format, quantizer._grid(wide, num_bits)[0], num_bits, noise)
-    found = ranges.known(x) if type(quantizer.observer) is MinMax else quantizer.range_of(wide, num_bits)[:2]
-    given = None if found is None else (float(found[0]), float(found[1]))
+    if given is None:
+        found = ranges.known(x) if type(quantizer.observer) is MinMax else quantizer.range_of(wide, num_bits)[:2]
+        given = None if found is None else (float(found[0]), float(found[1]))
     levels = Levels.of(quantizer.format.name, num_bits, given)
     return encode_matrix(rows, [Wanted(levels)]).codes[0]
 

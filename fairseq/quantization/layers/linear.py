@@ -29,6 +29,7 @@ from fairseq.quantization.layers.integer import (
     LARGEST_BITS,
     IntegerLinear,
     has_codes,
+    product_of,
     wants_integers,
 )
 from fairseq.quantization.layers.integer_codes import input_codes, weight_codes
@@ -119,6 +120,8 @@ class LinearQuantizers(nn.Module):
         w_codes = self._weight_codes(weight, w_bits)
         grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
         call = Call(self.path, self.step, Factor(input_quantizer, x_bits), Factor(weight_quantizer, w_bits), grad)
+        if not torch.is_grad_enabled():
+            return product_of(x_codes, w_codes, bias, call, x.shape, dtype)
         return IntegerLinear.apply(x, weight, bias, x_codes, w_codes, call, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
     def _weight_codes(self, weight: Tensor, num_bits: int) -> WeightCodes:
@@ -159,7 +162,8 @@ class LinearQuantizers(nn.Module):
     def _cache_key(self, weight: Tensor, num_bits: int, dtype: torch.dtype) -> tuple[Any, ...]:
         # a version alone would miss writes through `.data`, so a weight in training is also tied to the update
         update = self.step.update if weight.requires_grad else None
-        grid = [parameter._version for parameter in self.quantizer("weight").parameters()]
+        learned = self.quantizer("weight").learned
+        grid = [] if learned is None else [parameter._version for parameter in learned.parameters()]
         inference = torch.is_inference_mode_enabled()
         return weight._version, update, weight.data_ptr(), num_bits, dtype, inference, grid
 
