@@ -71,7 +71,7 @@ class _Dropout(torch.autograd.Function):
         if native is None:
             return x * _noise(x, dropped, seed)
         x = x.contiguous()
-        y, ends = torch.empty_like(x), torch.empty(2)
+        y, ends = torch.empty_like(x), torch.empty(2, dtype=torch.float32, device="cpu")
         scale = torch.tensor(_LEVELS / (_LEVELS - dropped), dtype=x.dtype)  # rounded as `_noise` rounds it
         getattr(native, _NATIVE[x.dtype])(
             ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(y.data_ptr()), ctypes.c_int64(x.numel()),

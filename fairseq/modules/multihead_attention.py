@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from fairseq.errors import ConfigError
 from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
@@ -174,10 +175,10 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], num_bits: Optional[int]
     ) -> Optional[Tensor]:
         """The context (B*H, T, D) in one piece, if both products run on codes and nothing else sits on them."""
-        if not (type(self.qk_matmul) is QMatmul and type(self.pv_matmul) is QMatmul):
-            return None
         dropout_module, drop = self.dropout_module, None
-        if any(has_hooks(module) for module in (self.qk_matmul, self.pv_matmul, dropout_module)):
+        if not (_is_just(self.qk_matmul, QMatmul) and _is_just(self.pv_matmul, QMatmul)):
+            return None
+        if not _is_just(dropout_module, FairseqDropout):
             return None
         if dropout_module.p > 0 and (dropout_module.training or dropout_module.apply_during_inference):
             dropped = share_dropped(dropout_module.p)
@@ -273,3 +274,9 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             if joined is not None:
                 for part, rows in zip("qkv", joined.chunk(3), strict=True):
                     state_dict[f"{prefix}{part}_proj.{kind}"] = rows
+
+
+def _is_just(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling `module` is nothing but `kind`'s forward."""
+    plain = type(module) is kind and "forward" not in vars(module)
+    return plain and not has_hooks(module) and not torch_module._has_any_global_hook()

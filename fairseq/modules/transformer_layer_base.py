@@ -94,7 +94,9 @@ class TransformerLayer(nn.Module):
     def feed_forward(self, x: Tensor, num_bits: Optional[int] = None) -> Tensor:
         """Position-wise, at `num_bits`; the dropout behind `fc2` is the caller's."""
         layers = is_plain(self.fc1, QLinear) and is_plain(self.fc2, QLinear)
-        if layers and self.activation_fn is gelu and not self.activation_dropout_module.is_active:
+        dropout = self.activation_dropout_module
+        keeps_all = is_plain(dropout, FairseqDropout) and not dropout.is_active
+        if layers and keeps_all and self.activation_fn is gelu:
             y = integer_feed_forward(self.fc1, self.fc2, x, num_bits)  # type: ignore[arg-type]
             if y is not None:
                 return y

@@ -76,7 +76,7 @@ def batched_product(a: Stack, b: Stack) -> Tensor:
     (batches, rows, depth), columns = a.data.shape, b.data.shape[1]
     if depth > LONGEST:
         raise ValueError(f"a contraction over {depth} codes may overflow; {LONGEST} is the most")
-    y = torch.empty(batches, rows, columns)
+    y = torch.empty(batches, rows, columns, dtype=torch.float32, device="cpu")
     sides = [_Side.of(side) for side in (a, b)]  # the tensors they point into live as long as a, b and `sides`
     failed = native.coded_products(
         *(ctypes.byref(side) for side in sides), ctypes.c_void_p(y.data_ptr()),

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.fx.experimental import _config
 from torch.utils import _python_dispatch
 
@@ -101,4 +102,7 @@ def clear() -> None:
 
 def is_watched() -> bool:
     """Whether somebody wants to see every operation: a dispatch mode, or a torch.compile around us."""
-    return _python_dispatch._get_current_dispatch_mode() is not None or torch.compiler.is_compiling()
+    # compiling first: its tracer stops at a look for dispatch modes
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or forward_ad._current_level >= 0:
+        return True
+    return _python_dispatch._get_current_dispatch_mode() is not None

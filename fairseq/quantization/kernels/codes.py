@@ -70,7 +70,7 @@ class Packed(NamedTuple):
         native = _library(self.codes.data)
         if native is not None:
             rows, packed_columns = self.codes.data.shape
-            data = torch.empty(rows, self.columns, dtype=torch.uint8)
+            data = torch.empty(rows, self.columns, dtype=torch.uint8, device="cpu")
             _carry("unpack_bits", native, self.codes.data, data, (rows, self.columns, packed_columns), width)
             return self.codes._replace(data=data)
         parts = kernel(_unpack, width, self.codes.data.device.type)(self.codes.data, width)
@@ -87,7 +87,7 @@ def pack(codes: Codes) -> Packed:
     native = _library(codes.data)
     if native is not None:
         rows, packed_columns = codes.data.shape[0], (columns + padding) // per_byte
-        packed = torch.empty(rows, packed_columns, dtype=torch.uint8)
+        packed = torch.empty(rows, packed_columns, dtype=torch.uint8, device="cpu")
         _carry("pack_bits", native, codes.data, packed, (rows, columns, packed_columns), width)
         return Packed(codes._replace(data=packed), columns)
     data = torch.nn.functional.pad(codes.data, (0, padding)) if padding else codes.data

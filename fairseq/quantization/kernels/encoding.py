@@ -56,8 +56,8 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
     if native is None:
         raise RuntimeError("no C++ compiler for codes; use kernels.codes.encode")
     rows, columns = x.shape
-    outs = [torch.empty(x.shape, dtype=torch.uint8) for _ in wanted]
-    total = torch.empty(1, columns, dtype=torch.int32) if sums else None
+    outs = [torch.empty(x.shape, dtype=torch.uint8, device="cpu") for _ in wanted]
+    total = torch.empty(1, columns, dtype=torch.int32, device="cpu") if sums else None
     kept = [_Wanted.of(each, out) for each, out in zip(wanted, outs, strict=True)]
     records = (_Wanted * len(wanted))(*kept)
     failed = native.encode_matrix(
@@ -79,7 +79,7 @@ def encode_rows(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: in
     if native is None:
         raise RuntimeError("no C++ compiler for codes; use kernels.codes.encode")
     scale, zero = (part.reshape(-1, 1).float().contiguous() for part in (grid.scale, grid.zero_point))
-    out = torch.empty(x.shape, dtype=torch.uint8)
+    out = torch.empty(x.shape, dtype=torch.uint8, device="cpu")
     levels = Levels.of(number_format.name, num_bits)
     native.encode_rows(
         ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, x.shape), ctypes.byref(levels),
@@ -90,9 +90,15 @@ def encode_rows(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: in
 
 
 def _codes(data: Tensor, levels: Levels) -> Codes:
-    shift = torch.tensor([[levels.shift]]) if levels.format == FORMATS["affine"] else None
-    zero_point = torch.tensor([[levels.zero_point]], dtype=torch.int32)
-    return Codes(data, torch.tensor([[levels.scale]]), zero_point, shift, levels.num_bits)
+    shift = (
+        torch.tensor([[levels.shift]], dtype=torch.float32, device="cpu")
+        if levels.format == FORMATS["affine"]
+        else None
+    )
+    zero_point = torch.tensor([[levels.zero_point]], dtype=torch.int32, device="cpu")
+    return Codes(
+        data, torch.tensor([[levels.scale]], dtype=torch.float32, device="cpu"), zero_point, shift, levels.num_bits
+    )
 
 
 class _Wanted(ctypes.Structure):

@@ -52,7 +52,7 @@ def has_codes(x: Tensor, number_format: NumberFormat) -> bool:
 
 def range_of(x: Tensor) -> tuple[Tensor, Tensor]:
     """Smallest and largest value of GELU, where `has_codes`."""
-    native, ends = _native(x), torch.empty(2)
+    native, ends = _native(x), torch.empty(2, dtype=torch.float32, device="cpu")
     assert native is not None
     native.gelu_range(_pointer(x), *_sizes(x, ends))
     return ends[0], ends[1]
@@ -96,7 +96,7 @@ class _CompactGelu(torch.autograd.Function):
         if native is None:
             y, slopes = F.gelu(x), _coded(torch.ops.aten.gelu_backward(torch.ones_like(x), x))
         else:
-            slopes = torch.empty(x.shape, dtype=torch.int16)
+            slopes = torch.empty(x.shape, dtype=torch.int16, device=x.device)
             y = _forward(native, x, slopes)
         ctx.save_for_backward(slopes)
         return y
@@ -123,14 +123,14 @@ def _is_transformed() -> bool:
 
 
 def _forward(native: Any, x: Tensor, slopes: Optional[Tensor]) -> Tensor:
-    y, ends = torch.empty_like(x), torch.empty(2)
+    y, ends = torch.empty_like(x), torch.empty(2, dtype=torch.float32, device="cpu")
     native.gelu_forward(*map(_pointer, (x, y, slopes)), *_sizes(x, ends))
     ranges.note(y, *ends.unbind())
     return y
 
 
 def _backward(kernel: Any, grad: Tensor, kept: Tensor) -> Tensor:
-    out, ends = torch.empty_like(grad), torch.empty(2)
+    out, ends = torch.empty_like(grad), torch.empty(2, dtype=torch.float32, device="cpu")
     kernel(*map(_pointer, (grad, kept, out)), *_sizes(grad, ends))
     ranges.note(out, *ends.unbind())
     return out

@@ -35,7 +35,7 @@ def _panel_columns() -> int:
     native = None if torch.cpu._is_amx_tile_supported() else library("gemm")
     if native is None:
         return 0
-    native.panel_columns.restype = native.packed_bytes.restype = ctypes.c_int64
+    native.panel_columns.restype = ctypes.c_int64
     return int(native.panel_columns())
 
 
@@ -83,7 +83,8 @@ class Right(NamedTuple):
         """Memory for codes."""
         width = _panel_columns()
         size = -(-columns // width) * width * (-(-depth // 4) * 4)
-        return cls(torch.empty(size, dtype=torch.int8), torch.empty(columns, dtype=torch.int32), depth)
+        codes = torch.empty(size, dtype=torch.int8, device="cpu")
+        return cls(codes, torch.empty(columns, dtype=torch.int32, device="cpu"), depth)
 
     @classmethod
     def of(cls, codes: Tensor) -> "Right":
@@ -136,7 +137,8 @@ def product(
     """
     (rows, depth), columns = left.shape, right.shape[0]
     left = _with_unit_stride(left) if along is None else left.contiguous().view(left.shape)
-    y, ends = torch.empty(rows, columns), None if read_later else torch.empty(2)
+    y = torch.empty(rows, columns, dtype=torch.float32, device="cpu")
+    ends = None if read_later else torch.empty(2, dtype=torch.float32, device="cpu")
     if not isinstance(right_numbers, Prepared):
         right_numbers = Prepared.of(right_numbers, right.sums)
     sides = [Prepared.of(left_numbers, left_sums), right_numbers]

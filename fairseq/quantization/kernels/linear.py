@@ -293,4 +293,4 @@ def _piece(vector: Optional[Tensor], piece: slice) -> Any:
 
 
 def _float(bias: Optional[Tensor]) -> Optional[Tensor]:
-    return None if bias is None else bias.detach().float()
+    return None if bias is None else bias.detach().float().contiguous()

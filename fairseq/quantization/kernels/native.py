@@ -42,7 +42,7 @@ def library(name: str, uses_torch: bool = False) -> Optional[ctypes.CDLL]:
     """
     try:
         return ctypes.CDLL(str(_built(_source(name), uses_torch)))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: there is no home folder
         reason = getattr(error, "stderr", None) or str(error)
         logger.warning("no %s kernel, torch's own operations instead (%s)", name, reason.splitlines()[0])
         return None

@@ -66,8 +66,8 @@ class _AddAndNormalize(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float, mask: Optional[Mask], bits: int
     ) -> Tensor:
-        kept = torch.empty(x.shape, dtype=torch.int16 if bits == 16 else torch.float32)
-        inverse = torch.empty(x.shape[:-1])
+        kept = torch.empty(x.shape, dtype=torch.int16 if bits == 16 else torch.float32, device="cpu")
+        inverse = torch.empty(x.shape[:-1], dtype=torch.float32, device="cpu")
         ctx.save_for_backward(kept, inverse, weight)
         ctx.mask = mask
         return _forward(x, residual, weight, bias, eps, mask, kept, inverse)
@@ -77,8 +77,9 @@ class _AddAndNormalize(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         kept, inverse, weight = ctx.saved_tensors
         grad, weight = grad.float().contiguous(), weight.contiguous()
-        columns, ends = grad.shape[-1], torch.empty(2)
-        grad_residual, grad_weight, grad_bias = torch.empty_like(grad), torch.empty(columns), torch.empty(columns)
+        ends = torch.empty(2, dtype=torch.float32, device="cpu")
+        grad_residual = torch.empty_like(grad)
+        grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(weight)
         grad_x = None if ctx.mask is None else torch.empty_like(grad)
         _library().norm_backward(
             _mask(ctx.mask), *map(_pointer, (grad, weight, inverse, kept)), ctypes.c_int32(8 * kept.element_size()),
@@ -94,7 +95,7 @@ def _forward(
     kept: Optional[Tensor], inverse: Optional[Tensor],
 ) -> Tensor:  # fmt: skip
     parts = [part.contiguous() for part in (x, residual, weight, bias)]
-    y, ends = torch.empty_like(parts[0]), torch.empty(2)
+    y, ends = torch.empty_like(parts[0]), torch.empty(2, dtype=torch.float32, device="cpu")
     bits = 0 if kept is None else 8 * kept.element_size()
     _library().norm_forward(
         _mask(mask), *map(_pointer, parts), ctypes.c_float(eps), *map(_pointer, (y, kept)), ctypes.c_int32(bits),

@@ -94,8 +94,10 @@ inline void pack_across(const uint8_t* codes, int64_t row_stride, int64_t depth,
             for (; column < columns && column + 16 <= readable; column += 16) {
                 const uint8_t* const rows[4] = {first + column, first + row_stride + column,
                                                 first + 2 * row_stride + column, first + 3 * row_stride + column};
-                if (column + 16 <= columns || (columns == width && group + 1 < groups)) {
-                    interleave(rows, flips, packed + 4 * column);  // what is too much is the next group's place
+                // what is too much falls into places that are written later, but not behind the last group
+                const bool fits = 4 * column + 64 <= 4 * width * (groups - group);
+                if (column + 16 <= columns || (columns == width && fits)) {
+                    interleave(rows, flips, packed + 4 * column);
                 } else {
                     uint8_t words[64];
                     interleave(rows, flips, words);

@@ -3,7 +3,8 @@
     note(y, low, high)             # by who made y
     known(y)                       # (low, high) for who reads it next, None where nobody knows
 
-They are kept on the tensor itself, with its version: writing to it makes them unknown, a view or a copy has none.
+They are kept on the tensor itself, with its version: writing to it makes them unknown, a view or a copy has none. Who
+writes past the version, through `.data`, NumPy or a collective, calls `forget`.
 Tensors made in inference mode count no versions; nothing is noted for them.
 
 >>> y = torch.tensor([2.0, -1.0])
@@ -36,3 +37,9 @@ def known(x: Tensor) -> Optional[tuple[Tensor, Tensor]]:
     if noted is None or x.is_inference() or noted[:2] != (id(x), x._version):
         return None
     return noted[2], noted[3]
+
+
+def forget(x: Tensor) -> None:
+    """Whatever was noted for `x` is void."""
+    if hasattr(x, _NAME):
+        delattr(x, _NAME)

@@ -13,6 +13,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <map>
 #include <mutex>
@@ -145,6 +146,7 @@ extern "C" {
 
 // Let tensors of `least` bytes and more live in a region of `bytes` addresses; 0 where these cannot be had.
 int region_install(size_t least, size_t bytes) {
+  if (sysconf(_SC_PAGESIZE) != long(kPage)) return 0;
   bytes = bytes / kPage * kPage;
   void* addresses =
       mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

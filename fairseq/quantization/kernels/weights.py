@@ -57,7 +57,9 @@ def encode_rows(weight: Tensor, num_bits: int) -> RowCodes:
         raise RuntimeError("no C++ compiler for codes of weights; use kernels.codes.encode")
     rows, columns = weight.shape
     codes = RowCodes(
-        torch.empty(rows, columns, dtype=torch.int8), torch.empty(columns, rows, dtype=torch.int8), torch.empty(rows, 1)
+        torch.empty(rows, columns, dtype=torch.int8, device="cpu"),
+        torch.empty(columns, rows, dtype=torch.int8, device="cpu"),
+        torch.empty(rows, 1, dtype=torch.float32, device="cpu"),
     )
     data, turned, scale = (ctypes.c_void_p(part.data_ptr()) for part in codes)
     native.encode_rows(
@@ -93,7 +95,9 @@ def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
     if native is None:
         raise RuntimeError("no C++ compiler for codes of weights; use kernels.codes.encode")
     rows, columns = weight.shape
-    made = PackedRows(Right.empty(rows, columns), Right.empty(columns, rows), torch.empty(rows, 1))
+    made = PackedRows(
+        Right.empty(rows, columns), Right.empty(columns, rows), torch.empty(rows, 1, dtype=torch.float32, device="cpu")
+    )
     outputs = (made.along.data, made.along.sums, made.across.data, made.across.sums, made.scale)
     failed = native.encode_packed(
         ctypes.c_void_p(weight.data_ptr()), *map(ctypes.c_int64, (rows, columns)),

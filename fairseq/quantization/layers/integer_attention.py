@@ -89,7 +89,7 @@ def integer_attention(
     core = Core(_call(qk, num_bits), _call(pv, num_bits), mask, num_heads, factor, None if drop is None else drop())
     ends: list[float] = []
     context: Tensor = IntegerAttention.apply(q, k, v, core, ends)  # type: ignore[no-untyped-call]
-    ranges.note(context, *torch.tensor(ends).unbind())
+    ranges.note(context, *torch.tensor(ends, dtype=torch.float32, device="cpu").unbind())
     if "result" in pv._modules:
         result = pv.quantizer("result")
         context = result(context, result.bits(bits)).tensor()
@@ -150,9 +150,12 @@ class IntegerAttention(torch.autograd.Function):
         needs_q, needs_k, needs_v = ctx.needs_input_grad[:3]
         for name, needed in zip(KEPT, (*[needs_q or needs_k] * 3, needs_v), strict=True):
             if needed:
-                codes = kept[name] = torch.empty(record.kept_bytes(name), dtype=torch.uint8)
+                codes = kept[name] = torch.empty(record.kept_bytes(name), dtype=torch.uint8, device="cpu")
                 setattr(record, f"{name}_codes", codes.data_ptr())
-        scratch = None if record.probs_levels.given else _scratch(core.step, count, queries, keys)
+        # of its own: several threads may evaluate a model at once
+        scratch = (
+            None if record.probs_levels.given else torch.empty(count, queries, keys, dtype=torch.float32, device="cpu")
+        )
         record.scratch = None if scratch is None else scratch.data_ptr()
         record.run("forward")
         ends += [record.y_low, record.y_high]
@@ -192,13 +195,13 @@ def _in_order(x: Tensor) -> Tensor:
 
 def _like_projections(count: int, length: int, width: int) -> Tensor:
     """An uninitialised (B*H, T, D) in the memory order of (T, B, H * D), as projections read and write it."""
-    return torch.empty_strided((count, length, width), (width, count * width, 1))
+    return torch.empty_strided((count, length, width), (width, count * width, 1), dtype=torch.float32, device="cpu")
 
 
 def _scratch(step: Step, *shape: int) -> Tensor:
-    like = torch.empty(()).expand(shape)
+    like = torch.empty((), dtype=torch.float32, device="cpu").expand(shape)
     if torch.is_inference_mode_enabled() or like.numel() > SCRATCH_LIMIT:
-        return torch.empty(shape)
+        return torch.empty(shape, dtype=torch.float32, device="cpu")
     return step.scratch(like)
 
 
@@ -232,7 +235,7 @@ def _note_ranges(core: Core, record: heads.Attention) -> None:
         observer = None if quantizer is None else quantizer.observer
         if isinstance(observer, Tracked) and not _keeps_range(observer):
             levels: Levels = getattr(record, f"{name}_levels")
-            low, high = torch.tensor([levels.low, levels.high]).unbind()
+            low, high = torch.tensor([levels.low, levels.high], dtype=torch.float32, device="cpu").unbind()
             observer.note(Range(low, high, True))
 
 

@@ -92,7 +92,13 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Encoded:
     """Codes of `x` (..., K) as a matrix, or those that the quantizer before this one made of the same tensor."""
     step, observer = quantizer.step, quantizer.observer
     given = None
-    if isinstance(observer, Tracked) and one_range(quantizer) and not (observer.training or step.calibrating):
+    on_cpu = x.device.type == "cpu"  # elsewhere a number would have to be waited for
+    if (
+        isinstance(observer, Tracked)
+        and on_cpu
+        and one_range(quantizer)
+        and not (observer.training or step.calibrating)
+    ):
         low, high, _ = observer.evaluation_range(torch.empty(()))
         given = float(low), float(high)  # in evaluation each has its own running range
     shares = quantizer.may_share and (
@@ -167,7 +173,7 @@ def gradient_codes(
     key = call.grad.key if quantizer.stochastic else None
     wanted = (wanted[0], wanted[1] or not wanted[0])  # a bias alone needs codes, too
     fold, fold_rows = (fold if wanted[0] else None), (fold_rows if wanted[1] else None)
-    wide = grad.float()
+    wide = grad.float() if grad.device.type == "cpu" else grad
     if type(quantizer.observer) is MinMax and encoding.is_available(wide, quantizer.format.name):
         state = None if key is None else hash_state(key)
         # both are made with factors on either; with none they are the same

@@ -31,7 +31,7 @@ def integer_feed_forward(fc1: QLinear, fc2: QLinear, x: Tensor, num_bits: Option
     step = first.step
     trained = (x, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
     wanted = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in trained)
-    if wanted or step.is_looked_at or not step.in_call or product_dtype(x) != torch.float32:
+    if x.device.type != "cpu" or wanted or step.is_looked_at or not step.in_call or product_dtype(x) != torch.float32:
         return None
     num_bits = step.resolve(num_bits)
     bits = [layer.quantizer(name).bits(num_bits) for layer in (first, second) for name in ("input", "weight")]
@@ -39,7 +39,7 @@ def integer_feed_forward(fc1: QLinear, fc2: QLinear, x: Tensor, num_bits: Option
         return None
     quantizer = second.quantizer("input")
     values = x.numel() // x.shape[-1] * fc1.out_features
-    probe = torch.empty(()).expand(values)
+    probe = torch.empty((), dtype=torch.float32, device="cpu").expand(values)
     if not (one_range(quantizer) and has_codes(x, fc1.weight) and gelu.has_codes(probe, quantizer.format)):
         return None
     if not gemm.is_available(x.device, values * x.shape[-1]):
@@ -68,7 +68,7 @@ def _codes_between(x: Codes, w: WeightCodes, bias: Optional[Tensor], quantizer: 
         if isinstance(observer, Tracked):
             observer.note(found)
     grid = quantizer.format.grid(found.low, found.high, num_bits)
-    out = torch.empty(y.shape, dtype=torch.uint8)
+    out = torch.empty(y.shape, dtype=torch.uint8, device="cpu")
     gelu.codes_of(y, quantizer.format, grid, num_bits, out)
     least = 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
     scale, zero = (part.float().view(1, 1) for part in (grid.scale, grid.zero_point))
