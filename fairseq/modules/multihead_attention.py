@@ -17,7 +17,6 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
 from fairseq.errors import ConfigError
 from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
@@ -26,7 +25,8 @@ from fairseq.modules.attention.core import add_mask, fused_attention, merge_head
 from fairseq.modules.attention.masks import additive_mask, with_extra_key
 from fairseq.modules.dropout import draw_seed, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
-from fairseq.modules.matmul import MatMul, has_hooks, is_plain
+from fairseq.modules.matmul import MatMul
+from fairseq.modules.plain import has_hooks, is_plain
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.quantization.layers.integer_attention import Dropping, integer_attention
 from fairseq.quantization.layers.linear import LinearQuantizers, QLinear
@@ -176,9 +176,9 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
     ) -> Optional[Tensor]:
         """The context (B*H, T, D) in one piece, if both products run on codes and nothing else sits on them."""
         dropout_module, drop = self.dropout_module, None
-        if not (_is_just(self.qk_matmul, QMatmul) and _is_just(self.pv_matmul, QMatmul)):
+        if not (is_plain(self.qk_matmul, QMatmul) and is_plain(self.pv_matmul, QMatmul)):
             return None
-        if not _is_just(dropout_module, FairseqDropout):
+        if not is_plain(dropout_module, FairseqDropout):
             return None
         if dropout_module.p > 0 and (dropout_module.training or dropout_module.apply_during_inference):
             dropped = share_dropped(dropout_module.p)
@@ -193,7 +193,10 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
 
     def _may_fuse(self, q: Tensor) -> bool:
         """One kernel may do the work if nothing sits on the two products and, on the CPU, nothing is dropped."""
-        if not (is_plain(self.qk_matmul) and is_plain(self.pv_matmul)) or self.dropout_module.apply_during_inference:
+        if (
+            not (is_plain(self.qk_matmul, MatMul) and is_plain(self.pv_matmul, MatMul))
+            or self.dropout_module.apply_during_inference
+        ):
             return False
         return q.is_cuda or not self.training or self.dropout_module.p == 0
 
@@ -274,9 +277,3 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             if joined is not None:
                 for part, rows in zip("qkv", joined.chunk(3), strict=True):
                     state_dict[f"{prefix}{part}_proj.{kind}"] = rows
-
-
-def _is_just(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether calling `module` is nothing but `kind`'s forward."""
-    plain = type(module) is kind and "forward" not in vars(module)
-    return plain and not has_hooks(module) and not torch_module._has_any_global_hook()

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
 from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.modules.activations import gelu, get_activation_fn
 from fairseq.modules.dropout import mask_of, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
+from fairseq.modules.plain import is_plain
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.norm import add_and_normalize, is_available
@@ -104,14 +104,6 @@ class TransformerLayer(nn.Module):
         exact = self.activation_fn is not gelu or not self.is_integer(num_bits)
         x = self.activation_fn(x) if exact else gelu(x, compact=True)
         return self.fc2(self.activation_dropout_module(x), **bits_for(self.fc2, num_bits))
-
-
-def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether calling `module` is nothing but `kind`'s forward: no subclass, no hook, no forward of its own."""
-    if type(module) is not kind or "forward" in vars(module) or torch_module._has_any_global_hook():
-        return False
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return not any(getattr(module, name) for name in hooks)
 
 
 def _is_integer(layer: nn.Module, num_bits: Optional[int]) -> bool:

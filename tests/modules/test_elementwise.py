@@ -11,8 +11,8 @@ from torch import nn
 from fairseq.modules import dropout as dropout_module
 from fairseq.modules.dropout import dropout, mask_of, share_dropped
 from fairseq.modules.gelu import gelu as fp32_gelu
+from fairseq.modules.plain import is_plain
 from fairseq.modules.transformer_layer import TransformerEncoderLayer
-from fairseq.modules.transformer_layer_base import is_plain
 from fairseq.quantization import quantize_model
 from fairseq.quantization.kernels import gelu as gelu_kernel
 from fairseq.quantization.kernels import native, norm, ranges

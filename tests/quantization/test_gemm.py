@@ -14,7 +14,7 @@ from fairseq.quantization.kernels import codes, encoding, gemm, ranges, weights
 from fairseq.quantization.kernels.codes import Codes, column_sums, encode, encode_twice, pack
 from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
 from fairseq.quantization.kernels.gemm import Numbers, Right
-from fairseq.quantization.kernels.heads import Levels
+from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.native import library
 from fairseq.quantization.noise import HashNoise, NoiseKey, hash_state
 

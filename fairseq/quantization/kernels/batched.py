@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.codes import Codes
-from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.native import library, required
 from fairseq.quantization.kernels.products import LONGEST
 
 
@@ -70,9 +70,7 @@ def batched_product(a: Stack, b: Stack) -> Tensor:
         RuntimeError: there is no library, see `is_available`.
         MemoryError: too little of it.
     """
-    native = library("batched")
-    if native is None:
-        raise RuntimeError("no C++ compiler for products of codes; decode and multiply")
+    native = required("batched", "decoded values")
     (batches, rows, depth), columns = a.data.shape, b.data.shape[1]
     if depth > LONGEST:
         raise ValueError(f"a contraction over {depth} codes may overflow; {LONGEST} is the most")

@@ -147,7 +147,7 @@ def encode(
     """
     scale, zero = (_beside(part, x) for part in (grid.scale, grid.zero_point))
     out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
-    base = _base(grid, num_bits)
+    base = base_code(grid, num_bits)
     bounds = _bounds(grid.low, grid.high, base, x.device)
     hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
     made = kernel(_encode, type(number_format), tuple(n > 1 for n in scale.shape), noise is None, fold is None,
@@ -156,7 +156,7 @@ def encode(
     return described(out, scale, zero, base, num_bits, number_format)
 
 
-def _base(grid: Grid, num_bits: int) -> int:
+def base_code(grid: Grid, num_bits: int) -> int:
     """The code that is written as 0."""
     return 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
 
@@ -204,7 +204,7 @@ def encode_twice(
         raise ValueError("one scale for all")
     parts = [_beside(part, x) for grid in grids for part in (grid.scale, grid.zero_point)]
     outs = [torch.empty(x.shape, dtype=torch.uint8, device=x.device) for _ in grids]
-    base = _base(grids[0], num_bits)
+    base = base_code(grids[0], num_bits)
     bounds = _bounds(grids[0].low, grids[0].high, base, x.device)
     hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
     made = kernel(_encode_twice, type(number_format), noise is None, fold is None, fold_rows is None, x.device.type,

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from fairseq.quantization.formats import Grid, NumberFormat
 from fairseq.quantization.kernels.build import is_watched
-from fairseq.quantization.kernels.codes import Codes, described
-from fairseq.quantization.kernels.heads import FORMATS, Levels
-from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.codes import Codes, base_code, described
+from fairseq.quantization.kernels.grids import FORMATS, Levels
+from fairseq.quantization.kernels.native import library, required
 
 LEAST_NATIVE = 2**16  # elements: for fewer no compiler is started
 
@@ -52,9 +52,7 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
         RuntimeError: there is no library, see `is_available`.
         MemoryError: too little of it.
     """
-    native = library("codes")
-    if native is None:
-        raise RuntimeError("no C++ compiler for codes; use kernels.codes.encode")
+    native = required("codes", "kernels.codes.encode")
     rows, columns = x.shape
     outs = [torch.empty(x.shape, dtype=torch.uint8, device="cpu") for _ in wanted]
     total = torch.empty(1, columns, dtype=torch.int32, device="cpu") if sums else None
@@ -75,9 +73,7 @@ def encode_rows(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: in
     Raises:
         RuntimeError: there is no library, see `is_available`.
     """
-    native = library("codes")
-    if native is None:
-        raise RuntimeError("no C++ compiler for codes; use kernels.codes.encode")
+    native = required("codes", "kernels.codes.encode")
     scale, zero = (part.reshape(-1, 1).float().contiguous() for part in (grid.scale, grid.zero_point))
     out = torch.empty(x.shape, dtype=torch.uint8, device="cpu")
     levels = Levels.of(number_format.name, num_bits)
@@ -85,8 +81,7 @@ def encode_rows(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: in
         ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, x.shape), ctypes.byref(levels),
         *(ctypes.c_void_p(part.data_ptr()) for part in (scale, zero, out)), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
-    base = 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
-    return described(out, scale, zero, base, num_bits, number_format)
+    return described(out, scale, zero, base_code(grid, num_bits), num_bits, number_format)
 
 
 def _codes(data: Tensor, levels: Levels) -> Codes:

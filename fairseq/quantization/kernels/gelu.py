@@ -23,6 +23,7 @@ from torch import Tensor
 from fairseq.quantization.formats import Grid, NumberFormat
 from fairseq.quantization.kernels import ranges
 from fairseq.quantization.kernels.build import is_watched
+from fairseq.quantization.kernels.codes import base_code
 from fairseq.quantization.kernels.native import library
 
 LEAST_NATIVE = 2**16  # elements: smaller tensors start no compiler
@@ -62,7 +63,7 @@ def codes_of(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: int, 
     """Write the codes of GELU of `x`, in order, from 0 to `out` (uint8), where `has_codes`; one scale for all."""
     native = _native(x)
     assert native is not None
-    zero, least = grid.zero_point.float(), 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
+    zero, least = grid.zero_point.float(), base_code(grid, num_bits)
     if number_format.exact_zero:  # clamped before the zero point is added: all three are whole numbers
         numbers = [0.0, float(grid.scale.reciprocal()), float(grid.low - zero), float(grid.high - zero)]
         offset = 0 if zero.isnan() else int(zero) - least

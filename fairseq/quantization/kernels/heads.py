@@ -3,12 +3,8 @@
     forward     scale q, codes of q, k and v, QK^T, mask, softmax, dropout, codes of the probabilities, PV
     backward    codes of the gradient, gradient of v, of the probabilities, of the scores, their codes, those of q and k
 
-A quantizer appears as `Levels`: its format, bits and range, which is found on the way where it is not given. Grid and
-codes are those of the quantizer's own modules, to the last bit; so are dropout's masks. Softmax is within 1e-6.
-
->>> levels = Levels.of("symmetric", 8)
->>> levels.num_bits, levels.given
-(8, 0)
+A quantizer appears as `Levels` (grids.py): its format, bits and range, which is found on the way where it is not given.
+Grid and codes are those of the quantizer's own modules to the last bit, as are dropout's masks; softmax is within 1e-6.
 """
 
 import ctypes
@@ -18,34 +14,11 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.kernels.build import is_watched
-from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.grids import Levels
+from fairseq.quantization.kernels.native import library, required
 from fairseq.quantization.kernels.products import LONGEST
 
-FORMATS = {"affine_int": 0, "symmetric": 1, "affine": 2}
 LEAST_NATIVE = 2**16  # scores: fewer start no compiler
-
-
-class Levels(ctypes.Structure):
-    """`Levels` of grids.h."""
-
-    _fields_ = [
-        *((name, ctypes.c_int32) for name in ("format", "num_bits", "given", "stochastic")),
-        ("noise", ctypes.c_uint64),
-        *((name, ctypes.c_float) for name in ("low", "high", "scale", "zero", "shift")),
-        ("zero_point", ctypes.c_int32),
-    ]
-
-    @classmethod
-    def of(
-        cls,
-        number_format: str,
-        num_bits: int,
-        given: Optional[tuple[float, float]] = None,
-        noise: Optional[int] = None,
-    ) -> "Levels":
-        """A quantizer with one scale: `given` is its range if known, `noise` the hash state of stochastic rounding."""
-        low, high = given or (0.0, 0.0)
-        return cls(FORMATS[number_format], num_bits, given is not None, noise is not None, noise or 0, low, high)
 
 
 class Matrices(ctypes.Structure):
@@ -99,9 +72,7 @@ class Attention(ctypes.Structure):
             RuntimeError: there is no library, see `is_available`.
             MemoryError: too little of it.
         """
-        native = library("heads")
-        if native is None:
-            raise RuntimeError("no C++ compiler for attention on codes; do it step by step")
+        native = required("heads", "attention's products one by one")
         self.threads = torch.get_num_threads()
         if getattr(native, f"attention_{which}")(ctypes.byref(self)):
             raise MemoryError(f"no memory for attention of {self.count} heads, {self.queries} x {self.keys} scores")

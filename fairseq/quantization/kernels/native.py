@@ -48,6 +48,18 @@ def library(name: str, uses_torch: bool = False) -> Optional[ctypes.CDLL]:
         return None
 
 
+def required(name: str, instead: str) -> ctypes.CDLL:
+    """`library`, for those who have asked whether it is there.
+
+    Raises:
+        RuntimeError: it is not; `instead` says what to use.
+    """
+    found = library(name)
+    if found is None:
+        raise RuntimeError(f"no C++ compiler for the kernel {name}; use {instead}")
+    return found
+
+
 def is_built(name: str, uses_torch: bool = False) -> bool:
     """Whether `library` would find it on disk."""
     try:

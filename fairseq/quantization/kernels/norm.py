@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fairseq.quantization.kernels import ranges
 from fairseq.quantization.kernels.build import is_watched
-from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.native import library, required
 
 LEAST_NATIVE = 2**16  # elements: smaller tensors start no compiler
 _MULTIPLE = 16  # of columns
@@ -116,9 +116,7 @@ def _mask(mask: Optional[Mask]) -> Any:
 
 
 def _library() -> Any:
-    native = library("norm")
-    if native is None:
-        raise RuntimeError("no C++ compiler for layer norms; use torch's")
+    native = required("norm", "torch's operations")
     return native
 
 

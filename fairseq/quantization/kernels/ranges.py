@@ -11,8 +11,9 @@ Tensors made in inference mode count no versions; nothing is noted for them.
 >>> note(y, torch.tensor(-1.0), torch.tensor(2.0))
 >>> known(y)
 (tensor(-1.), tensor(2.))
->>> known(y.add_(1)), known(y.view(2))
-(None, None)
+>>> forget(y)
+>>> known(y) is None, known(y.add_(1)), known(y.view(2))
+(True, None, None)
 """
 
 from typing import Optional

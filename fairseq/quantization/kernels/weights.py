@@ -21,7 +21,7 @@ from torch import Tensor
 from fairseq.quantization.formats.affine_int import MIN_SCALE
 from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.gemm import Right
-from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.native import library, required
 
 
 class RowCodes(NamedTuple):
@@ -52,9 +52,7 @@ def encode_rows(weight: Tensor, num_bits: int) -> RowCodes:
     Raises:
         RuntimeError: there is no library, see `is_available`.
     """
-    native = library("weights")
-    if native is None:
-        raise RuntimeError("no C++ compiler for codes of weights; use kernels.codes.encode")
+    native = required("weights", "kernels.codes.encode")
     rows, columns = weight.shape
     codes = RowCodes(
         torch.empty(rows, columns, dtype=torch.int8, device="cpu"),
@@ -91,9 +89,7 @@ def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
         RuntimeError: there is no library, see `is_available`.
         MemoryError: too little of it.
     """
-    native = library("weights")
-    if native is None:
-        raise RuntimeError("no C++ compiler for codes of weights; use kernels.codes.encode")
+    native = required("weights", "kernels.codes.encode")
     rows, columns = weight.shape
     made = PackedRows(
         Right.empty(rows, columns), Right.empty(columns, rows), torch.empty(rows, 1, dtype=torch.float32, device="cpu")

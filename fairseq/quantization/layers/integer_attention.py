@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fairseq.quantization.kernels import heads, ranges
-from fairseq.quantization.kernels.heads import Levels, Matrices
+from fairseq.quantization.kernels.grids import FORMATS, Levels
+from fairseq.quantization.kernels.heads import Matrices
 from fairseq.quantization.layers.integer import LARGEST_BITS
 from fairseq.quantization.layers.matmul import MatMulQuantizers
 from fairseq.quantization.layers.simulated import Call, Factor, GradientRounding
@@ -107,7 +108,7 @@ def _has_one_range(quantizer: Quantizer, num_bits: Optional[int], gradient: bool
     bits, observer = quantizer.bits(num_bits), quantizer.observer
     if bits is None or bits > LARGEST_BITS or quantizer.granularity.kind != "tensor" or quantizer.learned is not None:
         return False
-    if quantizer.format.name not in heads.FORMATS or (quantizer.stochastic and not gradient):
+    if quantizer.format.name not in FORMATS or (quantizer.stochastic and not gradient):
         return False
     return type(observer.source if isinstance(observer, Tracked) and not gradient else observer) is MinMax
 

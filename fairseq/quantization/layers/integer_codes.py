@@ -23,7 +23,7 @@ from fairseq.quantization.kernels.codes import (
     pack,
 )
 from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
-from fairseq.quantization.kernels.heads import Levels
+from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.linear import WeightCodes
 from fairseq.quantization.layers.simulated import Call
 from fairseq.quantization.noise import HashNoise, NoiseKey, hash_state

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.kernels import gelu, gemm
-from fairseq.quantization.kernels.codes import Codes, described
+from fairseq.quantization.kernels.codes import Codes, base_code, described
 from fairseq.quantization.kernels.linear import WeightCodes, forward_product
 from fairseq.quantization.layers.integer import LARGEST_BITS, has_codes
 from fairseq.quantization.layers.integer_codes import input_codes, one_range
@@ -70,9 +70,8 @@ def _codes_between(x: Codes, w: WeightCodes, bias: Optional[Tensor], quantizer: 
     grid = quantizer.format.grid(found.low, found.high, num_bits)
     out = torch.empty(y.shape, dtype=torch.uint8, device="cpu")
     gelu.codes_of(y, quantizer.format, grid, num_bits, out)
-    least = 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
     scale, zero = (part.float().view(1, 1) for part in (grid.scale, grid.zero_point))
-    return described(out, scale, zero, least, num_bits, quantizer.format)
+    return described(out, scale, zero, base_code(grid, num_bits), num_bits, quantizer.format)
 
 
 def _tell(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:

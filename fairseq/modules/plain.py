@@ -1,0 +1,21 @@
+"""Whether calling a module is nothing but its class's forward, so that a kernel may do the work of several unseen.
+
+>>> is_plain(nn.Linear(2, 2), nn.Linear), is_plain(nn.Linear(2, 2), nn.Module)
+(True, False)
+"""
+
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """No subclass of `kind`, no hook on it or on all modules, no forward of its own."""
+    changed = type(module) is not kind or "forward" in vars(module)
+    return not (changed or has_hooks(module) or torch_module._has_any_global_hook())
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody wants to be called when `module` is."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
