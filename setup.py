@@ -29,7 +29,9 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["fairseq", "fairseq.*", "fairseq_cli", "fairseq_cli.*"]),
-    package_data={"fairseq": ["config/**/*.yaml", "config/*.yaml", "quantization/kernels/*.[ch]*", "py.typed"]},
+    package_data={
+        "fairseq": ["config/**/*.yaml", "config/*.yaml", "native/src/*", "quantization/kernels/src/*", "py.typed"]
+    },
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",

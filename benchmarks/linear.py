@@ -26,8 +26,8 @@ import torch  # noqa: E402
 from harness import machine, ratio  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from fairseq.native.compiled import compiler  # noqa: E402
 from fairseq.quantization import quantize_model  # noqa: E402
-from fairseq.quantization.kernels.build import compiler  # noqa: E402
 from fairseq.quantization.kernels.products import fuses, route  # noqa: E402
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}

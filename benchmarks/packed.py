@@ -21,11 +21,11 @@ import torch  # noqa: E402
 from harness import machine  # noqa: E402
 
 from fairseq import options, tasks  # noqa: E402
+from fairseq.checkpoint_tools.quantize import quantize_checkpoint  # noqa: E402
 from fairseq.checkpoint_utils import load_model_ensemble_and_task, torch_persistent_save  # noqa: E402
 from fairseq.data import Dictionary  # noqa: E402
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_plain  # noqa: E402
 from fairseq.quantization import keep_integer_weights, parameter_bytes, quantize_model  # noqa: E402
-from fairseq.training.quantize_checkpoint import quantize_checkpoint  # noqa: E402
 
 WORDS = 50260  # RoBERTa's BPE, without the special symbols
 FILES: dict[str, dict[str, Any]] = {

@@ -94,11 +94,11 @@ def build(spec):
         return model, lambda tokens: model(tokens).logits
     model = fairseq_model(shape)
     if precision in INTEGERS:
+        from fairseq.native import compiled as kernels
         from fairseq.quantization import quantize_model
-        from fairseq.quantization.kernels import build as kernels
-        from fairseq.quantization.kernels import fused
+        from fairseq.quantization.kernels import rounding
 
-        kernels.compiler().break_even = fused.BREAK_EVEN = 0  # compile in the first step
+        kernels.compiler().break_even = rounding.BREAK_EVEN = 0  # compile in the first step
         preset, compute = INTEGERS[precision]
         model = quantize_model(model, preset, compute=compute)
     return model, lambda tokens: model(tokens, features_only=True, classification_head_name="head")[0]

@@ -23,7 +23,7 @@ import os
 import platform
 from collections.abc import Mapping
 
-from fairseq.quantization.kernels.region import lasting, region
+from fairseq.native.arena import lasting, region
 
 __all__ = ["keep_freed_memory", "lasting", "region", "return_free_memory"]
 

@@ -29,7 +29,7 @@ from fairseq.models.ema import build_ema
 from fairseq.nan_detector import NanDetector
 from fairseq.optim import lr_scheduler
 from fairseq.optim.rows import use_row_gradients
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 from fairseq.training import batches, state, statistics
 from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.loss_scale import LossScale

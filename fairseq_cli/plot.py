@@ -29,8 +29,8 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def cli_main() -> None:
     args = get_parser().parse_args()
-    from fairseq.plotting import plot
-    from fairseq.run_records import find_runs
+    from fairseq.studies.plots import plot
+    from fairseq.studies.records import find_runs
 
     runs = [run for path in args.runs for run in find_runs(path)]
     out = args.out

@@ -54,7 +54,7 @@ def cli_main(argv: Optional[Sequence[str]] = None) -> None:
 
     def job(cfg: Any) -> Any:
         from fairseq.dataclass.initialize import finish
-        from fairseq.training.range_test import run_range_test
+        from fairseq.training.precision_range import run_range_test
 
         finish(cfg)
         return run_range_test(cfg, args)

@@ -36,9 +36,9 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def cli_main() -> None:
     args = get_parser().parse_args()
+    from fairseq.checkpoint_tools.report import measure
     from fairseq.errors import ConfigError
-    from fairseq.quantization import report
-    from fairseq.training.quant_report import measure
+    from fairseq.quantization.analysis import report
 
     check_batch_arguments(args)
     for path in (args.json, args.png):
@@ -57,7 +57,7 @@ def cli_main() -> None:
     if args.json:
         args.json.write_text(report.to_json(rows) + "\n", encoding="utf-8")
     if args.png:
-        from fairseq.quantization.heatmap import write_heatmap
+        from fairseq.quantization.analysis.heatmap import write_heatmap
 
         write_heatmap(rows, args.png, value=args.value)
         print(f"{args.png}: {args.value} over layers")

@@ -16,7 +16,7 @@ from fairseq_cli.batch_arguments import add_batch_arguments, check_batch_argumen
 from fairseq_cli.entry import command
 
 if TYPE_CHECKING:
-    from fairseq.training.quantize_checkpoint import Summary
+    from fairseq.checkpoint_tools.quantize import Summary
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -62,7 +62,7 @@ def cli_main() -> None:
     if not out.parent.is_dir() or out.is_dir():
         reason = "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"
         raise ConfigError(f"cannot write {out}: {reason}")
-    from fairseq.training.quantize_checkpoint import quantize_checkpoint
+    from fairseq.checkpoint_tools.quantize import quantize_checkpoint
 
     summary = quantize_checkpoint(
         args.checkpoint,

@@ -42,11 +42,11 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.data.iterating.loading import deaths_of_workers
     from fairseq.distributed import utils as distributed_utils
     from fairseq.logging import metrics
-    from fairseq.models.quantized import config_of, quantize
     from fairseq.trainer import Trainer
     from fairseq.training.batches import check_same_start
     from fairseq.training.interrupts import StopRequest
     from fairseq.training.loop import TrainingLoop
+    from fairseq.training.quantize import config_of, quantize
     from fairseq.training.setup import check_sizes, log_model, log_setup
     from fairseq.training.trainable import select_trainable
 

@@ -37,8 +37,8 @@ def test_freed_blocks_are_reused(elements):
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
     """What `IN_A_REGION` finds, in a process of its own: an allocator is for the whole process."""
-    native = pytest.importorskip("fairseq.quantization.kernels.native")
-    if platform.libc_ver()[0] != "glibc" or native.library("region", uses_torch=True) is None:
+    native = pytest.importorskip("fairseq.native.library")
+    if platform.libc_ver()[0] != "glibc" or native.library("arena", uses_torch=True) is None:
         pytest.skip("needs glibc and a C++ compiler")
     env = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_", "LD_PRELOAD"))}
     done = subprocess.run([sys.executable, "-c", IN_A_REGION], capture_output=True, text=True, env=env)

@@ -64,8 +64,8 @@ def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str, in
                 "quantizes it"
             )
         return model
-    from fairseq.models.quantized import quantize
     from fairseq.quantization import keep_integer_weights
+    from fairseq.training.quantize import quantize
 
     try:
         model = quantize(model, cfg.quantization)

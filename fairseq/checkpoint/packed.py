@@ -23,7 +23,7 @@ from torch import Tensor
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization.formats import FORMATS, NumberFormat
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.packed import MOST_BITS, PackedWeight, first_code, range_shapes
+from fairseq.quantization.products.packed_weight import MOST_BITS, PackedWeight, first_code, range_shapes
 
 KEY = "packed_weights"
 AVERAGES = ("ema", "ema_fp32_params")

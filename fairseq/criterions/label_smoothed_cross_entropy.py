@@ -14,7 +14,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import LabelSmoothedCrossEntropyConfig
 from fairseq.logging import metrics
-from fairseq.quantization.threaded import given
+from fairseq.quantization.bits import given
 
 LabelSmoothedCrossEntropyCriterionConfig = LabelSmoothedCrossEntropyConfig  # fairseq's name
 

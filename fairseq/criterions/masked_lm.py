@@ -13,7 +13,7 @@ from torch import nn
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import MaskedLmCriterionConfig
-from fairseq.quantization.threaded import given
+from fairseq.quantization.bits import given
 
 MaskedLmConfig = MaskedLmCriterionConfig  # fairseq's name
 

@@ -19,7 +19,7 @@ from fairseq.criterions.fairseq_criterion import log_classification
 from fairseq.dataclass.criterions import SentencePredictionCriterionConfig
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging import metrics
-from fairseq.quantization.threaded import given
+from fairseq.quantization.bits import given
 from fairseq.scoring import glue_metrics
 
 # option -> what it reports: name and function of (predictions, targets)

@@ -13,7 +13,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_classification
 from fairseq.criterions.sentence_prediction import check_head, classification_loss
 from fairseq.dataclass.criterions import SentenceRankingCriterionConfig
-from fairseq.quantization.threaded import given
+from fairseq.quantization.bits import given
 
 
 @register_criterion("sentence_ranking", dataclass=SentenceRankingCriterionConfig)

@@ -59,7 +59,7 @@ class Weight(NamedTuple):
         name: of the constant.
         value: the numbers.
         quantizer, num_bits: how it is rounded; None for full precision.
-        integers: its codes, where these are all that is left of it (`fairseq.quantization.layers.resident`).
+        integers: its codes, where these are all that is left of it (`fairseq.quantization.products.integer_weight`).
     """
 
     name: str

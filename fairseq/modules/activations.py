@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq.errors import ConfigError, unknown
-from fairseq.quantization.kernels.gelu import gelu
+from fairseq.native.gelu import gelu
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fairseq.quantization.kernels import ranges
-from fairseq.quantization.kernels.build import is_watched
-from fairseq.quantization.kernels.native import library
-from fairseq.quantization.kernels.norm import Mask
+from fairseq.native import minmax
+from fairseq.native.compiled import is_watched
+from fairseq.native.library import library
+from fairseq.native.norm import Mask
 
 _LEVELS = 2**16
 _GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -79,7 +79,7 @@ class _Dropout(torch.autograd.Function):
             ctypes.c_void_p(ends.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
         )  # fmt: skip
         if x.dtype == torch.float32:
-            ranges.note(y, *ends.unbind())
+            minmax.note(y, *ends.unbind())
         return y
 
     @staticmethod

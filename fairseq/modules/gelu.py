@@ -8,7 +8,7 @@
 from torch import Tensor
 
 from fairseq.modules.activations import gelu_accurate
-from fairseq.quantization.kernels import gelu as kernel
+from fairseq.native import gelu as kernel
 
 __all__ = ["gelu", "gelu_accurate"]
 

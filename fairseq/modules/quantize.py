@@ -6,8 +6,7 @@
 (torch.Size([1, 2]), torch.Size([1, 2]))
 """
 
-from fairseq.quantization.layers import MatMul, QEmbedding, QLinear, QMatmul, QMultiheadAttention
-from fairseq.quantization.reference import (
+from fairseq.quantization.cpt import (
     QParams,
     QuantMeasure,
     UniformQuantize,
@@ -16,6 +15,7 @@ from fairseq.quantization.reference import (
     quantize,
     quantize_grad,
 )
+from fairseq.quantization.layers import MatMul, QEmbedding, QLinear, QMatmul, QMultiheadAttention
 
 __all__ = [
     "MatMul",

@@ -20,7 +20,7 @@ from fairseq.modules.attention import state
 from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_layer_base import TransformerLayer
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 
 
 class TransformerDecoderLayerBase(TransformerLayer):

@@ -16,7 +16,7 @@ from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_layer_base import TransformerLayer
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 
 
 class TransformerEncoderLayerBase(TransformerLayer):

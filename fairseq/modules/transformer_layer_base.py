@@ -15,12 +15,12 @@ from fairseq.modules.dropout import mask_of, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.plain import is_plain
 from fairseq.modules.quant_noise import quant_noise
-from fairseq.quantization.kernels.build import is_watched
-from fairseq.quantization.kernels.norm import add_and_normalize, is_available
-from fairseq.quantization.layers.integer import LARGEST_BITS
-from fairseq.quantization.layers.integer_feed_forward import integer_feed_forward
+from fairseq.native.compiled import is_watched
+from fairseq.native.norm import add_and_normalize, is_available
+from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import LINEAR_ROLES, LinearQuantizers, QLinear
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.products.integer_feed_forward import integer_feed_forward
+from fairseq.quantization.products.integer_linear import LARGEST_BITS
 
 
 class TransformerLayer(nn.Module):

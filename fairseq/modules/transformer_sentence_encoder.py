@@ -17,7 +17,7 @@ from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.modules.transformer_sentence_encoder_layer import TransformerSentenceEncoderLayer
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 
 __all__ = ["TransformerSentenceEncoder", "init_bert_params"]
 

@@ -11,14 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fairseq.quantization.config import QuantizationConfig as QuantizationConfig
-    from fairseq.quantization.config import read_config as read_config
     from fairseq.quantization.convert import quantize_model as quantize_model
     from fairseq.quantization.convert import remove_quantization as remove_quantization
-    from fairseq.quantization.handle import Quantization as Quantization
-    from fairseq.quantization.handle import get_quantization as get_quantization
-    from fairseq.quantization.hidden_state import load_quantizer_state as load_quantizer_state
-    from fairseq.quantization.hidden_state import quantizer_state as quantizer_state
     from fairseq.quantization.integer_weights import keep_integer_weights as keep_integer_weights
     from fairseq.quantization.integer_weights import parameter_bytes as parameter_bytes
     from fairseq.quantization.integer_weights import restore_float_weights as restore_float_weights
@@ -26,18 +20,24 @@ if TYPE_CHECKING:
     from fairseq.quantization.layers import QEmbedding as QEmbedding
     from fairseq.quantization.layers import QLinear as QLinear
     from fairseq.quantization.layers import QMatmul as QMatmul
-    from fairseq.quantization.presets import PRESETS as PRESETS
-    from fairseq.quantization.rules import Rule as Rule
+    from fairseq.quantization.metadata_state import load_quantizer_state as load_quantizer_state
+    from fairseq.quantization.metadata_state import quantizer_state as quantizer_state
+    from fairseq.quantization.plan.config import QuantizationConfig as QuantizationConfig
+    from fairseq.quantization.plan.config import read_config as read_config
+    from fairseq.quantization.plan.presets import PRESETS as PRESETS
+    from fairseq.quantization.plan.rules import Rule as Rule
+    from fairseq.quantization.quantized_model import Quantization as Quantization
+    from fairseq.quantization.quantized_model import get_quantization as get_quantization
 
 _HOMES = {
-    "QuantizationConfig": "config",
-    "read_config": "config",
+    "QuantizationConfig": "plan.config",
+    "read_config": "plan.config",
     "quantize_model": "convert",
     "remove_quantization": "convert",
-    "Quantization": "handle",
-    "get_quantization": "handle",
-    "load_quantizer_state": "hidden_state",
-    "quantizer_state": "hidden_state",
+    "Quantization": "quantized_model",
+    "get_quantization": "quantized_model",
+    "load_quantizer_state": "metadata_state",
+    "quantizer_state": "metadata_state",
     "keep_integer_weights": "integer_weights",
     "parameter_bytes": "integer_weights",
     "restore_float_weights": "integer_weights",
@@ -45,8 +45,8 @@ _HOMES = {
     "QEmbedding": "layers",
     "QLinear": "layers",
     "QMatmul": "layers",
-    "PRESETS": "presets",
-    "Rule": "rules",
+    "PRESETS": "plan.presets",
+    "Rule": "plan.rules",
 }
 __all__ = [*_HOMES]
 

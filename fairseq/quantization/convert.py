@@ -26,17 +26,17 @@ import torch
 from torch import nn
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.config import ConfigLike, QuantizationConfig, read_config
-from fairseq.quantization.handle import Quantization
+from fairseq.quantization.context import Step
+from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.integer_weights import restore_float_weights
 from fairseq.quantization.layers import LinearQuantizers, MatMulQuantizers
-from fairseq.quantization.plan import Plan, PlanRow
-from fairseq.quantization.reference_specs import reference_spec
-from fairseq.quantization.rules import resolve
+from fairseq.quantization.plan.config import ConfigLike, QuantizationConfig, read_config
+from fairseq.quantization.plan.rules import resolve
+from fairseq.quantization.plan.table import Plan, PlanRow
+from fairseq.quantization.plan.targets import Site, close_fast_paths, find_sites
+from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.schedules.base import schedule_of
-from fairseq.quantization.sites import Site, close_fast_paths, find_sites
 from fairseq.quantization.spec import QuantizerSpec
-from fairseq.quantization.step import Step
 
 
 def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) -> nn.Module:

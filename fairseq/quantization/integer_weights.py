@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization.layers.embedding import QEmbedding
 from fairseq.quantization.layers.linear import QLinear
-from fairseq.quantization.layers.resident import IntegerWeight
-from fairseq.quantization.packed import PackedWeight, pack_weight
+from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.packed_weight import PackedWeight, pack_weight
 from fairseq.quantization.quantizer import Quantizer
 
 

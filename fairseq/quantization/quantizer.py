@@ -21,16 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, DataError
+from fairseq.quantization.context import Shared, Step
 from fairseq.quantization.formats import FORMATS, Grid
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.kernels import fused
-from fairseq.quantization.learned_grid import LEARNED_GRIDS, LearnedGrid
-from fairseq.quantization.noise import HashNoise, NoiseKey, layer_number
+from fairseq.quantization.kernels import rounding
 from fairseq.quantization.observers.base import Range, Request
 from fairseq.quantization.observers.tracked import Tracked, build_observer
+from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS, LearnedGrid
+from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
+from fairseq.quantization.rounding.straight_through import Clipped, Plain, inside_grid
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
-from fairseq.quantization.step import Shared, Step
-from fairseq.quantization.straight_through import Clipped, Plain, inside_grid
 
 __all__ = ["ACTIVATION", "GRADIENT", "WEIGHT", "Quantized", "Quantizer", "QuantizerSpec", "Step", "brief"]
 
@@ -147,7 +147,10 @@ class Quantizer(nn.Module):
         for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
             grid, clamp = self._grid(piece, num_bits)
             noise = self._noise(piece, key, index)
-            if not (self.step.fused and fused.fake_quantize(self.step, self.format, piece, grid, noise, target, clamp)):
+            compiled = self.step.fused and rounding.fake_quantize(
+                self.step, self.format, piece, grid, noise, target, clamp
+            )
+            if not compiled:
                 self.format.fake_quantize(piece, grid, noise, target, clamp)
         result = out.to(x.dtype)
         self._tell(x, result, num_bits)

@@ -22,7 +22,7 @@ from fairseq.data.fairseq_dataset import FairseqIterableDataset
 from fairseq.dataclass.flags import add_flags_of
 from fairseq.errors import DataError
 from fairseq.logging import metrics
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 from fairseq.tasks.stateful_container import StatefulContainer
 from fairseq.tokenizer import tokenize_line
 

@@ -1,6 +1,6 @@
 """A quantized model in training: at how many bits each update runs, what it costs, what checkpoints keep of it.
 
-    model = quantize(task.build_model(cfg.model), cfg.quantization)        # fairseq.models.quantized
+    model = quantize(task.build_model(cfg.model), cfg.quantization)        # fairseq.training.quantize
     trainer = Trainer(cfg, task, model, criterion)          # finds the quantizers of the model
     trainer.quantization.schedule.bits(update, total)
 
@@ -56,7 +56,7 @@ class QuantizedTraining:
 
     def __init__(self, model: nn.Module, optimization: Any, device: torch.device):
         from fairseq.quantization import Quantization, get_quantization
-        from fairseq.quantization.cost import CostMeter, watch_plain_products
+        from fairseq.quantization.analysis.bitops import CostMeter, watch_plain_products
         from fairseq.quantization.schedules.base import schedule_of
 
         handle = get_quantization(model)
@@ -112,7 +112,7 @@ class QuantizedTraining:
         ]
 
     def _measure_diversity(self, batches_per_epoch: int) -> None:
-        from fairseq.quantization.gradient_diversity import GradientDiversity
+        from fairseq.quantization.analysis.gradient_diversity import GradientDiversity
 
         freq = self._optimization.update_freq[-1]
         interval = getattr(self.schedule, "interval", None) or max(-(-batches_per_epoch // freq), 1)
@@ -226,7 +226,7 @@ class QuantizedTraining:
             filename: the checkpoint's, for messages.
             only_weights: training starts anew from the checkpoint's weights: ranges are taken where they fit.
         """
-        from fairseq.quantization.hidden_state import hidden_modules
+        from fairseq.quantization.metadata_state import hidden_modules
 
         try:
             self.handle.load_state_dict(self.model, state)  # type: ignore[arg-type]

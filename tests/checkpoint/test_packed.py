@@ -8,7 +8,7 @@ import torch
 from fairseq.checkpoint.packed import pack_state, read_packed
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, torch_persistent_save
 from fairseq.errors import CheckpointError
-from fairseq.quantization.packed import pack_weight
+from fairseq.quantization.products.packed_weight import pack_weight
 from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, Step
 
 

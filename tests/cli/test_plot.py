@@ -4,7 +4,7 @@ import pytest
 
 from fairseq.errors import ConfigError, DataError
 from fairseq.logging.history import History
-from fairseq.run_records import Run, find_runs, read_log
+from fairseq.studies.records import Run, find_runs, read_log
 from fairseq_cli import plot as plot_cli
 
 JSON_LOG = """\
@@ -60,7 +60,7 @@ def test_runs_are_named_after_their_folder(tmp_path):
 
 def test_draws_every_series_in_its_panel(tmp_path):
     pytest.importorskip("matplotlib")
-    from fairseq.plotting import draw
+    from fairseq.studies.plots import draw
 
     runs = find_runs(make_run(tmp_path / "a")) + find_runs(make_run(tmp_path / "b", offset=0.5, bits=True))
     figure, panels = draw(runs)
@@ -78,7 +78,7 @@ def test_draws_every_series_in_its_panel(tmp_path):
 def test_bits_are_drawn_from_every_change(tmp_path):
     """Between log lines too: a cycle may be shorter than their distance."""
     pytest.importorskip("matplotlib")
-    from fairseq.plotting import draw
+    from fairseq.studies.plots import draw
 
     history = History.in_folder(make_run(tmp_path, bits=True))
     for update, bits in ((1, 4), (3, 6), (5, 4), (29, 8)):
@@ -91,7 +91,7 @@ def test_bits_are_drawn_from_every_change(tmp_path):
 
 def test_single_metric_and_many_runs():
     pytest.importorskip("matplotlib")
-    from fairseq.plotting import draw
+    from fairseq.studies.plots import draw
 
     runs = [Run(str(i), [{"tag": "train", "num_updates": 1, "loss": i}]) for i in range(12)]
     figure, panels = draw(runs, ["loss"])
@@ -99,7 +99,7 @@ def test_single_metric_and_many_runs():
 
 
 def test_unknown_metric_names_the_nearest(tmp_path):
-    from fairseq.plotting import draw
+    from fairseq.studies.plots import draw
 
     with pytest.raises(ConfigError, match="did you mean 'accuracy'"):
         draw(find_runs(make_run(tmp_path)), ["acuracy"])

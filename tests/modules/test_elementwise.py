@@ -1,7 +1,6 @@
 """Kernels of what stands between products, GELU and layer norm of residual + dropout, against torch's operations."""
 
 import ctypes
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,13 +12,13 @@ from fairseq.modules.dropout import dropout, mask_of, share_dropped
 from fairseq.modules.gelu import gelu as fp32_gelu
 from fairseq.modules.plain import is_plain
 from fairseq.modules.transformer_layer import TransformerEncoderLayer
+from fairseq.native import gelu as gelu_kernel
+from fairseq.native import library, minmax, norm
+from fairseq.native.gelu import gelu
+from fairseq.native.norm import add_and_normalize
 from fairseq.quantization import quantize_model
-from fairseq.quantization.kernels import gelu as gelu_kernel
-from fairseq.quantization.kernels import native, norm, ranges
-from fairseq.quantization.kernels.gelu import gelu
-from fairseq.quantization.kernels.norm import add_and_normalize
 
-needs_compiler = pytest.mark.skipif(native.library("norm") is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(library.library("norm") is None, reason="no C++ compiler")
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +29,13 @@ def seed():
 @pytest.fixture(params=["here", "anywhere"], scope="session")
 def gelu_library(request, tmp_path_factory):
     """The kernel for this processor, and for any of its kind."""
-    if native.library("gelu") is None:
+    if library.library("gelu") is None:
         pytest.skip("no C++ compiler")
     if request.param == "here":
-        return native.library("gelu")
+        return library.library("gelu")
     target = tmp_path_factory.mktemp("kernels") / "gelu.so"
-    source = Path(native.__file__).with_name("gelu.cpp")
-    native._compile([native._compiler(), *native.FLAGS, str(source), "-o", str(target)])
+    source = library.SOURCES / "gelu.cpp"
+    library._compile([library._compiler(), *library.FLAGS, str(source), "-o", str(target)])
     return ctypes.CDLL(str(target))
 
 
@@ -64,7 +63,7 @@ def with_gradient(function, x, grad):
 class TestGelu:
     @pytest.fixture(autouse=True)
     def use(self, small, gelu_library, monkeypatch):
-        monkeypatch.setattr(gelu_kernel, "_native", lambda x: gelu_library)
+        monkeypatch.setattr(gelu_kernel, "kernels", lambda x: gelu_library)
 
     @pytest.mark.parametrize("threads", [1, 3])
     @pytest.mark.parametrize("compact", [False, True])
@@ -91,14 +90,14 @@ class TestGelu:
         leaf = Watched.apply(x, seen)
         for compact in (False, True):
             y = gelu(leaf, compact)
-            assert ranges.known(y) == tuple(torch.aminmax(y))
+            assert minmax.known(y) == tuple(torch.aminmax(y))
             grad = torch.randn(count)
             y.backward(grad, retain_graph=True)
         for found, known in seen:
             assert known == tuple(torch.aminmax(found))
         assert len(seen) == 2
         broken = gelu(x.detach().index_fill(0, torch.tensor([count - 1]), float("nan")))
-        assert all(end.isnan() for end in ranges.known(broken))
+        assert all(end.isnan() for end in minmax.known(broken))
 
     def test_half_of_the_memory(self):
         x = torch.randn(300, 300, requires_grad=True)
@@ -127,7 +126,7 @@ class TestGelu:
         torch.testing.assert_close(mine, theirs)
         with torch.inference_mode():
             y = gelu(x)
-        assert ranges.known(y) is None
+        assert minmax.known(y) is None
         torch.testing.assert_close(y, F.gelu(x))
 
 
@@ -152,18 +151,18 @@ class Watched(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        ctx.seen.append((grad, ranges.known(grad)))
+        ctx.seen.append((grad, minmax.known(grad)))
         return grad, None
 
 
 class TestRanges:
     def test_only_the_tensor_itself_unchanged(self):
         y = torch.randn(4)
-        ranges.note(y, *torch.aminmax(y))
-        assert ranges.known(y.detach()) is ranges.known(y.clone()) is ranges.known(y[:]) is None
-        assert ranges.known(y) == tuple(torch.aminmax(y))
+        minmax.note(y, *torch.aminmax(y))
+        assert minmax.known(y.detach()) is minmax.known(y.clone()) is minmax.known(y[:]) is None
+        assert minmax.known(y) == tuple(torch.aminmax(y))
         y[0] = 100
-        assert ranges.known(y) is None
+        assert minmax.known(y) is None
 
     def test_sum_of_gradients_is_another_tensor(self, small):
         seen = []
@@ -177,19 +176,19 @@ class TestRanges:
         import copy
 
         y = torch.randn(4)
-        ranges.note(y, *torch.aminmax(y))
+        minmax.note(y, *torch.aminmax(y))
         torch.save(y, tmp_path / "y.pt")
         for other in (torch.load(tmp_path / "y.pt", weights_only=True), copy.deepcopy(y)):
-            assert torch.equal(other, y) and ranges.known(other) is None
+            assert torch.equal(other, y) and minmax.known(other) is None
 
     @needs_compiler
     @pytest.mark.parametrize("count", [1, 17, 256, 70_001])
     def test_of_dropout(self, count, small):
         x = torch.randn(count) + 5
         y = dropout(x, 0.3)
-        assert ranges.known(y) == tuple(torch.aminmax(y))
+        assert minmax.known(y) == tuple(torch.aminmax(y))
         x[-1] = float("nan")
-        assert all(end.isnan() for end in ranges.known(dropout(x, 0.3)))
+        assert all(end.isnan() for end in minmax.known(dropout(x, 0.3)))
 
 
 def norm_and_gradients(function, tensors, grad):
@@ -237,7 +236,7 @@ class TestAddAndNormalize:
             found = norm_and_gradients(function, tensors, grad)
             for one, other in zip(found, expected, strict=True):
                 assert torch.equal(one.isnan(), other.isnan())
-        assert all(end.isnan() for end in ranges.known(add_and_normalize(*tensors, 1e-5, None)))
+        assert all(end.isnan() for end in minmax.known(add_and_normalize(*tensors, 1e-5, None)))
 
     def test_ranges(self):
         seen = []
@@ -245,7 +244,7 @@ class TestAddAndNormalize:
         for p in (0.0, 0.4):
             mask = mask_of(share_dropped(p)) if p else None
             y = add_and_normalize(x, torch.randn(60, 32), torch.randn(32), torch.randn(32), 1e-5, mask)
-            assert ranges.known(y) == tuple(torch.aminmax(y))
+            assert minmax.known(y) == tuple(torch.aminmax(y))
             y.backward(torch.randn(60, 32), retain_graph=True)
         for grad, known in seen:
             assert known == tuple(torch.aminmax(grad))

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fairseq.native import compiled
 from fairseq.quantization import MatMul
-from fairseq.quantization.kernels import build, codes, encoding, gemm, products
-from fairseq.quantization.layers import integer_codes
+from fairseq.quantization.kernels import codes, encoding, gemm, products
+from fairseq.quantization.products import integer_encode
 from tests.quantization.integer_tools import without_own_kernels
 
 
@@ -76,12 +77,12 @@ def tokens() -> Tensor:
 @pytest.fixture(params=["torch", "native", "native codes"])
 def each_kernel(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
     """By torch's operations, by our own kernels (also for what is small), by these with torch's GEMM, as with AMX."""
-    monkeypatch.setattr(build, "LEAST_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
+    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
     for place, name in (
         (codes, "LEAST_ELEMENTS"),
         (gemm, "LEAST_WORK"),
         (encoding, "LEAST_NATIVE"),
-        (integer_codes, "LEAST_ROWS_KERNEL"),
+        (integer_encode, "LEAST_ROWS_KERNEL"),
     ):
         monkeypatch.setattr(place, name, 0)
     if request.param == "torch":
@@ -92,4 +93,4 @@ def each_kernel(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     yield
     products.route.cache_clear()
     products.fuses.cache_clear()
-    build.clear()
+    compiled.clear()

@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from fairseq.native import library
 from fairseq.quantization import MatMul, quantize_model
-from fairseq.quantization.kernels import batched, native
+from fairseq.quantization.kernels import batched
+from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels.batched import Stack, batched_product
-from fairseq.quantization.layers import integer_matmul
+from fairseq.quantization.products import integer_matmul
 
 CPU = torch.device("cpu")
-needs_compiler = pytest.mark.skipif(native.library("batched") is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(kernel_library.library("batched") is None, reason="no C++ compiler")
 
 
 def stack(batches: int, vectors: int, depth: int, bits: int, each: bool, shifted: bool, seed: int) -> Stack:
@@ -86,8 +88,8 @@ def test_threads_share_the_batches() -> None:
 @needs_compiler
 def test_the_loops_without_vnni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(native, "NATIVE", ("-mno-avx512f",))
-    plain = native.library.__wrapped__("batched")
+    monkeypatch.setattr(library, "NATIVE", ("-mno-avx512f",))
+    plain = library.library.__wrapped__("batched", kernel_library.SOURCES)
     assert [path.suffix for path in (tmp_path / "fairseq").iterdir()] == [".so"]
     monkeypatch.setattr(batched, "library", lambda name: plain)
     for seed in range(3):
@@ -99,15 +101,15 @@ def test_a_compiler_that_fails_is_reported_once(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
-    assert native.library.__wrapped__("batched") is None
-    monkeypatch.setattr(native, "_compiler", lambda: str(tmp_path))
+    monkeypatch.setattr(library.shutil, "which", lambda name: None)
+    assert library.library.__wrapped__("batched", kernel_library.SOURCES) is None
+    monkeypatch.setattr(library, "_compiler", lambda: str(tmp_path))
 
     def run(command: list[str], **_: Any) -> None:
         raise subprocess.CalledProcessError(1, command, stderr="fatal error: out of luck\nmore")
 
-    monkeypatch.setattr(native.subprocess, "run", run)
-    assert native.library.__wrapped__("batched") is None
+    monkeypatch.setattr(library.subprocess, "run", run)
+    assert library.library.__wrapped__("batched", kernel_library.SOURCES) is None
     assert [record.getMessage() for record in caplog.records] == [
         "no batched kernel, torch's own operations instead (no C++ compiler; CXX names one)",
         "no batched kernel, torch's own operations instead (fatal error: out of luck)",

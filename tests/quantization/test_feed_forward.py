@@ -9,14 +9,15 @@ from torch import Tensor
 from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.modules import transformer_layer_base
 from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayerBase
+from fairseq.native import gelu
 from fairseq.quantization import quantize_model
-from fairseq.quantization.kernels import encoding, gelu, gemm
-from fairseq.quantization.layers.integer_feed_forward import integer_feed_forward
+from fairseq.quantization.kernels import encoding, gemm
+from fairseq.quantization.products.integer_feed_forward import integer_feed_forward
 
 ROWS, WIDTH, INNER = 500, 16, 64
 probe = torch.empty(()).expand(2**16)
 pytestmark = pytest.mark.skipif(
-    not gemm.is_available(probe.device) or gelu._native(probe) is None, reason="no kernels for this processor"
+    not gemm.is_available(probe.device) or gelu.kernels(probe) is None, reason="no kernels for this processor"
 )
 
 

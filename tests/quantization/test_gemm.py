@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fairseq.native import minmax
+from fairseq.native.library import library
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import codes, encoding, gemm, ranges, weights
+from fairseq.quantization.kernels import codes, encoding, gemm, weights
 from fairseq.quantization.kernels.codes import Codes, column_sums, encode, encode_twice, pack
 from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
 from fairseq.quantization.kernels.gemm import Numbers, Right
 from fairseq.quantization.kernels.grids import Levels
-from fairseq.quantization.kernels.native import library
-from fairseq.quantization.noise import HashNoise, NoiseKey, hash_state
+from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
 
 CPU = torch.device("cpu")
 products = pytest.mark.skipif(not gemm.is_available(CPU), reason="no int8 dot products or no compiler here, or AMX")
@@ -57,7 +58,7 @@ def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, dep
     expected = values(left, left_numbers) @ values(right, right_numbers).t()
     expected = expected if bias is None else expected + bias
     assert (y - expected).abs().max() <= 1e-5 * expected.abs().max()
-    noted = ranges.known(y)
+    noted = minmax.known(y)
     assert noted is None if later else noted is not None and torch.stack(noted).equal(torch.stack(y.aminmax()))
 
 
@@ -116,11 +117,11 @@ def test_nan_reaches_the_range_and_the_layer_tells_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(gemm, "LEAST_WORK", 0)
     model = quantize_model(torch.nn.Sequential(torch.nn.Linear(16, 40)), "int8", compute="integer")
     y = model(torch.randn(3, 5, 16))
-    noted = ranges.known(y)
+    noted = minmax.known(y)
     assert noted is not None and torch.stack(noted).equal(torch.stack(y.detach().aminmax()))
     with torch.no_grad():
         model[0].bias[39] = float("nan")
-    noted = ranges.known(model(torch.randn(3, 5, 16)))
+    noted = minmax.known(model(torch.randn(3, 5, 16)))
     assert noted is not None and noted[0].isnan() and noted[1].isnan()
 
 

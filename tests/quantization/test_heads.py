@@ -13,16 +13,18 @@ from torch import Tensor, nn
 
 from fairseq.modules import MultiheadAttention, dropout
 from fairseq.modules.attention.core import add_mask, probabilities
+from fairseq.native import library, minmax
 from fairseq.quantization import MatMul, quantize_model
-from fairseq.quantization.cost import CostMeter
-from fairseq.quantization.kernels import heads, native, ranges
+from fairseq.quantization.analysis.bitops import CostMeter
+from fairseq.quantization.context import Step
+from fairseq.quantization.kernels import heads
+from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels.codes import decode
-from fairseq.quantization.layers import integer_attention as core
-from fairseq.quantization.layers.integer_attention import Dropping, integer_attention
 from fairseq.quantization.layers.matmul import input_codes
-from fairseq.quantization.step import Step
+from fairseq.quantization.products import integer_attention as core
+from fairseq.quantization.products.integer_attention import Dropping, integer_attention
 
-pytestmark = pytest.mark.skipif(native.library("heads") is None, reason="no C++ compiler")
+pytestmark = pytest.mark.skipif(heads.library("heads") is None, reason="no C++ compiler")
 PRESETS = ("int8", "int4", "cpt_3_8")
 
 
@@ -180,8 +182,8 @@ def test_threads_share_the_heads() -> None:
 
 def test_the_loops_without_vector_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(native, "NATIVE", ("-mno-avx512f", "-mno-avx2", "-mno-fma"))
-    plain = native.library.__wrapped__("heads")
+    monkeypatch.setattr(library, "NATIVE", ("-mno-avx512f", "-mno-avx2", "-mno-fma"))
+    plain = library.library.__wrapped__("heads", kernel_library.SOURCES)
     monkeypatch.setattr(heads, "library", lambda name: plain)
     for mask in ("none", "both"):
         whole = Case("cpt_3_8", queries=21, keys=18, mask=mask).run()
@@ -287,8 +289,8 @@ def test_decoding_step_by_step(calls: list[str], monkeypatch: pytest.MonkeyPatch
     attend(module)
     module.eval()
     x = torch.randn(5, 2, 24)
-    for library in (heads.library, lambda name: None):
-        monkeypatch.setattr(heads, "library", library)
+    for load in (heads.library, lambda name: None):
+        monkeypatch.setattr(heads, "library", load)
         kept: dict[str, Any] = {}
         with torch.no_grad():
             steps = [module(y, y, y, incremental_state=kept, need_weights=False)[0] for y in x.split(1)]
@@ -349,8 +351,8 @@ def test_who_looks_gets_the_steps(calls: list[str], monkeypatch: pytest.MonkeyPa
 
 def test_costs_are_those_of_the_steps(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for library in (heads.library, lambda name: None):
-        monkeypatch.setattr(heads, "library", library)
+    for load in (heads.library, lambda name: None):
+        monkeypatch.setattr(heads, "library", load)
         module, meter = attention(), CostMeter(8)
         with module.quantization.step.listening(meter):
             attend(module)
@@ -386,7 +388,7 @@ def test_context_comes_with_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = float(y.min()), float(y.max())
     assert (found[0].y_low, found[0].y_high) == ends
     module, seen = attention(), []
-    module.out_proj.register_forward_pre_hook(lambda _, inputs: seen.append((ranges.known(inputs[0]), inputs[0])))
+    module.out_proj.register_forward_pre_hook(lambda _, inputs: seen.append((minmax.known(inputs[0]), inputs[0])))
     attend(module)
     (noted, x) = seen[0]
     assert noted is not None and (noted[0], noted[1]) == (x.min(), x.max())
@@ -398,7 +400,7 @@ def test_ranges_that_are_known_are_not_looked_for() -> None:
         expected = case.run() if wider == 1 else None
         case.model.quantization.end_update(case.model)
         for x in case.operands:
-            ranges.note(x, wider * x.detach().min(), wider * x.detach().max())
+            minmax.note(x, wider * x.detach().min(), wider * x.detach().max())
         found = case.run()
         if expected is not None:
             assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

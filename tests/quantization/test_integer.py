@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization import QLinear, quantize_model
+from fairseq.quantization.analysis.gemm_trace import trace_gemms
 from fairseq.quantization.kernels import products
 from fairseq.quantization.kernels.codes import Codes
 from fairseq.quantization.kernels.linear import WeightCodes
-from fairseq.quantization.layers import integer, integer_codes, linear
-from fairseq.quantization.trace import trace_gemms
+from fairseq.quantization.layers import linear
+from fairseq.quantization.products import integer_encode, integer_linear
 from tests.quantization.integer_tools import close, layer, values
 
 pytestmark = pytest.mark.usefixtures("each_kernel")
@@ -24,9 +25,9 @@ class Captured:
     """The codes that a layer's forward and backward multiplied."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.gradients: list[integer.GradientCodes] = []
+        self.gradients: list[integer_linear.GradientCodes] = []
         self.forward: tuple[Codes, WeightCodes]
-        make, product = integer.gradient_codes, integer.forward_product
+        make, product = integer_linear.gradient_codes, integer_linear.forward_product
 
         def gradient_codes(*args: Any) -> Any:
             self.gradients.append(make(*args))
@@ -36,8 +37,8 @@ class Captured:
             self.forward = (x, w)
             return product(x, w, *rest)
 
-        monkeypatch.setattr(integer, "gradient_codes", gradient_codes)
-        monkeypatch.setattr(integer, "forward_product", forward)
+        monkeypatch.setattr(integer_linear, "gradient_codes", gradient_codes)
+        monkeypatch.setattr(integer_linear, "forward_product", forward)
 
 
 @pytest.mark.parametrize("preset", ["int8", "int4", "cpt_3_8"])
@@ -171,7 +172,7 @@ def test_autocast_and_bf16() -> None:
 def test_weight_codes_are_made_once_per_update_and_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
     made: list[int] = []
-    make = integer_codes.weight_codes
+    make = integer_encode.weight_codes
 
     def counted(quantizer: Any, weight: Tensor, num_bits: int) -> WeightCodes:
         made.append(num_bits)
@@ -235,11 +236,11 @@ def test_inputs_shared_by_layers_have_one_set_of_codes(monkeypatch: pytest.Monke
 
     calls: list[Any] = []
     for name in ("encode", "encode_matrix"):
-        make = getattr(integer_codes, name)
+        make = getattr(integer_encode, name)
         counted = functools.partial(
             lambda make, x, *rest, **more: calls.append(x.shape) or make(x, *rest, **more), make
         )
-        monkeypatch.setattr(integer_codes, name, counted)
+        monkeypatch.setattr(integer_encode, name, counted)
     model = quantize_model(Three(), "int8", compute="integer")
     y = model(torch.randn(5, 24))
     assert calls.count((5, 24)) == 1

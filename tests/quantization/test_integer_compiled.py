@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fairseq.native import compiled
 from fairseq.quantization import quantize_model
-from fairseq.quantization.kernels import build
 from tests.quantization.integer_tools import without_own_kernels
 
 pytestmark = pytest.mark.usefixtures("each_kernel")
@@ -36,26 +36,26 @@ def test_compiled_kernels_equal_eager_ones(preset: str, monkeypatch: pytest.Monk
     expected = train(preset)
     traced = functools.partial(torch.compile, backend="eager")
     monkeypatch.setattr(torch, "compile", traced)
-    monkeypatch.setattr(build, "LEAST_ELEMENTS", 8)
-    build.clear()
-    build.compiler().break_even = 0
+    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
+    compiled.clear()
+    compiled.compiler().break_even = 0
     assert train(preset, 2) == expected[:2]
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     assert graphs > 0
     assert train(preset) == expected
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
-    assert build.compiler().works
+    assert compiled.compiler().works
     torch._dynamo.reset()
 
 
 @pytest.mark.slow
 def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = train("int8")
-    monkeypatch.setattr(build, "LEAST_ELEMENTS", 8)
-    build.clear()
-    build.compiler().break_even = 0
+    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
+    compiled.clear()
+    compiled.compiler().break_even = 0
     found = train("int8")
-    if not build.compiler().works:
+    if not compiled.compiler().works:
         pytest.skip("no compiler on this machine")
     assert found == expected
 
@@ -64,11 +64,11 @@ def test_kernels_are_compiled_once_that_pays(monkeypatch: pytest.MonkeyPatch) ->
     without_own_kernels(monkeypatch)
     compiled: list[Any] = []
     monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
-    monkeypatch.setattr(build, "LEAST_ELEMENTS", 8)
-    build.clear()
+    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
+    compiled.clear()
     train("int8")
     assert not compiled
-    build.compiler().break_even = 3 * 24 * 32  # the larger weight in its third update
+    compiled.compiler().break_even = 3 * 24 * 32  # the larger weight in its third update
     train("int8")
     assert compiled
 
@@ -81,9 +81,9 @@ def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, capl
         raise RuntimeError("no C++ compiler\nmore")
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(build, "LEAST_ELEMENTS", 8)
-    build.clear()
-    build.compiler().break_even = 0
+    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
+    compiled.clear()
+    compiled.compiler().break_even = 0
     with caplog.at_level(logging.WARNING):
         assert train("int8") == expected
     assert [record.getMessage() for record in caplog.records] == [

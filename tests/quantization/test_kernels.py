@@ -11,7 +11,7 @@ from torch import nn
 
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import fused
+from fairseq.quantization.kernels import rounding
 from fairseq.quantization.quantizer import ACTIVATION, Quantizer, QuantizerSpec, Step
 
 COMPILE = torch.compile
@@ -19,9 +19,9 @@ COMPILE = torch.compile
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    fused.clear()
+    rounding.clear()
     yield
-    fused.clear()
+    rounding.clear()
     torch._dynamo.reset()
 
 
@@ -29,8 +29,8 @@ def _fresh() -> Iterator[None]:
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch.compile traces, run by PyTorch: the plumbing without a C++ compiler."""
     monkeypatch.setattr(torch, "compile", functools.partial(COMPILE, backend="eager"))
-    monkeypatch.setattr(fused, "LEAST_ELEMENTS", 8)
-    monkeypatch.setattr(fused, "BREAK_EVEN", 0)
+    monkeypatch.setattr(rounding, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
 
 
 def pair(**settings: Any) -> tuple[Quantizer, Quantizer]:
@@ -70,7 +70,7 @@ def test_plumbing(name: str, granularity: str, rounding: str) -> None:
 
 @pytest.mark.slow
 def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "BREAK_EVEN", 0)
+    monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
     for settings in (
         {"format": "affine", "range": {"name": "running"}},
         {"format": "symmetric", "rounding": "stochastic"},
@@ -91,7 +91,7 @@ def test_small_tensors_compile_nothing() -> None:
 
 @pytest.mark.usefixtures("traced_only")
 def test_compiling_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "BREAK_EVEN", 1000)
+    monkeypatch.setattr(rounding, "BREAK_EVEN", 1000)
     compiled, eager = pair()
     before = graphs()
     agree(compiled, eager, [(10, 20)])
@@ -105,8 +105,8 @@ def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, capl
         raise RuntimeError("no C++ compiler\nmore")
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(fused, "LEAST_ELEMENTS", 8)
-    monkeypatch.setattr(fused, "BREAK_EVEN", 0)
+    monkeypatch.setattr(rounding, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
     compiled, eager = pair()
     with caplog.at_level(logging.WARNING):
         agree(compiled, eager, [(6, 9), (7, 8)])

@@ -6,8 +6,8 @@ import torch
 from fairseq.errors import ConfigError, TrainingError
 from fairseq.quantization.formats import FORMATS
 from fairseq.quantization.layers import QLinear
-from fairseq.quantization.learned import LearnedClip, LearnedScale
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
 
 
 def leaf(*values: float) -> torch.Tensor:

@@ -11,29 +11,30 @@ from torch import Tensor, nn
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayer
+from fairseq.native import compiled, gelu, library
 from fairseq.quantization import quantize_model
-from fairseq.quantization.kernels import build, codes, encoding, gelu, gemm, native, weights
+from fairseq.quantization.kernels import codes, encoding, gemm, weights
 from fairseq.quantization.kernels.gemm import Numbers, Right
-from fairseq.quantization.layers import integer_codes
+from fairseq.quantization.products import integer_encode
 
-intel = pytest.mark.skipif(native.platform.machine() not in ("x86_64", "AMD64"), reason="flags of x86 compilers")
+intel = pytest.mark.skipif(library.platform.machine() not in ("x86_64", "AMD64"), reason="flags of x86 compilers")
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(build, "LEAST_ELEMENTS", 2**60)
-    least = ((gemm, "LEAST_WORK"), (encoding, "LEAST_NATIVE"), (integer_codes, "LEAST_ROWS_KERNEL"),
+    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 2**60)
+    least = ((gemm, "LEAST_WORK"), (encoding, "LEAST_NATIVE"), (integer_encode, "LEAST_ROWS_KERNEL"),
              (codes, "LEAST_ELEMENTS"), (gelu, "LEAST_NATIVE"))  # fmt: skip
     for place, name in least:
         monkeypatch.setattr(place, name, 0)
     yield
-    native.library.cache_clear()
+    library.library.cache_clear()
     gemm._panel_columns.cache_clear()
 
 
 def built_with(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
-    monkeypatch.setattr(native, "NATIVE", ("-march=native", *flags))
-    native.library.cache_clear()
+    monkeypatch.setattr(library, "NATIVE", ("-march=native", *flags))
+    library.library.cache_clear()
     gemm._panel_columns.cache_clear()
 
 
@@ -65,7 +66,7 @@ def test_without_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:
 @intel
 @pytest.mark.parametrize("threads", [1, 4])
 def test_with_registers_of_256_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    if gemm._panel_columns() == 0 or "avx_vnni" not in native._processor():
+    if gemm._panel_columns() == 0 or "avx_vnni" not in library._processor():
         pytest.skip("no AVX-VNNI here")
     built_with(monkeypatch, "-mno-avx512f")
     assert gemm._panel_columns() == 16

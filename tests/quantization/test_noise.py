@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fairseq.quantization import quantize_model
-from fairseq.quantization.noise import HashNoise, NoiseKey, layer_number
 from fairseq.quantization.quantizer import GRADIENT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
 
 
 def noise(key: NoiseKey, *shape: int) -> torch.Tensor:

@@ -15,8 +15,8 @@ from fairseq.quantization.integer_weights import (
     parameter_bytes,
     restore_float_weights,
 )
-from fairseq.quantization.layers.resident import IntegerWeight
-from fairseq.quantization.packed import pack_weight
+from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.packed_weight import pack_weight
 from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, Step
 
 GRANULARITIES = ("tensor", "channel", "channel:1", "token", "group:4", "group:5", "group:100")

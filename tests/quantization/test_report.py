@@ -10,8 +10,8 @@ from torch import nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization import quantize_model
-from fairseq.quantization.heatmap import by_layer, write_heatmap
-from fairseq.quantization.report import report, table, to_json
+from fairseq.quantization.analysis.heatmap import by_layer, write_heatmap
+from fairseq.quantization.analysis.report import report, table, to_json
 
 
 def test_weights_without_data(transformer: nn.Module) -> None:

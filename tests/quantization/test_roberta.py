@@ -9,7 +9,7 @@ from torch import nn
 
 from fairseq import models
 from fairseq.quantization import quantize_model
-from fairseq.quantization.trace import trace_gemms
+from fairseq.quantization.analysis.gemm_trace import trace_gemms
 
 SIZE = {
     "encoder_layers": 2,

@@ -8,7 +8,7 @@ from torch import nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization import PRESETS, QLinear, Rule, quantize_model, read_config
-from fairseq.quantization.rules import read_rules, resolve
+from fairseq.quantization.plan.rules import read_rules, resolve
 
 ROLES = {
     "layers.0.fc1.weight": "weight",

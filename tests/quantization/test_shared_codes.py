@@ -7,20 +7,20 @@ import torch
 
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.quantization import quantize_model
-from fairseq.quantization.layers import integer_codes
+from fairseq.quantization.products import integer_encode
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Shapes of the inputs whose codes were made."""
     shapes: list[tuple[int, ...]] = []
-    make = integer_codes._codes_of
+    make = integer_encode._codes_of
 
     def counted(quantizer: Any, x: torch.Tensor, *rest: Any) -> Any:
         shapes.append(tuple(x.shape))
         return make(quantizer, x, *rest)
 
-    monkeypatch.setattr(integer_codes, "_codes_of", counted)
+    monkeypatch.setattr(integer_encode, "_codes_of", counted)
     return shapes
 
 

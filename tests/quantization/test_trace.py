@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq.errors import TrainingError
 from fairseq.quantization import MatMul, quantize_model
-from fairseq.quantization.trace import trace_gemms
+from fairseq.quantization.analysis.gemm_trace import trace_gemms
 
 
 @pytest.mark.parametrize("preset", ["cpt_3_8", "int4", "ffn4_mha16"])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from fairseq.quantization.context import Step
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.tracked import ExponentialAverage, Running, Tracked
-from fairseq.quantization.step import Step
 
 
 @pytest.mark.parametrize("kind", [Running, ExponentialAverage])

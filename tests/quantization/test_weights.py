@@ -6,10 +6,11 @@ from torch import nn
 
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import native, weights
-from fairseq.quantization.layers import integer_codes
+from fairseq.quantization.kernels import library as kernel_library
+from fairseq.quantization.kernels import weights
+from fairseq.quantization.products import integer_encode
 
-needs_compiler = pytest.mark.skipif(native.library("weights") is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(kernel_library.library("weights") is None, reason="no C++ compiler")
 
 
 @needs_compiler
@@ -40,7 +41,7 @@ def test_other_tensors_go_the_other_way(weight):
 def test_same_numbers_with_and_without(preset, monkeypatch):
     results = []
     for least in (0, 2**40):
-        monkeypatch.setattr(integer_codes, "LEAST_ROWS_KERNEL", least)
+        monkeypatch.setattr(integer_encode, "LEAST_ROWS_KERNEL", least)
         torch.manual_seed(1)
         layer = quantize_model(nn.Linear(48, 32), preset, compute="integer")
         x = torch.randn(20, 48, requires_grad=True)

@@ -8,7 +8,7 @@ import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from fairseq.models.roberta import RobertaModel
 from fairseq.quantization import parameter_bytes
-from fairseq.quantization.layers.resident import IntegerWeight
+from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq_cli import quantize_checkpoint, validate
 
 WIDE = ("--encoder-embed-dim", 64, "--encoder-ffn-embed-dim", 128, "--max-epoch", 1)

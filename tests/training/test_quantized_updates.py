@@ -9,7 +9,7 @@ import torch
 
 from fairseq.errors import ConfigError
 from fairseq.quantization import QLinear
-from fairseq.quantization.trace import trace_gemms
+from fairseq.quantization.analysis.gemm_trace import trace_gemms
 from fairseq.training.quantized import planned_updates
 from tests.training.quantized_runs import CPT, UPDATES, bits_of, expected_bits
 
@@ -19,8 +19,8 @@ def trainer_of(data, monkeypatch):
     """A trainer and its first batch, from flags."""
     from fairseq import options, tasks
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.models.quantized import quantize
     from fairseq.trainer import Trainer
+    from fairseq.training.quantize import quantize
     from tests.training.conftest import FLAGS
 
     def build(*flags, criterion=None):
@@ -204,7 +204,7 @@ def test_a_criterion_that_knows_no_bits(trainer_of):
 
 
 def test_micro_batches_are_numbered_over_all_processes(trainer_of, monkeypatch):
-    """So that two processes round as one that accumulates: see fairseq/quantization/noise.py."""
+    """So that two processes round as one that accumulates: see fairseq/quantization/rounding/noise.py."""
     from fairseq.training import quantized
 
     trainer, _ = trainer_of(*CPT)

@@ -5,7 +5,7 @@
     quantization.schedule.num_cycles=8
     --quantization cpt_3_8 --num-bits 6 --precision-cycles 8      the same as flags of fairseq-train
 
-What is left open (null) comes from the preset; `fairseq.quantization.config` puts both together and checks them.
+What is left open (null) comes from the preset; `fairseq.quantization.plan.config` puts both together and checks them.
 
 >>> QuantizationGroup().preset, QuantizationGroup().schedule.num_cycles
 ('none', None)

@@ -10,7 +10,7 @@ from fairseq.models.fairseq_encoder import FairseqEncoder
 from fairseq.models.roberta.heads import RobertaLMHead
 from fairseq.models.transformer.transformer_encoder import TransformerEncoder
 from fairseq.modules.bert_init import init_bert_params
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 
 
 class RobertaEncoder(FairseqEncoder):

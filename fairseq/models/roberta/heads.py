@@ -17,9 +17,9 @@ from fairseq.errors import ConfigError
 from fairseq.modules.activations import get_activation_fn
 from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.quant_noise import quant_noise
+from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import QLinear
 from fairseq.quantization.layers.projection import Projection
-from fairseq.quantization.threaded import bits_for
 
 
 class RobertaLMHead(nn.Module):

@@ -25,7 +25,7 @@ from fairseq.models.roberta.encoder import RobertaEncoder
 from fairseq.models.roberta.heads import RobertaClassificationHead, RobertaLMHead
 from fairseq.models.roberta.hub_interface import RobertaHubInterface
 from fairseq.modules.bert_init import init_bert_params
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 
 __all__ = [
     "RobertaClassificationHead",

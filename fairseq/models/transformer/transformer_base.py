@@ -14,7 +14,7 @@ from fairseq.models.fairseq_model import BaseFairseqModel, FairseqEncoderDecoder
 from fairseq.models.transformer.embedding import Embedding, read_embeddings
 from fairseq.models.transformer.transformer_decoder import TransformerDecoderBase
 from fairseq.models.transformer.transformer_encoder import TransformerEncoderBase
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 
 logger = logging.getLogger(__name__)
 

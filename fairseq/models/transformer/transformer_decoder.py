@@ -23,8 +23,8 @@ from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.modules.transformer_decoder_layer import TransformerDecoderLayerBase
+from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import QLinear
-from fairseq.quantization.threaded import bits_for
 
 
 def Linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:

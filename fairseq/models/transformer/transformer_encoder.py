@@ -21,7 +21,7 @@ from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayerBase
-from fairseq.quantization.threaded import bits_for
+from fairseq.quantization.bits import bits_for
 
 EncoderOutput = dict[str, list[Any]]
 

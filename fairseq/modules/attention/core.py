@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fairseq.quantization.kernels import ranges
+from fairseq.native import minmax
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
@@ -34,9 +34,9 @@ def merge_heads(x: Tensor, num_heads: int) -> Tensor:
 
 def _same_numbers(x: Tensor, y: Tensor) -> Tensor:
     """`y`, with the range of x where that is known."""
-    ends = ranges.known(x)
+    ends = minmax.known(x)
     if ends is not None:
-        ranges.note(y, *ends)
+        minmax.note(y, *ends)
     return y
 
 

@@ -20,9 +20,9 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.kernels.build import is_watched
+from fairseq.native.compiled import is_watched
 from fairseq.quantization.kernels.codes import Codes
-from fairseq.quantization.kernels.native import library, required
+from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.kernels.products import LONGEST
 
 

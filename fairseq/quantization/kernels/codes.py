@@ -30,11 +30,11 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from fairseq.native.compiled import LEAST_ELEMENTS, is_watched, kernel
 from fairseq.quantization.formats import Grid, NumberFormat
-from fairseq.quantization.kernels.build import LEAST_ELEMENTS, is_watched, kernel
-from fairseq.quantization.kernels.fused import TracedNoise
-from fairseq.quantization.kernels.native import library
-from fairseq.quantization.noise import HashNoise
+from fairseq.quantization.kernels.library import library
+from fairseq.quantization.kernels.rounding import TracedNoise
+from fairseq.quantization.rounding.noise import HashNoise
 
 LARGEST_ZERO_POINT = 255  # beyond the codes there is nothing that a whole zero point would keep exact
 

@@ -14,11 +14,11 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from fairseq.native.compiled import is_watched
 from fairseq.quantization.formats import Grid, NumberFormat
-from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.codes import Codes, base_code, described
 from fairseq.quantization.kernels.grids import FORMATS, Levels
-from fairseq.quantization.kernels.native import library, required
+from fairseq.quantization.kernels.library import library, required
 
 LEAST_NATIVE = 2**16  # elements: for fewer no compiler is started
 

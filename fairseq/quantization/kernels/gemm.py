@@ -21,10 +21,10 @@ from typing import NamedTuple, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq.quantization.kernels import ranges
-from fairseq.quantization.kernels.build import is_watched
+from fairseq.native import minmax
+from fairseq.native.compiled import is_watched
 from fairseq.quantization.kernels.codes import Codes
-from fairseq.quantization.kernels.native import library
+from fairseq.quantization.kernels.library import library
 
 LEAST_WORK = 2**20  # multiply-accumulates: for fewer no compiler is started
 
@@ -121,7 +121,7 @@ def product(
     read_later: bool = False,
     along: Optional["Along"] = None,
 ) -> Tensor:
-    """fp32 (M, N), whose range is noted (`ranges.py`).
+    """fp32 (M, N), whose range is noted (`minmax.py`).
 
     Args:
         left: uint8 (M, K), one of whose axes is in order; K <= products.LONGEST.
@@ -151,7 +151,7 @@ def product(
     if failed:
         raise MemoryError(f"no memory for a product {rows}x{depth}x{columns}")
     if ends is not None:
-        ranges.note(y, *ends.unbind())
+        minmax.note(y, *ends.unbind())
     return y
 
 

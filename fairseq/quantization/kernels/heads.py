@@ -13,9 +13,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.kernels.build import is_watched
+from fairseq.native.compiled import is_watched
 from fairseq.quantization.kernels.grids import Levels
-from fairseq.quantization.kernels.native import library, required
+from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.kernels.products import LONGEST
 
 LEAST_NATIVE = 2**16  # scores: fewer start no compiler

@@ -14,8 +14,8 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from fairseq.native.compiled import is_watched
 from fairseq.quantization.kernels import gemm
-from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
 from fairseq.quantization.kernels.gemm import Along, Numbers, Prepared, Right
 from fairseq.quantization.kernels.products import LONGEST, fuses, integer_product, plain, scaled_product

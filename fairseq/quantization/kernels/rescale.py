@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.kernels.build import kernel
+from fairseq.native.compiled import kernel
 
 
 class Shifts(NamedTuple):

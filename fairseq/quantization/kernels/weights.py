@@ -18,10 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fairseq.native.compiled import is_watched
 from fairseq.quantization.formats.affine_int import MIN_SCALE
-from fairseq.quantization.kernels.build import is_watched
 from fairseq.quantization.kernels.gemm import Right
-from fairseq.quantization.kernels.native import library, required
+from fairseq.quantization.kernels.library import library, required
 
 
 class RowCodes(NamedTuple):

@@ -16,11 +16,11 @@ from typing import Any, Optional
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq.quantization.layers.resident import IntegerWeight
+from fairseq.quantization.context import Step
+from fairseq.quantization.cpt_specs import reference_spec
+from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.quantizer import WEIGHT, Quantizer, brief
-from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
-from fairseq.quantization.step import Step
 
 
 class TableQuantizer(nn.Module):

@@ -23,18 +23,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq.native.arena import lasting
+from fairseq.quantization.context import Step
+from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.kernels.linear import WeightCodes
-from fairseq.quantization.kernels.region import lasting
-from fairseq.quantization.layers.integer import (
+from fairseq.quantization.products.integer_encode import input_codes, weight_codes
+from fairseq.quantization.products.integer_linear import (
     LARGEST_BITS,
     IntegerLinear,
     has_codes,
     product_of,
     wants_integers,
 )
-from fairseq.quantization.layers.integer_codes import input_codes, weight_codes
-from fairseq.quantization.layers.resident import IntegerWeight
-from fairseq.quantization.layers.simulated import (
+from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.simulated import (
     Call,
     Factor,
     GradientRounding,
@@ -43,9 +45,7 @@ from fairseq.quantization.layers.simulated import (
     tell_full_precision,
 )
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer, brief
-from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
-from fairseq.quantization.step import Step
 
 LINEAR_ROLES = {"weight": WEIGHT, "input": ACTIVATION, "grad_output": GRADIENT}
 

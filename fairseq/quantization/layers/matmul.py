@@ -20,10 +20,12 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq.quantization.layers.integer import LARGEST_BITS, has_codes, wants_integers
-from fairseq.quantization.layers.integer_codes import input_codes
-from fairseq.quantization.layers.integer_matmul import IntegerMatMul
-from fairseq.quantization.layers.simulated import (
+from fairseq.quantization.context import Step
+from fairseq.quantization.cpt_specs import reference_spec
+from fairseq.quantization.products.integer_encode import input_codes
+from fairseq.quantization.products.integer_linear import LARGEST_BITS, has_codes, wants_integers
+from fairseq.quantization.products.integer_matmul import IntegerMatMul
+from fairseq.quantization.products.simulated import (
     Call,
     Factor,
     GradientRounding,
@@ -32,9 +34,7 @@ from fairseq.quantization.layers.simulated import (
     tell_full_precision,
 )
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, Quantized, Quantizer, brief
-from fairseq.quantization.reference_specs import reference_spec
 from fairseq.quantization.spec import QuantizerSpec
-from fairseq.quantization.step import Step
 
 
 class MatMul(nn.Module):

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
+from fairseq.quantization.context import Step
 from fairseq.quantization.layers.linear import LINEAR_ROLES, LinearQuantizers
 from fairseq.quantization.layers.matmul import MatMul, MatMulQuantizers
 from fairseq.quantization.spec import QuantizerSpec
-from fairseq.quantization.step import Step
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 PRODUCTS = {"qk_matmul": MatMul("query", "key"), "pv_matmul": MatMul("probs", "value", "output")}

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from fairseq.native import minmax
 from fairseq.quantization.formats import NumberFormat
-from fairseq.quantization.hidden_state import HiddenState
-from fairseq.quantization.kernels import ranges
+from fairseq.quantization.metadata_state import HiddenState
 from fairseq.quantization.registry import Registry
 
 
@@ -52,7 +52,7 @@ class Observer(HiddenState):
 def extremes(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Minimum and maximum over `axes`, which stay as axes of size 1."""
     if len(axes) == x.dim():
-        low, high = ranges.known(x) or torch.aminmax(x)
+        low, high = minmax.known(x) or torch.aminmax(x)
         return low.view([1] * x.dim()), high.view([1] * x.dim())
     # two vectorised reductions; aminmax along an axis is several times slower on CPU
     return x.amin(axes, keepdim=True), x.amax(axes, keepdim=True)

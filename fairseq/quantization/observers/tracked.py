@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError, TrainingError
+from fairseq.quantization.context import Step
 from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request
-from fairseq.quantization.step import Step
 
 
 class Tracked(Observer):

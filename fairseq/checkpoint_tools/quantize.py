@@ -1,0 +1,168 @@
+"""From a checkpoint to a smaller one of packed weights: what `fairseq-quantize-checkpoint` does.
+
+    summary = quantize_checkpoint("checkpoint_best.pt", "int8.pt")
+
+A checkpoint that was trained quantized keeps its quantizers and ranges. A float one is given a preset's; ranges of its
+activations are then measured on data, unless only its weights shall be quantized.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from torch import nn
+
+from fairseq import checkpoint_utils
+from fairseq.checkpoint import writing
+from fairseq.checkpoint.format import portable
+from fairseq.checkpoint.packed import pack_state
+from fairseq.dataclass.utils import to_plain
+from fairseq.errors import CheckpointError, ConfigError, DataError
+from fairseq.quantization.integer_weights import pack_weights
+from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.quantizer import ACTIVATION, Quantizer
+from fairseq.quantization.rounding.learned_grid import LearnedGrid
+from fairseq.training.quantize import quantize
+
+# everything but weights and tables; a rule may also switch single ones on again
+WEIGHT_ONLY = {"match": r"re:(.*\.)?(?!weight$)[^.]+", "quantize": False}
+
+
+@dataclass
+class Summary:
+    """What became of a checkpoint.
+
+    Attributes:
+        packed: key -> bits of the weights that are codes now.
+        shared: keys of weights that are in use elsewhere too and stayed as they were.
+        before, after: sizes of the files, in bytes.
+        kept: bytes of what is not packed.
+    """
+
+    packed: dict[str, int]
+    shared: list[str]
+    before: int
+    after: int
+    kept: int
+
+
+def quantize_checkpoint(
+    checkpoint: str,
+    out: str,
+    *,
+    preset: Optional[str] = None,
+    num_bits: Optional[int] = None,
+    weight_only: bool = False,
+    half: bool = False,
+    data: Optional[Path] = None,
+    subset: str = "train",
+    batches: int = 16,
+    batch_size: int = 16,
+) -> Summary:
+    """Write the model in `checkpoint` to `out` with packed weights.
+
+    Args:
+        preset: quantize a checkpoint that is not quantized yet.
+        num_bits: bits of weights and activations that are not pinned; by default those of evaluation.
+        weight_only: leave activations in full precision.
+        half: write what is not packed in fp16.
+        data: folder of the task's data, if not the checkpoint's own; a float checkpoint's activations are calibrated
+            on `batches` of its `subset`.
+
+    Raises:
+        ConfigError: settings that contradict each other or the checkpoint; ranges that are needed and missing.
+        CheckpointError: a file that cannot be read, written or packed once more.
+    """
+    state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint, {} if data is None else {"data": str(data)})
+    if os.path.exists(out) and os.path.samefile(checkpoint, out):
+        raise ConfigError(f"{out} is the checkpoint itself; choose another file, as the weights cannot be had back")
+    if "packed_weights" in state:
+        raise CheckpointError(f"checkpoint {checkpoint} is packed already; give the one that it was made from")
+    model, cfg, task = _load(checkpoint, state)
+    trained = cfg.quantization.preset != "none"
+    if trained == (preset is not None):
+        raise ConfigError(
+            f"{checkpoint} is quantized ({cfg.quantization.preset}) already; leave out --quantization"
+            if trained
+            else f"{checkpoint} is not quantized; say how, for example --quantization int8"
+        )
+    if trained and weight_only:
+        raise ConfigError(
+            f"{checkpoint} was trained with its activations quantized; --weight-only is for checkpoints that are not"
+        )
+    if not trained:
+        cfg.quantization.preset = preset
+        cfg.quantization.num_bits = num_bits
+    if num_bits is not None:
+        cfg.quantization.eval_bits = num_bits
+    if weight_only:
+        cfg.quantization.rules = [*cfg.quantization.rules, WEIGHT_ONLY]
+    if not trained or num_bits is not None:
+        model = quantize(model, cfg.quantization)
+        if state.get("quantization"):  # the same quantizers, at other bits
+            model.quantization.load_state_dict(model, state["quantization"])
+    model.eval()
+    if lacking := _without_range(model):
+        if data is None:
+            raise ConfigError(
+                f"{len(lacking)} quantizers, {lacking[0]} first, have no range yet: give data to calibrate them "
+                "(--data), or quantize weights only (--weight-only)"
+            )
+        criterion = task.build_criterion(cfg.criterion)
+        samples = _samples(task, subset, batches, batch_size)
+        model.quantization.calibrate(model, samples, lambda model, sample: task.valid_step(sample, model, criterion))
+    packed, shared = pack_weights(model)
+    if not packed:
+        raise ConfigError(f"{checkpoint}: there is no weight to pack; its rules leave them in full precision")
+    kept = pack_state(state, packed, half)
+    kept["args"], kept["cfg"] = None, to_plain(cfg)
+    kept["quantization"] = portable({**(state.get("quantization") or {}), **model.quantization.state_dict(model)})
+    writing.save(kept, out)
+    tensors = {value.data_ptr(): value for value in kept["model"].values()}  # tied ones once
+    rest = sum(value.numel() * value.element_size() for value in tensors.values())
+    bits = {key: weight.num_bits for key, weight in packed.items()}
+    return Summary(bits, shared, os.path.getsize(checkpoint), os.path.getsize(out), rest)
+
+
+def _load(checkpoint: str, state: dict[str, Any]) -> tuple[nn.Module, Any, Any]:
+    """Model, config and task of a checkpoint, with all heads that the file has."""
+    cfg = state.get("cfg")
+    heads = cfg is not None and "load_checkpoint_heads" in cfg.model
+    before = cfg.model.load_checkpoint_heads if heads else None
+    if heads:
+        cfg.model.load_checkpoint_heads = True
+    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], state=state)
+    if heads:
+        cfg.model.load_checkpoint_heads = before
+    return models[0], cfg, task
+
+
+def _without_range(model: nn.Module) -> list[str]:
+    """Activation quantizers in use that wait for data."""
+    waiting = []
+    for module in model.modules():
+        if not isinstance(module, Quantizer) or module.role != ACTIVATION or not module.spec.quantize:
+            continue
+        if isinstance(module.learned, LearnedGrid):
+            lacks = not module.learned.is_initialized
+        else:
+            lacks = isinstance(module.observer, Tracked) and not module.observer.has_data
+        if lacks:
+            waiting.append(module.path)
+    return waiting
+
+
+def _samples(task: Any, subset: str, batches: int, batch_size: int) -> Iterator[Any]:
+    try:
+        task.load_dataset(subset, combine=False, epoch=1)
+        dataset = task.dataset(subset)
+    except KeyError:
+        raise DataError(f"the task has no subset {subset!r}; choose one with --subset") from None
+    itr = task.get_batch_iterator(dataset, max_sentences=batch_size, max_positions=task.max_positions())
+    found = [sample for sample in itertools.islice(itr.next_epoch_itr(shuffle=True), batches) if sample]
+    if not found:
+        raise DataError(f"subset {subset!r} has no examples")
+    return iter(found)

@@ -1,0 +1,111 @@
+"""Measure the quantizers of a checkpoint, on data or on weights alone: what `fairseq-quant-report` does.
+
+    rows = measure("checkpoint_best.pt", data=Path("RTE-bin"))
+
+BitOPs come from a forward and a backward pass. Without data they are those of one made-up sentence of 64 tokens: their
+shares hardly depend on what the tokens are, and nothing else of that pass is reported.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from torch import nn
+
+from fairseq import checkpoint_utils
+from fairseq.errors import ConfigError, DataError
+from fairseq.quantization.analysis.report import ReportRow, report
+from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.training.quantize import quantize
+
+TOKENS = 64
+
+
+def measure(
+    checkpoint: str,
+    *,
+    preset: Optional[str] = None,
+    num_bits: Optional[int] = None,
+    data: Optional[Path] = None,
+    subset: str = "valid",
+    batches: int = 4,
+    batch_size: int = 16,
+) -> list[ReportRow]:
+    """One row per quantizer of the model in `checkpoint`.
+
+    Args:
+        preset: quantize a checkpoint that is not quantized yet.
+        num_bits: bits of quantizers that follow; the checkpoint's `eval_bits` if None.
+        data: folder of the checkpoint's task, to measure activations and gradients on.
+
+    Raises:
+        ConfigError: a float checkpoint without `preset`, or a quantized one with it.
+    """
+    overrides = {} if data is None else {"data": str(data)}
+    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], arg_overrides=overrides)
+    model = models[0]
+    if any(isinstance(module, IntegerWeight) for module in model.modules()):
+        raise ConfigError(f"{checkpoint} holds packed weights, which are rounded already; report on what was packed")
+    if (cfg.quantization.preset == "none") == (preset is None):
+        raise ConfigError(
+            f"{checkpoint} is not quantized; say how, for example --quantization int8"
+            if preset is None
+            else f"{checkpoint} is quantized ({cfg.quantization.preset}) already; leave out --quantization"
+        )
+    samples = list(_samples(task, model, subset, batches, batch_size)) if data is not None else []
+    criterion = task.build_criterion(cfg.criterion) if samples else None
+    if preset is not None:
+        model = quantize(model, {"preset": preset})
+        if samples:
+            model.quantization.calibrate(
+                model, samples, lambda model, sample: task.valid_step(sample, model, criterion)
+            )
+    model.eval()
+    if samples:
+        return report(model, lambda model: _backward(criterion, model, samples), num_bits)
+    rows, shares = report(model, None, num_bits), report(_ready(model), _made_up, num_bits)
+    for row, share in zip(rows, shares, strict=True):
+        row.bitops = share.bitops
+    return rows
+
+
+def _samples(task: Any, model: nn.Module, subset: str, batches: int, batch_size: int) -> Iterator[Any]:
+    task.load_dataset(subset, combine=False, epoch=1)
+    itr = task.get_batch_iterator(
+        task.dataset(subset), max_sentences=batch_size, max_positions=task.max_positions()
+    ).next_epoch_itr(shuffle=False)
+    found = [sample for sample in itertools.islice(itr, batches) if sample]
+    if not found:
+        raise DataError(f"subset {subset!r} has no examples")
+    return iter(found)
+
+
+def _backward(criterion: Any, model: nn.Module, samples: list[Any]) -> None:
+    with torch.enable_grad():
+        for sample in samples:
+            loss, _, _ = criterion(model, sample)
+            loss.backward()
+    model.zero_grad(set_to_none=True)
+
+
+def _ready(model: nn.Module) -> nn.Module:
+    """Running ranges that never saw data are filled by the made-up sentence; weights do not depend on them."""
+    model.quantization.calibrate(model, [None], lambda model, _: _forward(model))
+    return model
+
+
+def _forward(model: nn.Module) -> torch.Tensor:
+    heads = list(getattr(model, "classification_heads", {}))
+    words = len(getattr(getattr(model, "encoder", None), "dictionary", range(TOKENS)))
+    limit = model.max_positions() if hasattr(model, "max_positions") else TOKENS
+    tokens = torch.arange(min(TOKENS, limit) - 1).remainder(max(words - 4, 1)).add(4).unsqueeze(0)
+    output, _ = model(tokens, features_only=bool(heads), **({"classification_head_name": heads[0]} if heads else {}))
+    return output
+
+
+def _made_up(model: nn.Module) -> None:
+    with torch.enable_grad():
+        _forward(model).sum().backward()
+    model.zero_grad(set_to_none=True)

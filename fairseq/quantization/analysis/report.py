@@ -1,0 +1,203 @@
+"""What quantization does to a model: one row per quantizer.
+
+    bits          in force
+    codes used    how many of the codes occur, in percent
+    clipped       share of the values outside the grid, in percent
+    SQNR          10 log10( mean x^2 / mean (Q(x) - x)^2 ), in dB; about 6 dB per bit
+    BitOPs        share of the products that the quantizer's tensor enters, in percent (given data)
+
+Weights need no data. Activations and gradients are measured on what `run` does with the model.
+
+>>> from torch import nn
+>>> from fairseq.quantization import quantize_model
+>>> model = quantize_model(nn.Sequential(nn.Linear(64, 64)), "int8", num_bits=4)
+>>> row = report(model)[0]
+>>> row.quantizer, row.num_bits, row.codes_used > 90, row.clipped, 15 < row.sqnr < 30
+('0.weight', 4, True, 0.0, True)
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.analysis.bitops import CostMeter
+from fairseq.quantization.layers.embedding import TableQuantizer
+from fairseq.quantization.plan.table import align
+from fairseq.quantization.quantized_model import get_quantization
+from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.rounding.straight_through import inside_grid
+from fairseq.quantization.spec import WEIGHT
+
+
+@dataclass
+class ReportRow:
+    """One quantizer; None where nothing was measured. Shares in percent, SQNR in dB."""
+
+    quantizer: str
+    role: str
+    format: str
+    num_bits: Optional[int]
+    codes_used: Optional[float] = None
+    clipped: Optional[float] = None
+    sqnr: Optional[float] = None
+    bitops: Optional[float] = None
+
+
+class Statistics:
+    """Sums over all tensors that one quantizer has rounded."""
+
+    def __init__(self, num_bits: int):
+        self.num_bits = num_bits
+        self.values = self.outside = 0
+        self.signal = self.noise = 0.0
+        self.codes: set[int] = set()
+
+    @torch.no_grad()
+    def add(self, quantizer: Quantizer, x: Tensor, result: Tensor) -> None:
+        """Take account of one tensor and what it was rounded to."""
+        wide = x.detach().float()
+        self.values += x.numel()
+        self.signal += float(wide.square().sum())
+        self.noise += float((result.detach().float() - wide).square().sum())
+        quantizer.step.inspecting = True
+        try:
+            grids = quantizer.grids(wide, self.num_bits)
+            codes = quantizer.codes(x, self.num_bits) if bool(wide.isfinite().all()) else x.new_empty(0)
+        finally:
+            quantizer.step.inspecting = False
+        self.codes.update(torch.unique(codes).tolist())
+        for piece, grid in zip(quantizer.pieces(wide), grids, strict=True):
+            self.outside += int((~inside_grid(piece, grid, quantizer.format)).sum())
+
+    def fill(self, row: ReportRow, levels: int) -> None:
+        """Write the results into `row`."""
+        row.num_bits = self.num_bits
+        row.codes_used = 100 * len(self.codes) / levels
+        row.clipped = 100 * self.outside / max(self.values, 1)
+        if self.signal > 0:
+            row.sqnr = 10 * math.log10(self.signal / self.noise) if self.noise > 0 else math.inf
+
+
+class Observing:
+    """Listener that keeps statistics of activations and gradients."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Statistics] = {}
+
+    def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int, reused: bool) -> None:
+        if quantizer.role != WEIGHT and x.numel():
+            statistics = self.found.setdefault(quantizer.path, Statistics(num_bits))
+            if statistics.num_bits == num_bits:
+                statistics.add(quantizer, x, result)
+
+    def product(self, path: str, kind: str, left: Any, right: Any, macs: int) -> None:
+        pass
+
+
+def report(
+    model: nn.Module, run: Optional[Callable[[nn.Module], Any]] = None, num_bits: Optional[int] = None
+) -> list[ReportRow]:
+    """One row per quantizer of the plan.
+
+    Args:
+        model: quantized by `quantize_model`.
+        run: does something with the model (a forward, maybe a backward), to measure activations and BitOPs on.
+        num_bits: bits of quantizers that follow; the declared evaluation bits if None.
+
+    Raises:
+        ConfigError: a float model.
+    """
+    quantization = get_quantization(model)
+    if quantization is None:
+        raise ConfigError(
+            "quantization report: the model is not quantized; give a preset, for example quantization=int8"
+        )
+    bits = num_bits or quantization.config.eval_bits
+    observing, meter = Observing(), CostMeter(upper_bits=bits or 8)
+    if run is not None:
+        with meter.counting(model, quantization.step), quantization.step.listening(observing):
+            run(model)
+    for quantizer, weight in _weights(model):
+        in_force = quantizer.bits(bits)
+        if in_force is not None:
+            statistics = observing.found[quantizer.path] = Statistics(in_force)
+            statistics.add(quantizer, weight, quantizer.fake(weight, in_force))
+
+    quantizers = {module.path: module for module in model.modules() if isinstance(module, Quantizer)}
+    whole = meter.total.quantized + meter.total.full
+    rows = []
+    for planned in quantization.plan.rows:
+        row = ReportRow(planned.quantizer, planned.role, planned.spec.format if planned.active else "", None)
+        rows.append(row)
+        if planned.active and planned.quantizer in observing.found:
+            low, high = quantizers[planned.quantizer].format.code_range(observing.found[planned.quantizer].num_bits)
+            observing.found[planned.quantizer].fill(row, high - low + 1)
+        if whole and planned.product in meter.by_path:
+            spent = meter.by_path[planned.product]
+            row.bitops = 100 * (spent.quantized + spent.full) / whole
+    return rows
+
+
+def _weights(model: nn.Module) -> list[tuple[Quantizer, Tensor]]:
+    """Every active weight quantizer with its weight."""
+    found = []
+    for module in model.modules():
+        for part, weight in quantized_weights(module):
+            found.append((part, weight))
+    return found
+
+
+def quantized_weights(module: nn.Module) -> list[tuple[Quantizer, Tensor]]:
+    """Weight quantizers of one layer, with the weights that they round."""
+    from fairseq.quantization.layers.torch_attention import PROJECTIONS, QMultiheadAttention, projection_weights
+
+    quantizers: Any = getattr(module, "quantizers", None)
+    if isinstance(module, QMultiheadAttention):
+        weights = (*projection_weights(module), module.out_proj.weight)
+        parts = [quantizers.part(name) for name in PROJECTIONS]
+        return [(part.quantizer("weight"), weight) for part, weight in zip(parts, weights, strict=True)]
+    if isinstance(quantizers, TableQuantizer):
+        return [(quantizers.weight, module.weight)]  # type: ignore[list-item]
+    if isinstance(module, nn.Linear) and quantizers is not None:
+        return [(quantizers.quantizer("weight"), module.weight)]
+    return []
+
+
+def table(rows: Sequence[ReportRow]) -> str:
+    """Aligned text."""
+
+    def number(value: Optional[float], digits: int = 1) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    return align(
+        [
+            {
+                "quantizer": row.quantizer,
+                "format": row.format or "full precision",
+                "bits": "-" if row.num_bits is None else str(row.num_bits),
+                "codes used %": number(row.codes_used),
+                "clipped %": number(row.clipped, 2),
+                "SQNR dB": number(row.sqnr),
+                "BitOPs %": number(row.bitops, 2),
+            }
+            for row in rows
+        ]
+    )
+
+
+def to_json(rows: Sequence[ReportRow]) -> str:
+    """JSON text; an infinite SQNR (an exact tensor) is null."""
+    plain = [
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(row).items()
+        }
+        for row in rows
+    ]
+    return json.dumps(plain, indent=2)

@@ -1,0 +1,39 @@
+"""Codes of GELU of x, and their range, without writing GELU's values anywhere (`native/src/gelu.cpp`)."""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from fairseq.native.gelu import is_large, kernels, pointer, sizes
+from fairseq.quantization.formats import Grid, NumberFormat
+from fairseq.quantization.kernels.codes import base_code
+
+
+def has_codes(x: Tensor, number_format: NumberFormat) -> bool:
+    """Whether `range_of` and `codes_of` take `x` and that format."""
+    return is_large(x) and number_format.name in ("affine_int", "symmetric", "affine") and kernels(x) is not None
+
+
+def range_of(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value of GELU, where `has_codes`."""
+    native, ends = kernels(x), torch.empty(2, dtype=torch.float32, device="cpu")
+    assert native is not None
+    native.gelu_range(pointer(x), *sizes(x, ends))
+    return ends[0], ends[1]
+
+
+def codes_of(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: int, out: Tensor) -> None:
+    """Write the codes of GELU of `x`, in order, from 0 to `out` (uint8), where `has_codes`; one scale for all."""
+    native = kernels(x)
+    assert native is not None
+    zero, least = grid.zero_point.float(), base_code(grid, num_bits)
+    if number_format.exact_zero:  # clamped before the zero point is added: all three are whole numbers
+        numbers = [0.0, float(grid.scale.reciprocal()), float(grid.low - zero), float(grid.high - zero)]
+        offset = 0 if zero.isnan() else int(zero) - least
+    else:
+        numbers, offset = [float(part) for part in (zero, grid.scale, grid.low, grid.high)], -least
+    native.gelu_codes(
+        pointer(x), pointer(out), ctypes.c_int64(x.numel()), *map(ctypes.c_float, numbers), ctypes.c_int32(offset),
+        ctypes.c_int32(not number_format.exact_zero), ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip

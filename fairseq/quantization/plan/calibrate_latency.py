@@ -1,0 +1,136 @@
+"""Times of linear layers and of attention, simulated and in integers, and the lines fitted to them.
+
+    costs = measure()           # seconds; `integer_costs.costs()` does this once for a machine
+
+Both ways take turns, and the best time of each counts: other work on the machine only ever adds.
+"""
+
+import contextlib
+import copy
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq.native.compiled import compiler
+from fairseq.quantization.convert import quantize_model
+from fairseq.quantization.kernels import rounding
+from fairseq.quantization.layers.matmul import MatMul, QMatmul
+from fairseq.quantization.plan.latency_cache import Costs, Line, Ways, Work
+from fairseq.quantization.products.integer_attention import integer_attention
+
+LINEAR = ((64, 64, 64), (512, 256, 256), (1024, 256, 1024), (1024, 768, 768))  # rows, inputs, outputs
+ATTENTION = ((32, 32, 16), (64, 64, 16), (128, 64, 32), (64, 64, 64), (48, 128, 64))  # heads, length, features
+REPEATS = 7
+
+Step = Callable[[], None]
+
+
+class Products(nn.Module):
+    """Attention between its projections, as `MultiheadAttention` has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qk_matmul, self.pv_matmul = MatMul("query", "key"), MatMul("probs", "value", "output")
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k, v (T, B, D), the order that projections write, -> (T, B, D)."""
+        q, k, v = (x.transpose(0, 1) for x in (q, k, v))  # (B, T, D)
+        context: Optional[Tensor] = None
+        if isinstance(self.qk_matmul, QMatmul) and isinstance(self.pv_matmul, QMatmul):
+            products = self.qk_matmul.quantizers, self.pv_matmul.quantizers
+            context = integer_attention(*products, q, k, v, None, 1, 1.0, None, None)
+        if context is None:
+            context = self.pv_matmul(self.qk_matmul(q, k.mT).softmax(-1), v)
+        return context.transpose(0, 1).contiguous()
+
+
+def measure(device_type: str = "cpu") -> Costs:
+    """Times of both kinds of product, as lines; whoever asks keeps his random numbers and modes."""
+    with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
+        linear = [
+            (Work.of_linear(rows, inputs, outputs), _both(nn.Linear(inputs, outputs), [(rows, inputs)], device_type))
+            for rows, inputs, outputs in LINEAR
+        ]
+        attention = [
+            (Work.of_attention(heads, length, width), _both(Products(), [(length, heads, width)] * 3, device_type))
+            for heads, length, width in ATTENTION
+        ]
+    return Costs(_lines(linear), _lines(attention))
+
+
+def _lines(found: Sequence[tuple[Work, dict[str, float]]]) -> Ways:
+    return Ways(*(fit([(work, seconds[way]) for work, seconds in found]) for way in Ways._fields))
+
+
+def fit(found: Sequence[tuple[Work, float]]) -> Line:
+    """Least squares of the relative errors, without negative costs: a term that would be negative is left out."""
+    rows = torch.tensor([[*work, 1.0] for work, _ in found], dtype=torch.float64)
+    measured = torch.tensor([seconds for _, seconds in found], dtype=torch.float64)
+    weighted = rows / measured[:, None]
+    size = weighted.abs().amax(0)
+    kept = [0, 1, 2]
+    while True:
+        solution: Tensor = torch.linalg.lstsq(weighted[:, kept] / size[kept], torch.ones_like(measured)[:, None])[0]
+        if bool((solution >= 0).all()) or len(kept) == 1:
+            break
+        del kept[int(solution.argmin())]
+    line = [0.0, 0.0, 0.0]
+    for index, value in zip(kept, solution.view(-1).tolist(), strict=True):
+        line[index] = value / float(size[index])
+    return Line(*line)
+
+
+def _both(module: nn.Module, shapes: Sequence[tuple[int, ...]], device_type: str) -> dict[str, float]:
+    """Best seconds of forward and backward on tensors of those shapes, simulated and in integers."""
+    steps = {way: _step(copy.deepcopy(module), way, shapes, device_type) for way in Ways._fields}
+    with _compiling():
+        for step in steps.values():
+            step()
+    best = dict.fromkeys(steps, float("inf"))
+    for _ in range(REPEATS):
+        for way, step in steps.items():
+            start = time.perf_counter()
+            step()
+            best[way] = min(best[way], time.perf_counter() - start)
+    return best
+
+
+def _step(module: nn.Module, way: str, shapes: Sequence[tuple[int, ...]], device_type: str) -> Step:
+    # without a path of its own a product of activations would have none for its quantizers
+    model = quantize_model(nn.Sequential(module) if isinstance(module, nn.Linear) else module, "int8", compute=way)
+    model.to(device_type).quantization.step.rounded = _Enough()  # type: ignore[union-attr]
+    inputs = [torch.randn(shape, device=device_type, requires_grad=True) for shape in shapes]
+    grad = torch.randn_like(model(*inputs))
+    update = 0
+
+    def step() -> None:
+        nonlocal update
+        model.quantization.begin_micro_batch(update)  # type: ignore[union-attr, operator]
+        update += 1
+        model(*inputs).backward(grad)
+        model.zero_grad()
+        if device_type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """Kernels are compiled when they are first used: a training run will have compiled them."""
+    before, compiler().break_even = compiler().break_even, 0
+    try:
+        yield
+    finally:
+        compiler().break_even = before
+
+
+class _Enough(Counter[Any]):
+    """More values rounded than it takes to compile."""
+
+    def __getitem__(self, kernel: Any) -> int:
+        return rounding.BREAK_EVEN

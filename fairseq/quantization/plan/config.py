@@ -1,0 +1,174 @@
+"""The quantization of a run: a preset, and whatever differs from it.
+
+Fields that are None come from the preset, so `quantization=cpt_3_8 quantization.num_bits=6` cycles between 3 and 6
+bits. Rules are appended to the preset's.
+
+>>> config = read_config({"preset": "cpt_3_8", "num_bits": 6, "schedule": {"num_cycles": 4}})
+>>> config.num_bits, config.eval_bits, config.schedule.min_bits, config.schedule.num_cycles
+(6, 6, 3, 4)
+>>> read_config({"preset": "int8", "num_bit": 4})
+Traceback (most recent call last):
+...
+fairseq.errors.ConfigError: unknown key 'num_bit' in quantization; did you mean 'num_bits'?
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Optional, Union
+
+from fairseq.errors import ConfigError, unknown
+from fairseq.quantization.plan.rules import Rule, read_rules
+from fairseq.quantization.spec import CHOICES
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Bits over the course of training.
+
+    Attributes:
+        name: of a schedule; `constant` stays at the upper bound, `num_bits`.
+        min_bits: lower bound.
+        num_cycles: cycles over the whole run.
+        options: more arguments of the schedule.
+    """
+
+    name: Optional[str] = None
+    min_bits: Optional[int] = None
+    num_cycles: Optional[int] = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QuantizationConfig:
+    """What `quantize_model` and a trainer need to know.
+
+    Attributes:
+        preset: where unset fields come from; `none` leaves the model as it is.
+        num_bits: bits of weights and activations, the upper bound of a schedule.
+        num_grad_bits: bits of gradients; 0 leaves them in full precision.
+        eval_bits: bits of evaluation and of saved models; `num_bits` if None.
+        schedule: bits over the course of training.
+        rules: by quantizer path, appended to the preset's.
+        seed: of stochastic rounding.
+        compute: how products are carried out where no rule says otherwise.
+        fused: round large tensors in compiled kernels; the numbers are the same without.
+    """
+
+    preset: str = "none"
+    num_bits: Optional[int] = None
+    num_grad_bits: Optional[int] = None
+    eval_bits: Optional[int] = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    rules: Sequence[Rule] = ()
+    seed: int = 1
+    compute: str = "simulate"
+    fused: bool = True
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is quantized."""
+        return self.preset != "none"
+
+
+ConfigLike = Union[QuantizationConfig, Mapping[str, Any], str, None]
+
+
+def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig:
+    """A complete config from a preset's name, a mapping or a config, with `changes`; the preset fills the rest."""
+    from fairseq.quantization.plan.presets import PRESETS
+
+    if isinstance(config, QuantizationConfig):
+        config = replace(config, **_typed(changes))
+    else:
+        given = {"preset": config} if isinstance(config, str) else dict(config or {})
+        config = QuantizationConfig(**_typed({**given, **changes}))
+    if config.preset not in PRESETS:
+        raise ConfigError(unknown("preset", config.preset, PRESETS, where="quantization"))
+    if not config.is_on:
+        for name, value in _given(config).items():
+            raise ConfigError(
+                f"quantization.{name}={value} has no effect with preset none; choose a preset, such as int8"
+            )
+        return config
+    return _check(_fill(config, PRESETS[config.preset]))
+
+
+def _given(config: QuantizationConfig) -> dict[str, Any]:
+    """The settings that decide about bits, where they are set; rules first."""
+    own = {"rules": len(config.rules)} if config.rules else {}
+    values: dict[str, Any] = {name: getattr(config, name) for name in ("num_bits", "num_grad_bits", "eval_bits")}
+    schedule = config.schedule
+    values.update({f"schedule.{name}": getattr(schedule, name) for name in ("name", "min_bits", "num_cycles")})
+    return {**own, **{name: value for name, value in values.items() if value is not None}}
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of QuantizationConfig from plain values."""
+    names = [field.name for field in fields(QuantizationConfig)]
+    values = {name: value for name, value in values.items() if name != "_name"}  # a key of every Hydra group
+    for name in values:
+        if name not in names:
+            raise ConfigError(unknown("key", str(name), names, where="quantization"))
+    typed = dict(values)
+    schedule = typed.get("schedule")
+    if isinstance(schedule, str):
+        schedule = {"name": schedule}
+    if isinstance(schedule, Mapping):
+        names = [field.name for field in fields(ScheduleConfig)]
+        schedule = {name: value for name, value in schedule.items() if name != "_name"}
+        for name in schedule:
+            if name not in names:
+                raise ConfigError(unknown("key", str(name), names, where="quantization.schedule"))
+        typed["schedule"] = ScheduleConfig(**{**schedule, "options": dict(schedule.get("options") or {})})
+    elif "schedule" in typed and schedule is None:
+        del typed["schedule"]
+    if "rules" in typed:
+        typed["rules"] = tuple(read_rules(typed["rules"] or ()))
+    return typed
+
+
+def _fill(config: QuantizationConfig, preset: QuantizationConfig) -> QuantizationConfig:
+    own, base = config.schedule, preset.schedule
+    for name in ("min_bits", "num_cycles"):
+        if (own.name or base.name) == "constant" and getattr(own, name) is not None:
+            raise ConfigError(
+                f"quantization.schedule.{name}={getattr(own, name)} has no effect: the schedule is constant; "
+                "choose another, such as quantization.schedule.name=CR"
+            )
+    schedule = ScheduleConfig(
+        name=own.name if own.name is not None else base.name,
+        min_bits=own.min_bits if own.min_bits is not None else base.min_bits,
+        num_cycles=own.num_cycles if own.num_cycles is not None else base.num_cycles,
+        options={**base.options, **own.options} if own.name in (None, base.name) else own.options,
+    )
+    num_bits = config.num_bits if config.num_bits is not None else preset.num_bits
+    # a config that has been filled already carries the preset's rules
+    rules = config.rules if config.rules[: len(preset.rules)] == preset.rules else (*preset.rules, *config.rules)
+    return replace(
+        config,
+        num_bits=num_bits,
+        num_grad_bits=config.num_grad_bits if config.num_grad_bits is not None else preset.num_grad_bits,
+        eval_bits=config.eval_bits if config.eval_bits is not None else preset.eval_bits or num_bits,
+        schedule=schedule,
+        rules=rules,
+    )
+
+
+def _check(config: QuantizationConfig) -> QuantizationConfig:
+    for name, value in (("num_bits", config.num_bits), ("eval_bits", config.eval_bits)):
+        if not isinstance(value, int) or not 2 <= value <= 16:
+            raise ConfigError(f"quantization.{name}: 2 to 16 bits, got {value!r}")
+    grad_bits = config.num_grad_bits
+    if grad_bits and not 2 <= grad_bits <= 16:
+        raise ConfigError(f"quantization.num_grad_bits: 2 to 16 bits, or 0 for full precision, got {grad_bits!r}")
+    if config.compute not in CHOICES["compute"]:
+        raise ConfigError(unknown("compute", str(config.compute), CHOICES["compute"], where="quantization"))
+    low, high = config.schedule.min_bits, config.num_bits
+    if low is not None and config.schedule.name != "constant":
+        if low < 2:
+            raise ConfigError(f"quantization.schedule.min_bits: at least 2 bits, got {low!r}")
+        if low > high:  # type: ignore[operator]
+            raise ConfigError(
+                f"quantization.schedule.min_bits: the lower bound {low} lies above the upper bound num_bits {high}"
+            )
+    return config

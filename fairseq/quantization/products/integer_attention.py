@@ -1,0 +1,278 @@
+"""Attention between its projections on codes, in one piece: the same codes, masks and gradients as step by step.
+
+    scores = Q(f q) Q(k)^T + mask,   probs = dropout(softmax(scores)),   context = Q(probs) Q(v)
+
+`MultiheadAttention` does this through two products; `integer_attention` takes over where both run on codes with one
+scale per tensor and nobody looks at what is between them. Everything else (a range other than minimum and maximum, more
+than 8 bits, hooks, other types, a machine without a compiler) goes step by step. Rows of q, k and v may lie at any
+distance, so heads are never copied, and the context comes in (time, batch, channel) order, with its range noted.
+
+Kept for backward are the codes of q, k, v and probs alone. The probabilities in fp32, which softmax's gradient needs,
+are formed again from the codes of q and k.
+"""
+
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fairseq.native import minmax
+from fairseq.quantization.context import SCRATCH_LIMIT, Operand, Step
+from fairseq.quantization.kernels import heads
+from fairseq.quantization.kernels.grids import FORMATS, Levels
+from fairseq.quantization.kernels.heads import Matrices
+from fairseq.quantization.layers.matmul import MatMulQuantizers
+from fairseq.quantization.observers.base import Range
+from fairseq.quantization.observers.minmax import MinMax
+from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.products.integer_linear import LARGEST_BITS
+from fairseq.quantization.products.simulated import Call, Factor, GradientRounding
+from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.rounding.noise import hash_state
+
+KEPT = ("q", "k", "v", "probs")
+
+
+class Dropping(NamedTuple):
+    """Dropout on the probabilities: `dropped` of 2^16 of them, with masks from `seed`."""
+
+    dropped: int
+    seed: int
+
+
+class Core(NamedTuple):
+    """What one call does beside its tensors."""
+
+    qk: Call
+    pv: Call
+    mask: Optional[Tensor]
+    num_heads: int
+    factor: float
+    dropping: Optional[Dropping]
+
+    @property
+    def step(self) -> Step:
+        return self.qk.step
+
+    def factors(self) -> dict[str, Factor]:
+        """The quantizers by name."""
+        return dict(zip(KEPT, (self.qk.left, self.qk.right, self.pv.right, self.pv.left), strict=True))
+
+
+def integer_attention(
+    qk: MatMulQuantizers, pv: MatMulQuantizers, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor],
+    num_heads: int, factor: float, drop: Any, num_bits: Optional[int],
+) -> Optional[Tensor]:  # fmt: skip
+    """The context (B*H, T, E), or None, with nothing done, where it has to be found step by step.
+
+    Args:
+        qk, pv: quantizers of the two products.
+        q, k, v: (B*H, T, D), (B*H, S, D), (B*H, S, E); q not yet scaled.
+        mask: what is added to the scores, broadcasts over (B, H, T, S), the same for all heads; or None.
+        factor: on q.
+        drop: gives `Dropping`, called only if the context is found here; None keeps all.
+        num_bits: as the products take it.
+    """
+    step = qk.step
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    bits = step.resolve(num_bits)
+    if pv.step is not step or step.is_looked_at or not (_fits(qk, bits, wanted) and _fits(pv, bits, wanted)):
+        return None
+    if mask is not None:
+        mask = _of_sentences(mask, q.shape[0] // num_heads, q.shape[1], k.shape[1])
+        if mask is None:
+            return None
+    if q.shape[0] != k.shape[0] or k.shape[:2] != v.shape[:2] or q.shape[2] != k.shape[2]:
+        return None
+    if torch.is_autocast_enabled("cpu") or torch.compiler.is_exporting() or not heads.is_available(q, k, v):
+        return None
+    step.shared = None  # as quantizers leave it
+    core = Core(_call(qk, num_bits), _call(pv, num_bits), mask, num_heads, factor, None if drop is None else drop())
+    ends: list[float] = []
+    context: Tensor = IntegerAttention.apply(q, k, v, core, ends)  # type: ignore[no-untyped-call]
+    minmax.note(context, *torch.tensor(ends, dtype=torch.float32, device="cpu").unbind())
+    if "result" in pv._modules:
+        result = pv.quantizer("result")
+        context = result(context, result.bits(bits)).tensor()
+    return context
+
+
+def _fits(product: MatMulQuantizers, num_bits: Optional[int], backward: bool) -> bool:
+    if not product.integer:
+        return False
+    names = ("left", "right", "grad_output") if backward else ("left", "right")
+    return all(_has_one_range(product.quantizer(name), num_bits, name == "grad_output") for name in names)
+
+
+def _has_one_range(quantizer: Quantizer, num_bits: Optional[int], gradient: bool) -> bool:
+    bits, observer = quantizer.bits(num_bits), quantizer.observer
+    if bits is None or bits > LARGEST_BITS or quantizer.granularity.kind != "tensor" or quantizer.learned is not None:
+        return False
+    if quantizer.format.name not in FORMATS or (quantizer.stochastic and not gradient):
+        return False
+    return type(observer.source if isinstance(observer, Tracked) and not gradient else observer) is MinMax
+
+
+def _of_sentences(mask: Tensor, batch: int, queries: int, keys: int) -> Optional[Tensor]:
+    """`mask` as (B or 1, 1, T or 1, S), or None where it is no such mask."""
+    mask = mask.view(*[1] * (4 - mask.dim()), *mask.shape)
+    fits = all(size in (1, full) for size, full in zip(mask.shape, (batch, 1, queries, keys), strict=True))
+    if not fits or mask.dtype != torch.float32 or mask.requires_grad or mask.device.type != "cpu":
+        return None
+    mask = mask.expand(-1, -1, -1, keys)
+    return mask if mask.stride(3) == 1 else mask.contiguous()
+
+
+def _call(product: MatMulQuantizers, num_bits: Optional[int]) -> Call:
+    bits = product.step.layer_call(num_bits, product.training)
+    left, right = (Factor(quantizer, quantizer.bits(bits)) for quantizer in map(product.quantizer, ("left", "right")))
+    grad = GradientRounding.of(product.quantizer("grad_output"), bits, product.step)
+    return Call(product.path, product.step, left, right, grad)
+
+
+class IntegerAttention(torch.autograd.Function):
+    """The context from q, k, v and a `Core`; its smallest and largest value are appended to `ends`."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, core: Core, ends: list[float]) -> Tensor:
+        (count, queries, depth), (_, keys, width) = q.shape, v.shape
+        q, k, v = (_in_order(x) for x in (q, k, v))
+        context = _like_projections(count, queries, width)
+        record = heads.Attention(count, core.num_heads, queries, keys, depth, width)
+        record.q, record.k, record.v, record.y = (Matrices.of(x) for x in (q, k, v, context))
+        record.set_mask(core.mask)
+        record.factor = core.factor
+        if core.dropping is not None:
+            record.dropped, record.seed = core.dropping.dropped, core.dropping.seed % 2**64
+        operands = {"q": (q, core.factor), "k": (k, 1.0), "v": (v, 1.0), "probs": (None, 1.0)}
+        for name, factor in core.factors().items():
+            setattr(record, f"{name}_levels", _levels(factor, *operands[name]))
+        kept: dict[str, Optional[Tensor]] = dict.fromkeys(KEPT)
+        needs_q, needs_k, needs_v = ctx.needs_input_grad[:3]
+        for name, needed in zip(KEPT, (*[needs_q or needs_k] * 3, needs_v), strict=True):
+            if needed:
+                codes = kept[name] = torch.empty(record.kept_bytes(name), dtype=torch.uint8, device="cpu")
+                setattr(record, f"{name}_codes", codes.data_ptr())
+        # of its own: several threads may evaluate a model at once
+        scratch = (
+            None if record.probs_levels.given else torch.empty(count, queries, keys, dtype=torch.float32, device="cpu")
+        )
+        record.scratch = None if scratch is None else scratch.data_ptr()
+        record.run("forward")
+        ends += [record.y_low, record.y_high]
+        _note_ranges(core, record)
+        _tell_forward(core, q, k, v, record)
+        ctx.save_for_backward(*kept.values())
+        ctx.core, ctx.record = core, record
+        return context
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        core: Core = ctx.core
+        record = heads.Attention.from_buffer_copy(ctx.record)
+        saved = ctx.saved_tensors
+        for name, codes in zip(KEPT, saved, strict=True):
+            setattr(record, f"{name}_codes", None if codes is None else codes.data_ptr())
+        grad = _in_order(grad)
+        rows, columns = ((record.queries, record.keys, record.keys), (record.depth, record.depth, record.width))
+        grads = [
+            _like_projections(record.count, *shape) if needed else None
+            for needed, *shape in zip(ctx.needs_input_grad[:3], rows, columns, strict=True)
+        ]
+        record.grad_y = Matrices.of(grad)
+        record.grad_q, record.grad_k, record.grad_v = (Matrices.of(x) for x in grads)
+        record.grad_y_levels, record.grad_scores_levels = _gradient_levels(core.pv), _gradient_levels(core.qk)
+        scratch = _scratch(core.step, record.count, record.queries, record.keys)
+        record.scratch = scratch.data_ptr()
+        record.run("backward")
+        _tell_backward(core, grad, scratch, record, ctx.needs_input_grad)
+        return (*grads, None, None)
+
+
+def _in_order(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _like_projections(count: int, length: int, width: int) -> Tensor:
+    """An uninitialised (B*H, T, D) in the memory order of (T, B, H * D), as projections read and write it."""
+    return torch.empty_strided((count, length, width), (width, count * width, 1), dtype=torch.float32, device="cpu")
+
+
+def _scratch(step: Step, *shape: int) -> Tensor:
+    like = torch.empty((), dtype=torch.float32, device="cpu").expand(shape)
+    if torch.is_inference_mode_enabled() or like.numel() > SCRATCH_LIMIT:
+        return torch.empty(shape, dtype=torch.float32, device="cpu")
+    return step.scratch(like)
+
+
+def _levels(factor: Factor, x: Optional[Tensor], scale: float) -> Levels:
+    """For `x` times `scale`, a positive number; its range is given in evaluation, or where who made x has noted it."""
+    quantizer, num_bits = factor.quantizer, factor.num_bits
+    assert quantizer is not None and num_bits is not None
+    ends, observer = None if x is None else minmax.known(x), quantizer.observer
+    if isinstance(observer, Tracked) and _keeps_range(observer):
+        ends = observer.evaluation_range(torch.empty(()))[:2]
+    elif ends is not None:
+        ends = (ends[0] * scale, ends[1] * scale)
+    given = None if ends is None else (float(ends[0]), float(ends[1]))
+    return Levels.of(quantizer.format.name, num_bits, given)
+
+
+def _keeps_range(observer: Tracked) -> bool:
+    """Whether values are rounded to the range of earlier batches."""
+    return not (observer.training or observer.step.calibrating)
+
+
+def _gradient_levels(call: Call) -> Levels:
+    quantizer, num_bits, key = call.grad
+    assert quantizer is not None and num_bits is not None
+    noise = None if key is None or not quantizer.stochastic else hash_state(key)
+    return Levels.of(quantizer.format.name, num_bits, noise=noise)
+
+
+def _note_ranges(core: Core, record: heads.Attention) -> None:
+    for name, (quantizer, _) in core.factors().items():
+        observer = None if quantizer is None else quantizer.observer
+        if isinstance(observer, Tracked) and not _keeps_range(observer):
+            levels: Levels = getattr(record, f"{name}_levels")
+            low, high = torch.tensor([levels.low, levels.high], dtype=torch.float32, device="cpu").unbind()
+            observer.note(Range(low, high, True))
+
+
+# --- listeners that count ---------------------------------------------------------------------------------------------
+
+
+def _tell_forward(core: Core, q: Tensor, k: Tensor, v: Tensor, record: heads.Attention) -> None:
+    if not core.step.listeners:
+        return
+    probs = _scores_like(record)
+    for call, left, right, width in ((core.qk, q, k, record.depth), (core.pv, probs, v, record.width)):
+        for (quantizer, num_bits), x in ((call.left, left), (call.right, right)):
+            quantizer._tell(x, x, num_bits)  # type: ignore[union-attr, arg-type]
+        call.tell("forward", call.left.operand(left), call.right.operand(right), probs.numel() * width)
+
+
+def _tell_backward(core: Core, grad: Tensor, scores: Tensor, record: heads.Attention, needed: tuple[bool, ...]) -> None:
+    if not core.step.listeners:
+        return
+    q, k, v = (torch.empty(()).expand(record.count, n, d) for n, d in (
+        (record.queries, record.depth), (record.keys, record.depth), (record.keys, record.width)
+    ))  # fmt: skip
+    products = [(core.pv, grad, needed[0] or needed[1], needed[2], _scores_like(record), v, record.width)]
+    if needed[0] or needed[1]:
+        products.append((core.qk, scores, needed[0], needed[1], q, k, record.depth))
+    for call, g, needs_left, needs_right, left, right, width in products:
+        quantizer, num_bits, _ = call.grad
+        quantizer._tell(g, g, num_bits)  # type: ignore[union-attr, arg-type]
+        macs = record.count * record.queries * record.keys * width
+        rounded: Operand = call.grad.operand(g)
+        if needs_left:
+            call.tell("grad_input", rounded, call.right.operand(right), macs)
+        if needs_right:
+            call.tell("grad_weight", rounded, call.left.operand(left), macs)
+
+
+def _scores_like(record: heads.Attention) -> Tensor:
+    return torch.empty(()).expand(record.count, record.queries, record.keys)

@@ -1,0 +1,216 @@
+"""Codes of the operands of integer products: of inputs, weights and gradients, as their quantizers round them.
+
+Each is made in one call where `kernels.encoding` or `kernels.weights` can, else by compiled or eager operations of
+torch; the codes are the same. Inputs are kept for backward packed (several to the byte at 4 bits or fewer), and layers
+on one input share them.
+"""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.native import minmax
+from fairseq.quantization.context import Shared
+from fairseq.quantization.kernels import encoding, gemm, weights
+from fairseq.quantization.kernels.codes import (
+    Codes,
+    Packed,
+    column_sums,
+    decode,
+    encode,
+    encode_twice,
+    extremes,
+    magnitudes,
+    pack,
+)
+from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
+from fairseq.quantization.kernels.grids import Levels
+from fairseq.quantization.kernels.linear import WeightCodes
+from fairseq.quantization.observers.minmax import MinMax
+from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.products.simulated import Call
+from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
+
+LEAST_ROWS_KERNEL = 2**14  # of a weight: for smaller ones no C++ compiler is started
+
+
+class Encoded:
+    """An activation's codes, and their packed form, which is kept for backward. Layers on one input share both."""
+
+    def __init__(self, codes: Codes):
+        self.codes = codes
+        self._packed: Optional[Packed] = None
+
+    def packed(self) -> Packed:
+        """The codes with several to the byte."""
+        if self._packed is None:
+            self._packed = pack(self.codes)
+        return self._packed
+
+
+class Kept:
+    """All of an activation's codes but the data, which autograd keeps."""
+
+    def __init__(self, encoded: Encoded):
+        packed = encoded.packed()
+        self.columns, self.codes = packed.columns, packed.codes._replace(data=packed.codes.data[:0].clone())
+
+    def restore(self, data: Tensor) -> Codes:
+        """The codes, given their packed data."""
+        return Packed(self.codes._replace(data=data), self.columns).unpack()
+
+
+@torch.no_grad()
+def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightCodes:
+    """Codes of a weight (N, K)."""
+    weight = weight.detach()
+    if type(quantizer.observer) is MinMax and quantizer.format.name == "symmetric" and weight.is_contiguous():
+        by_row = quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.step.is_looked_at
+        if by_row and weight.numel() >= LEAST_ROWS_KERNEL and weights.is_available(weight):
+            quantizer._tell(weight, weight, num_bits)  # listeners there are only count
+            if gemm.is_available(weight.device):
+                return WeightCodes.of_packed(weights.encode_packed(weight, num_bits), num_bits)
+            return WeightCodes.of_rows(weights.encode_rows(weight, num_bits), num_bits)
+        largest = magnitudes(weight) if quantizer.granularity.kind != "tensor" else magnitudes(weight).amax().view(1, 1)
+        grid = quantizer.format.grid(-largest, largest, num_bits)
+    else:
+        grid = quantizer._grid(weight.float(), num_bits)[0]
+    noise = quantizer._noise(weight, None, 0)
+    by_row = noise is None and grid.scale.numel() == weight.shape[0] > 1 and weight.is_contiguous()
+    if by_row and encoding.is_available(weight, quantizer.format.name):
+        codes = encoding.encode_rows(weight, quantizer.format, grid, num_bits)
+    else:
+        codes = encode(weight, quantizer.format, grid, num_bits, noise)
+    if quantizer.step.listeners:
+        quantizer._tell(weight, decode(codes) if quantizer.step.is_looked_at else weight, num_bits)
+    return WeightCodes(codes)
+
+
+@torch.no_grad()
+def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Encoded:
+    """Codes of `x` (..., K) as a matrix, or those that the quantizer before this one made of the same tensor."""
+    step, observer = quantizer.step, quantizer.observer
+    given = None
+    on_cpu = x.device.type == "cpu"  # elsewhere a number would have to be waited for
+    if (
+        isinstance(observer, Tracked)
+        and on_cpu
+        and one_range(quantizer)
+        and not (observer.training or step.calibrating)
+    ):
+        low, high, _ = observer.evaluation_range(torch.empty(()))
+        given = float(low), float(high)  # in evaluation each has its own running range
+    shares = quantizer.may_share and (
+        given is not None or not observer.tracked or quantizer.training or step.calibrating
+    )
+    settings, last = ("codes", quantizer.spec, num_bits, quantizer.training, given), step.shared
+    version = x._version if not x.is_inference() else 0 if step.unchanged is x else None
+    if shares and last is not None and last.x is x and last.version == version and last.settings == settings:
+        if isinstance(observer, Tracked) and given is None:
+            observer.note(last.range)
+        encoded: Encoded = last.result
+        reused = True
+    else:
+        step.shared, reused = None, False
+        encoded = Encoded(_codes_of(quantizer, x, num_bits, given))
+        if shares and step.in_call and version is not None:
+            step.shared = Shared(x, version, settings, quantizer.last_range, encoded)
+        quantizer.last_range = None
+    if step.listeners:
+        shown = decode(encoded.codes).view(x.shape).to(x.dtype) if step.is_looked_at else x
+        quantizer._tell(x, shown, num_bits, reused)
+    return encoded
+
+
+def one_range(quantizer: Quantizer) -> bool:
+    """Whether all of a tensor has one grid, of its smallest and largest value or of a running average of these, and is
+    rounded to nearest.
+    """
+    observer = quantizer.observer
+    source = observer.source if isinstance(observer, Tracked) else observer
+    plain = quantizer.granularity.kind == "tensor" and quantizer.learned is None and not quantizer.stochastic
+    return plain and type(source) is MinMax
+
+
+def _codes_of(quantizer: Quantizer, x: Tensor, num_bits: int, given: Optional[tuple[float, float]]) -> Codes:
+    wide = x.float()
+    rows = wide.reshape(-1, x.shape[-1]).contiguous()
+    noise = quantizer._noise(x, None, 0)
+    one_range = quantizer.granularity.kind == "tensor" and quantizer.learned is None and noise is None
+    if not one_range or not encoding.is_available(rows, quantizer.format.name):
+        return encode(rows, quantizer.format, quantizer._grid(wide, num_bits)[0], num_bits, noise)
+    if given is None:
+        found = minmax.known(x) if type(quantizer.observer) is MinMax else quantizer.range_of(wide, num_bits)[:2]
+        given = None if found is None else (float(found[0]), float(found[1]))
+    levels = Levels.of(quantizer.format.name, num_bits, given)
+    return encode_matrix(rows, [Wanted(levels)]).codes[0]
+
+
+class GradientCodes(NamedTuple):
+    """Codes of a gradient (M, N) for its product with w and for that with x; those that were wanted.
+
+    Attributes:
+        sums: of the codes for x, over the rows, int32 (1, N); of the others where these are not wanted.
+    """
+
+    for_x: Optional[Codes]
+    for_w: Optional[Codes]
+    sums: Tensor
+
+
+def gradient_codes(
+    grad: Tensor, call: Call, fold: Optional[Tensor], fold_rows: Optional[Tensor], wanted: tuple[bool, bool]
+) -> GradientCodes:
+    """Codes of a gradient (M, N), with the rounding that the call settled.
+
+    Args:
+        fold, fold_rows: factors (1, N) for the first and (M, 1) for the second; with neither both are the same codes.
+        wanted: which of the two.
+    """
+    quantizer, num_bits = call.grad.quantizer, call.grad.num_bits
+    assert quantizer is not None and num_bits is not None
+    key = call.grad.key if quantizer.stochastic else None
+    wanted = (wanted[0], wanted[1] or not wanted[0])  # a bias alone needs codes, too
+    fold, fold_rows = (fold if wanted[0] else None), (fold_rows if wanted[1] else None)
+    wide = grad.float() if grad.device.type == "cpu" else grad
+    if type(quantizer.observer) is MinMax and encoding.is_available(wide, quantizer.format.name):
+        state = None if key is None else hash_state(key)
+        # both are made with factors on either; with none they are the same
+        factors = (
+            [(fold, None), (None, fold_rows)]
+            if all(wanted) and (fold, fold_rows) != (None, None)
+            else [(fold, fold_rows)]
+        )
+        sets = [Wanted(Levels.of(quantizer.format.name, num_bits, None, state), *each) for each in factors]
+        made, sums = encode_matrix(wide, sets, sums=True)
+        assert sums is not None
+        return GradientCodes(made[0] if wanted[0] else None, made[-1] if wanted[1] else None, sums)
+    for_x, for_w = _torch_gradient_codes(grad, quantizer, num_bits, key, fold, fold_rows, wanted)
+    last = for_w if for_w is not None else for_x
+    assert last is not None
+    return GradientCodes(for_x, for_w, column_sums(last.data))
+
+
+def _torch_gradient_codes(
+    grad: Tensor, quantizer: Quantizer, num_bits: int, key: Optional[NoiseKey], fold: Optional[Tensor],
+    fold_rows: Optional[Tensor], wanted: tuple[bool, bool],
+) -> tuple[Optional[Codes], Optional[Codes]]:  # fmt: skip
+    noise = None if key is None else HashNoise(key, grad)
+    if type(quantizer.observer) is MinMax:
+        ends = extremes(grad, fold, fold_rows, quantizer.format.name == "symmetric")
+        grids = [quantizer.format.grid(low, high, num_bits) for low, high in (ends[:2], ends[2:])]
+    else:
+        grids = [
+            quantizer._grid(grad.float() if factor is None else grad.float() * factor, num_bits)[0]
+            for factor in (fold, fold_rows)
+        ]
+    if fold is None and fold_rows is None:
+        codes = encode(grad, quantizer.format, grids[0], num_bits, noise)
+        return (codes if wanted[0] else None), (codes if wanted[1] else None)
+    if all(wanted):
+        return encode_twice(grad, quantizer.format, (grids[0], grids[1]), num_bits, noise, fold, fold_rows)
+    if wanted[0]:
+        return encode(grad, quantizer.format, grids[0], num_bits, noise, fold), None
+    return None, encode(grad, quantizer.format, grids[1], num_bits, noise, None, fold_rows)

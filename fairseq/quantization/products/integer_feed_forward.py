@@ -1,0 +1,83 @@
+"""The feed-forward block fc1, GELU, fc2 on codes where no gradient is wanted: evaluation, or a frozen backbone.
+
+    y = fc2(gelu(fc1(x)))
+
+GELU's values go to codes at once and are written nowhere. The codes are those of the layers one by one (values of GELU
+that lie half way between two codes may be rounded to the other one).
+"""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.kernels import gelu_codes, gemm
+from fairseq.quantization.kernels.codes import Codes, base_code, described
+from fairseq.quantization.kernels.linear import WeightCodes, forward_product
+from fairseq.quantization.layers.linear import LinearQuantizers, QLinear
+from fairseq.quantization.observers.base import Range
+from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.products.integer_encode import input_codes, one_range
+from fairseq.quantization.products.integer_linear import LARGEST_BITS, has_codes
+from fairseq.quantization.products.simulated import Factor, product_dtype
+from fairseq.quantization.quantizer import Quantizer
+
+
+def integer_feed_forward(fc1: QLinear, fc2: QLinear, x: Tensor, num_bits: Optional[int]) -> Optional[Tensor]:
+    """The block's result, or None, with nothing done, where it has to be found layer by layer."""
+    first, second = fc1.quantizers, fc2.quantizers
+    if first is None or second is None or first.step is not second.step:
+        return None
+    step = first.step
+    trained = (x, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
+    wanted = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in trained)
+    if x.device.type != "cpu" or wanted or step.is_looked_at or not step.in_call or product_dtype(x) != torch.float32:
+        return None
+    num_bits = step.resolve(num_bits)
+    bits = [layer.quantizer(name).bits(num_bits) for layer in (first, second) for name in ("input", "weight")]
+    if not (first.integer and second.integer) or any(each is None or each > LARGEST_BITS for each in bits):
+        return None
+    quantizer = second.quantizer("input")
+    values = x.numel() // x.shape[-1] * fc1.out_features
+    probe = torch.empty((), dtype=torch.float32, device="cpu").expand(values)
+    if not (one_range(quantizer) and has_codes(x, fc1.weight) and gelu_codes.has_codes(probe, quantizer.format)):
+        return None
+    if not gemm.is_available(x.device, values * x.shape[-1]):
+        return None
+    x_bits, w1_bits, y_bits, w2_bits = (int(each or 0) for each in bits)
+    for layer, weight_bits in ((first, w1_bits), (second, w2_bits)):
+        if layer.integers is not None:
+            layer.integers.check(layer.path, weight_bits, layer.training)
+    x_codes, w1 = input_codes(first.quantizer("input"), x, x_bits).codes, first._weight_codes(fc1.weight, w1_bits)
+    _tell(first, x, (x_codes.data.shape[0], fc1.out_features), (x_bits, w1_bits))
+    codes: Codes = _codes_between(x_codes, w1, fc1.bias, quantizer, y_bits)
+    w2 = second._weight_codes(fc2.weight, w2_bits)
+    quantizer._tell(codes.data, codes.data, y_bits)
+    _tell(second, codes.data, (codes.data.shape[0], fc2.out_features), (y_bits, w2_bits))
+    return forward_product(codes, w2, fc2.bias, torch.float32).view(*x.shape[:-1], fc2.out_features)
+
+
+def _codes_between(x: Codes, w: WeightCodes, bias: Optional[Tensor], quantizer: Quantizer, num_bits: int) -> Codes:
+    """Codes of GELU of x w^T + bias, a matrix."""
+    y, observer = forward_product(x, w, bias, torch.float32), quantizer.observer
+    if isinstance(observer, Tracked) and not (observer.training or observer.step.calibrating):
+        found = observer.evaluation_range(torch.empty(()))
+    else:
+        low, high = gelu_codes.range_of(y)
+        found = Range(low.view(1), high.view(1), covers=True)
+        if isinstance(observer, Tracked):
+            observer.note(found)
+    grid = quantizer.format.grid(found.low, found.high, num_bits)
+    out = torch.empty(y.shape, dtype=torch.uint8, device="cpu")
+    gelu_codes.codes_of(y, quantizer.format, grid, num_bits, out)
+    scale, zero = (part.float().view(1, 1) for part in (grid.scale, grid.zero_point))
+    return described(out, scale, zero, base_code(grid, num_bits), num_bits, quantizer.format)
+
+
+def _tell(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:
+    """Tell listeners, which only count here."""
+    left, right = (Factor(layer.quantizer(name), each) for name, each in zip(("input", "weight"), bits, strict=True))
+    weight = torch.empty((), dtype=torch.int8).expand(shape[1], x.shape[-1])
+    for listener in layer.step.listeners:
+        macs = shape[0] * shape[1] * x.shape[-1]
+        listener.product(layer.path, "forward", left.operand(x), right.operand(weight), macs)

@@ -1,0 +1,216 @@
+"""Products of a linear layer in integers: the forward product and both backward products as GEMMs on 8-bit codes.
+
+    x = sx (cx - zx),   w[n] = sw[n] (cw[n] - zw[n])          codes, scales and zero points as `simulate` has them
+    y = sx sw[n] sum_k (cx - zx)(cw - zw) + bias
+    dL/dx = sum_n g[n] w[n] = sg' sum_n q'[n] (cw[n] - zw[n]),      sg' q' = codes of g[n] sw[n]
+    dL/dw[n] = sum_m g[m] x[m] = sg'' sum_m q''[m] (cx[m] - zx[m]),   sg'' q'' = codes of g[m] sx[m]
+
+A scale can be taken out of a sum only if it does not change along it. Weights have one scale per output channel, and
+dL/dx sums over these; so the gradient is multiplied by them *before* it is rounded, and each product has its own
+gradient codes. With one scale per tensor both are the codes that `simulate` makes.
+
+Kept for backward: the codes of x (packed at 4 bits or fewer) and the weight's, which all calls of an update share.
+"""
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.errors import ConfigError
+from fairseq.native import minmax
+from fairseq.quantization.kernels.codes import Codes, decode, signed
+from fairseq.quantization.kernels.linear import WeightCodes, forward_product, input_gradient, weight_gradient
+from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
+from fairseq.quantization.products.simulated import Call
+from fairseq.quantization.quantizer import WEIGHT, Quantizer
+
+LARGEST_BITS = 8
+
+
+def product_of(
+    encoded: Encoded, w_codes: WeightCodes, bias: Optional[Tensor], call: Call, shape: torch.Size, dtype: torch.dtype
+) -> Tensor:
+    """`x @ weight^T + bias` for an x of `shape`, whose codes are `encoded`; no gradient."""
+    x_codes = encoded.codes
+    if call.step.listeners:  # they are shown the codes: these are what is multiplied
+        macs = x_codes.data.numel() * w_codes.shape[0]
+        call.tell("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
+    rows = forward_product(x_codes, w_codes, bias, dtype)
+    y, ends = rows.view(*shape[:-1], rows.shape[1]), minmax.known(rows)
+    if ends is not None:
+        minmax.note(y, *ends)
+    return y
+
+
+class IntegerLinear(torch.autograd.Function):
+    """`x @ weight^T + bias` on codes; gradients go to `x` and `weight`, which take no other part."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: Encoded, w_codes: WeightCodes, call: Call,
+        dtype: torch.dtype,
+    ) -> Tensor:  # fmt: skip
+        ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
+        needs_x, needs_w = ctx.needs_input_grad[:2]
+        if needs_w:
+            ctx.save_for_backward(encoded.packed().codes.data)
+            ctx.kept = Kept(encoded)
+        ctx.w_codes = w_codes if needs_x else None
+        return product_of(encoded, w_codes, bias, call, x.shape, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        call: Call = ctx.call
+        _, needs_w, needs_bias = ctx.needs_input_grad[:3]
+        x_codes = ctx.kept.restore(ctx.saved_tensors[0]) if needs_w else None
+        grad = grad.reshape(-1, grad.shape[-1])  # (M, N)
+        if call.grad.num_bits is None or call.grad.num_bits > LARGEST_BITS:
+            found = _float_backward(ctx, grad, x_codes)
+        else:
+            found = _integer_backward(ctx, grad.contiguous(), x_codes)
+        grad_x, grad_w, grad_bias = found
+        if grad_x is not None:
+            grad_x = grad_x.view(ctx.x_shape).to(ctx.x_dtype)
+        if grad_w is not None:
+            grad_w = grad_w.to(ctx.w_dtype)
+        return grad_x, grad_w, grad_bias if needs_bias else None, None, None, None, None
+
+
+Gradients = tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]
+
+
+def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradients:
+    call: Call = ctx.call
+    w: Optional[WeightCodes] = ctx.w_codes
+    w_factor, w_largest = (None, None) if w is None else _factor(w.scale)
+    x_factor, x_largest = (None, None) if x_codes is None else _factor(x_codes.scale)
+    fold = None if w_factor is None else w_factor.t().contiguous()
+    for_x, for_w, sums = gradient_codes(grad, call, fold, x_factor, (w is not None, x_codes is not None))
+    same = (x_factor if for_w is not None else fold) is None  # `sums` are of codes of the gradient itself
+    if call.step.listeners:
+        _tell_gradient(call, grad, for_x, for_w, fold, x_factor)
+    grad_x = grad_w = None
+    if w is not None and w_largest is not None and for_x is not None:
+        if call.step.listeners:
+            macs = for_x.data.numel() * w.shape[1]
+            call.tell("grad_input", call.grad.operand(for_x.data), call.right.operand(_shown(call, w)), macs)
+        grad_x = input_gradient(for_x, w, w_largest)
+    if x_codes is not None and x_largest is not None and for_w is not None:
+        right = signed(x_codes) if call.step.is_looked_at else None
+        if call.step.listeners:
+            macs = for_w.data.numel() * x_codes.data.shape[1]
+            shown = x_codes.data if right is None else right[0]
+            call.tell("grad_weight", call.grad.operand(for_w.data), call.left.operand(shown), macs)
+        grad_w = weight_gradient(for_w, x_codes, x_largest, sums, right)
+    grad_bias = None
+    if ctx.needs_input_grad[2]:
+        grad_bias = _bias_gradient(grad, for_w or for_x, sums) if same else grad.float().sum(0)
+    return grad_x, grad_w, grad_bias
+
+
+def _tell_gradient(
+    call: Call, grad: Tensor, for_x: Optional[Codes], for_w: Optional[Codes], fold: Optional[Tensor],
+    x_factor: Optional[Tensor],
+) -> None:  # fmt: skip
+    codes, factor = (for_w, x_factor) if for_w is not None else (for_x, fold)
+    if codes is None or call.grad.quantizer is None or call.grad.num_bits is None:
+        return
+    values = grad
+    if call.step.is_looked_at:
+        values = decode(codes) if factor is None else torch.where(factor > 0, decode(codes) / factor, 0.0)
+    call.grad.quantizer._tell(grad, values, call.grad.num_bits)
+
+
+def _shown(call: Call, w: WeightCodes) -> Tensor:
+    """The weight's codes for listeners; for those that only count, something of their size."""
+    return w.data if call.step.is_looked_at else torch.empty((), dtype=torch.int8).expand(w.shape)
+
+
+def _factor(scale: Tensor) -> tuple[Optional[Tensor], Tensor]:
+    """A scale as factors up to 1, None where there is but one, and the largest scale (1, 1)."""
+    if scale.numel() == 1:
+        return None, scale
+    largest = scale.max().view(1, 1)
+    return scale / largest, largest
+
+
+def _bias_gradient(grad: Tensor, codes: Optional[Codes], sums: Tensor) -> Tensor:
+    """The sum over rows: of the rounded gradient where there are codes of it, as in `simulate`."""
+    if codes is None:
+        return grad.float().sum(0)
+    total = (sums - codes.zero_point * grad.shape[0]) * codes.scale
+    return (total if codes.shift is None else total + codes.shift * grad.shape[0]).view(-1)
+
+
+def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradients:
+    """Gradients at more than 8 bits: floating-point products of what the codes stand for."""
+    call: Call = ctx.call
+    g = call.grad(grad).float()
+    grad_x = grad_w = None
+    if ctx.w_codes is not None:
+        value = ctx.w_codes.values()
+        call.tell("grad_input", call.grad.operand(g), call.right.operand(value), g.numel() * value.shape[1])
+        grad_x = g @ value
+    if x_codes is not None:
+        value = decode(x_codes)
+        call.tell("grad_weight", call.grad.operand(g), call.left.operand(value), g.numel() * value.shape[1])
+        grad_w = g.t() @ value
+    return grad_x, grad_w, g.sum(0)
+
+
+def wants_integers(
+    path: str,
+    left: Quantizer,
+    right: Quantizer,
+    grad: Quantizer,
+    shape: Optional[tuple[int, int]] = None,
+    heads: Optional[tuple[int, int]] = None,
+) -> bool:
+    """Whether the rules ask for a product on codes, or leave it to us and it gains.
+
+    Args:
+        shape: of a weight.
+        heads: how many attention has, and the features of each. Where neither is known `auto` simulates.
+
+    Raises:
+        ConfigError: integers are asked for, and other settings do not allow them.
+    """
+    wanted = {left.spec.compute, right.spec.compute}
+    if "simulate" in wanted:
+        return False
+    reason = obstacle(left, right, grad)
+    if "auto" in wanted:
+        from fairseq.quantization.plan.latency_cache import costs  # imported here: it builds layers itself
+
+        if reason is not None:
+            return False
+        if shape is not None:
+            return costs().prefers_integers(shape)
+        return heads is not None and costs().prefers_integer_attention(*heads)
+    if reason is not None:
+        raise ConfigError(f"{path or 'layer'}: compute integer is not possible: {reason}; use simulate")
+    return True
+
+
+def has_codes(x: Tensor, y: Tensor) -> bool:
+    """Empty and fp64 tensors are multiplied as they are; an exported program simulates, with the same codes."""
+    if torch.compiler.is_exporting():
+        return False
+    return x.numel() > 0 and y.numel() > 0 and torch.float64 not in (x.dtype, y.dtype)
+
+
+def obstacle(left: Quantizer, right: Quantizer, grad: Quantizer) -> Optional[str]:
+    """Why the quantizers' settings do not allow a product on codes; None if they do."""
+    for quantizer in (left, right):
+        granularity = quantizer.granularity
+        by_row = quantizer.role == WEIGHT and granularity.kind == "channel" and granularity.number == 0
+        if granularity.kind not in ("tensor", "token") and not by_row:
+            return f"{quantizer.path} has granularity {granularity}, whose scales change along the contraction"
+        if quantizer.learned is not None:
+            return f"{quantizer.path} learns its {quantizer.spec.learned}, for which the rounded values are needed"
+        if quantizer.spec.ste != "plain":
+            return f"{quantizer.path} has ste {quantizer.spec.ste}, for which the values outside the grid are needed"
+    if grad.spec.quantize and grad.granularity.kind != "tensor":
+        return f"{grad.path} has granularity {grad.granularity}; integer products need tensor"
+    return None

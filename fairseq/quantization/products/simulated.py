@@ -1,0 +1,155 @@
+"""Products of fake-quantized operands in floating point, and their gradients.
+
+    forward      y  = x_q w_q^T + bias
+    backward     g  = quantize(dL/dy)          once; both products below use it
+                 dL/dx = g w_q,   dL/dw = g^T x_q,   dL/dbias = sum of g over rows
+
+The gradients belong to the values that were multiplied; where they go is decided by the operands' routes: to x and w
+themselves under the plain straight-through estimator, to the output of a clipped or learned quantizer otherwise. Only
+the quantized operands are kept for backward, and only those that a wanted gradient needs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fairseq.quantization.context import Listener, Operand, Step
+from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.rounding.noise import NoiseKey
+
+
+class GradientRounding(NamedTuple):
+    """How the gradient of one call is quantized: settled in forward, applied in backward."""
+
+    quantizer: Optional[Quantizer]
+    num_bits: Optional[int]
+    key: Optional[NoiseKey]
+
+    @classmethod
+    def of(cls, quantizer: Optional[Quantizer], num_bits: Optional[int], step: Step) -> "GradientRounding":
+        """The rounding for a call in which `num_bits` is threaded."""
+        bits = None if quantizer is None else quantizer.bits(num_bits)
+        return cls(quantizer, bits, None if bits is None or quantizer is None else step.noise_key(quantizer.layer))
+
+    def __call__(self, grad: Tensor) -> Tensor:
+        if self.quantizer is None or self.num_bits is None:
+            return grad
+        out = self.quantizer.step.scratch(grad) if grad.dtype == torch.float32 else None
+        return self.quantizer.fake(grad, self.num_bits, out, self.key)
+
+    def operand(self, grad: Tensor) -> Operand:
+        return Operand(self.quantizer, grad, self.num_bits)
+
+
+class Factor(NamedTuple):
+    """One side of a product: its quantizer and the bits of this call."""
+
+    quantizer: Optional[Quantizer]
+    num_bits: Optional[int]
+
+    def operand(self, tensor: Tensor) -> Operand:
+        return Operand(self.quantizer, tensor, self.num_bits)
+
+
+class Call(NamedTuple):
+    """One product: its name, the quantizers and bits of both operands, the gradient's rounding."""
+
+    path: str
+    step: Step
+    left: Factor
+    right: Factor
+    grad: GradientRounding
+
+    def tell(self, kind: str, left: Operand, right: Operand, macs: int) -> None:
+        """Tell the listeners that a product runs."""
+        for listener in self.step.listeners:
+            listener.product(self.path, kind, left, right, macs)
+
+
+def tell_full_precision(listeners: Sequence[Listener], path: str, x: Tensor, w: Tensor, macs: int) -> None:
+    """Tell of a product in full precision, and of the backward products that autograd will carry out for it."""
+    kinds = ["forward"]
+    if torch.is_grad_enabled():
+        kinds += ["grad_input"] * x.requires_grad + ["grad_weight"] * w.requires_grad
+    for listener in listeners:
+        for kind in kinds:
+            listener.product(path, kind, Operand(None, x, None), Operand(None, w, None), macs)
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The type in which autocast, where it is on, would multiply `x`."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind) and x.dtype.is_floating_point and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(kind)
+    return x.dtype
+
+
+class SimulatedLinear(torch.autograd.Function):
+    """`x_value @ w_value^T + bias`; gradients go to `x` and `weight`, which take no other part."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], x_value: Tensor, w_value: Tensor, call: Call
+    ) -> Tensor:
+        ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
+        rows = x_value.reshape(-1, x_value.shape[-1])  # (..., K) -> (M, K)
+        needs_x, needs_w = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(rows if needs_w else None, w_value if needs_x else None)
+        call.tell("forward", call.left.operand(rows), call.right.operand(w_value), macs=rows.numel() * w_value.shape[0])
+        with torch.autocast(x.device.type, enabled=False):
+            y = F.linear(rows, w_value, None if bias is None else bias.to(rows.dtype))
+        return y.view(*x.shape[:-1], w_value.shape[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        call: Call = ctx.call
+        rows, w_value = ctx.saved_tensors
+        g = call.grad(grad.reshape(-1, grad.shape[-1]))  # (M, N)
+        grad_x = grad_w = grad_bias = None
+        if w_value is not None:
+            call.tell("grad_input", call.grad.operand(g), call.right.operand(w_value), g.numel() * w_value.shape[1])
+            grad_x = (g @ w_value).view(ctx.x_shape).to(ctx.x_dtype)
+        if rows is not None:
+            call.tell("grad_weight", call.grad.operand(g), call.left.operand(rows), g.numel() * rows.shape[1])
+            grad_w = (g.t() @ rows).to(ctx.w_dtype)
+        if ctx.needs_input_grad[2]:
+            grad_bias = g.sum(0)
+        return grad_x, grad_w, grad_bias, None, None, None
+
+
+class SimulatedMatMul(torch.autograd.Function):
+    """`a_value @ b_value` over equal leading axes; gradients go to `a` and `b`.
+
+    Listeners are shown b's transpose, which is what its quantizer saw.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, a_value: Tensor, b_value: Tensor, call: Call) -> Tensor:
+        ctx.call, ctx.a_dtype, ctx.b_dtype = call, a.dtype, b.dtype
+        needs_a, needs_b = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(a_value if needs_b else None, b_value if needs_a else None)
+        call.tell(
+            "forward",
+            call.left.operand(a_value),
+            call.right.operand(b_value.mT),
+            macs=a_value.numel() * b_value.shape[-1],
+        )
+        with torch.autocast(a.device.type, enabled=False):
+            return torch.matmul(a_value, b_value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        call: Call = ctx.call
+        a_value, b_value = ctx.saved_tensors
+        g = call.grad(grad)  # (..., T, S)
+        grad_a = grad_b = None
+        if b_value is not None:
+            call.tell("grad_input", call.grad.operand(g), call.right.operand(b_value.mT), g.numel() * b_value.shape[-2])
+            grad_a = torch.matmul(g, b_value.transpose(-1, -2)).to(ctx.a_dtype)
+        if a_value is not None:
+            call.tell("grad_weight", call.grad.operand(g), call.left.operand(a_value), g.numel() * a_value.shape[-1])
+            grad_b = torch.matmul(a_value.transpose(-1, -2), g).to(ctx.b_dtype)
+        return grad_a, grad_b, None, None, None

@@ -1,0 +1,146 @@
+"""`model.quantization`: the plan of a quantized model and what a training loop tells it.
+
+    quantization = model.quantization
+    for update in range(total):
+        bits = schedule.bits(update, total)
+        for i, batch in enumerate(batches):
+            quantization.begin_micro_batch(update, i)
+            loss(model(batch, num_bits=bits)).backward()
+        optimizer.step()
+        quantization.end_update()
+
+A loop that tells nothing works, too: each call of the model in training then counts as an update.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Optional
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from fairseq.errors import CheckpointError
+from fairseq.quantization.context import CallHook, Step
+from fairseq.quantization.metadata_state import load_quantizer_state, quantizer_state
+from fairseq.quantization.observers.tracked import Running, Tracked
+from fairseq.quantization.plan.config import QuantizationConfig
+from fairseq.quantization.plan.table import Plan
+
+SETTLED = 0.9  # a running range of momentum 0.9 gets there with 22 updates
+
+
+class Quantization:
+    """How a model is quantized.
+
+    Attributes:
+        config: complete, with the preset's fields and rules.
+        plan: every quantizer with its settings.
+        step: state shared by the quantizers.
+        threaded: whether the model's forward takes `num_bits` itself.
+    """
+
+    def __init__(self, config: QuantizationConfig, plan: Plan, step: Step, threaded: bool):
+        self.config, self.plan, self.step, self.threaded = config, plan, step, threaded
+        self._hook = CallHook(step, threaded)
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self, model: nn.Module) -> None:
+        """Become `model.quantization`."""
+        self._handles = self._hook.install(model)
+        model.quantization = self  # type: ignore[assignment]
+
+    def detach(self, model: nn.Module) -> None:
+        """Undo `attach`."""
+        for handle in self._handles:
+            handle.remove()
+        del model.quantization
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def begin_micro_batch(self, update: int, micro_batch: int = 0, counts: bool = True) -> None:
+        """Say which update comes next, and which of its micro-batches.
+
+        Args:
+            update: number of updates done so far.
+            micro_batch: the i-th of rank r among W processes is i * W + r, so that rounding does not depend on W.
+            counts: False for a batch that stands in for a missing one: ranges do not look at it.
+        """
+        self.step.set(update, micro_batch)
+        self.step.inspecting = not counts
+
+    def end_update(self, model: nn.Module, group: Any = None) -> None:
+        """Fold the update's ranges into the running ones; over all processes of `group` if torch.distributed runs."""
+        self.step.inspecting = False
+        observers = [module for module in model.modules() if isinstance(module, Tracked)]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            _sum_over_processes(observers, group)
+        for observer in observers:
+            observer.commit()
+
+    def short_ranges(self, model: nn.Module) -> Optional[str]:
+        """A warning, where running ranges have had too few updates to hold what training has shown; None elsewhere."""
+        covered = [module.coverage() for module in model.modules() if isinstance(module, Running) and module.has_data]
+        if not covered or min(covered) >= SETTLED:
+            return None
+        return (
+            f"running ranges hold {100 * min(covered):.0f} % of what training has shown (as in the reference they "
+            "start at zero), so evaluation clips; train longer, or correct them by the rule "
+            r"{match: 're:.*\.(input|query|key|value|probs)', range: ema}"
+        )
+
+    def calibrate(self, model: nn.Module, batches: Iterable[Any], run: Callable[[nn.Module, Any], Any]) -> None:
+        """Set the running ranges (and start learned scales) without training: `run(model, batch)` on each of `batches`.
+
+        Each range becomes the mean over the batches, as in the reference's QuantMeasure with `measure`.
+        """
+        for module in model.modules():
+            if isinstance(module, Tracked):
+                module.calibrated = 0
+        self.step.calibrating = True
+        try:
+            with torch.no_grad():
+                for batch in batches:
+                    run(model, batch)
+                    self.end_update(model)
+        finally:
+            self.step.calibrating = False
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    def state_dict(self, model: nn.Module) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights: the plan and the quantizers' tensors."""
+        return {"plan": self.plan.as_dicts(), "state": quantizer_state(model), "seed": self.step.seed}
+
+    def load_state_dict(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """Restore `state_dict`; CheckpointError where the checkpoint's plan keeps other quantizer state."""
+        if "state" not in state:
+            raise CheckpointError(
+                "quantization state of the checkpoint has no 'state'; was it saved by another program?"
+            )
+        load_quantizer_state(model, state["state"])
+
+
+def _sum_over_processes(observers: list[Tracked], group: Any) -> None:
+    """Add up the pending sums and counts of all processes, in one reduction per device."""
+    by_device: dict[torch.device, list[Tracked]] = {}
+    for observer in observers:
+        by_device.setdefault(observer.pending.device, []).append(observer)
+    for device, members in by_device.items():
+        counts = torch.tensor([float(observer.pending_count) for observer in members], device=device)
+        flat = torch.cat([*(observer.pending.flatten() for observer in members), counts])
+        torch.distributed.all_reduce(flat, group=group)
+        start = 0
+        for observer, count in zip(members, flat[flat.numel() - len(members) :].tolist(), strict=True):
+            stop = start + observer.pending.numel()
+            observer.pending.copy_(flat[start:stop].view_as(observer.pending))
+            observer.pending_count = int(count)
+            start = stop
+
+
+def get_quantization(model: nn.Module) -> Optional[Quantization]:
+    """The model's `Quantization`, also through a data-parallel wrapper; None for a float model."""
+    for candidate in (model, getattr(model, "module", None)):
+        found = getattr(candidate, "quantization", None)
+        if isinstance(found, Quantization):
+            return found
+    return None

@@ -1,0 +1,162 @@
+"""The trained part of a quantizer: parameters for a scale (and zero point) or a clip, and where they start.
+
+Parameters are created with the module and get their first values from the first tensor seen in training: the mean
+magnitude (LSQ), the range (a zero point) or the largest magnitude (a clip).
+
+>>> from fairseq.quantization.formats import FORMATS
+>>> grid = ScaleGrid("w", FORMATS.lookup("symmetric")(), Granularity("tensor"), (1,), 4, Step(), needs_data=False)
+>>> grid(torch.tensor([1.0, -1.0, 4.0]), num_bits=4), grid.scale.data     # 2 * mean 2 / sqrt(7)
+(tensor([ 1.5119, -1.5119,  4.5356], grad_fn=<LearnedScaleBackward>), tensor([1.5119]))
+"""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq.errors import TrainingError
+from fairseq.quantization.context import Step
+from fairseq.quantization.formats import Grid, NumberFormat
+from fairseq.quantization.formats.affine_int import MIN_SCALE
+from fairseq.quantization.granularity import Granularity
+from fairseq.quantization.metadata_state import HiddenState
+from fairseq.quantization.observers.base import extremes
+from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale, is_signed
+
+
+class LearnedGrid(HiddenState):
+    """Base of both kinds.
+
+    Args:
+        path: the quantizer's path.
+        number_format, granularity: the quantizer's; the format has an exact zero.
+        shape: of the parameters; broadcasts against the tensor.
+        reference_bits: bits for which a scale is learned; at other bits the grid keeps its extent.
+        step: state shared by the model's quantizers.
+        needs_data: False for weights, which are at hand also without training.
+    """
+
+    initialized: Tensor
+    what = ""
+
+    def __init__(
+        self,
+        path: str,
+        number_format: NumberFormat,
+        granularity: Granularity,
+        shape: tuple[int, ...],
+        reference_bits: int,
+        step: Step,
+        needs_data: bool,
+    ):
+        super().__init__()
+        self.path, self.format, self.granularity = path, number_format, granularity
+        self.reference_bits, self.step, self.needs_data = reference_bits, step, needs_data
+        self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
+        self.is_initialized = False  # the same without asking the device
+        self.create_parameters(shape)
+
+    def create_parameters(self, shape: tuple[int, ...]) -> None:
+        raise NotImplementedError
+
+    def start(self, x: Tensor) -> None:
+        """Give the parameters their first values."""
+        raise NotImplementedError
+
+    def grid(self, x: Tensor, num_bits: int) -> Grid:
+        """The grid in force, without gradients."""
+        raise NotImplementedError
+
+    def ensure_initialized(self, x: Tensor) -> None:
+        """Start from `x` if nothing has been seen yet."""
+        if not self.is_initialized:
+            self._initialize(x)
+
+    @torch.no_grad()
+    def _initialize(self, x: Tensor) -> None:
+        if self.needs_data and not (self.training or self.step.calibrating):
+            raise TrainingError(
+                f"quantizer {self.path!r} has no learned {self.what}: it has seen no data; "
+                "train, calibrate, or load a checkpoint that holds quantizer state"
+            )
+        self.start(x)
+        self.initialized.fill_(True)
+        self.is_initialized = True
+
+    def set_first(self, parameter: nn.Parameter, value: Tensor) -> None:
+        """`value` as the parameter's first one, the same in every process."""
+        value = value.reshape(parameter.shape)
+        if self.needs_data and torch.distributed.is_available() and torch.distributed.is_initialized():
+            # every process sees another batch, and no later step would bring their parameters together
+            torch.distributed.all_reduce(value)
+            value /= torch.distributed.get_world_size()
+        parameter.copy_(value)
+
+    def after_load(self, found: bool) -> None:
+        if not found:
+            self.initialized.fill_(False)
+        self.is_initialized = bool(self.initialized)
+
+
+class ScaleGrid(LearnedGrid):
+    """Learned step size (LSQ); formats without sign also learn a zero point (LSQ+)."""
+
+    what = "scale"
+
+    def create_parameters(self, shape: tuple[int, ...]) -> None:
+        self.scale = nn.Parameter(torch.ones(shape))
+        self.zero_point: Optional[nn.Parameter] = None if is_signed(self.format) else nn.Parameter(torch.zeros(shape))
+
+    def start(self, x: Tensor) -> None:
+        axes = self.granularity.reduced(x)
+        if self.zero_point is not None:
+            grid = self.format.grid(*extremes(x, axes), self.reference_bits)
+            self.set_first(self.scale, grid.scale)
+            self.set_first(self.zero_point, grid.zero_point)
+        else:
+            mean = x.abs().mean(axes, keepdim=True) if axes else x.abs()
+            scale = 2 * mean / self.format.max_value(self.reference_bits) ** 0.5
+            self.set_first(self.scale, scale.clamp(min=MIN_SCALE))
+
+    def at_bits(self, num_bits: int) -> tuple[Tensor, Optional[Tensor]]:
+        """Scale and zero point at `num_bits`, with gradients."""
+        ratio = self.format.max_value(num_bits) / self.format.max_value(self.reference_bits)
+        return self.scale / ratio, None if self.zero_point is None else self.zero_point * ratio
+
+    def grid(self, x: Tensor, num_bits: int) -> Grid:
+        self.ensure_initialized(x)
+        scale, zero = self.at_bits(num_bits)
+        low, high = self.format.code_range(num_bits)
+        return Grid(scale, torch.zeros_like(scale) if zero is None else zero.round().clamp(low, high), low, high)
+
+    def forward(self, x: Tensor, num_bits: int) -> Tensor:
+        self.ensure_initialized(x)
+        scale, zero = self.at_bits(num_bits)
+        low, high = self.format.code_range(num_bits)
+        factor = (self.granularity.values_per_range(tuple(x.shape)) * high) ** -0.5
+        return LearnedScale.apply(x, scale, zero, low, high, factor)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class ClipGrid(LearnedGrid):
+    """Learned clip (PACT)."""
+
+    what = "clip"
+
+    def create_parameters(self, shape: tuple[int, ...]) -> None:
+        self.clip = nn.Parameter(torch.ones(shape))
+
+    def start(self, x: Tensor) -> None:
+        low, high = extremes(x, self.granularity.reduced(x))
+        self.set_first(self.clip, torch.maximum(-low, high))
+
+    def grid(self, x: Tensor, num_bits: int) -> Grid:
+        self.ensure_initialized(x)
+        low = -self.clip if is_signed(self.format) else torch.zeros_like(self.clip)
+        return self.format.grid(low, self.clip, num_bits)
+
+    def forward(self, x: Tensor, num_bits: int) -> Tensor:
+        self.ensure_initialized(x)
+        return LearnedClip.apply(x, self.clip, self.format, num_bits)  # type: ignore[no-any-return, no-untyped-call]
+
+
+LEARNED_GRIDS: dict[str, type[LearnedGrid]] = {"scale": ScaleGrid, "clip": ClipGrid}

@@ -1,0 +1,1 @@
+"""Studies over many runs: records of runs, tables and plots."""
