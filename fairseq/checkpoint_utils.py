@@ -14,14 +14,15 @@ import time
 from collections import OrderedDict
 from typing import Any, Optional
 
-from omegaconf import DictConfig
 from torch import nn
 
-from fairseq.checkpoint import building, config, names, reading, writing
-from fairseq.checkpoint.format import check_layout, load_weights
+from fairseq.checkpoint import config, names, reading, writing
+from fairseq.checkpoint.contents import get_maybe_sharded_checkpoint_filename, load_checkpoint_to_cpu
+from fairseq.checkpoint.format import load_weights
 from fairseq.checkpoint.names import checkpoint_paths
 from fairseq.checkpoint.upgrade import upgrade_state as _upgrade_state_dict
 from fairseq.errors import CheckpointError, ConfigError
+from fairseq.loading import load_model_ensemble, load_model_ensemble_and_task
 
 __all__ = [
     "_upgrade_state_dict",
@@ -195,117 +196,6 @@ def _existing(path: str, setting: str, save_dir: str, trainer: Any) -> str:
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
-
-
-def load_checkpoint_to_cpu(
-    path: str, arg_overrides: Optional[dict[str, Any]] = None, load_on_all_ranks: bool = False
-) -> dict[str, Any]:
-    """The contents of a checkpoint in today's layout, tensors on the CPU.
-
-    Args:
-        arg_overrides: settings by bare name, which replace those in the file.
-        load_on_all_ranks: every process reads the file; nothing to do for that here.
-
-    Returns:
-        the file's dict; `cfg` is a typed config, also where the file is so old that it holds flags (None where those
-        are of a plugin that is not loaded).
-    """
-    state = reading.read(path)
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        held = f"the keys {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(f"checkpoint {path} holds no model in fairseq's layout, but {held}")
-    check_layout(state, path)
-    if "packed_weights" in state:
-        from fairseq.checkpoint.packed import unpack_state
-
-        unpack_state(state, path)
-    overrides = dict(arg_overrides or {})
-    if state.get("args") is not None:
-        for name, value in overrides.items():
-            setattr(state["args"], name, value)
-    _upgrade_state_dict(state)
-    if state.get("cfg") is not None:
-        state["cfg"] = config.typed(state["cfg"], path)
-        if overrides:
-            from fairseq.dataclass.utils import overwrite_args_by_name
-
-            overwrite_args_by_name(state["cfg"], overrides)
-    elif state.get("args") is not None:
-        try:
-            state["cfg"] = config.from_args(state["args"])
-        except ConfigError as error:
-            # not needed to take weights from the file; load_model_ensemble_and_task raises it
-            logger.debug(f"checkpoint {path}: {error}")
-            state["cfg"] = None
-    return state
-
-
-def load_model_ensemble(
-    filenames: list[str],
-    arg_overrides: Optional[dict[str, Any]] = None,
-    task: Any = None,
-    strict: bool = True,
-    suffix: str = "",
-    num_shards: int = 1,
-    state: Optional[dict[str, Any]] = None,
-) -> tuple[list[Any], DictConfig]:
-    """`load_model_ensemble_and_task` without the task."""
-    models, cfg, _ = load_model_ensemble_and_task(filenames, arg_overrides, task, strict, suffix, num_shards, state)
-    return models, cfg
-
-
-def load_model_ensemble_and_task(
-    filenames: list[str],
-    arg_overrides: Optional[dict[str, Any]] = None,
-    task: Any = None,
-    strict: bool = True,
-    suffix: str = "",
-    num_shards: int = 1,
-    state: Optional[dict[str, Any]] = None,
-    integer_weights: bool = False,
-) -> tuple[list[Any], DictConfig, Any]:
-    """Models built and filled from checkpoints, the last one's config, and the task of the first.
-
-    Args:
-        arg_overrides: settings by bare name that replace those in the files.
-        task: use this one instead of the first file's.
-        strict: every weight of the model must be in the file, and the other way round.
-        suffix: is put before `.pt`.
-        num_shards: only 1; a file that was saved in parts has to be put together first.
-        state: the first file's contents, where they have been read already.
-        integer_weights: keep the codes of quantized weights only, for evaluation; files of packed weights always do.
-    """
-    from fairseq import tasks
-
-    if num_shards != 1:
-        raise ConfigError(f"checkpoint.checkpoint_shard_count={num_shards}: checkpoints in parts cannot be read")
-    models: list[Any] = []
-    cfg = None
-    for filename in filenames:
-        path = get_maybe_sharded_checkpoint_filename(filename, suffix, 0, num_shards)
-        if state is None:
-            state = load_checkpoint_to_cpu(path, arg_overrides)
-        cfg = building.config_of(state, path)
-        if task is None:
-            task = tasks.setup_task(cfg.task, from_checkpoint=True, task_state=state.get("task_state"))
-        if state.get("task_state"):
-            task.load_state_dict(state["task_state"])
-        models.append(building.build(task, cfg, state, path, strict, integer_weights))
-        state = None
-    if cfg is None:
-        raise ConfigError("no checkpoint given")
-    return models, cfg, task
-
-
-def get_maybe_sharded_checkpoint_filename(filename: str, suffix: str, shard_idx: int, num_shards: int) -> str:
-    """The file's name with `suffix`, and with its part's number where it was saved in parts."""
-    stem = filename[: -len(".pt")] if filename.endswith(".pt") else filename
-    sharded = f"{stem}{suffix}-shard{shard_idx}.pt"
-    if os.path.exists(sharded):
-        return sharded
-    if num_shards > 1:
-        return f"{stem}{suffix}_part{shard_idx}.pt"
-    return filename.replace(".pt", f"{suffix}.pt")
 
 
 def load_pretrained_component_from_model(component: nn.Module, checkpoint: str, strict: bool = True) -> nn.Module:

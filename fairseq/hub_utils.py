@@ -12,6 +12,7 @@ from omegaconf import OmegaConf, open_dict
 
 from fairseq.dataclass import catalog
 from fairseq.errors import CheckpointError, ConfigError, unknown
+from fairseq.loading import load_model_ensemble_and_task
 
 # files that a model's folder may hold, and the settings that then point at them
 TOKENIZER_FILES = {
@@ -65,16 +66,12 @@ def from_pretrained(
     if "user_dir" in overrides:
         from argparse import Namespace
 
-        from fairseq.utils import import_user_module
+        from fairseq.plugins import import_user_module
 
         import_user_module(Namespace(user_dir=overrides["user_dir"]))
 
-    from fairseq import checkpoint_utils
-
     paths = [str(folder / name) for name in checkpoint_file.split(os.pathsep)]
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
-        paths, arg_overrides=overrides, integer_weights=integer_weights
-    )
+    models, cfg, task = load_model_ensemble_and_task(paths, arg_overrides=overrides, integer_weights=integer_weights)
     if "bpe" not in chosen and cfg.get("bpe") is None:
         chosen["bpe"] = bpe_of(folder) or default_bpe
     for group, name in chosen.items():

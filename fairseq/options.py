@@ -242,7 +242,7 @@ def _import_plugins(words: Sequence[str]) -> None:
     parser.add_argument("--user-dir", default=None)
     user_dir = parser.parse_known_args(list(words))[0].user_dir
     if user_dir is not None:
-        from fairseq.utils import import_user_module  # imports torch, as plugins do
+        from fairseq.plugins import import_user_module
 
         import_user_module(Namespace(user_dir=user_dir))
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq import optim, utils
+from fairseq.checkpoint.contents import load_checkpoint_to_cpu
 from fairseq.distributed import utils as distributed_utils
 from fairseq.distributed.data_parallel import average_gradients, wrap_model
 from fairseq.errors import TrainingError
@@ -60,7 +61,10 @@ class Trainer:
             self.loss_scale = LossScale.from_config(
                 cfg.common, distributed_utils.get_world_size(), cfg.optimization.update_freq[0]
             )
-        self.ema = build_ema(self._model, cfg.ema, self.device) if cfg.ema.store_ema else None
+        self.ema = None
+        if cfg.ema.store_ema:
+            seed = load_checkpoint_to_cpu(cfg.ema.ema_seed_model) if cfg.ema.ema_seed_model else {}
+            self.ema = build_ema(self._model, cfg.ema, self.device, seed.get("model"))
         if cfg.common.compile:
             compile_model(self._model)
         self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)

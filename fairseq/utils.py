@@ -7,21 +7,37 @@
 import contextlib
 import importlib
 import random
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fairseq.errors import ConfigError
-from fairseq.modules.activations import get_activation_fn, get_available_activation_fns
-from fairseq.plugin_utils import *  # noqa: F403
+from fairseq.plugins import import_user_module
 
-__all__ = ["get_activation_fn", "get_available_activation_fns"]
+if TYPE_CHECKING:
+    from fairseq.modules.activations import get_activation_fn, get_available_activation_fns
+
+__all__ = ["get_activation_fn", "get_available_activation_fns", "import_user_module"]
+
+# names that plugins import from here; loaded when asked for, since moving a batch needs no layers
+_ELSEWHERE = {
+    "get_activation_fn": "fairseq.modules.activations",
+    "get_available_activation_fns": "fairseq.modules.activations",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    if not name.startswith("__"):
+        from fairseq import plugin_utils
+
+        if name in plugin_utils.__all__:
+            return getattr(plugin_utils, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def apply_to_sample(function: Callable[[Tensor], Any], sample: Any) -> Any:
@@ -217,52 +233,6 @@ def csv_str_list(text: str) -> list[str]:
 
 def deprecation_warning(message: str, stacklevel: int = 3) -> None:
     warnings.warn(message, DeprecationWarning, stacklevel=stacklevel)
-
-
-def import_user_module(args: Any) -> None:
-    """Import the plugin folder named by `--user-dir` / `common.user_dir` as a top-level module, once.
-
-    The folder's `tasks/` and `models/` sub-packages are imported too, so that their `@register_...` decorators run.
-    """
-    user_dir: Optional[str] = getattr(args, "user_dir", None)
-    if not user_dir:
-        return
-    path = _user_module_path(user_dir)
-    loaded = sys.modules.get(path.name)
-    if loaded is not None:
-        if Path(loaded.__file__ or "").resolve() != path / "__init__.py":
-            raise ConfigError(
-                f"--user-dir {path}: a module named {path.name!r} is loaded already, from {loaded.__file__}; "
-                "rename the folder"
-            )
-        return
-    sys.path.insert(0, str(path.parent))
-    try:
-        importlib.import_module(path.name)
-        for part in ("tasks", "models"):
-            _import_submodules(path, part)
-    finally:
-        sys.path.remove(str(path.parent))
-
-
-def _user_module_path(user_dir: str) -> Path:
-    """`user_dir` as given, or below the package or its parent (`examples/...`)."""
-    here = Path(__file__).resolve().parent
-    for candidate in (Path(user_dir), here / user_dir, here.parent / user_dir):
-        if candidate.is_dir():
-            return candidate.resolve()
-    raise ConfigError(f"--user-dir {user_dir}: no such folder (started in {Path.cwd()})")
-
-
-def _import_submodules(path: Path, part: str) -> None:
-    if not (path / part / "__init__.py").is_file():
-        return
-    importlib.import_module(f"{path.name}.{part}")
-    for file in sorted((path / part).iterdir()):
-        if file.name.startswith(("_", ".")):
-            continue
-        if file.suffix == ".py" or (file.is_dir() and (file / "__init__.py").is_file()):
-            importlib.import_module(f"{path.name}.{part}.{file.stem}")
 
 
 def eval_str_list(value: Any, type: Callable = float) -> Optional[Sequence[Any]]:

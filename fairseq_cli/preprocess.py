@@ -20,9 +20,10 @@ def main(args: Namespace) -> None:
 def _dictionaries_of(args: Namespace):  # type: ignore[no-untyped-def]
     if args.task in (None, "translation") and not args.user_dir:
         return None
-    from fairseq import tasks, utils
+    from fairseq import tasks
+    from fairseq.plugins import import_user_module
 
-    utils.import_user_module(args)
+    import_user_module(args)
     return tasks.get_task(args.task)
 
 

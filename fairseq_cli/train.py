@@ -42,6 +42,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.data.iterating.loading import deaths_of_workers
     from fairseq.distributed import utils as distributed_utils
     from fairseq.logging import metrics
+    from fairseq.plugins import import_user_module
     from fairseq.trainer import Trainer
     from fairseq.training.batches import check_same_start
     from fairseq.training.interrupts import StopRequest
@@ -53,7 +54,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     check_sizes(cfg)
     config_of(cfg.quantization)
     keep_freed_memory()
-    utils.import_user_module(cfg.common)
+    import_user_module(cfg.common)
     metrics.reset()
     if distributed_utils.is_master(cfg.distributed_training):
         checkpoint_utils.verify_checkpoint_directory(cfg.checkpoint.save_dir)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from fairseq.distributed.failures import RESUMES, Failures
-from fairseq.distributed.launch import Membership, _run_member, free_port
+from fairseq.distributed.membership import Membership, free_port, run_member
 from fairseq.errors import FairseqError
 
 # a stopped run ends with 128 + one of these
@@ -50,7 +50,7 @@ def run_with_workers(cfg: Any, main: Callable[..., Any], kwargs: dict[str, Any])
     watcher.start()
     sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        return _run_member(cfg, Membership(0, world_size, 0, address), main, kwargs, watcher.explain, watcher.joined)
+        return run_member(cfg, Membership(0, world_size, 0, address), main, kwargs, watcher.explain, watcher.joined)
     finally:
         watcher.stop()
         _end(workers)
@@ -62,7 +62,7 @@ def _worker(cfg: Any, member: Membership, main: Callable[..., Any], kwargs: dict
     logging.basicConfig(format="%(asctime)s | %(levelname)s | %(name)s | %(message)s")
     threading.Thread(target=_end_with_parent, args=(parent, member.rank), daemon=True).start()
     try:
-        _run_member(cfg, member, main, kwargs)
+        run_member(cfg, member, main, kwargs)
     except FairseqError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

@@ -20,7 +20,8 @@ from fairseq.errors import CheckpointError
 from fairseq.export.roberta import LAYOUTS, Point
 from fairseq.export.runtime import Run, runner
 from fairseq.models.roberta import RobertaModel
-from fairseq.quantization.layers import LinearQuantizers, MatMulQuantizers
+from fairseq.quantization.products.linear import LinearQuantizers
+from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.quantizer import Quantized, Quantizer
 
 MOST_DEVIATION = 1e-3  # of logits on equal codes, relative to the largest

@@ -33,7 +33,13 @@ class EMA:
         device: where the copy lies; default: where the model is.
     """
 
-    def __init__(self, model: nn.Module, config: Any, device: Optional[torch.device] = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        config: Any,
+        device: Optional[torch.device] = None,
+        seed_weights: Optional[dict[str, Tensor]] = None,
+    ):
         if not 0.0 <= config.ema_decay <= 1.0:
             raise ConfigError(f"ema.ema_decay={config.ema_decay} is not between 0 and 1")
         # read once: attribute access on an OmegaConf node is slow
@@ -43,10 +49,8 @@ class EMA:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         if device is not None:
             self.model.to(device)
-        if config.ema_seed_model:
-            from fairseq import checkpoint_utils
-
-            self.restore(checkpoint_utils.load_checkpoint_to_cpu(config.ema_seed_model)["model"])
+        if seed_weights is not None:
+            self.restore(seed_weights)
 
     def get_model(self) -> nn.Module:
         """The averaged model, in eval mode."""
@@ -79,6 +83,15 @@ class EMA:
         self.model.load_state_dict(state_dict, strict=True)
 
 
-def build_ema(model: nn.Module, cfg: Any, device: Optional[torch.device] = None) -> EMA:
-    """The average that the `ema` group describes, starting from `model` as it is."""
-    return EMA(model, cfg, device)
+def build_ema(
+    model: nn.Module,
+    cfg: Any,
+    device: Optional[torch.device] = None,
+    seed_weights: Optional[dict[str, Tensor]] = None,
+) -> EMA:
+    """The average that the `ema` group describes.
+
+    Args:
+        seed_weights: the contents of `cfg.ema_seed_model`, to start from; `model` as it is without them.
+    """
+    return EMA(model, cfg, device, seed_weights)

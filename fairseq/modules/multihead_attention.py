@@ -29,9 +29,10 @@ from fairseq.modules.matmul import MatMul
 from fairseq.modules.plain import has_hooks, is_plain
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.quantization.bits import bits_for
-from fairseq.quantization.layers.linear import LinearQuantizers, QLinear
+from fairseq.quantization.layers.linear import QLinear
 from fairseq.quantization.layers.matmul import QMatmul
 from fairseq.quantization.products.integer_attention import Dropping, integer_attention
+from fairseq.quantization.products.linear import LinearQuantizers
 
 
 class MultiheadAttention(FairseqIncrementalState, nn.Module):

@@ -18,9 +18,10 @@ from fairseq.modules.quant_noise import quant_noise
 from fairseq.native.compiled import is_watched
 from fairseq.native.norm import add_and_normalize, is_available
 from fairseq.quantization.bits import bits_for
-from fairseq.quantization.layers.linear import LINEAR_ROLES, LinearQuantizers, QLinear
+from fairseq.quantization.layers.linear import QLinear
 from fairseq.quantization.products.integer_feed_forward import integer_feed_forward
-from fairseq.quantization.products.integer_linear import LARGEST_BITS
+from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
+from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
 class TransformerLayer(nn.Module):
@@ -112,4 +113,4 @@ def _is_integer(layer: nn.Module, num_bits: Optional[int]) -> bool:
         return False
     num_bits = quantizers.step.resolve(num_bits)
     bits = [quantizers.quantizer(name).bits(num_bits) for name in LINEAR_ROLES]
-    return all(each is not None and each <= LARGEST_BITS for each in bits)
+    return all(each is not None and each <= MAX_INTEGER_BITS for each in bits)

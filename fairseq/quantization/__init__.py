@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from fairseq.quantization.layers import QMatmul as QMatmul
     from fairseq.quantization.metadata_state import load_quantizer_state as load_quantizer_state
     from fairseq.quantization.metadata_state import quantizer_state as quantizer_state
-    from fairseq.quantization.plan.config import QuantizationConfig as QuantizationConfig
     from fairseq.quantization.plan.config import read_config as read_config
     from fairseq.quantization.plan.presets import PRESETS as PRESETS
     from fairseq.quantization.plan.rules import Rule as Rule
+    from fairseq.quantization.plan.settings import QuantizationConfig as QuantizationConfig
     from fairseq.quantization.quantized_model import Quantization as Quantization
     from fairseq.quantization.quantized_model import get_quantization as get_quantization
 
 _HOMES = {
-    "QuantizationConfig": "plan.config",
+    "QuantizationConfig": "plan.settings",
     "read_config": "plan.config",
     "quantize_model": "convert",
     "remove_quantization": "convert",

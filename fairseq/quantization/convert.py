@@ -19,7 +19,6 @@ quantizers are all off is left alone.
 """
 
 import inspect
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,11 +26,10 @@ from torch import nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.context import Step
-from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.integer_weights import restore_float_weights
-from fairseq.quantization.layers import LinearQuantizers, MatMulQuantizers
-from fairseq.quantization.plan.config import ConfigLike, QuantizationConfig, read_config
-from fairseq.quantization.plan.rules import resolve
+from fairseq.quantization.plan.compute import resolve_compute
+from fairseq.quantization.plan.config import ConfigLike, read_config
+from fairseq.quantization.plan.resolve import plan_specs
 from fairseq.quantization.plan.table import Plan, PlanRow
 from fairseq.quantization.plan.targets import Site, close_fast_paths, find_sites
 from fairseq.quantization.quantized_model import Quantization
@@ -62,10 +60,12 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
         return model
     sites = find_sites(model)
     specs = plan_specs(sites, resolved)
+    products = [product for site in sites if site.is_quantized(specs) for product in site.products()]
+    specs, by_auto = resolve_compute(products, specs)
     schedule = schedule_of(resolved)
     low, high = schedule.low, schedule.high
     rows = [
-        PlanRow(path, role, specs[path], _active(site, path, specs), low, high, site.product(key))
+        PlanRow(path, role, specs[path], _active(site, path, specs), low, high, site.product(key), path in by_auto)
         for site in sites
         for key, (path, role) in site.points.items()
     ]
@@ -80,21 +80,8 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
             layer.get_submodule("quantizers").train(site.module.training).to(device)
             model = _replace(model, site.path, layer)
     close_fast_paths(model)
-    Quantization(resolved, Plan(_chosen(model, rows)), step, threaded=_threads_bits(model)).attach(model)
+    Quantization(resolved, Plan(rows), step, threaded=_threads_bits(model)).attach(model)
     return model
-
-
-def plan_specs(sites: list[Site], config: QuantizationConfig) -> dict[str, QuantizerSpec]:
-    """Settings of every quantizer that the sites can have, active or not."""
-    roles: dict[str, str] = {}
-    start: dict[str, QuantizerSpec] = {}
-    for site in sites:
-        for path, role in site.roles.items():
-            roles[path] = role
-            start[path] = replace(
-                reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=site.converts_by_default
-            )
-    return resolve(config.rules, roles, start)
 
 
 def remove_quantization(model: nn.Module) -> nn.Module:
@@ -112,21 +99,6 @@ def remove_quantization(model: nn.Module) -> nn.Module:
 def _active(site: Site, path: str, specs: dict[str, QuantizerSpec]) -> bool:
     spec = specs[path]
     return spec.quantize and spec.bits is not None and site.is_quantized(specs)
-
-
-def _chosen(model: nn.Module, rows: list[PlanRow]) -> list[PlanRow]:
-    """`rows` with what `compute: auto` has come to."""
-    computes: dict[str, str] = {}
-    for owner in model.modules():
-        if isinstance(owner, (LinearQuantizers, MatMulQuantizers)):
-            for quantizer in owner.children():
-                computes[quantizer.path] = "integer" if owner.integer else "simulate"  # type: ignore[index]
-    return [
-        replace(row, spec=replace(row.spec, compute=computes.get(row.quantizer, "simulate")), by_auto=True)
-        if row.spec.compute == "auto"
-        else row
-        for row in rows
-    ]
 
 
 def _replace(model: nn.Module, path: str, module: nn.Module) -> nn.Module:

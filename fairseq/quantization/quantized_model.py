@@ -23,7 +23,7 @@ from fairseq.errors import CheckpointError
 from fairseq.quantization.context import CallHook, Step
 from fairseq.quantization.metadata_state import load_quantizer_state, quantizer_state
 from fairseq.quantization.observers.tracked import Running, Tracked
-from fairseq.quantization.plan.config import QuantizationConfig
+from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.table import Plan
 
 SETTLED = 0.9  # a running range of momentum 0.9 gets there with 22 updates

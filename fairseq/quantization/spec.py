@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 from fairseq.errors import ConfigError, unknown
 
 FOLLOW = "follow"
+MAX_INTEGER_BITS = 8  # of codes that integer products multiply
 WEIGHT, ACTIVATION, GRADIENT = "weight", "activation", "gradient"  # roles
 CHOICES = {
     "ste": ("plain", "clipped"),

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 from omegaconf import OmegaConf, open_dict
@@ -29,10 +29,23 @@ logger = logging.getLogger("fairseq_cli.train")
 
 
 class TrainingLoop:
-    """Runs `trainer` over its training set until a limit of the config is reached."""
+    """Runs `trainer` over its training set until a limit of the config is reached.
 
-    def __init__(self, cfg: Any, trainer: Any, task: Any, stop: Optional[StopRequest] = None):
-        self.cfg, self.trainer, self.task = cfg, trainer, task
+    Args:
+        on_update: called after each update with what it logged, averaged over this update alone; returns a reason to
+            stop, or None.
+    """
+
+    def __init__(
+        self,
+        cfg: Any,
+        trainer: Any,
+        task: Any,
+        stop: Optional[StopRequest] = None,
+        on_update: Optional[Callable[[dict[str, Any]], Optional[str]]] = None,
+    ):
+        self.cfg, self.trainer, self.task, self.on_update = cfg, trainer, task, on_update
+        self._reason: Optional[str] = None  # why `on_update` wants to stop
         self.stop = stop or StopRequest()
         self.valid_subsets = cfg.dataset.valid_subset.split(",")
         self.metric = cfg.checkpoint.best_checkpoint_metric
@@ -106,8 +119,7 @@ class TrainingLoop:
         logger.info("Start iterating over samples")
         valid_losses, should_stop = [None], False
         for samples in self._until_interrupted(progress, epoch_itr):
-            with metrics.aggregate("train_inner"):
-                logged = trainer.train_step(samples)
+            logged = self._update(samples)
             if logged is not None:
                 self._note_bits(progress)
                 self._log_inner(progress)
@@ -121,6 +133,15 @@ class TrainingLoop:
         metrics.reset_meters("train")
         # reading can end early after a signal, without a last update to decide
         return valid_losses, should_stop or self.stop.requested
+
+    def _update(self, samples: Any) -> Any:
+        with metrics.aggregate("train_inner"):
+            if self.on_update is None:
+                return self.trainer.train_step(samples)
+            with metrics.aggregate() as own:
+                logged = self.trainer.train_step(samples)
+        self._reason = self.on_update(own.get_smoothed_values())
+        return logged
 
     def _until_interrupted(self, progress: Any, epoch_itr: Any) -> Iterator[Any]:
         """The samples of the epoch; a failure of data loading after a signal is part of stopping, not an error."""
@@ -172,7 +193,7 @@ class TrainingLoop:
                 return [None], True
         dataset, checkpoint = self.cfg.dataset, self.cfg.checkpoint
         num_updates = self.trainer.get_num_updates()
-        reason = limit_reached(self.cfg, self.trainer)
+        reason = self._reason or limit_reached(self.cfg, self.trainer)
         if reason is not None:
             logger.info(reason)
         ready = num_updates >= dataset.validate_after_updates

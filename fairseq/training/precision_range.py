@@ -37,9 +37,10 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
         ConfigError: `cfg` does not quantize, or training does not log `args.metric`.
     """
     from fairseq import checkpoint_utils, tasks, utils
-    from fairseq.data import iterators
     from fairseq.logging import metrics
+    from fairseq.plugins import import_user_module
     from fairseq.trainer import Trainer
+    from fairseq.training.loop import TrainingLoop
     from fairseq.training.quantize import config_of, quantize
     from fairseq.training.setup import check_sizes
     from fairseq.training.trainable import select_trainable
@@ -54,7 +55,9 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
     )
     cfg.checkpoint.no_save = True
     cfg.optimization.max_update = test.total_updates
-    utils.import_user_module(cfg.common)
+    cfg.dataset.disable_validation = True
+    cfg.common.log_format = "none"
+    import_user_module(cfg.common)
     metrics.reset()
     utils.seed_everything(cfg.common.seed)
     task = tasks.setup_task(cfg.task)
@@ -70,24 +73,19 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
         )
     print(f"{'bits':>4}  {'first':>7}  {'last':>7}  {'gain':>7}", flush=True)
     shown = 0
-    while not _finished(test, trainer):
-        itr = iterators.GroupedIterator(epoch_itr.next_epoch_itr(shuffle=True), cfg.optimization.update_freq[0])
-        trainer.begin_epoch(epoch_itr.epoch)
-        for samples in itr:
-            update = trainer.get_num_updates()
-            with metrics.aggregate(new_root=True) as own:
-                trainer.train_step(samples)
-            stats = own.get_smoothed_values()
-            if args.metric not in stats:
-                raise ConfigError(f"--metric {args.metric}: training does not log it; it logs {', '.join(stats)}")
-            test.observe(update, float(stats[args.metric]) / 100)
-            for point in test.curve()[shown:]:
-                print(f"{point.num_bits:>4}  {point.first:7.3f}  {point.last:7.3f}  {point.gain:+7.3f}", flush=True)
-                shown += 1
-            if _finished(test, trainer):
-                break
-        else:
-            epoch_itr = trainer.get_train_iterator(epoch_itr.next_epoch_idx, load_dataset=False)
+
+    def observe(stats: dict[str, Any]) -> Optional[str]:
+        nonlocal shown
+        done = trainer.get_num_updates()
+        if args.metric not in stats:
+            raise ConfigError(f"--metric {args.metric}: training does not log it; it logs {', '.join(stats)}")
+        test.observe(done - 1, float(stats[args.metric]) / 100)
+        for point in test.curve()[shown:]:
+            print(f"{point.num_bits:>4}  {point.first:7.3f}  {point.last:7.3f}  {point.gain:+7.3f}", flush=True)
+            shown += 1
+        return "the range test has seen enough" if test.is_done(done) else None
+
+    TrainingLoop(cfg, trainer, task, on_update=observe).run(epoch_itr)
     _write(test, args.out, args.metric)
     bound = test.lower_bound()
     if bound is not None:
@@ -116,11 +114,6 @@ def standard_error(seen: list[float], window: int) -> float:
     first, last = seen[:window], seen[-window:]
     variance = sum(statistics.variance(part) if len(part) > 1 else 0.25 for part in (first, last))
     return math.sqrt(variance / window)
-
-
-def _finished(test: PrecisionRangeTest, trainer: Any) -> bool:
-    done = trainer.get_num_updates()
-    return done > 0 and test.is_done(done)
 
 
 def _write(test: PrecisionRangeTest, out: Path, metric: str) -> None:

@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fairseq.dataclass.typed import as_mapping
 from fairseq.dataclass.utils import to_plain
-from fairseq.quantization.plan.config import QuantizationConfig, read_config
+from fairseq.quantization.plan.config import read_config
+from fairseq.quantization.plan.settings import QuantizationConfig
 
 
 def config_of(group: Any) -> QuantizationConfig:

@@ -11,7 +11,7 @@ from fairseq.modules import transformer_layer_base
 from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayerBase
 from fairseq.native import gelu
 from fairseq.quantization import quantize_model
-from fairseq.quantization.kernels import encoding, gemm
+from fairseq.quantization.kernels import encoding, gelu_codes, gemm
 from fairseq.quantization.products.integer_feed_forward import integer_feed_forward
 
 ROWS, WIDTH, INNER = 500, 16, 64
@@ -112,11 +112,11 @@ def test_codes_of_gelu(name: str) -> None:
 
     x, number_format = torch.randn(37, 41) * 2, FORMATS.lookup(name)()
     y = gelu.gelu(x)
-    low, high = gelu.range_of(x)
+    low, high = gelu_codes.range_of(x)
     assert torch.stack([low, high]).equal(torch.stack(y.aminmax()))
     for share in (1.0, 0.6):
         grid = number_format.grid((low * share).view(1, 1), (high * share).view(1, 1), 8)
         codes = torch.empty(x.shape, dtype=torch.uint8)
-        gelu.codes_of(x, number_format, grid, 8, codes)
+        gelu_codes.codes_of(x, number_format, grid, 8, codes)
         assert (codes.int() - encode(y, number_format, grid, 8).data.int()).abs().max() <= 1
         assert (codes == encode(y, number_format, grid, 8).data).float().mean() > 0.999

@@ -20,9 +20,9 @@ from fairseq.quantization.context import Step
 from fairseq.quantization.kernels import heads
 from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels.codes import decode
-from fairseq.quantization.layers.matmul import input_codes
 from fairseq.quantization.products import integer_attention as core
 from fairseq.quantization.products.integer_attention import Dropping, integer_attention
+from fairseq.quantization.products.integer_encode import input_codes
 
 pytestmark = pytest.mark.skipif(heads.library("heads") is None, reason="no C++ compiler")
 PRESETS = ("int8", "int4", "cpt_3_8")

@@ -14,8 +14,7 @@ from fairseq.quantization.analysis.gemm_trace import trace_gemms
 from fairseq.quantization.kernels import products
 from fairseq.quantization.kernels.codes import Codes
 from fairseq.quantization.kernels.linear import WeightCodes
-from fairseq.quantization.layers import linear
-from fairseq.quantization.products import integer_encode, integer_linear
+from fairseq.quantization.products import integer_encode, integer_linear, linear
 from tests.quantization.integer_tools import close, layer, values
 
 pytestmark = pytest.mark.usefixtures("each_kernel")

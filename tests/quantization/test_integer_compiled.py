@@ -62,15 +62,15 @@ def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_kernels_are_compiled_once_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     without_own_kernels(monkeypatch)
-    compiled: list[Any] = []
-    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
+    calls: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_: calls.append(function) or function)
     monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
     compiled.clear()
     train("int8")
-    assert not compiled
+    assert not calls
     compiled.compiler().break_even = 3 * 24 * 32  # the larger weight in its third update
     train("int8")
-    assert compiled
+    assert calls
 
 
 def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,8 @@ from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.quantization import quantize_model
 from fairseq.quantization.layers.matmul import MatMul
 from fairseq.quantization.plan import calibrate_latency, latency_cache
-from fairseq.quantization.plan.latency_cache import Costs, Line, Ways, Work, costs
+from fairseq.quantization.plan.latency import Costs, Line, Ways, Work
+from fairseq.quantization.plan.latency_cache import costs
 
 LINEAR = Ways(Line(2e-11, 3e-9, 1e-4), Line(5e-12, 3e-9, 4e-4))
 ATTENTION = Ways(Line(3e-11, 6e-9, 1e-3), Line(2e-11, 3e-9, 3e-3))  # gains with 4 heads of 16, not with 1 of 8

@@ -196,7 +196,7 @@ def _import_plugins(given: Mapping[str, Any]) -> None:
     common = given.get("common")
     user_dir = common.get("user_dir") if isinstance(common, Mapping) else None
     if user_dir and not schema.is_missing(user_dir):
-        from fairseq.utils import import_user_module  # imports torch, as plugins do
+        from fairseq.plugins import import_user_module
 
         value = OmegaConf.create({"user_dir": user_dir}).user_dir  # resolves ${env:...}
         import_user_module(OmegaConf.create({"user_dir": os.path.expanduser(value)}))

@@ -9,18 +9,27 @@ A model for shorter inputs than the state dict's (`task.max_positions=128` of 51
 """
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq.modules.learned_positional_embedding import LearnedPositionalEmbedding
-
-if TYPE_CHECKING:
-    from fairseq.models.roberta.model import RobertaModel
 
 logger = logging.getLogger(__name__)
 
 StateDict = dict[str, Any]
+
+
+class WithHeads(Protocol):
+    """What is used of a `RobertaModel`."""
+
+    args: Any
+    encoder: Any
+    classification_heads: nn.ModuleDict
+
+    def register_classification_head(self, name: str, num_classes: Any = None, inner_dim: Any = None) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
 
 
 def rename_old_keys(state_dict: StateDict, prefix: str) -> None:
@@ -41,7 +50,7 @@ def rename_old_keys(state_dict: StateDict, prefix: str) -> None:
             state_dict[new] = state_dict.pop(key)
 
 
-def cut_positions(model: "RobertaModel", state_dict: StateDict, prefix: str) -> None:
+def cut_positions(model: WithHeads, state_dict: StateDict, prefix: str) -> None:
     """Leave out the trained positions that the model is too short for."""
     table = model.encoder.sentence_encoder.embed_positions
     key = f"{prefix}encoder.sentence_encoder.embed_positions.weight"
@@ -57,7 +66,7 @@ def cut_positions(model: "RobertaModel", state_dict: StateDict, prefix: str) -> 
     state_dict[key] = saved[: len(table.weight)].clone()
 
 
-def sort_out_heads(model: "RobertaModel", state_dict: StateDict, prefix: str) -> None:
+def sort_out_heads(model: WithHeads, state_dict: StateDict, prefix: str) -> None:
     """Apply rules 1 and 2 to the classification heads in `state_dict`."""
     heads_prefix = f"{prefix}classification_heads."
     for name in _head_names(state_dict, heads_prefix):
@@ -68,7 +77,7 @@ def sort_out_heads(model: "RobertaModel", state_dict: StateDict, prefix: str) ->
                 continue
             reason = "this model has no such head (model.load_checkpoint_heads=true keeps it)"
         else:
-            own = model.classification_heads[name]
+            own: Any = model.classification_heads[name]
             if (own.dense.out_features, own.out_proj.out_features) == (inner_dim, num_classes):
                 continue
             reason = (
@@ -80,7 +89,7 @@ def sort_out_heads(model: "RobertaModel", state_dict: StateDict, prefix: str) ->
             del state_dict[key]
 
 
-def keep_missing_parts(model: "RobertaModel", state_dict: StateDict, prefix: str) -> None:
+def keep_missing_parts(model: WithHeads, state_dict: StateDict, prefix: str) -> None:
     """Apply rule 3: give `state_dict` the model's own values for heads that it lacks."""
     own = model.state_dict()
     for part in ("classification_heads.", "encoder.lm_head."):

@@ -5,6 +5,7 @@
 Parameters and state-dict keys are nn.Linear's. The quantizers are called `<path>.weight`, `<path>.input`,
 `<path>.grad_output`.
 
+>>> import torch
 >>> layer = QLinear(4, 2, num_grad_bits=8)
 >>> list(layer.state_dict())
 ['weight', 'bias']
@@ -17,168 +18,15 @@ torch.Size([3, 2])
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq.native.arena import lasting
 from fairseq.quantization.context import Step
 from fairseq.quantization.cpt_specs import reference_spec
-from fairseq.quantization.kernels.linear import WeightCodes
-from fairseq.quantization.products.integer_encode import input_codes, weight_codes
-from fairseq.quantization.products.integer_linear import (
-    LARGEST_BITS,
-    IntegerLinear,
-    has_codes,
-    product_of,
-    wants_integers,
-)
-from fairseq.quantization.products.integer_weight import IntegerWeight
-from fairseq.quantization.products.simulated import (
-    Call,
-    Factor,
-    GradientRounding,
-    SimulatedLinear,
-    product_dtype,
-    tell_full_precision,
-)
-from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer, brief
+from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
 from fairseq.quantization.spec import QuantizerSpec
-
-LINEAR_ROLES = {"weight": WEIGHT, "input": ACTIVATION, "grad_output": GRADIENT}
-
-
-class LinearQuantizers(nn.Module):
-    """The three quantizers of a linear layer, and its product.
-
-    Args:
-        path: the layer's path.
-        weight: the weight (out, in); only its shape is looked at.
-        specs: settings for "weight", "input" and "grad_output".
-        step: state shared by the model's quantizers.
-        reference_bits: bits for which learned scales are kept where none are pinned.
-    """
-
-    def __init__(
-        self, path: str, weight: Tensor, specs: Mapping[str, QuantizerSpec], step: Step, reference_bits: int = 8
-    ):
-        super().__init__()
-        self.path, self.step = path, step
-        rows, columns = weight.shape
-        shapes: dict[str, dict[str, Any]] = {
-            "weight": {"shape": (rows, columns)},
-            "input": {"features": columns},
-            "grad_output": {"features": rows},
-        }
-        for name, role in LINEAR_ROLES.items():
-            quantizer = Quantizer(
-                f"{path}.{name}".lstrip("."), role, specs[name], step, reference_bits=reference_bits, **shapes[name]
-            )
-            self.add_module(name, quantizer)
-        self._cached: Optional[_CachedWeight] = None
-        self.integers: Optional[IntegerWeight] = None  # in place of the weight, see layers/resident.py
-        left, right, grad = (self.quantizer(name) for name in ("input", "weight", "grad_output"))
-        self.integer = wants_integers(path, left, right, grad, (rows, columns))
-
-    def forward(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int]) -> Tensor:
-        """The product of `x` (..., in) and `weight` (out, in) at the bits in force for `num_bits`."""
-        num_bits = self.step.layer_call(num_bits, self.training)
-        input_quantizer, weight_quantizer = self.quantizer("input"), self.quantizer("weight")
-        x_bits, w_bits = input_quantizer.bits(num_bits), weight_quantizer.bits(num_bits)
-        if self.integers is not None:
-            self.integers.check(self.path, w_bits, self.training)
-        if x_bits is None and w_bits is None:
-            tell_full_precision(self.step.listeners, self.path, x, weight, x.numel() * weight.shape[0])
-            return F.linear(x, weight, bias)
-        dtype = product_dtype(x)
-        if self.integer and x_bits and w_bits and max(x_bits, w_bits) <= LARGEST_BITS and has_codes(x, weight):
-            return self._integer_product(x, weight, bias, num_bits, dtype)
-        left = input_quantizer(x if x.is_contiguous() else x.contiguous(), x_bits)
-        right = self._weight(weight, w_bits, dtype)
-        grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
-        call = Call(self.path, self.step, Factor(input_quantizer, x_bits), Factor(weight_quantizer, w_bits), grad)
-        return SimulatedLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
-            left.route, right.route, bias, left.value.to(dtype), right.value.to(dtype), call
-        )
-
-    def __repr__(self) -> str:
-        return brief(self)  # a model of a hundred layers is still read by people
-
-    def quantizer(self, name: str) -> Quantizer:
-        """One of the three."""
-        return self._modules[name]  # type: ignore[return-value]
-
-    def _integer_product(
-        self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int], dtype: torch.dtype
-    ) -> Tensor:
-        input_quantizer, weight_quantizer = self.quantizer("input"), self.quantizer("weight")
-        x_bits, w_bits = input_quantizer.bits(num_bits), weight_quantizer.bits(num_bits)
-        assert x_bits is not None and w_bits is not None
-        x_codes = input_codes(input_quantizer, x, x_bits)
-        w_codes = self._weight_codes(weight, w_bits)
-        grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
-        call = Call(self.path, self.step, Factor(input_quantizer, x_bits), Factor(weight_quantizer, w_bits), grad)
-        if not torch.is_grad_enabled():
-            return product_of(x_codes, w_codes, bias, call, x.shape, dtype)
-        return IntegerLinear.apply(x, weight, bias, x_codes, w_codes, call, dtype)  # type: ignore[no-any-return, no-untyped-call]
-
-    def _weight_codes(self, weight: Tensor, num_bits: int) -> WeightCodes:
-        """The weight's codes, from the cache if neither it nor the bits have changed."""
-        if self.integers is not None:
-            return self.integers.product()
-        quantizer = self.quantizer("weight")
-        if self.step.counts_itself and self.training and weight.requires_grad:
-            return weight_codes(quantizer, weight, num_bits)  # see _weight
-        key = self._cache_key(weight, num_bits, torch.int8)
-        if self._cached is None or self._cached.key != key:
-            self._cached = None  # free the old copy before the new one is made
-            with lasting():
-                self._cached = _CachedWeight(key, weight_codes(quantizer, weight, num_bits))
-        codes: WeightCodes = self._cached.value
-        return codes
-
-    def _weight(self, weight: Tensor, num_bits: Optional[int], dtype: torch.dtype) -> Quantized:
-        """The quantized weight, from the cache if neither it nor the bits have changed."""
-        if self.integers is not None:
-            return Quantized(weight, self.integers.values().to(dtype))
-        quantizer = self.quantizer("weight")
-        if torch.compiler.is_exporting():  # a cache would keep the tracer's tensors
-            return quantizer(weight, num_bits)  # type: ignore[no-any-return]
-        trains_grid = quantizer.learned is not None or quantizer.spec.ste != "plain"
-        if num_bits is None or (trains_grid and torch.is_grad_enabled()):
-            self._cached = None
-            return quantizer(weight, num_bits)  # type: ignore[no-any-return]
-        if self.step.counts_itself and self.training and weight.requires_grad:
-            # nobody says where an update ends, and optimizers that write through `.data` leave no trace
-            return Quantized(weight, quantizer.fake(weight, num_bits).to(dtype))
-        key = self._cache_key(weight, num_bits, dtype)
-        if self._cached is None or self._cached.key != key:
-            self._cached = None  # free the old copy before the new one is made
-            self._cached = _CachedWeight(key, quantizer.fake(weight, num_bits).to(dtype))
-        return Quantized(weight, self._cached.value)
-
-    def _cache_key(self, weight: Tensor, num_bits: int, dtype: torch.dtype) -> tuple[Any, ...]:
-        # a version alone would miss writes through `.data`, so a weight in training is also tied to the update
-        update = self.step.update if weight.requires_grad else None
-        learned = self.quantizer("weight").learned
-        grid = [] if learned is None else [parameter._version for parameter in learned.parameters()]
-        inference = torch.is_inference_mode_enabled()
-        return weight._version, update, weight.data_ptr(), num_bits, dtype, inference, grid
-
-    def train(self, mode: bool = True) -> "LinearQuantizers":
-        if mode != self.training:
-            self._cached = None  # between training and evaluation of one update lies the optimizer's step
-        return super().train(mode)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cached": None}  # copies and pickles of the model hold the weight only
-
-
-class _CachedWeight(NamedTuple):
-    key: tuple[Any, ...]
-    value: Any  # a tensor, or WeightCodes
 
 
 class QLinear(nn.Linear):
@@ -187,7 +35,8 @@ class QLinear(nn.Linear):
     Args:
         in_features, out_features, bias, device, dtype: as nn.Linear.
         num_grad_bits: bits of the gradient quantizer; None leaves gradients in full precision.
-        specs: settings for "weight", "input" and "grad_output"; CPT's reference semantics if None.
+        specs: settings for "weight", "input" and "grad_output"; CPT's reference semantics if None. Without a plan
+            `compute: auto` simulates.
         quantized: False creates no quantizers; the layer is an nn.Linear until `quantize_model` gives it some.
     """
 

@@ -13,7 +13,7 @@ from typing import Optional
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq.quantization.layers.linear import LinearQuantizers
+from fairseq.quantization.products.linear import LinearQuantizers
 
 
 class Projection(nn.Module):

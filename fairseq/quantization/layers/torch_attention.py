@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.context import Step
-from fairseq.quantization.layers.linear import LINEAR_ROLES, LinearQuantizers
-from fairseq.quantization.layers.matmul import MatMul, MatMulQuantizers
+from fairseq.quantization.layers.matmul import MatMul
+from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
+from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.spec import QuantizerSpec
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -51,8 +52,7 @@ class AttentionQuantizers(nn.Module):
             own = {key: spec for (owner, key), spec in specs.items() if owner == part}
             if part in PRODUCTS:
                 paths = PRODUCTS[part].paths(prefix + part)
-                heads = attention.num_heads, attention.head_dim
-                self.add_module(part, MatMulQuantizers(prefix + part, paths, own, step, reference_bits, heads))
+                self.add_module(part, MatMulQuantizers(prefix + part, paths, own, step, reference_bits))
             else:
                 self.add_module(part, LinearQuantizers(prefix + part, weights[part], own, step, reference_bits))
 

@@ -1,6 +1,6 @@
 """Times of linear layers and of attention, simulated and in integers, and the lines fitted to them.
 
-    costs = measure()           # seconds; `integer_costs.costs()` does this once for a machine
+    costs = measure()           # seconds; `latency_cache.costs()` does this once for a machine
 
 Both ways take turns, and the best time of each counts: other work on the machine only ever adds.
 """
@@ -16,17 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.native.compiled import compiler
-from fairseq.quantization.convert import quantize_model
+from fairseq.quantization.context import Step as RunState
 from fairseq.quantization.kernels import rounding
 from fairseq.quantization.layers.matmul import MatMul, QMatmul
-from fairseq.quantization.plan.latency_cache import Costs, Line, Ways, Work
+from fairseq.quantization.plan.config import read_config
+from fairseq.quantization.plan.latency import Costs, Line, Ways, Work
+from fairseq.quantization.plan.resolve import plan_specs
+from fairseq.quantization.plan.targets import find_sites
 from fairseq.quantization.products.integer_attention import integer_attention
 
 LINEAR = ((64, 64, 64), (512, 256, 256), (1024, 256, 1024), (1024, 768, 768))  # rows, inputs, outputs
 ATTENTION = ((32, 32, 16), (64, 64, 16), (128, 64, 32), (64, 64, 64), (48, 128, 64))  # heads, length, features
 REPEATS = 7
+BITS = 8
 
-Step = Callable[[], None]
+Update = Callable[[], None]
 
 
 class Products(nn.Module):
@@ -49,7 +53,7 @@ class Products(nn.Module):
 
 
 def measure(device_type: str = "cpu") -> Costs:
-    """Times of both kinds of product, as lines; whoever asks keeps his random numbers and modes."""
+    """Times of both kinds of product, as lines; the RNG state and grad mode are restored."""
     with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
         linear = [
             (Work.of_linear(rows, inputs, outputs), _both(nn.Linear(inputs, outputs), [(rows, inputs)], device_type))
@@ -86,37 +90,49 @@ def fit(found: Sequence[tuple[Work, float]]) -> Line:
 
 def _both(module: nn.Module, shapes: Sequence[tuple[int, ...]], device_type: str) -> dict[str, float]:
     """Best seconds of forward and backward on tensors of those shapes, simulated and in integers."""
-    steps = {way: _step(copy.deepcopy(module), way, shapes, device_type) for way in Ways._fields}
+    updates = {way: _update(copy.deepcopy(module), way, shapes, device_type) for way in Ways._fields}
     with _compiling():
-        for step in steps.values():
-            step()
-    best = dict.fromkeys(steps, float("inf"))
+        for update in updates.values():
+            update()
+    best = dict.fromkeys(updates, float("inf"))
     for _ in range(REPEATS):
-        for way, step in steps.items():
+        for way, update in updates.items():
             start = time.perf_counter()
-            step()
+            update()
             best[way] = min(best[way], time.perf_counter() - start)
     return best
 
 
-def _step(module: nn.Module, way: str, shapes: Sequence[tuple[int, ...]], device_type: str) -> Step:
+def _update(module: nn.Module, compute: str, shapes: Sequence[tuple[int, ...]], device_type: str) -> Update:
+    """Forward and backward of `module`, quantized by the preset int8, on random tensors of `shapes`."""
     # without a path of its own a product of activations would have none for its quantizers
-    model = quantize_model(nn.Sequential(module) if isinstance(module, nn.Linear) else module, "int8", compute=way)
-    model.to(device_type).quantization.step.rounded = _Enough()  # type: ignore[union-attr]
+    model = nn.Sequential(module) if isinstance(module, nn.Linear) else module
+    context = RunState(default_bits=BITS, fused=True)
+    context.rounded = _Enough()
+    targets = find_sites(model)
+    specs = plan_specs(targets, read_config("int8", compute=compute))
+    for target in targets:
+        model.set_submodule(target.path, target.install(specs, context, BITS))
+    model.to(device_type)
     inputs = [torch.randn(shape, device=device_type, requires_grad=True) for shape in shapes]
-    grad = torch.randn_like(model(*inputs))
-    update = 0
 
-    def step() -> None:
-        nonlocal update
-        model.quantization.begin_micro_batch(update)  # type: ignore[union-attr, operator]
-        update += 1
-        model(*inputs).backward(grad)
+    def forward() -> Tensor:
+        with context.call(BITS, training=True):
+            return model(*inputs)  # type: ignore[no-any-return]
+
+    grad = torch.randn_like(forward())
+    count = 0
+
+    def update() -> None:
+        nonlocal count
+        context.set(count)
+        count += 1
+        forward().backward(grad)
         model.zero_grad()
         if device_type == "cuda":
             torch.cuda.synchronize()
 
-    return step
+    return update
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The quantization of a run: a preset, and whatever differs from it.
+"""Reading the quantization of a run: a preset, and whatever differs from it.
 
 Fields that are None come from the preset, so `quantization=cpt_3_8 quantization.num_bits=6` cycles between 3 and 6
 bits. Rules are appended to the preset's.
@@ -12,71 +12,21 @@ Traceback (most recent call last):
 fairseq.errors.ConfigError: unknown key 'num_bit' in quantization; did you mean 'num_bits'?
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Optional, Union
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, Union
 
 from fairseq.errors import ConfigError, unknown
-from fairseq.quantization.plan.rules import Rule, read_rules
+from fairseq.quantization.plan.presets import PRESETS
+from fairseq.quantization.plan.rules import read_rules
+from fairseq.quantization.plan.settings import QuantizationConfig, ScheduleConfig
 from fairseq.quantization.spec import CHOICES
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """Bits over the course of training.
-
-    Attributes:
-        name: of a schedule; `constant` stays at the upper bound, `num_bits`.
-        min_bits: lower bound.
-        num_cycles: cycles over the whole run.
-        options: more arguments of the schedule.
-    """
-
-    name: Optional[str] = None
-    min_bits: Optional[int] = None
-    num_cycles: Optional[int] = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class QuantizationConfig:
-    """What `quantize_model` and a trainer need to know.
-
-    Attributes:
-        preset: where unset fields come from; `none` leaves the model as it is.
-        num_bits: bits of weights and activations, the upper bound of a schedule.
-        num_grad_bits: bits of gradients; 0 leaves them in full precision.
-        eval_bits: bits of evaluation and of saved models; `num_bits` if None.
-        schedule: bits over the course of training.
-        rules: by quantizer path, appended to the preset's.
-        seed: of stochastic rounding.
-        compute: how products are carried out where no rule says otherwise.
-        fused: round large tensors in compiled kernels; the numbers are the same without.
-    """
-
-    preset: str = "none"
-    num_bits: Optional[int] = None
-    num_grad_bits: Optional[int] = None
-    eval_bits: Optional[int] = None
-    schedule: ScheduleConfig = ScheduleConfig()
-    rules: Sequence[Rule] = ()
-    seed: int = 1
-    compute: str = "simulate"
-    fused: bool = True
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is quantized."""
-        return self.preset != "none"
-
 
 ConfigLike = Union[QuantizationConfig, Mapping[str, Any], str, None]
 
 
 def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig:
     """A complete config from a preset's name, a mapping or a config, with `changes`; the preset fills the rest."""
-    from fairseq.quantization.plan.presets import PRESETS
-
     if isinstance(config, QuantizationConfig):
         config = replace(config, **_typed(changes))
     else:

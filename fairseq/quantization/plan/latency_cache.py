@@ -1,24 +1,9 @@
-"""What products cost on this machine, in integers and simulated: what `compute: auto` decides by.
+"""The costs of products on this machine (`latency.py`), measured once and kept in a file.
 
-    seconds = a * products + b * elements + c        for forward and backward of an update
-    linear layer (M, K) x (N, K):    products = 3 M K N,      elements = M K + K N + M N
-    attention, B heads of (T, D):    products = 6 B T T D,    elements = 4 B T D + 2 B T T
+    costs().prefers_integers((768, 768))
 
-a, b and c are fitted to a few shapes (`integer_timings`), once for each machine, number of threads and version of torch
-and of our kernels, and kept in `~/.cache/fairseq` (or under `XDG_CACHE_HOME`). Integers are chosen where they are
-estimated to save at least 3 %. A layer's shape is known when a model is quantized, a batch's is not: it is taken to
-have 16 sentences of 64 tokens.
-
-Both ways round the same tensors to the same codes. Where layers are so small that rounding costs more than any product
-could save, both are slower than full precision; `auto` then takes the one that loses less.
-
->>> linear = Ways(simulate=Line(3e-12, 1e-9, 1e-4), integer=Line(1e-12, 1e-9, 5e-4))
->>> attention = Ways(simulate=Line(3e-12, 4e-9, 1e-4), integer=Line(2e-12, 3e-9, 4e-4))
->>> costs = Costs(linear, attention)
->>> costs.prefers_integers((768, 768)), costs.prefers_integers((32, 32))
-(True, False)
->>> costs.prefers_integer_attention(12, 64), costs.prefers_integer_attention(1, 8)
-(True, False)
+One entry for each machine, number of threads, and version of torch and of the code that was measured, in
+`~/.cache/fairseq` (or under `XDG_CACHE_HOME`).
 """
 
 import functools
@@ -29,98 +14,24 @@ import os
 import platform
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from fairseq.native import library
+from fairseq.quantization.plan import calibrate_latency
+from fairseq.quantization.plan.latency import Costs
 
 logger = logging.getLogger(__name__)
 
-SENTENCES, LENGTH = 16, 64  # of the batch that a layer's shape is judged for
-LEAST_GAIN = 0.03
 PACKAGE = Path(__file__).parents[2]
 # folders whose code is what was measured
 SOURCES = ("native", "quantization/kernels", "quantization/products", "quantization/layers")
 
 
-class Work(NamedTuple):
-    """Multiply-accumulates, and elements of operands and results, of forward and backward."""
-
-    products: float
-    elements: float
-
-    @classmethod
-    def of_linear(cls, rows: int, inputs: int, outputs: int) -> "Work":
-        """A layer (outputs, inputs) on `rows` tokens."""
-        return cls(3 * rows * inputs * outputs, rows * inputs + inputs * outputs + rows * outputs)
-
-    @classmethod
-    def of_attention(cls, heads: int, length: int, features: int) -> "Work":
-        """Both products of attention: `heads` of all sentences, (length, features) each."""
-        return cls(6 * heads * length * length * features, heads * length * (4 * features + 2 * length))
-
-
-class Line(NamedTuple):
-    """Seconds per multiply-accumulate, per element of an operand or result, and per call."""
-
-    product: float
-    element: float
-    call: float
-
-    def seconds(self, work: Work) -> float:
-        return self.product * work.products + self.element * work.elements + self.call
-
-
-class Ways(NamedTuple):
-    """Both ways of carrying out one kind of product."""
-
-    simulate: Line
-    integer: Line
-
-    def gains(self, work: Work) -> bool:
-        """Whether integers are estimated to."""
-        return self.integer.seconds(work) < (1 - LEAST_GAIN) * self.simulate.seconds(work)
-
-
-class Costs(NamedTuple):
-    """What was found out about a machine."""
-
-    linear: Ways
-    attention: Ways
-
-    def prefers_integers(self, shape: tuple[int, int]) -> bool:
-        """For a linear layer whose weight is (outputs, inputs)."""
-        outputs, inputs = shape
-        return self.linear.gains(Work.of_linear(SENTENCES * LENGTH, inputs, outputs))
-
-    def prefers_integer_attention(self, heads: int, features: int) -> bool:
-        """For the products of attention with so many heads of so many features."""
-        return self.attention.gains(Work.of_attention(SENTENCES * heads, LENGTH, features))
-
-    def as_lists(self) -> dict[str, dict[str, list[float]]]:
-        """As JSON has it."""
-        return {
-            kind: {way: list(line) for way, line in ways._asdict().items()} for kind, ways in self._asdict().items()
-        }
-
-    @classmethod
-    def of_lists(cls, found: dict[str, dict[str, list[float]]]) -> "Costs":
-        """From `as_lists`.
-
-        Raises:
-            KeyError, TypeError: it is something else.
-        """
-        return cls(
-            *(Ways(*(Line(*map(float, found[kind][way])) for way in Ways._fields)) for kind in cls._fields),
-        )
-
-
 @functools.cache
 def costs(device_type: str = "cpu") -> Costs:
     """This machine's, measured if they are not known yet."""
-    from fairseq.quantization.plan.calibrate_latency import measure  # imported here: it builds layers itself
-
     path, key, sources = _file(), _machine(device_type), _sources()
     known = _read(path)
     entry = known.get(key)
@@ -130,7 +41,7 @@ def costs(device_type: str = "cpu") -> Costs:
         except (KeyError, TypeError, ValueError):  # of another version
             pass
     logger.info("quantization: measuring once what integer products cost on this machine (%s)", path)
-    found = measure(device_type)
+    found = calibrate_latency.measure(device_type)
     _write(path, {**known, key: {"sources": sources, **found.as_lists()}})
     return found
 

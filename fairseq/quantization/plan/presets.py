@@ -17,8 +17,8 @@ ScheduleConfig(name='CR', min_bits=4, num_cycles=32, options={})
 
 from collections.abc import Mapping
 
-from fairseq.quantization.plan.config import QuantizationConfig, ScheduleConfig
 from fairseq.quantization.plan.rules import Rule
+from fairseq.quantization.plan.settings import QuantizationConfig, ScheduleConfig
 
 _CONSTANT = ScheduleConfig(name="constant")
 _FFN, _ATTENTION = r"re:.*\b(fc[12]|linear[12])\.(weight|input)", r"re:.*\b(self_attn|encoder_attn)\b.*"

@@ -10,7 +10,7 @@ is an error.
 """
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import nn
@@ -19,13 +19,40 @@ from torch.nn.utils.parametrize import is_parametrized
 from fairseq.errors import ConfigError
 from fairseq.quantization.context import Step
 from fairseq.quantization.layers.embedding import QEmbedding, TableQuantizer
-from fairseq.quantization.layers.linear import LINEAR_ROLES, LinearQuantizers, QLinear
-from fairseq.quantization.layers.matmul import MatMul, MatMulQuantizers, QMatmul
+from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.layers.matmul import MatMul, QMatmul
 from fairseq.quantization.layers.projection import Projection
-from fairseq.quantization.layers.torch_attention import AttentionQuantizers, QMultiheadAttention, quantizer_paths
+from fairseq.quantization.layers.torch_attention import (
+    PRODUCTS,
+    PROJECTIONS,
+    AttentionQuantizers,
+    QMultiheadAttention,
+    projection_weights,
+    quantizer_paths,
+)
+from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
+from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.spec import WEIGHT, QuantizerSpec
 
 Specs = Mapping[str, QuantizerSpec]
+
+
+class Product(NamedTuple):
+    """A matrix product of a model, and the paths of its quantizers.
+
+    Attributes:
+        path: the product's.
+        left, right, grad: paths of the quantizers of both operands and of the output's gradient.
+        weight_shape: (out, in) where the right operand is a weight.
+        heads: number of heads, and features of each, where the product is attention's.
+    """
+
+    path: str
+    left: str
+    right: str
+    grad: str
+    weight_shape: Optional[tuple[int, int]] = None
+    heads: Optional[tuple[int, int]] = None
 
 
 class Site:
@@ -51,6 +78,10 @@ class Site:
     def product(self, key: Any) -> Optional[str]:
         """Path of the matrix product that the quantizer `key` belongs to."""
         return self.path
+
+    def products(self) -> list[Product]:
+        """The matrix products that quantizers of this site belong to."""
+        return []
 
     def own(self, specs: Specs) -> dict[Any, QuantizerSpec]:
         """The settings of this site's quantizers, by key."""
@@ -80,12 +111,27 @@ def retype(module: nn.Module, kind: type[nn.Module]) -> Any:
     return result
 
 
+def linear_points(path: str) -> dict[str, tuple[str, str]]:
+    """Quantizers of a linear product at `path`."""
+    return {key: (f"{path}.{key}".lstrip("."), role) for key, role in LINEAR_ROLES.items()}
+
+
+def linear_product(path: str, shape: tuple[int, int]) -> Product:
+    """The product at `path` with a weight of `shape` (out, in)."""
+    points = linear_points(path)
+    paths = {key: quantizer for key, (quantizer, _) in points.items()}
+    return Product(path, paths["input"], paths["weight"], paths["grad_output"], weight_shape=shape)
+
+
 class LinearSite(Site):
     """nn.Linear or `QLinear`."""
 
     def __init__(self, path: str, module: nn.Linear):
         super().__init__(path, module)
-        self.points = {key: (f"{path}.{key}".lstrip("."), role) for key, role in LINEAR_ROLES.items()}
+        self.points = linear_points(path)
+
+    def products(self) -> list[Product]:
+        return [linear_product(self.path, (self.module.out_features, self.module.in_features))]  # type: ignore[arg-type]
 
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QLinear)
@@ -100,7 +146,10 @@ class ProjectionSite(Site):
 
     def __init__(self, path: str, module: Projection):
         super().__init__(path, module)
-        self.points = {key: (f"{path}.{key}".lstrip("."), role) for key, role in LINEAR_ROLES.items()}
+        self.points = linear_points(path)
+
+    def products(self) -> list[Product]:
+        return [linear_product(self.path, (self.module.out_features, self.module.in_features))]
 
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         shape = torch.empty(self.module.out_features, self.module.in_features, device="meta")
@@ -126,6 +175,12 @@ class EmbeddingSite(Site):
         return layer  # type: ignore[no-any-return]
 
 
+def matmul_product(path: str, module: MatMul, heads: Optional[tuple[int, int]]) -> Product:
+    """The product of `module` at `path`, inside an attention with `heads` (number, features of each)."""
+    paths = {key: quantizer for key, (quantizer, _) in module.paths(path).items()}
+    return Product(path, paths["left"], paths["right"], paths["grad_output"], heads=heads)
+
+
 class MatMulSite(Site):
     """A `MatMul`: a product of two activations.
 
@@ -140,9 +195,12 @@ class MatMulSite(Site):
         super().__init__(path, module)
         self.points = module.paths(path)
 
+    def products(self) -> list[Product]:
+        return [matmul_product(self.path, self.module, self.heads)]
+
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         paths = self.module.paths(self.path)
-        quantizers = MatMulQuantizers(self.path, paths, self.own(specs), step, reference_bits, self.heads)
+        quantizers = MatMulQuantizers(self.path, paths, self.own(specs), step, reference_bits)
         layer = QMatmul(self.module.left, self.module.right, self.module.output, quantizers=quantizers)
         layer.training = self.module.training
         return layer
@@ -162,6 +220,16 @@ class AttentionSite(Site):
         super().__init__(path, module)
         self.points = quantizer_paths(path)
 
+    def products(self) -> list[Product]:
+        attention, prefix = self.module, f"{self.path}." if self.path else ""
+        weights = *projection_weights(attention), attention.out_proj.weight
+        linear = [
+            linear_product(prefix + part, tuple(weight.shape))  # type: ignore[arg-type]
+            for part, weight in zip(PROJECTIONS, weights, strict=True)
+        ]
+        heads = attention.num_heads, attention.head_dim
+        return linear + [matmul_product(prefix + part, module, heads) for part, module in PRODUCTS.items()]
+
     def product(self, key: Any) -> Optional[str]:
         part: str = key[0]
         return f"{self.path}.{part}".lstrip(".")
@@ -178,7 +246,7 @@ class HiddenSite(Site):
     def __init__(self, path: str, module: nn.Module, reason: str):
         super().__init__(path, module)
         self.reason = reason
-        self.points = {key: (f"{path}.{key}".lstrip("."), role) for key, role in LINEAR_ROLES.items()}
+        self.points = linear_points(path)
 
     def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
         raise ConfigError(

@@ -22,14 +22,14 @@ from fairseq.quantization.context import SCRATCH_LIMIT, Operand, Step
 from fairseq.quantization.kernels import heads
 from fairseq.quantization.kernels.grids import FORMATS, Levels
 from fairseq.quantization.kernels.heads import Matrices
-from fairseq.quantization.layers.matmul import MatMulQuantizers
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked
-from fairseq.quantization.products.integer_linear import LARGEST_BITS
+from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.products.simulated import Call, Factor, GradientRounding
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import hash_state
+from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 KEPT = ("q", "k", "v", "probs")
 
@@ -107,7 +107,12 @@ def _fits(product: MatMulQuantizers, num_bits: Optional[int], backward: bool) ->
 
 def _has_one_range(quantizer: Quantizer, num_bits: Optional[int], gradient: bool) -> bool:
     bits, observer = quantizer.bits(num_bits), quantizer.observer
-    if bits is None or bits > LARGEST_BITS or quantizer.granularity.kind != "tensor" or quantizer.learned is not None:
+    if (
+        bits is None
+        or bits > MAX_INTEGER_BITS
+        or quantizer.granularity.kind != "tensor"
+        or quantizer.learned is not None
+    ):
         return False
     if quantizer.format.name not in FORMATS or (quantizer.stochastic and not gradient):
         return False

@@ -6,7 +6,7 @@ GELU's values go to codes at once and are written nowhere. The codes are those o
 that lie half way between two codes may be rounded to the other one).
 """
 
-from typing import Optional
+from typing import Optional, Protocol
 
 import torch
 from torch import Tensor
@@ -14,16 +14,26 @@ from torch import Tensor
 from fairseq.quantization.kernels import gelu_codes, gemm
 from fairseq.quantization.kernels.codes import Codes, base_code, described
 from fairseq.quantization.kernels.linear import WeightCodes, forward_product
-from fairseq.quantization.layers.linear import LinearQuantizers, QLinear
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.tracked import Tracked
 from fairseq.quantization.products.integer_encode import input_codes, one_range
-from fairseq.quantization.products.integer_linear import LARGEST_BITS, has_codes
+from fairseq.quantization.products.integer_linear import has_codes
+from fairseq.quantization.products.linear import LinearQuantizers
 from fairseq.quantization.products.simulated import Factor, product_dtype
 from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
-def integer_feed_forward(fc1: QLinear, fc2: QLinear, x: Tensor, num_bits: Optional[int]) -> Optional[Tensor]:
+class Linear(Protocol):
+    """What is used of a `QLinear`."""
+
+    quantizers: Optional[LinearQuantizers]
+    weight: Tensor  # (out, in)
+    bias: Optional[Tensor]
+    out_features: int
+
+
+def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional[int]) -> Optional[Tensor]:
     """The block's result, or None, with nothing done, where it has to be found layer by layer."""
     first, second = fc1.quantizers, fc2.quantizers
     if first is None or second is None or first.step is not second.step:
@@ -35,7 +45,7 @@ def integer_feed_forward(fc1: QLinear, fc2: QLinear, x: Tensor, num_bits: Option
         return None
     num_bits = step.resolve(num_bits)
     bits = [layer.quantizer(name).bits(num_bits) for layer in (first, second) for name in ("input", "weight")]
-    if not (first.integer and second.integer) or any(each is None or each > LARGEST_BITS for each in bits):
+    if not (first.integer and second.integer) or any(each is None or each > MAX_INTEGER_BITS for each in bits):
         return None
     quantizer = second.quantizer("input")
     values = x.numel() // x.shape[-1] * fc1.out_features

@@ -17,15 +17,12 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from fairseq.errors import ConfigError
 from fairseq.native import minmax
 from fairseq.quantization.kernels.codes import Codes, decode, signed
 from fairseq.quantization.kernels.linear import WeightCodes, forward_product, input_gradient, weight_gradient
 from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
 from fairseq.quantization.products.simulated import Call
-from fairseq.quantization.quantizer import WEIGHT, Quantizer
-
-LARGEST_BITS = 8
+from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
 def product_of(
@@ -65,7 +62,7 @@ class IntegerLinear(torch.autograd.Function):
         _, needs_w, needs_bias = ctx.needs_input_grad[:3]
         x_codes = ctx.kept.restore(ctx.saved_tensors[0]) if needs_w else None
         grad = grad.reshape(-1, grad.shape[-1])  # (M, N)
-        if call.grad.num_bits is None or call.grad.num_bits > LARGEST_BITS:
+        if call.grad.num_bits is None or call.grad.num_bits > MAX_INTEGER_BITS:
             found = _float_backward(ctx, grad, x_codes)
         else:
             found = _integer_backward(ctx, grad.contiguous(), x_codes)
@@ -159,58 +156,8 @@ def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradien
     return grad_x, grad_w, g.sum(0)
 
 
-def wants_integers(
-    path: str,
-    left: Quantizer,
-    right: Quantizer,
-    grad: Quantizer,
-    shape: Optional[tuple[int, int]] = None,
-    heads: Optional[tuple[int, int]] = None,
-) -> bool:
-    """Whether the rules ask for a product on codes, or leave it to us and it gains.
-
-    Args:
-        shape: of a weight.
-        heads: how many attention has, and the features of each. Where neither is known `auto` simulates.
-
-    Raises:
-        ConfigError: integers are asked for, and other settings do not allow them.
-    """
-    wanted = {left.spec.compute, right.spec.compute}
-    if "simulate" in wanted:
-        return False
-    reason = obstacle(left, right, grad)
-    if "auto" in wanted:
-        from fairseq.quantization.plan.latency_cache import costs  # imported here: it builds layers itself
-
-        if reason is not None:
-            return False
-        if shape is not None:
-            return costs().prefers_integers(shape)
-        return heads is not None and costs().prefers_integer_attention(*heads)
-    if reason is not None:
-        raise ConfigError(f"{path or 'layer'}: compute integer is not possible: {reason}; use simulate")
-    return True
-
-
 def has_codes(x: Tensor, y: Tensor) -> bool:
     """Empty and fp64 tensors are multiplied as they are; an exported program simulates, with the same codes."""
     if torch.compiler.is_exporting():
         return False
     return x.numel() > 0 and y.numel() > 0 and torch.float64 not in (x.dtype, y.dtype)
-
-
-def obstacle(left: Quantizer, right: Quantizer, grad: Quantizer) -> Optional[str]:
-    """Why the quantizers' settings do not allow a product on codes; None if they do."""
-    for quantizer in (left, right):
-        granularity = quantizer.granularity
-        by_row = quantizer.role == WEIGHT and granularity.kind == "channel" and granularity.number == 0
-        if granularity.kind not in ("tensor", "token") and not by_row:
-            return f"{quantizer.path} has granularity {granularity}, whose scales change along the contraction"
-        if quantizer.learned is not None:
-            return f"{quantizer.path} learns its {quantizer.spec.learned}, for which the rounded values are needed"
-        if quantizer.spec.ste != "plain":
-            return f"{quantizer.path} has ste {quantizer.spec.ste}, for which the values outside the grid are needed"
-    if grad.spec.quantize and grad.granularity.kind != "tensor":
-        return f"{grad.path} has granularity {grad.granularity}; integer products need tensor"
-    return None

@@ -17,8 +17,8 @@ from torch import Tensor
 from fairseq.quantization.kernels.batched import Stack, batched_product, is_available
 from fairseq.quantization.kernels.codes import Codes, decode
 from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
-from fairseq.quantization.products.integer_linear import LARGEST_BITS
 from fairseq.quantization.products.simulated import Call
+from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
 class IntegerMatMul(torch.autograd.Function):
@@ -69,7 +69,7 @@ class _Gradient:
         self.codes: Optional[Codes] = None
         self._values: Optional[Tensor] = None
         quantizer, bits = call.grad.quantizer, call.grad.num_bits
-        in_integers = bits is not None and bits <= LARGEST_BITS and is_available(grad.device, max(grad.shape[-2:]))
+        in_integers = bits is not None and bits <= MAX_INTEGER_BITS and is_available(grad.device, max(grad.shape[-2:]))
         if not in_integers:
             self._values = call.grad(grad)
             return

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Optional
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.plan.config import QuantizationConfig
+from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.registry import Registry
 
 

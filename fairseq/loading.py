@@ -1,20 +1,78 @@
-"""Models from what a checkpoint holds: its config, its weights, its quantizers.
+"""Models read back from checkpoints: its config, its weights, its quantizers, its task.
 
-cfg = config_of(state, path)
-model = build(task, cfg, state, path, strict=True, integer_weights=False)
+models, cfg, task = load_model_ensemble_and_task(["checkpoint_best.pt"])
 """
 
 import inspect
 import logging
-from typing import Any
+from typing import Any, Optional
 
 from omegaconf import DictConfig, OmegaConf
 
+from fairseq import tasks
 from fairseq.checkpoint import config
+from fairseq.checkpoint.contents import get_maybe_sharded_checkpoint_filename, load_checkpoint_to_cpu
 from fairseq.checkpoint.format import load_weights
 from fairseq.errors import CheckpointError, ConfigError
+from fairseq.quantization import keep_integer_weights
+from fairseq.training.quantize import quantize
 
 logger = logging.getLogger(__name__)
+
+
+def load_model_ensemble(
+    filenames: list[str],
+    arg_overrides: Optional[dict[str, Any]] = None,
+    task: Any = None,
+    strict: bool = True,
+    suffix: str = "",
+    num_shards: int = 1,
+    state: Optional[dict[str, Any]] = None,
+) -> tuple[list[Any], DictConfig]:
+    """`load_model_ensemble_and_task` without the task."""
+    models, cfg, _ = load_model_ensemble_and_task(filenames, arg_overrides, task, strict, suffix, num_shards, state)
+    return models, cfg
+
+
+def load_model_ensemble_and_task(
+    filenames: list[str],
+    arg_overrides: Optional[dict[str, Any]] = None,
+    task: Any = None,
+    strict: bool = True,
+    suffix: str = "",
+    num_shards: int = 1,
+    state: Optional[dict[str, Any]] = None,
+    integer_weights: bool = False,
+) -> tuple[list[Any], DictConfig, Any]:
+    """Models built and filled from checkpoints, the last one's config, and the task of the first.
+
+    Args:
+        arg_overrides: settings by bare name that replace those in the files.
+        task: use this one instead of the first file's.
+        strict: every weight of the model must be in the file, and the other way round.
+        suffix: is put before `.pt`.
+        num_shards: only 1; a file that was saved in parts has to be put together first.
+        state: the first file's contents, where they have been read already.
+        integer_weights: keep the codes of quantized weights only, for evaluation; files of packed weights always do.
+    """
+    if num_shards != 1:
+        raise ConfigError(f"checkpoint.checkpoint_shard_count={num_shards}: checkpoints in parts cannot be read")
+    models: list[Any] = []
+    cfg = None
+    for filename in filenames:
+        path = get_maybe_sharded_checkpoint_filename(filename, suffix, 0, num_shards)
+        if state is None:
+            state = load_checkpoint_to_cpu(path, arg_overrides)
+        cfg = config_of(state, path)
+        if task is None:
+            task = tasks.setup_task(cfg.task, from_checkpoint=True, task_state=state.get("task_state"))
+        if state.get("task_state"):
+            task.load_state_dict(state["task_state"])
+        models.append(build(task, cfg, state, path, strict, integer_weights))
+        state = None
+    if cfg is None:
+        raise ConfigError("no checkpoint given")
+    return models, cfg, task
 
 
 def config_of(state: dict[str, Any], path: str) -> DictConfig:
@@ -64,9 +122,6 @@ def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str, in
                 "quantizes it"
             )
         return model
-    from fairseq.quantization import keep_integer_weights
-    from fairseq.training.quantize import quantize
-
     try:
         model = quantize(model, cfg.quantization)
         if state.get("quantization"):

@@ -1,0 +1,61 @@
+"""Which products run on integer codes: `compute: auto` becomes `integer` or `simulate` before any layer is made.
+
+    specs, chosen = resolve_compute(products, specs)
+
+A product runs on codes where both operands' settings say so. Where one says `auto`, what this machine does faster is
+taken (`latency_cache.py`), and simulation where other settings do not allow codes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from fairseq.quantization.plan.latency_cache import costs
+from fairseq.quantization.plan.targets import Product
+from fairseq.quantization.products.obstacles import obstacle, refuse_obstacle
+from fairseq.quantization.spec import ACTIVATION, WEIGHT, QuantizerSpec
+
+
+def resolve_compute(
+    products: Iterable[Product], specs: Mapping[str, QuantizerSpec]
+) -> tuple[dict[str, QuantizerSpec], frozenset[str]]:
+    """`specs` without `auto`, and the quantizers for which it was chosen.
+
+    Args:
+        products: those of all layers that will be quantized; other quantizers simulate.
+        specs: settings by quantizer path.
+
+    Raises:
+        ConfigError: integers are asked for, and other settings do not allow them.
+    """
+    resolved = dict(specs)
+    chosen = frozenset(path for path, spec in specs.items() if spec.compute == "auto")
+    for product in products:
+        operands = specs[product.left], specs[product.right]
+        asked = {spec.compute for spec in operands}
+        if not asked & {"auto", "integer"}:
+            continue
+        compute = "integer" if _multiplies_codes(product, specs, asked) else "simulate"
+        for path in chosen & {product.left, product.right, product.grad}:
+            resolved[path] = replace(specs[path], compute=compute)
+    for path in chosen:
+        if resolved[path].compute == "auto":
+            resolved[path] = replace(specs[path], compute="simulate")
+    return resolved, chosen
+
+
+def _multiplies_codes(product: Product, specs: Mapping[str, QuantizerSpec], asked: set[str]) -> bool:
+    if "simulate" in asked:
+        return False
+    right_role = ACTIVATION if product.weight_shape is None else WEIGHT
+    for path, role in ((product.left, ACTIVATION), (product.right, right_role)):
+        specs[path].check(path, role)
+    left, right, grad = ((path, specs[path]) for path in (product.left, product.right, product.grad))
+    reason = obstacle(left, right, grad, right_role)
+    if "auto" not in asked:
+        refuse_obstacle(product.path, reason)
+        return True
+    if reason is not None:
+        return False
+    if product.weight_shape is not None:
+        return costs().prefers_integers(product.weight_shape)
+    return product.heads is not None and costs().prefers_integer_attention(*product.heads)
