@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from fairseq.allocator import keep_freed_memory
+from tests import needs
 
 COUNT_NEW_PAGES = """
 import resource, torch
 from fairseq.allocator import keep_freed_memory
+from tests import needs
 assert keep_freed_memory({}, for_elements=ELEMENTS)
 def touch():
     torch.empty(16 << 20).fill_(1.0)  # 64 MiB, above the limit to which glibc adapts by itself
@@ -37,8 +39,7 @@ def test_freed_blocks_are_reused(elements):
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
     """What `IN_A_REGION` finds, in a process of its own: an allocator is for the whole process."""
-    native = pytest.importorskip("fairseq.native.library")
-    if platform.libc_ver()[0] != "glibc" or native.library("arena", uses_torch=True) is None:
+    if platform.libc_ver()[0] != "glibc" or not needs.has_compiler():
         pytest.skip("needs glibc and a C++ compiler")
     env = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_", "LD_PRELOAD"))}
     done = subprocess.run([sys.executable, "-c", IN_A_REGION], capture_output=True, text=True, env=env)

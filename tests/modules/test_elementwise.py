@@ -17,8 +17,7 @@ from fairseq.native import library, minmax, norm
 from fairseq.native.gelu import gelu
 from fairseq.native.norm import add_and_normalize
 from fairseq.quantization import quantize_model
-
-needs_compiler = pytest.mark.skipif(library.library("norm") is None, reason="no C++ compiler")
+from tests import needs
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +25,9 @@ def seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["here", "anywhere"], scope="session")
+@pytest.fixture(params=[pytest.param(name, marks=needs.compiler) for name in ("here", "anywhere")], scope="session")
 def gelu_library(request, tmp_path_factory):
     """The kernel for this processor, and for any of its kind."""
-    if library.library("gelu") is None:
-        pytest.skip("no C++ compiler")
     if request.param == "here":
         return library.library("gelu")
     target = tmp_path_factory.mktemp("kernels") / "gelu.so"
@@ -181,7 +178,7 @@ class TestRanges:
         for other in (torch.load(tmp_path / "y.pt", weights_only=True), copy.deepcopy(y)):
             assert torch.equal(other, y) and minmax.known(other) is None
 
-    @needs_compiler
+    @needs.compiler
     @pytest.mark.parametrize("count", [1, 17, 256, 70_001])
     def test_of_dropout(self, count, small):
         x = torch.randn(count) + 5
@@ -197,7 +194,7 @@ def norm_and_gradients(function, tensors, grad):
     return [y.detach(), *torch.autograd.grad(y, tensors, grad.to(y.dtype))]
 
 
-@needs_compiler
+@needs.compiler
 class TestAddAndNormalize:
     @pytest.mark.parametrize("shape", [(13, 5, 48), (9, 208), (1, 16)])
     @pytest.mark.parametrize("p", [0.0, 0.3])
@@ -267,7 +264,7 @@ class TestAddAndNormalize:
             first.sum().backward()
 
 
-@needs_compiler
+@needs.compiler
 class TestEncoderLayer:
     @pytest.fixture
     def layer(self, small):

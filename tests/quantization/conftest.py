@@ -89,7 +89,9 @@ def each_kernel(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
         monkeypatch.setattr(codes, "LEAST_ELEMENTS", 2**60)
         without_own_kernels(monkeypatch)
     elif request.param == "native codes":
-        monkeypatch.setattr(gemm, "is_available", lambda *_: False)
+        monkeypatch.setattr(gemm, "is_preferred", lambda *_: False)
+    else:
+        monkeypatch.setattr(gemm, "has_amx", lambda: False)
     yield
     products.route.cache_clear()
     products.fuses.cache_clear()

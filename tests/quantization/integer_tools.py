@@ -15,7 +15,8 @@ NAMES = list(FORMATS)
 
 
 def without_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (gemm, encoding, weights):
+    monkeypatch.setattr(gemm, "is_preferred", lambda *_: False)
+    for place in (encoding, weights):
         monkeypatch.setattr(place, "is_available", lambda *_: False)
 
 

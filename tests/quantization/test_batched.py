@@ -16,9 +16,9 @@ from fairseq.quantization.kernels import batched
 from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels.batched import Stack, batched_product
 from fairseq.quantization.products import integer_matmul
+from tests import needs
 
 CPU = torch.device("cpu")
-needs_compiler = pytest.mark.skipif(kernel_library.library("batched") is None, reason="no C++ compiler")
 
 
 def stack(batches: int, vectors: int, depth: int, bits: int, each: bool, shifted: bool, seed: int) -> Stack:
@@ -46,7 +46,7 @@ def check(a: Stack, b: Stack) -> None:
     assert bool(((batched_product(a, b) - left @ right.mT).abs() <= 1e-6 * size + 1e-30).all())
 
 
-@needs_compiler
+@needs.compiler
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_equals_fp64_of_the_values(data: st.DataObject) -> None:
@@ -63,7 +63,7 @@ def test_equals_fp64_of_the_values(data: st.DataObject) -> None:
     check(b, turned)
 
 
-@needs_compiler
+@needs.compiler
 def test_long_contractions_of_extreme_codes_do_not_overflow() -> None:
     a = Stack(torch.full((1, 2, 2**15), 255, dtype=torch.uint8), torch.ones(1, 1, 1), torch.zeros(1, 1, 1).int(), None)
     b = a._replace(zero_point=torch.full((1, 1, 1), 255, dtype=torch.int32))
@@ -74,7 +74,7 @@ def test_long_contractions_of_extreme_codes_do_not_overflow() -> None:
     assert not batched.is_available(CPU, 2**15 + 1)
 
 
-@needs_compiler
+@needs.compiler
 def test_threads_share_the_batches() -> None:
     before = torch.get_num_threads()
     try:
@@ -85,7 +85,7 @@ def test_threads_share_the_batches() -> None:
         torch.set_num_threads(before)
 
 
-@needs_compiler
+@needs.compiler
 def test_the_loops_without_vnni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(library, "NATIVE", ("-mno-avx512f",))
@@ -129,7 +129,7 @@ class Attention(nn.Module):
 @pytest.mark.parametrize(
     "preset, granularity", [("int8", "tensor"), ("int4", "tensor"), ("cpt_3_8", "tensor"), ("int8", "token")]
 )
-@pytest.mark.parametrize("compiler", [pytest.param(True, marks=needs_compiler), False])
+@pytest.mark.parametrize("compiler", [pytest.param(True, marks=needs.compiler), False])
 def test_attention_equals_simulate(
     preset: str, granularity: str, compiler: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

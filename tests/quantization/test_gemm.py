@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.native.library import library
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS
 from fairseq.quantization.kernels import codes, encoding, gemm, weights
@@ -18,10 +17,9 @@ from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
 from fairseq.quantization.kernels.gemm import Numbers, Right
 from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
+from tests import needs
 
 CPU = torch.device("cpu")
-products = pytest.mark.skipif(not gemm.is_available(CPU), reason="no int8 dot products or no compiler here, or AMX")
-codings = pytest.mark.skipif(library("codes") is None, reason="no C++ compiler")
 sizes = st.integers(1, 90)
 
 
@@ -36,7 +34,8 @@ def values(codes: Tensor, numbers: Numbers) -> Tensor:
     return found if numbers.shift is None else found + numbers.shift.double()
 
 
-@products
+@needs.compiler
+@needs.dot_products
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), rows=sizes, columns=sizes, depth=st.integers(1, 300), threads=st.integers(1, 3))
 def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, depth: int, threads: int) -> None:
@@ -62,7 +61,8 @@ def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, dep
     assert noted is None if later else noted is not None and torch.stack(noted).equal(torch.stack(y.aminmax()))
 
 
-@products
+@needs.compiler
+@needs.dot_products
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), rows=sizes, columns=sizes, depth=st.integers(1, 300))
 def test_numbers_that_change_along_the_contraction(data: st.DataObject, rows: int, columns: int, depth: int) -> None:
@@ -83,7 +83,7 @@ def test_numbers_that_change_along_the_contraction(data: st.DataObject, rows: in
     assert (y - expected).abs().max() <= 1e-6 * bound.max()
 
 
-@codings
+@needs.compiler
 @pytest.mark.parametrize("num_bits", [2, 3, 4])
 @pytest.mark.parametrize("columns", [1, 7, 64, 301])
 def test_packing_is_torch_s(num_bits: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_packing_is_torch_s(num_bits: int, columns: int, monkeypatch: pytest.Mon
     assert packed.codes.data.equal(expected.codes.data) and packed.unpack().data.equal(made.data)
 
 
-@codings
+@needs.compiler
 @pytest.mark.parametrize("name", ["affine_int", "symmetric", "affine"])
 def test_codes_on_a_grid_for_each_row(name: str) -> None:
     x, number_format = torch.randn(9, 70), FORMATS.lookup(name)()
@@ -103,7 +103,17 @@ def test_codes_on_a_grid_for_each_row(name: str) -> None:
     exactly(encoding.encode_rows(x, number_format, grid, 5), encode(x, number_format, grid, 5))
 
 
-@products
+@needs.compiler
+@needs.dot_products
+def test_where_another_gemm_is_preferred_ours_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert not gemm.is_preferred(CPU) and gemm.can_run(CPU)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert gemm.is_preferred(CPU) and not gemm.is_preferred(CPU, work=1)
+
+
+@needs.compiler
+@needs.dot_products
 def test_sums_are_exact_at_the_largest_depth() -> None:
     left, right = torch.full((3, 2**15), 255, dtype=torch.uint8), torch.full((5, 2**15), 127, dtype=torch.int8)
     right[1], right[2, ::2] = -128, -128
@@ -112,9 +122,11 @@ def test_sums_are_exact_at_the_largest_depth() -> None:
     assert y.equal((left.long() @ right.long().t()).float())
 
 
-@products
+@needs.compiler
+@needs.dot_products
 def test_nan_reaches_the_range_and_the_layer_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gemm, "LEAST_WORK", 0)
+    monkeypatch.setattr(gemm, "has_amx", lambda: False)
     model = quantize_model(torch.nn.Sequential(torch.nn.Linear(16, 40)), "int8", compute="integer")
     y = model(torch.randn(3, 5, 16))
     noted = minmax.known(y)
@@ -125,7 +137,8 @@ def test_nan_reaches_the_range_and_the_layer_tells_it(monkeypatch: pytest.Monkey
     assert noted is not None and noted[0].isnan() and noted[1].isnan()
 
 
-@products
+@needs.compiler
+@needs.dot_products
 @pytest.mark.parametrize("threads", [1, 2])
 def test_large_products_are_cut_into_tasks(threads: int) -> None:
     left, right = torch.randint(0, 256, (700, 132), dtype=torch.uint8), torch.randint(-128, 128, (600, 132)).char()
@@ -139,7 +152,8 @@ def test_large_products_are_cut_into_tasks(threads: int) -> None:
     assert y.equal((left.long() @ right.long().t()).float())
 
 
-@products
+@needs.compiler
+@needs.dot_products
 @settings(max_examples=60, deadline=None)
 @given(rows=sizes, columns=sizes, flip=st.booleans(), turned=st.booleans())
 def test_packed_codes_are_the_codes(rows: int, columns: int, flip: bool, turned: bool) -> None:
@@ -150,7 +164,8 @@ def test_packed_codes_are_the_codes(rows: int, columns: int, flip: bool, turned:
     assert packed.codes().equal(expected) and packed.sums.equal(expected.sum(1, dtype=torch.int32))
 
 
-@products
+@needs.compiler
+@needs.dot_products
 @settings(max_examples=40, deadline=None)
 @given(rows=sizes, columns=sizes, num_bits=st.integers(2, 8), threads=st.integers(1, 3))
 def test_weights_are_packed_with_the_codes_of_their_rows(rows: int, columns: int, num_bits: int, threads: int) -> None:
@@ -177,7 +192,7 @@ def exactly(made: Codes, expected: Codes) -> None:
         assert ((made.shift - expected.shift).abs() <= 1e-6 * zero.abs()).all()
 
 
-@codings
+@needs.compiler
 @settings(max_examples=150, deadline=None)
 @given(
     data=st.data(), rows=sizes, columns=st.integers(1, 600), num_bits=st.integers(2, 8),
@@ -202,7 +217,7 @@ def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: 
     assert sums is not None and sums.equal(column_sums(expected.data))
 
 
-@codings
+@needs.compiler
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), rows=sizes, columns=st.integers(1, 600), num_bits=st.integers(2, 8), noisy=st.booleans())
 def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int, num_bits: int, noisy: bool) -> None:
@@ -226,7 +241,7 @@ def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int
     assert sums is not None and sums.equal(column_sums(expected[1].data))
 
 
-@codings
+@needs.compiler
 @pytest.mark.parametrize("name", ["affine_int", "symmetric", "affine"])
 def test_nan_reaches_the_scale(name: str) -> None:
     x = torch.randn(4, 50)

@@ -23,8 +23,9 @@ from fairseq.quantization.kernels.codes import decode
 from fairseq.quantization.products import integer_attention as core
 from fairseq.quantization.products.integer_attention import Dropping, integer_attention
 from fairseq.quantization.products.integer_encode import input_codes
+from tests import needs
 
-pytestmark = pytest.mark.skipif(heads.library("heads") is None, reason="no C++ compiler")
+pytestmark = needs.compiler
 PRESETS = ("int8", "int4", "cpt_3_8")
 
 

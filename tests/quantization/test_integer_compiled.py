@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fairseq.native import compiled
 from fairseq.quantization import quantize_model
+from tests import needs
 from tests.quantization.integer_tools import without_own_kernels
 
 pytestmark = pytest.mark.usefixtures("each_kernel")
@@ -48,6 +49,7 @@ def test_compiled_kernels_equal_eager_ones(preset: str, monkeypatch: pytest.Monk
     torch._dynamo.reset()
 
 
+@needs.torch_compiler
 @pytest.mark.slow
 def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = train("int8")
@@ -55,9 +57,7 @@ def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled.clear()
     compiled.compiler().break_even = 0
     found = train("int8")
-    if not compiled.compiler().works:
-        pytest.skip("no compiler on this machine")
-    assert found == expected
+    assert compiled.compiler().works and found == expected
 
 
 def test_kernels_are_compiled_once_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,12 @@ from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayer
 from fairseq.native import compiled, gelu, library
 from fairseq.quantization import quantize_model
 from fairseq.quantization.kernels import codes, encoding, gemm, weights
+from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels.gemm import Numbers, Right
 from fairseq.quantization.products import integer_encode
+from tests import needs
 
+SOURCES = [source for folder in (library.SOURCES, kernel_library.SOURCES) for source in sorted(folder.glob("*.cpp"))]
 intel = pytest.mark.skipif(library.platform.machine() not in ("x86_64", "AMD64"), reason="flags of x86 compilers")
 
 
@@ -27,6 +31,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
              (codes, "LEAST_ELEMENTS"), (gelu, "LEAST_NATIVE"))  # fmt: skip
     for place, name in least:
         monkeypatch.setattr(place, name, 0)
+    monkeypatch.setattr(gemm, "has_amx", lambda: False)
     yield
     library.library.cache_clear()
     gemm._panel_columns.cache_clear()
@@ -58,15 +63,22 @@ def encoder_layer(**settings: Any) -> TransformerEncoderLayer:
 def test_without_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = gradients()
     built_with(monkeypatch, "-mno-avx512f", "-mno-avxvnni")
-    assert not gemm.is_available(torch.device("cpu"))
+    assert not gemm.can_run(torch.device("cpu"))
     for found, other in zip(gradients(), expected, strict=True):
         torch.testing.assert_close(found, other, rtol=1e-5, atol=1e-5)
 
 
+@needs.compiler
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_a_compiler_that_is_there_builds_every_kernel(source: Path) -> None:
+    assert library.library(source.stem, source.parent, uses_torch=source.stem == "arena") is not None
+
+
 @intel
+@needs.compiler
 @pytest.mark.parametrize("threads", [1, 4])
 def test_with_registers_of_256_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    if gemm._panel_columns() == 0 or "avx_vnni" not in library._processor():
+    if "avx_vnni" not in library._processor():
         pytest.skip("no AVX-VNNI here")
     built_with(monkeypatch, "-mno-avx512f")
     assert gemm._panel_columns() == 16
@@ -83,6 +95,7 @@ def test_with_registers_of_256_bits(threads: int, monkeypatch: pytest.MonkeyPatc
         torch.set_num_threads(before)
 
 
+@needs.compiler
 @pytest.mark.parametrize("setting", [torch.bfloat16, torch.float64])
 def test_whatever_the_default_type(setting: torch.dtype) -> None:
     x, layer = torch.randn(64, 80, 16), encoder_layer(dropout=0.0)

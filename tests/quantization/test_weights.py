@@ -6,14 +6,12 @@ from torch import nn
 
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels import weights
 from fairseq.quantization.products import integer_encode
+from tests import needs
 
-needs_compiler = pytest.mark.skipif(kernel_library.library("weights") is None, reason="no C++ compiler")
 
-
-@needs_compiler
+@needs.compiler
 @pytest.mark.parametrize("shape", [(64, 96), (37, 53), (1, 5), (50, 1), (300, 500)])
 @pytest.mark.parametrize("num_bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("threads", [1, 3])
@@ -30,13 +28,13 @@ def test_codes_are_those_of_the_format(shape, num_bits, threads, monkeypatch):
     assert torch.equal(codes.turned, codes.data.t())
 
 
-@needs_compiler
+@needs.compiler
 @pytest.mark.parametrize("weight", [torch.ones(4, 4).double(), torch.ones(4, 6).t(), torch.ones(4), torch.ones(0, 4)])
 def test_other_tensors_go_the_other_way(weight):
     assert not weights.is_available(weight)
 
 
-@needs_compiler
+@needs.compiler
 @pytest.mark.parametrize("preset", ["int8", "int4"])
 def test_same_numbers_with_and_without(preset, monkeypatch):
     results = []

@@ -4,14 +4,14 @@
 
 The sums are exact integers; zero points, scales, shifts and bias are taken care of while they are in registers. The
 right side is packed once (`Right`) in the order of the instructions. They need int8 dot products (AVX512-VNNI or
-AVX-VNNI) and a C++ compiler; with AMX, oneDNN's GEMM is faster than any of these (`products.py`).
+AVX-VNNI) and a C++ compiler (`can_run`); with AMX, oneDNN's GEMM is faster than any of these (`is_preferred`).
 
 >>> from fairseq.quantization.kernels.codes import Codes, decode
 >>> data = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)
 >>> codes = Codes(data, torch.tensor([[0.5]]), torch.tensor([[1]], dtype=torch.int32), None, 2)
->>> if is_available(data.device):
-...     y = product(data, Numbers.of(codes), Right.of(data), Numbers.of(codes, less=128))
-...     assert y.equal(decode(codes) @ decode(codes).t())
+>>> y = product(data, Numbers.of(codes), Right.of(data), Numbers.of(codes, less=128))
+>>> y.equal(decode(codes) @ decode(codes).t())
+True
 """
 
 import ctypes
@@ -32,17 +32,30 @@ LEAST_WORK = 2**20  # multiply-accumulates: for fewer no compiler is started
 @functools.cache
 def _panel_columns() -> int:
     """Columns that are packed together; 0 where there is no kernel for this processor."""
-    native = None if torch.cpu._is_amx_tile_supported() else library("gemm")
+    native = library("gemm")
     if native is None:
         return 0
     native.panel_columns.restype = ctypes.c_int64
     return int(native.panel_columns())
 
 
-def is_available(device: torch.device, work: Optional[int] = None) -> bool:
-    """Whether `product` is to be used for `work` multiply-accumulates; not where torch's operations are watched."""
+def can_run(device: torch.device) -> bool:
+    """Whether `product` can be called: a CPU with int8 dot products, and a C++ compiler was there."""
+    return device.type == "cpu" and _panel_columns() > 0
+
+
+def is_preferred(device: torch.device, work: Optional[int] = None) -> bool:
+    """Whether `product` is the way to take for `work` multiply-accumulates.
+
+    Not with AMX, where oneDNN's GEMM is faster, not for little work, and not where torch's operations are watched.
+    """
     enough = work is None or work >= LEAST_WORK
-    return enough and device.type == "cpu" and not is_watched() and _panel_columns() > 0
+    return enough and not is_watched() and not has_amx() and can_run(device)
+
+
+def has_amx() -> bool:
+    """Whether this processor multiplies tiles of int8 codes in one instruction."""
+    return torch.cpu._is_amx_tile_supported()
 
 
 class Numbers(NamedTuple):
@@ -132,7 +145,7 @@ def product(
         along: where b's numbers change along the contraction; b has no other shift then, and `left` is in order.
 
     Raises:
-        RuntimeError: there is no kernel, see `is_available`.
+        RuntimeError: there is no kernel, see `can_run`.
         MemoryError: too little of it.
     """
     (rows, depth), columns = left.shape, right.shape[0]

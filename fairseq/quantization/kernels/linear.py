@@ -82,7 +82,7 @@ class WeightCodes:
 
     def keep_one_copy(self) -> Tensor:
         """For weights that stay: drop (N, K) if forward products take another copy; returns the one that is left."""
-        if self.shape[0] * self.shape[1] >= LEAST_PACKED and gemm.is_available(self.scale.device):
+        if self.shape[0] * self.shape[1] >= LEAST_PACKED and gemm.is_preferred(self.scale.device):
             operand, self._data, self._across = self.along().data, None, None
         elif self.fused:
             operand, self._data = self.forward_operand(), None
@@ -149,7 +149,7 @@ class WeightCodes:
 
 def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
-    if x.data.shape[1] <= LONGEST and gemm.is_available(x.data.device, x.data.numel() * w.shape[0]):
+    if x.data.shape[1] <= LONGEST and gemm.is_preferred(x.data.device, x.data.numel() * w.shape[0]):
         return gemm.product(x.data, Numbers.of(x), w.along(), w.prepared(), _float(bias)).to(dtype)
     w_scale = w.scale.t()  # (1, N)
     if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > LEAST_SCALE:
@@ -188,7 +188,7 @@ def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch
 def input_gradient(grad: Codes, w: WeightCodes, w_factor: Tensor) -> Tensor:
     """dL/dx (M, K) from codes of a gradient (M, N) that holds w's scales but for `w_factor` (1, 1)."""
     shift = None if w.shift is None else w.shift / w.scale
-    if w.shape[0] <= LONGEST and gemm.is_available(grad.data.device, grad.data.numel() * w.shape[1]):
+    if w.shape[0] <= LONGEST and gemm.is_preferred(grad.data.device, grad.data.numel() * w.shape[1]):
         if w.is_centred() or w.scale.numel() == 1:
             same = Numbers(w_factor, w.zero_point[:1], None if shift is None else shift * w_factor)
             return gemm.product(grad.data, Numbers.of(grad), w.across(), same)
@@ -211,7 +211,7 @@ def weight_gradient(
         signed_x: `signed(x)`, if it is known.
     """
     work = grad.data.numel() * x.data.shape[1]
-    if x.data.shape[0] <= LONGEST and x.scale.numel() == 1 and gemm.is_available(grad.data.device, work):
+    if x.data.shape[0] <= LONGEST and x.scale.numel() == 1 and gemm.is_preferred(grad.data.device, work):
         right = Right.of(x.data.t())
         shift = None if x.shift is None else x.shift / x.scale * x_factor
         numbers = Numbers(x_factor, x.zero_point - 128, shift)

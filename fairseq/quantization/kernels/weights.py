@@ -7,9 +7,9 @@ five passes over memory, and memory is what they cost. The codes are those of fo
 to the last bit.
 
 >>> weight = torch.tensor([[1.0, -0.5], [0.0, 254.0]])
->>> if is_available(weight):
-...     codes = encode_rows(weight, 8)
-...     assert codes.data.tolist() == [[127, -64], [0, 127]] and codes.turned.tolist() == [[127, 0], [-64, 127]]
+>>> codes = encode_rows(weight, 8)
+>>> codes.data.tolist(), codes.turned.tolist()
+([[127, -64], [0, 127]], [[127, 0], [-64, 127]])
 """
 
 import ctypes
@@ -83,7 +83,7 @@ class PackedRows(NamedTuple):
 
 
 def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
-    """The codes of `encode_rows` in another order, where `gemm.is_available`.
+    """The codes of `encode_rows` in another order, where `gemm.is_preferred`.
 
     Raises:
         RuntimeError: there is no library, see `is_available`.

@@ -70,7 +70,7 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
         by_row = quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.step.is_looked_at
         if by_row and weight.numel() >= LEAST_ROWS_KERNEL and weights.is_available(weight):
             quantizer._tell(weight, weight, num_bits)  # listeners there are only count
-            if gemm.is_available(weight.device):
+            if gemm.is_preferred(weight.device):
                 return WeightCodes.of_packed(weights.encode_packed(weight, num_bits), num_bits)
             return WeightCodes.of_rows(weights.encode_rows(weight, num_bits), num_bits)
         largest = magnitudes(weight) if quantizer.granularity.kind != "tensor" else magnitudes(weight).amax().view(1, 1)

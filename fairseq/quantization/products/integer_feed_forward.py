@@ -52,7 +52,7 @@ def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional
     probe = torch.empty((), dtype=torch.float32, device="cpu").expand(values)
     if not (one_range(quantizer) and has_codes(x, fc1.weight) and gelu_codes.has_codes(probe, quantizer.format)):
         return None
-    if not gemm.is_available(x.device, values * x.shape[-1]):
+    if not gemm.is_preferred(x.device, values * x.shape[-1]):
         return None
     x_bits, w1_bits, y_bits, w2_bits = (int(each or 0) for each in bits)
     for layer, weight_bits in ((first, w1_bits), (second, w2_bits)):

@@ -1,0 +1,3 @@
+"""What every run of pytest here has, also one over the doctests of `fairseq/` only."""
+
+pytest_plugins = ["tests.skips"]
