@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fairseq.errors import FairseqError
+from fairseq_cli import other_distributions
 
 
 def command(main: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,6 +20,7 @@ def command(main: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(main)
     def run(*args: Any, **kwargs: Any) -> Any:
+        _look_around()
         try:
             return main(*args, **kwargs)
         except FairseqError as error:
@@ -32,6 +34,14 @@ def command(main: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(141)
 
     return run
+
+
+def _look_around() -> None:
+    """Tell of another fairseq in the environment, once for all processes of a run."""
+    if os.environ.get("RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0":
+        line = other_distributions.warning()
+        if line is not None:
+            print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def _fail(message: str, code: int) -> int:

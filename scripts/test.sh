@@ -9,4 +9,4 @@ cd "$root"
 run "$python" -m ruff check .
 run "$python" -m ruff format --check .
 run "$python" -m mypy fairseq/quantization fairseq/dataclass fairseq/data
-run "$python" -m pytest --doctest-modules fairseq tests "$@"
+run "$python" -m pytest --doctest-modules --skip-limits tests/skip_limits.txt fairseq tests "$@"
