@@ -1,11 +1,12 @@
-"""Every command in the README runs, as written, on tiny data.
+"""Every command in the README runs on tiny data, and with paths that have spaces and letters beyond ASCII.
 
 The ```bash blocks run one after the other in one folder. In front of each block shell functions named like the
-commands are defined, which run our modules and shrink the model and the number of updates; the words of the README
-stay as they are.
+commands are defined, which run our modules and shrink the model and the number of updates. The words of the README
+stay as they are, but for the names of files and folders (`PATHS`).
 """
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -46,27 +47,64 @@ pip() {{ [[ "$*" == "install -c constraints.txt ." ]]; }}
 """
 
 
+# names in the README -> names that quoting, splitting or an encoding may break
+PATHS = {
+    "RTE-bin": "Sätze für RTE",
+    "glue": "GLUE, 原本",
+    "roberta.base": "große Modelle",
+    "roberta-hf": "von Hugging Face",
+    "roberta.imported": "übernommene Modelle",
+    "gpt2_bpe": "Wörter (BPE)",
+    "rte-run": "Läufe von heute",
+    "rte-hf": "für Hugging Face",
+    "text.train": "Texte, é.train",
+    "text.valid": "Texte é.valid",
+    "data-bin": "Daten é",
+    "int8.pt": "ganz zahlig é.pt",
+    "int4.pt": "vier Bits é.pt",
+    "int8.png": "Bild é.png",
+    "int8": "ganze Zahlen é",
+    "range": "Bereich é",
+    "rte.onnx": "Graph é.onnx",
+    "rte.png": "Kurven é.png",
+}
+NAMES = re.compile(rf"(?<![\w./-])(?<!quantization[ =])(?:{'|'.join(map(re.escape, PATHS))})(?![\w.-])")
+
+
 def blocks() -> list[str]:
     text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     return re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+def with_paths(script: str) -> str:
+    """The script with the names of `PATHS`; in words that are not in quotes, what the shell would split is escaped."""
+
+    def escaped(name: re.Match[str]) -> str:
+        return re.sub(r"([ ()])", r"\\\1", PATHS[name[0]])
+
+    parts = re.split(r"('[^']*')", script)
+    parts[::2] = [NAMES.sub(escaped, part) for part in parts[::2]]
+    parts[1::2] = [NAMES.sub(lambda name: PATHS[name[0]], part) for part in parts[1::2]]
+    return "".join(parts)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, repository) -> Path:
     """What the commands find in the folder they start in."""
-    folder = tmp_path_factory.mktemp("readme")
+    folder = tmp_path_factory.mktemp("readme") / "ein Ordner für alles"
+    folder.mkdir()
     for name in ("examples", "scripts", "constraints.txt"):
         (folder / name).symlink_to(repository / name)
-    (folder / "roberta-hf").symlink_to(repository / "tests" / "fixtures" / "hf" / "roberta")
-    make_glue(folder / "glue", "RTE")
+    (folder / PATHS["roberta-hf"]).symlink_to(repository / "tests" / "fixtures" / "hf" / "roberta")
+    make_glue(folder / PATHS["glue"], "RTE")
     for split in ("train", "valid"):
-        (folder / f"text.{split}").write_text("some words of text\n" * 5)
+        (folder / PATHS[f"text.{split}"]).write_text("some words of text\n" * 5)
     return folder
 
 
 @pytest.fixture(scope="module")
 def bpe(tmp_path_factory) -> Path:
-    return make_bpe(tmp_path_factory.mktemp("bpe"))
+    return make_bpe(tmp_path_factory.mktemp("bpe") / "Wörter und Stücke")
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +116,14 @@ def environment(repository, bpe, folder):
 
 
 def run(script: str, folder: Path, environment: dict[str, str], bpe: Path) -> str:
-    preamble = PREAMBLE.format(python=sys.executable, bpe=bpe, tiny=TINY, tiny_flags=TINY_FLAGS)
+    preamble = PREAMBLE.format(python=sys.executable, bpe=shlex.quote(str(bpe)), tiny=TINY, tiny_flags=TINY_FLAGS)
     done = subprocess.run(
-        ["bash", "-c", preamble + script], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        ["bash", "-c", preamble + with_paths(script)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, f"{script}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     return done.stdout + done.stderr
@@ -97,14 +140,24 @@ def pretrained(folder, environment, bpe):
         environment,
         bpe,
     )
-    (folder / "roberta.base").mkdir()
-    shutil.copy(folder / "first" / "checkpoint_last.pt", folder / "roberta.base" / "model.pt")
+    (folder / PATHS["roberta.base"]).mkdir()
+    shutil.copy(folder / "first" / "checkpoint_last.pt", folder / PATHS["roberta.base"] / "model.pt")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(blocks())))
 def test_readme_commands_run(number, folder, environment, bpe, pretrained):
     run(blocks()[number], folder, environment, bpe)
+
+
+def test_the_names_of_paths_are_replaced():
+    script = "a --dest RTE-bin 'task.data=\"RTE-bin\"' x=int8.pt RTE-binary int8/c.pt quantization=int8"
+    assert with_paths(script) == (
+        "a --dest Sätze\\ für\\ RTE 'task.data=\"Sätze für RTE\"' x=ganz\\ zahlig\\ é.pt RTE-binary "
+        "ganze\\ Zahlen\\ é/c.pt quantization=int8"
+    )
+    used = " ".join(blocks())
+    assert all(name in used for name in PATHS)
 
 
 def test_every_command_of_the_project_is_shown_or_known():
