@@ -17,7 +17,6 @@ A launcher tells each process its place in the group:
 """
 
 import ctypes
-import importlib.metadata
 import os
 import sys
 from collections.abc import Mapping
@@ -81,7 +80,9 @@ def _nvml_count() -> int:
 
 
 def _torch_has_cuda() -> bool:
+    from importlib import metadata  # a third of the time that `--help` takes, and needed only where there are GPUs
+
     try:
-        return "+cpu" not in importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
+        return "+cpu" not in metadata.version("torch")
+    except metadata.PackageNotFoundError:
         return False
