@@ -25,7 +25,7 @@ class LearnedPositionalEmbedding(QEmbedding):
         self.quantizers = None
         self.max_positions = num_embeddings if padding_idx is None else num_embeddings - padding_idx - 1
 
-    def forward(
+    def forward(  # type: ignore[override]  # fairseq's arguments, which callers give by position
         self,
         input: Tensor,
         incremental_state: Optional[Any] = None,

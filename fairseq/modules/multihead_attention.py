@@ -95,7 +95,7 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         self.reset_parameters()
 
     @staticmethod
-    def _projection(inputs: int, outputs: int, bias: bool, q_noise: float, qn_block_size: int) -> nn.Module:
+    def _projection(inputs: int, outputs: int, bias: bool, q_noise: float, qn_block_size: int) -> nn.Linear:
         return quant_noise(QLinear(inputs, outputs, bias=bias, quantized=False), q_noise, qn_block_size)
 
     def reset_parameters(self) -> None:

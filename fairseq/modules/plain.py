@@ -4,11 +4,15 @@
 (True, False)
 """
 
+from typing import TypeGuard, TypeVar
+
 from torch import nn
 from torch.nn.modules import module as torch_module
 
+Kind = TypeVar("Kind", bound=nn.Module)
 
-def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+
+def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
     """No subclass of `kind`, no hook on it or on all modules, no forward of its own."""
     changed = type(module) is not kind or "forward" in vars(module)
     return not (changed or has_hooks(module) or torch_module._has_any_global_hook())

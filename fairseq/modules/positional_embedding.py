@@ -4,7 +4,7 @@
 torch.Size([514, 8])
 """
 
-from typing import Union
+from typing import Optional, Union
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from fairseq.modules.sinusoidal_positional_embedding import SinusoidalPositional
 
 
 def PositionalEmbedding(
-    num_embeddings: int, embedding_dim: int, padding_idx: int, learned: bool = False
+    num_embeddings: int, embedding_dim: int, padding_idx: Optional[int], learned: bool = False
 ) -> Union[LearnedPositionalEmbedding, SinusoidalPositionalEmbedding]:
     """Embeddings for `num_embeddings` positions; the offset by `padding_idx` is added here."""
     rows = num_embeddings + (padding_idx + 1 if padding_idx is not None else 1)

@@ -9,6 +9,8 @@ The straight-through estimator lets the gradient pass as if w had been used. The
 (QuantNoiseLinear(in_features=8, out_features=2, bias=True), ['weight', 'bias'])
 """
 
+from typing import Union, overload
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,6 +50,14 @@ class QuantNoiseEmbedding(nn.Embedding):
         )
 
 
+@overload
+def quant_noise(module: nn.Linear, p: float, block_size: int) -> nn.Linear: ...
+
+
+@overload
+def quant_noise(module: nn.Module, p: float, block_size: int) -> nn.Module: ...
+
+
 def quant_noise(module: nn.Module, p: float, block_size: int) -> nn.Module:
     """`module` with quantization noise; itself where `p` is 0.
 
@@ -61,12 +71,14 @@ def quant_noise(module: nn.Module, p: float, block_size: int) -> nn.Module:
     """
     if p <= 0:
         return module
+    kinds: dict[type, type[Union[QuantNoiseLinear, QuantNoiseEmbedding]]]
     kinds = {nn.Linear: QuantNoiseLinear, QLinear: QuantNoiseLinear, nn.Embedding: QuantNoiseEmbedding}
     kind = kinds.get(type(module))
     if kind is None:
         raise ConfigError(
             f"quant_noise_pq: quantization noise is for Linear and Embedding, not {type(module).__name__}"
         )
+    assert isinstance(module, (nn.Linear, nn.Embedding))
     if module.weight.size(1) % block_size:
         raise ConfigError(
             f"quant_noise_pq_block_size: {block_size} does not divide the {module.weight.size(1)} columns of {module}"

@@ -20,6 +20,8 @@ from fairseq.modules.positions import make_positions
 class SinusoidalPositionalEmbedding(nn.Module):
     """Embeds positions counted from padding_idx + 1; padding is embedded as zeros."""
 
+    weights: Tensor  # (N, C)
+
     def __init__(self, embedding_dim: int, padding_idx: Optional[int], init_size: int = 1024):
         super().__init__()
         self.embedding_dim = embedding_dim

@@ -28,6 +28,9 @@ class TransformerLayer(nn.Module):
     """Base of the layers. Subclasses create their attention first, then call `build_feed_forward`: parameter order is
     API."""
 
+    dropout_module: nn.Module
+    activation_dropout_module: nn.Module
+
     def __init__(self, cfg: TransformerConfig, embed_dim: int, normalize_before: bool):
         super().__init__()
         self.cfg = cfg
