@@ -65,7 +65,8 @@ class EMA:
         self.decay = 0.0 if updates is not None and updates < self._start else self._final_decay
         if updates is not None and updates % self._every != 0:
             return
-        averaged, current = [], []
+        averaged: list[Tensor] = []
+        current: list[Tensor] = []
         new = dict(new_model.named_parameters())
         for name, own in self.model.named_parameters():
             if new[name].requires_grad:
@@ -75,8 +76,8 @@ class EMA:
                 own.copy_(new[name])
         if averaged:
             torch._foreach_lerp_(averaged, current, 1.0 - self.decay)
-        for own, buffer in zip(self.model.buffers(), new_model.buffers(), strict=True):
-            own.copy_(buffer)
+        for own_buffer, buffer in zip(self.model.buffers(), new_model.buffers(), strict=True):
+            own_buffer.copy_(buffer)
 
     def restore(self, state_dict: dict[str, Tensor], build_fp32_params: bool = False) -> None:
         """Take the average from a state dict (of a model, or of an earlier average)."""

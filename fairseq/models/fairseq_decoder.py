@@ -26,12 +26,12 @@ class FairseqDecoder(nn.Module):
         return self.output_layer(features), extra
 
     def extract_features(
-        self, prev_output_tokens: Tensor, encoder_out: Any = None, **kwargs: Any
+        self, prev_output_tokens: Tensor, encoder_out: Any = None, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Any]:
         """Features (B, T, C) and extras."""
         raise NotImplementedError
 
-    def output_layer(self, features: Tensor, **kwargs: Any) -> Tensor:
+    def output_layer(self, features: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Scores over the dictionary for `features`."""
         raise NotImplementedError
 

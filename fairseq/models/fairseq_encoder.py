@@ -27,8 +27,8 @@ class FairseqEncoder(nn.Module):
         super().__init__()
         self.dictionary = dictionary
 
-    def forward(self, src_tokens: Tensor, src_lengths: Optional[Tensor] = None, **kwargs: Any) -> Any:
-        """Encode `src_tokens` (B, T) of lengths `src_lengths` (B,)."""
+    def forward(self, src_tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Encode `src_tokens` (B, T); most encoders take their lengths (B,) next, as `src_lengths`."""
         raise NotImplementedError
 
     def forward_torchscript(self, net_input: dict[str, Tensor]) -> Any:

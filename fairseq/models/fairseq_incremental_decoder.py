@@ -33,6 +33,7 @@ class FairseqIncrementalDecoder(FairseqIncrementalState, FairseqDecoder):
         prev_output_tokens: Tensor,
         encoder_out: Any = None,
         incremental_state: Optional[IncrementalState] = None,
+        *args: Any,
         **kwargs: Any,
     ) -> tuple[Tensor, Any]:
         raise NotImplementedError

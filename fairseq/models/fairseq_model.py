@@ -50,8 +50,9 @@ class BaseFairseqModel(nn.Module):
 
     def get_normalized_probs(self, net_output: Any, log_probs: bool, sample: Optional[dict[str, Any]] = None) -> Tensor:
         """(Log-)probabilities of a `forward` result."""
-        if hasattr(self, "decoder"):
-            return self.decoder.get_normalized_probs(net_output, log_probs, sample)
+        decoder: Any = getattr(self, "decoder", None)
+        if decoder is not None:
+            return decoder.get_normalized_probs(net_output, log_probs, sample)  # type: ignore[no-any-return]
         if torch.is_tensor(net_output):
             return softmax_in_fp32(net_output, log_probs)
         raise NotImplementedError(f"{type(self).__name__} must define get_normalized_probs")

@@ -95,6 +95,10 @@ class TestSameAsFairseq:
 
 
 class TestForward:
+    def test_a_head_without_a_number_of_classes_is_refused(self):
+        with pytest.raises(ConfigError, match="classification head 'head': num_classes must be given"):
+            build().register_classification_head("head")
+
     def test_features_only_leaves_out_the_language_model_head(self):
         model = build().eval()
         calls = []

@@ -45,7 +45,7 @@ class RobertaEncoder(FairseqEncoder):
         return encoder
 
     def build_lm_head(
-        self, embed_dim: int, output_dim: int, activation_fn: str, weight: Optional[nn.Parameter]
+        self, embed_dim: int, output_dim: int, activation_fn: str, weight: Optional[Tensor]
     ) -> RobertaLMHead:
         return RobertaLMHead(embed_dim, output_dim, activation_fn, weight)
 

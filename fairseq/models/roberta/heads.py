@@ -32,7 +32,7 @@ class RobertaLMHead(nn.Module):
         weight: (output_dim, embed_dim), the token embedding's where weights are tied; None for weights of its own.
     """
 
-    def __init__(self, embed_dim: int, output_dim: int, activation_fn: str, weight: Optional[nn.Parameter] = None):
+    def __init__(self, embed_dim: int, output_dim: int, activation_fn: str, weight: Optional[Tensor] = None):
         super().__init__()
         self.dense = QLinear(embed_dim, embed_dim, quantized=False)
         self.activation_fn = get_activation_fn(str(activation_fn))

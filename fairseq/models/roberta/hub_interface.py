@@ -25,6 +25,8 @@ class RobertaHubInterface(nn.Module):
         bpe: what turns text into the dictionary's symbols and back; None where the config names none.
     """
 
+    _float_tensor: Tensor
+
     def __init__(self, cfg: Any, task: Any, model: Any):
         super().__init__()
         self.cfg = cfg

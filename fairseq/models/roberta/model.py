@@ -77,7 +77,7 @@ class RobertaModel(FairseqEncoderModel):
     def supported_targets(self) -> set[str]:
         return {"self"}
 
-    def forward(
+    def forward(  # type: ignore[override]  # no lengths: padding is seen in the tokens
         self,
         src_tokens: Tensor,
         features_only: bool = False,
@@ -125,10 +125,15 @@ class RobertaModel(FairseqEncoderModel):
         Args:
             num_classes: scores per sentence.
             inner_dim: width of the pooled feature, the encoder's if None.
+
+        Raises:
+            ConfigError: no `num_classes`.
         """
+        if num_classes is None:
+            raise ConfigError(f"classification head {name!r}: num_classes must be given")
         inner_dim = inner_dim or self.args.encoder_embed_dim
         if name in self.classification_heads:
-            old = self.classification_heads[name]
+            old: Any = self.classification_heads[name]
             before = (old.out_proj.out_features, old.dense.out_features)
             if before != (num_classes, inner_dim):
                 logger.warning(

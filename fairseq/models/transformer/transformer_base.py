@@ -62,7 +62,7 @@ class TransformerModelBase(FairseqEncoderDecoderModel):
     def build_decoder(cls, cfg: TransformerConfig, tgt_dict: Any, embed_tokens: nn.Embedding) -> Any:
         return TransformerDecoderBase(cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
 
-    def forward(
+    def forward(  # type: ignore[override]  # the arguments that encoder and decoder have, in place of any
         self,
         src_tokens: Tensor,
         src_lengths: Optional[Tensor],

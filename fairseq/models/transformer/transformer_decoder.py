@@ -119,7 +119,7 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
     def build_decoder_layer(self, cfg: TransformerConfig, no_encoder_attn: bool = False) -> nn.Module:
         return TransformerDecoderLayerBase(cfg, no_encoder_attn)
 
-    def forward(
+    def forward(  # type: ignore[override]  # the arguments it has, in place of any
         self,
         prev_output_tokens: Tensor,
         encoder_out: Optional[dict[str, list[Tensor]]] = None,
