@@ -270,7 +270,8 @@ class Trainer:
                 self.quantization.begin_micro_batch(self._num_updates, index, is_dummy)
             # gradients of several micro-batches are exchanged once, with the last of them
             last = index == len(samples) - 1
-            sync = contextlib.nullcontext() if last or self.data_parallel_world_size == 1 else self.model.no_sync()
+            wrapped: Any = self.model
+            sync = contextlib.nullcontext() if last or self.data_parallel_world_size == 1 else wrapped.no_sync()
             with sync, self.precision.autocast():
                 _, sample_size, logging_output = self.task.train_step(
                     sample=sample,

@@ -10,7 +10,7 @@ import ast
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 
@@ -22,6 +22,9 @@ from fairseq.logging import metrics, progress_bar
 from fairseq.quantization import keep_integer_weights
 from fairseq.training.precision import Precision, choose_device
 
+if TYPE_CHECKING:
+    from fairseq.models import BaseFairseqModel
+
 logger = logging.getLogger("fairseq_cli.validate")
 
 
@@ -31,7 +34,7 @@ class Evaluation:
 
     cfg: Any
     task: Any
-    models: list[torch.nn.Module]
+    models: "list[BaseFairseqModel]"
     criterion: torch.nn.Module
     precision: Precision
 

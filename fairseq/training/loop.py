@@ -117,7 +117,8 @@ class TrainingLoop:
         progress.update_config(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
         trainer.begin_epoch(epoch_itr.epoch)
         logger.info("Start iterating over samples")
-        valid_losses, should_stop = [None], False
+        valid_losses: list[Optional[float]] = [None]
+        should_stop = False
         for samples in self._until_interrupted(progress, epoch_itr):
             logged = self._update(samples)
             if logged is not None:
@@ -227,7 +228,8 @@ class TrainingLoop:
 
     def _save_stopped(self, epoch_itr: Any) -> None:
         """Save what a signal interrupts; `no_last_checkpoints` is set aside, since nothing else would hold it."""
-        with open_dict(self.cfg.checkpoint.copy()) as checkpoint:
+        checkpoint = self.cfg.checkpoint.copy()
+        with open_dict(checkpoint):
             if checkpoint.no_last_checkpoints and not checkpoint.no_save:
                 logger.warning("checkpoint_last.pt is written in spite of no_last_checkpoints: the run was interrupted")
                 checkpoint.no_last_checkpoints = False

@@ -68,6 +68,7 @@ def log_free_memory(device: torch.device) -> None:
 def restart_time_meters() -> None:
     """After a resume: durations start anew, sums and averages go on."""
     for name in ("train", "train_inner", "valid"):
-        for meter in metrics.get_meters(name).values() if metrics.get_meters(name) is not None else ():
+        found = metrics.get_meters(name)
+        for meter in found.values() if found is not None else ():
             if isinstance(meter, meters.TimeMeter):
                 meter.reset()
