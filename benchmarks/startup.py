@@ -5,7 +5,8 @@ The first row is Python alone (`python -m __future__`, a module that does nothin
     python benchmarks/startup.py --oracle /path/to/python --data RTE-bin
 
 The first update is the time from starting the command to its first progress line (log_interval 1), for
-`fairseq-hydra-train` and for `fairseq-train`. Bars: --help at most 0.15 s more than Python alone, first update under 4 s.
+`fairseq-hydra-train` and for `fairseq-train`. Bars: --help at most 0.15 s more than Python alone, first update
+under 4 s.
 """
 
 import tempfile

@@ -46,10 +46,10 @@ def others(path: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _provides(metadata: Path, name: str) -> bool:
-    """Whether what is described by `metadata` has the package, and is not this checkout under an earlier name."""
+    """Whether what is described by `metadata` has the package, and is not this project under an earlier name."""
     if metadata.suffix == ".egg-link":
         return name == PACKAGE
-    if (metadata.suffix == ".egg-info" and metadata.resolve().parent == HOME) or _is_this_checkout(metadata):
+    if (metadata.suffix == ".egg-info" and metadata.resolve().parent == HOME) or _is_this_project(metadata):
         return False
     top_level = _read(metadata / "top_level.txt").split()
     return PACKAGE in top_level or any(
@@ -57,7 +57,8 @@ def _provides(metadata: Path, name: str) -> bool:
     )
 
 
-def _is_this_checkout(metadata: Path) -> bool:
+def _is_this_project(metadata: Path) -> bool:
+    """Whether it is an editable installation of a checkout of this project, from when it had another name."""
     import json  # not needed where there is no other distribution
     from urllib.parse import unquote, urlsplit
 
@@ -65,7 +66,7 @@ def _is_this_checkout(metadata: Path) -> bool:
         url = urlsplit(json.loads(_read(metadata / "direct_url.json") or "{}").get("url", ""))
     except (ValueError, AttributeError):
         return False
-    return url.scheme == "file" and Path(unquote(url.path)) == HOME
+    return url.scheme == "file" and Path(unquote(url.path), "fairseq_cli", Path(__file__).name).exists()
 
 
 def _read(path: Path) -> str:

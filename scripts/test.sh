@@ -8,5 +8,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
 cd "$root"
 run "$python" -m ruff check .
 run "$python" -m ruff format --check .
-run "$python" -m mypy fairseq/quantization fairseq/dataclass fairseq/data
+run "$python" -m mypy fairseq fairseq_cli
 run "$python" -m pytest --doctest-modules --skip-limits tests/skip_limits.txt fairseq tests "$@"
