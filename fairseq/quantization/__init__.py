@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fairseq.quantization.plan.presets import PRESETS as PRESETS
     from fairseq.quantization.plan.rules import Rule as Rule
     from fairseq.quantization.plan.settings import QuantizationConfig as QuantizationConfig
+    from fairseq.quantization.precision_scheduler import PrecisionScheduler as PrecisionScheduler
     from fairseq.quantization.quantized_model import Quantization as Quantization
     from fairseq.quantization.quantized_model import get_quantization as get_quantization
 
@@ -47,6 +48,7 @@ _HOMES = {
     "QMatmul": "layers",
     "PRESETS": "plan.presets",
     "Rule": "plan.rules",
+    "PrecisionScheduler": "precision_scheduler",
 }
 __all__ = [*_HOMES]
 
@@ -55,3 +57,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})  # for completion: `dir` shows names that have not been imported yet

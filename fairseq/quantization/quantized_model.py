@@ -37,10 +37,12 @@ class Quantization:
         plan: every quantizer with its settings.
         step: state shared by the quantizers.
         threaded: whether the model's forward takes `num_bits` itself.
+        is_driven: whether somebody gives each update the bits of its schedule.
     """
 
     def __init__(self, config: QuantizationConfig, plan: Plan, step: Step, threaded: bool):
         self.config, self.plan, self.step, self.threaded = config, plan, step, threaded
+        self.is_driven = False
         self._hook = CallHook(step, threaded)
         self._handles: list[RemovableHandle] = []
 

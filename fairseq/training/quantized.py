@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from fairseq.distributed import utils as distributed_utils
-from fairseq.errors import CheckpointError, ConfigError, TrainingError
+from fairseq.errors import CheckpointError
 from fairseq.logging import metrics
 
 logger = logging.getLogger(__name__)
@@ -57,15 +57,15 @@ class QuantizedTraining:
     def __init__(self, model: nn.Module, optimization: Any, device: torch.device):
         from fairseq.quantization import Quantization, get_quantization
         from fairseq.quantization.analysis.bitops import CostMeter, watch_plain_products
+        from fairseq.quantization.schedule_run import ScheduleRun
         from fairseq.quantization.schedules.base import schedule_of
 
         handle = get_quantization(model)
         assert isinstance(handle, Quantization)
         self.model, self.handle, self.device = model, handle, device
-        self.schedule = schedule_of(handle.config)
+        self.run = ScheduleRun(schedule_of(handle.config))
         self.meter = CostMeter(self.schedule.high)
-        self.total_updates: Optional[int] = None
-        self.diversity: Any = None
+        handle.is_driven = True
         self._optimization = optimization
         self._saved: Mapping[str, Any] = {}
         self._bits = self.schedule.high
@@ -82,25 +82,35 @@ class QuantizedTraining:
         """Settle how many updates the schedule is laid out over; called when the training data is known."""
         if self.total_updates is not None:
             return
-        limits = self._limits()
         total = planned_updates(self._optimization, batches_per_epoch)
-        if self._saved.get("limits") == limits:
+        if self._saved.get("limits") == self._limits():
             total = self._saved["total_updates"]  # an epoch's length may differ between shards of the data
-        elif self._saved and self._saved["total_updates"] != total:
-            logger.warning(
-                f"precision schedule: the run now has {total} updates, the checkpoint's was planned for "
-                f"{self._saved['total_updates']}; the schedule is laid out over {total}"
-            )
-        if total is None and not (self.schedule.adaptive or self.schedule.name == "constant"):
-            raise ConfigError(
-                f"precision schedule {self.schedule.name} needs to know where the run ends; set "
-                "optimization.max_update or optimization.max_epoch (--max-update, --max-epoch)"
-            )
-        self.total_updates = total or 2**62
-        for line in self.schedule.notes(self.total_updates):
+        freq = self._optimization.update_freq[-1]
+        for line in self.run.lay_out(
+            total,
+            epoch=max(-(-batches_per_epoch // freq), 1),
+            how="optimization.max_update or optimization.max_epoch (--max-update, --max-epoch)",
+        ):
             logger.warning(line)
-        if self.schedule.name == "diversity":
-            self._measure_diversity(batches_per_epoch)
+
+    @property
+    def schedule(self) -> Any:
+        """What gives each update its bits."""
+        return self.run.schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Any) -> None:
+        self.run.schedule = schedule
+
+    @property
+    def total_updates(self) -> Optional[int]:
+        """Updates of the whole run, None until `plan`."""
+        return self.run.total_updates
+
+    @property
+    def diversity(self) -> Any:
+        """Measures gradients, where the schedule follows their diversity; else None."""
+        return self.run.diversity
 
     def _limits(self) -> list[Any]:
         optimization = self._optimization
@@ -111,22 +121,13 @@ class QuantizedTraining:
             distributed_utils.get_world_size(),
         ]
 
-    def _measure_diversity(self, batches_per_epoch: int) -> None:
-        from fairseq.quantization.analysis.gradient_diversity import GradientDiversity
-
-        freq = self._optimization.update_freq[-1]
-        interval = getattr(self.schedule, "interval", None) or max(-(-batches_per_epoch // freq), 1)
-        self.diversity = GradientDiversity(interval, getattr(self.schedule, "resolution", 3))
-        if self._saved.get("diversity"):
-            self.diversity.load_state_dict(self._saved["diversity"])
-
     # -- one update --------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def update(self, num_updates: int) -> Iterator[int]:
         """Around forward and backward of the update that follows `num_updates` done ones; gives its bits."""
         assert self.total_updates is not None, "get the training iterator first: it says how long the run is"
-        self._bits = self.schedule.bits(num_updates, self.total_updates)
+        self._bits = self.run.bits(num_updates)
         step = self.handle.step
         with step.running_at(self._bits), step.listening(self.meter):
             yield self._bits
@@ -143,21 +144,13 @@ class QuantizedTraining:
 
     def see_gradients(self, num_updates: int, parameters: list[nn.Parameter]) -> None:
         """Between backward and clipping, for the schedule that looks at gradients."""
-        if self.diversity is not None:
-            found = self.diversity.update(num_updates, parameters)
-            if found is not None:
-                self.schedule.observe(num_updates, diversity=found)
+        self.run.see_gradients(num_updates, parameters)
 
     def end_update(self, num_updates: int, logged: Mapping[str, Any]) -> None:
         """After the optimizer's step; `logged` holds the update's loss, over all processes."""
         self.handle.end_update(self.model)
         self._gather_cost()
-        if self.schedule.adaptive and self.diversity is None:
-            if "loss" not in logged:
-                raise TrainingError(
-                    f"precision schedule {self.schedule.name} follows the loss, and the criterion logs none"
-                )
-            self.schedule.observe(num_updates, loss=float(logged["loss"]))
+        self.run.end_update(num_updates, logged.get("loss"), "and the criterion logs none")
         metrics.log_scalar("num_bits", self._bits, weight=0, priority=350)
         metrics.log_scalar("bitops", self.meter.total.total, weight=0, priority=360)
 
@@ -212,11 +205,9 @@ class QuantizedTraining:
         """What a checkpoint keeps: plan, quantizers, schedule and costs."""
         return {
             **self.handle.state_dict(self.model),
-            "schedule": {"name": self.schedule.name, **self.schedule.state_dict()},
-            "total_updates": self.total_updates,
+            **self.run.state_dict(),
             "limits": self._limits(),
             "cost": self.meter.state_dict(),
-            "diversity": self.diversity.state_dict() if self.diversity is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], filename: str, only_weights: bool) -> None:
@@ -238,8 +229,6 @@ class QuantizedTraining:
                 module.after_load(found=False)
         if only_weights:
             return
-        schedule = dict(state["schedule"])
-        if schedule.pop("name") == self.schedule.name:
-            self.schedule.load_state_dict(schedule)
+        self.run.load_state_dict(state)
         self.meter.load_state_dict(state["cost"])
         self._saved = state

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fairseq.errors import ConfigError
 from fairseq.quantization import read_config
 from fairseq.quantization.analysis.bitops import schedule_saving
-from fairseq.quantization.analysis.gradient_diversity import GradientDiversity
+from fairseq.quantization.gradient_diversity import GradientDiversity
 from fairseq.quantization.precision_range import PrecisionRangeTest
 from fairseq.quantization.schedules import SCHEDULES, build_schedule
 from fairseq.quantization.schedules.base import schedule_of
