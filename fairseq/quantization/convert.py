@@ -26,6 +26,7 @@ from torch import nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.context import Step
+from fairseq.quantization.first_call import FirstCall
 from fairseq.quantization.integer_weights import restore_float_weights
 from fairseq.quantization.plan.compute import resolve_compute
 from fairseq.quantization.plan.config import ConfigLike, read_config
@@ -80,7 +81,9 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
             layer.get_submodule("quantizers").train(site.module.training).to(device)
             model = _replace(model, site.path, layer)
     close_fast_paths(model)
-    Quantization(resolved, Plan(rows), step, threaded=_threads_bits(model)).attach(model)
+    quantization = Quantization(resolved, Plan(rows), step, threaded=_threads_bits(model))
+    quantization.attach(model)
+    FirstCall(quantization).install(model)
     return model
 
 

@@ -36,10 +36,10 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import CheckpointError, ConfigError
-from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.metadata_state import load_quantizer_state, quantizer_state
-from fairseq.quantization.schedules.base import PrecisionSchedule, schedule_of
+from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.schedule_run import ScheduleRun
+from fairseq.quantization.schedules.base import PrecisionSchedule, schedule_of
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@
 A loop that tells nothing works, too: each call of the model in training then counts as an update.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Optional
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from fairseq.errors import CheckpointError
+from fairseq.errors import CheckpointError, DataError
 from fairseq.quantization.context import CallHook, Step
 from fairseq.quantization.metadata_state import load_quantizer_state, quantizer_state
 from fairseq.quantization.observers.tracked import Running, Tracked
@@ -38,24 +38,32 @@ class Quantization:
         step: state shared by the quantizers.
         threaded: whether the model's forward takes `num_bits` itself.
         is_driven: whether somebody gives each update the bits of its schedule.
+        hooks: on the model, for as long as it is quantized.
     """
 
     def __init__(self, config: QuantizationConfig, plan: Plan, step: Step, threaded: bool):
         self.config, self.plan, self.step, self.threaded = config, plan, step, threaded
         self.is_driven = False
         self._hook = CallHook(step, threaded)
-        self._handles: list[RemovableHandle] = []
+        self.hooks: list[RemovableHandle] = []
 
     def attach(self, model: nn.Module) -> None:
         """Become `model.quantization`."""
-        self._handles = self._hook.install(model)
+        self.hooks = self._hook.install(model)
         model.quantization = self  # type: ignore[assignment]
 
     def detach(self, model: nn.Module) -> None:
         """Undo `attach`."""
-        for handle in self._handles:
+        for handle in self.hooks:
             handle.remove()
         del model.quantization
+
+    def __repr__(self) -> str:
+        config = self.config
+        return f"quantization={config.preset}: {len(self.plan.active)} quantizers of {len(self.plan.rows)}\n{self.plan}"
+
+    def _repr_html_(self) -> str:
+        return self.plan._repr_html_()
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -90,22 +98,38 @@ class Quantization:
             r"{match: 're:.*\.(input|query|key|value|probs)', range: ema}"
         )
 
-    def calibrate(self, model: nn.Module, batches: Iterable[Any], run: Callable[[nn.Module, Any], Any]) -> None:
-        """Set the running ranges (and start learned scales) without training: `run(model, batch)` on each of `batches`.
+    def calibrate(
+        self, model: nn.Module, batches: Iterable[Any], run: Optional[Callable[[nn.Module, Any], Any]] = None
+    ) -> None:
+        """Set the running ranges (and start learned scales) without training, in evaluation mode and without gradients.
 
         Each range becomes the mean over the batches, as in the reference's QuantMeasure with `measure`.
+
+        Args:
+            batches: a few of what the model is made for; some hundred examples are usually enough.
+            run: calls the model on a batch; `call_with` if None.
+
+        Raises:
+            DataError: there are no batches.
         """
+        training = [module for module in model.modules() if module.training]
+        model.eval()
         for module in model.modules():
             if isinstance(module, Tracked):
                 module.calibrated = 0
         self.step.calibrating = True
+        number = 0
         try:
             with torch.no_grad():
-                for batch in batches:
-                    run(model, batch)
+                for number, batch in enumerate(batches, 1):
+                    (run or call_with)(model, batch)
                     self.end_update(model)
         finally:
             self.step.calibrating = False
+            for module in training:
+                module.training = True
+        if not number:
+            raise DataError("quantization: no batches to calibrate on; ranges are what they were")
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -120,6 +144,15 @@ class Quantization:
                 "quantization state of the checkpoint has no 'state'; was it saved by another program?"
             )
         load_quantizer_state(model, state["state"])
+
+
+def call_with(model: nn.Module, batch: Any) -> Any:
+    """`model` on a batch as data loaders make them: a mapping holds keyword arguments, a tuple or list positional ones,
+    anything else is the only one.
+    """
+    if isinstance(batch, Mapping):
+        return model(**batch)
+    return model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
 
 
 def _sum_over_processes(observers: list[Tracked], group: Any) -> None:

@@ -103,7 +103,8 @@ def test_removal_restores_the_float_model(transformer: nn.Module, tokens: torch.
     assert torch.equal(model(tokens), expected) and not hasattr(model, "quantization")
     again = quantize_model(quantize_model(model, "int4"), "int8")  # another plan replaces the first
     assert again.quantization.plan["layers.0.fc1.weight"].high == 8
-    assert len(again._forward_hooks) == 1
+    again(tokens)  # the hooks that watch the first call are gone after it
+    assert len(again._forward_hooks) == len(again._forward_pre_hooks) == 1
 
 
 def test_running_ranges_average_over_an_update(transformer: nn.Module) -> None:

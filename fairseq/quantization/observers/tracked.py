@@ -95,8 +95,8 @@ class Tracked(Observer):
         self.commit()
         if not self.has_data:
             raise TrainingError(
-                f"quantizer {self.where!r} has no range: it has seen no data; "
-                "train, calibrate, or load a checkpoint that holds quantizer state"
+                f"quantizer {self.where!r} has no range, because it has seen no data: train, calibrate by "
+                "model.quantization.calibrate(model, batches), or load a checkpoint that holds quantizer state"
             )
         low, width = self.corrected()
         if low.numel() == 1:

@@ -10,6 +10,7 @@ quantizer      format      bits       granularity  range              rounding  
 0.grad_output  symmetric   8, pinned  tensor       minmax             stochastic         simulate
 """
 
+import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +19,16 @@ from typing import Any, Optional
 from fairseq.quantization.spec import FOLLOW, GRADIENT, QuantizerSpec
 
 FULL = "full precision"
+PRODUCT = "product"  # the role of a row that stands for a product without quantizers
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One quantizer: its path, role and settings.
+    """One quantizer: its path, role and settings; or a product that has none.
 
     `active` is False where the tensor stays in full precision; `low` and `high` are the schedule's bounds; `product` is
     the path of the matrix product that the tensor enters, None for an embedding's table; `by_auto` says that `compute`
-    was chosen by `auto`.
+    was chosen by `auto`; `kind` is what multiplies without quantizers, the module's type or a function's name.
     """
 
     quantizer: str
@@ -37,11 +39,18 @@ class PlanRow:
     high: int
     product: Optional[str] = None
     by_auto: bool = False
+    kind: str = ""
+
+    @classmethod
+    def in_full_precision(cls, path: str, kind: str) -> "PlanRow":
+        """The row of a product that no quantizer can see."""
+        return cls(path, PRODUCT, QuantizerSpec(quantize=False), False, 0, 0, product=path, kind=kind)
 
     def as_dict(self) -> dict[str, Any]:
         """Settings as JSON values; bits are a number if pinned, bounds if they follow, None in full precision."""
         if not self.active:
-            return {"quantizer": self.quantizer, "role": self.role, "bits": None}
+            kind = {"kind": self.kind} if self.kind else {}
+            return {"quantizer": self.quantizer, "role": self.role, "bits": None, **kind}
         row: dict[str, Any] = {"quantizer": self.quantizer, "role": self.role, **self.spec.describe()}
         pinned = self.spec.bits != FOLLOW
         row.update(bits=self.spec.bits if pinned else [self.low, self.high], follows=not pinned)
@@ -54,7 +63,7 @@ class PlanRow:
     def cells(self) -> dict[str, str]:
         """Settings as text."""
         if not self.active:
-            return {"quantizer": self.quantizer, "format": FULL}
+            return {"quantizer": self.quantizer, "format": f"{FULL} ({self.kind})" if self.kind else FULL}
         cells = {"quantizer": self.quantizer, **self.spec.describe()}
         if self.spec.bits == FOLLOW:
             cells["bits"] = f"{self.low}-{self.high}" if self.low < self.high else str(self.high)
@@ -71,8 +80,22 @@ class Plan:
     """Rows in the order of the model's modules."""
 
     def __init__(self, rows: Sequence[PlanRow]):
-        self.rows = tuple(rows)
-        self._by_path = {row.quantizer: row for row in self.rows}
+        self.rows: tuple[PlanRow, ...] = ()
+        self._by_path: dict[str, PlanRow] = {}
+        self.add(rows)
+
+    def add(self, rows: Sequence[PlanRow]) -> None:
+        """Append `rows`; one whose path has a row already is left out."""
+        new = {row.quantizer: row for row in rows if row.quantizer not in self._by_path}
+        self.rows = (*self.rows, *new.values())
+        self._by_path.update(new)
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return html_table([row.cells() for row in self.rows])
 
     def __getitem__(self, path: str) -> PlanRow:
         return self._by_path[path]
@@ -107,9 +130,23 @@ class Plan:
 
 def align(rows: Sequence[dict[str, str]]) -> str:
     """Rows as text with a heading and columns of equal width."""
-    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
-    lines = [columns, *([row.get(name, "") for name in columns] for row in rows)]
+    lines = _lines(rows)
+    columns = lines[0]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def html_table(rows: Sequence[dict[str, str]]) -> str:
+    """`align`, as an HTML table."""
+    heading, *lines = _lines(rows)
+    cells = [[f"<th>{html.escape(cell)}</th>" for cell in heading]]
+    cells += [[f"<td>{html.escape(cell)}</td>" for cell in line] for line in lines]
+    return "<table>" + "".join("<tr>" + "".join(line) + "</tr>" for line in cells) + "</table>"
+
+
+def _lines(rows: Sequence[dict[str, str]]) -> list[list[str]]:
+    """The heading and the rows' cells in its order."""
+    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
+    return [columns, *([row.get(name, "") for name in columns] for row in rows)]

@@ -1,19 +1,20 @@
-"""Where a model can be quantized: its Linear layers, embeddings, products of activations and torch's attention modules.
+"""Where a model multiplies: its Linear layers, embeddings, products of activations, torch's attention modules, and the
+modules that stay in full precision.
 
-A site knows the quantizers it would have and how to install them. Modules that hide their product from quantizers (a
-subclass of nn.Linear with a forward of its own, a parametrized weight) are sites, too: a rule that would quantize them
-is an error.
+One class per kind of layer, registered for the types it stands for (see `target.py`). Modules that hide their product
+from quantizers (a subclass of nn.Linear with a forward of its own, a parametrized weight) are sites, too: a rule that
+would quantize them is an error.
 
 >>> from torch import nn
 >>> [path for site in find_sites(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) for path in site.roles]
 ['0.weight', '0.input', '0.grad_output']
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from fairseq.errors import ConfigError
@@ -30,85 +31,11 @@ from fairseq.quantization.layers.torch_attention import (
     projection_weights,
     quantizer_paths,
 )
+from fairseq.quantization.plan.target import SITES, PlainProduct, Product, Site, Specs, register_site, retype
 from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
 from fairseq.quantization.products.matmul import MatMulQuantizers
-from fairseq.quantization.spec import WEIGHT, QuantizerSpec
-
-Specs = Mapping[str, QuantizerSpec]
-
-
-class Product(NamedTuple):
-    """A matrix product of a model, and the paths of its quantizers.
-
-    Attributes:
-        path: the product's.
-        left, right, grad: paths of the quantizers of both operands and of the output's gradient.
-        weight_shape: (out, in) where the right operand is a weight.
-        heads: number of heads, and features of each, where the product is attention's.
-    """
-
-    path: str
-    left: str
-    right: str
-    grad: str
-    weight_shape: Optional[tuple[int, int]] = None
-    heads: Optional[tuple[int, int]] = None
-
-
-class Site:
-    """One module that can be quantized.
-
-    Attributes:
-        path: the module's.
-        module: the module.
-        points: key -> (quantizer path, role).
-    """
-
-    points: Mapping[Any, tuple[str, str]]
-    converts_by_default = True  # whether presets quantize it unless a rule says otherwise
-
-    def __init__(self, path: str, module: nn.Module):
-        self.path, self.module = path, module
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """Quantizer path -> role."""
-        return dict(self.points.values())
-
-    def product(self, key: Any) -> Optional[str]:
-        """Path of the matrix product that the quantizer `key` belongs to."""
-        return self.path
-
-    def products(self) -> list[Product]:
-        """The matrix products that quantizers of this site belong to."""
-        return []
-
-    def own(self, specs: Specs) -> dict[Any, QuantizerSpec]:
-        """The settings of this site's quantizers, by key."""
-        return {key: specs[path] for key, (path, _) in self.points.items()}
-
-    def is_quantized(self, specs: Specs) -> bool:
-        """Whether any of its forward quantizers is on; a gradient alone is not rounded."""
-        return any(specs[path].quantize for path, role in self.points.values() if role != "gradient")
-
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
-        """The module with quantizers; parameters are shared with the old one, or it is the old one."""
-        raise NotImplementedError
-
-    def remove(self) -> nn.Module:
-        """The module without quantizers."""
-        if getattr(self.module, "quantizers", None) is not None:
-            self.module.quantizers = None  # type: ignore[assignment]
-        return self.module
-
-
-def retype(module: nn.Module, kind: type[nn.Module]) -> Any:
-    """`module` as an instance of a subclass without state of its own: parameters, hooks and settings are shared."""
-    if isinstance(module, kind):
-        return module
-    result = kind.__new__(kind)
-    result.__dict__.update(module.__dict__)
-    return result
+from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.spec import WEIGHT
 
 
 def linear_points(path: str) -> dict[str, tuple[str, str]]:
@@ -123,8 +50,24 @@ def linear_product(path: str, shape: tuple[int, int]) -> Product:
     return Product(path, paths["input"], paths["weight"], paths["grad_output"], weight_shape=shape)
 
 
+def _plain_linear(x: Tensor, weight: Tensor, output: Tensor) -> PlainProduct:
+    return PlainProduct(x, weight, output.numel() * x.shape[-1])
+
+
+@register_site(nn.Linear)
 class LinearSite(Site):
     """nn.Linear or `QLinear`."""
+
+    supports = "nn.Linear"
+    keeps_codes = True
+
+    @classmethod
+    def of(cls, path: str, module: Any) -> Site:
+        if type(module).forward not in (nn.Linear.forward, QLinear.forward):
+            return HiddenSite(path, module, f"{type(module).__name__} has a forward of its own")
+        if is_parametrized(module):
+            return HiddenSite(path, module, "its weight is parametrized")
+        return cls(path, module)
 
     def __init__(self, path: str, module: nn.Linear):
         super().__init__(path, module)
@@ -138,11 +81,20 @@ class LinearSite(Site):
         layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), step, reference_bits)
         return layer  # type: ignore[no-any-return]
 
+    def weights(self) -> list[tuple[Quantizer, Tensor]]:
+        quantizers: Any = getattr(self.module, "quantizers", None)
+        return [] if quantizers is None else [(quantizers.quantizer("weight"), self.module.weight)]  # type: ignore[list-item]
 
+    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+        return _plain_linear(args[0], self.module.weight, output)  # type: ignore[arg-type]
+
+
+@register_site(Projection)
 class ProjectionSite(Site):
     """A `Projection`: a linear product with somebody else's weight."""
 
     module: Projection
+    supports = "fairseq.quantization.layers.Projection"
 
     def __init__(self, path: str, module: Projection):
         super().__init__(path, module)
@@ -156,11 +108,23 @@ class ProjectionSite(Site):
         self.module.quantizers = LinearQuantizers(self.path, shape, self.own(specs), step, reference_bits)
         return self.module
 
+    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+        return _plain_linear(args[0], args[1], output)
 
+
+@register_site(nn.Embedding)
 class EmbeddingSite(Site):
     """nn.Embedding: quantized only where a rule says so."""
 
     converts_by_default = False
+    keeps_codes = True
+    supports = "nn.Embedding (where a rule says so)"
+
+    @classmethod
+    def of(cls, path: str, module: Any) -> Optional[Site]:
+        # a subclass with a forward of its own looks rows up by other means, unless it is a QEmbedding and calls that
+        usual = isinstance(module, QEmbedding) or type(module).forward is nn.Embedding.forward
+        return cls(path, module) if usual else None
 
     def __init__(self, path: str, module: nn.Embedding):
         super().__init__(path, module)
@@ -174,6 +138,10 @@ class EmbeddingSite(Site):
         layer.quantizers = TableQuantizer(self.path, layer.weight, self.own(specs)["weight"], step, reference_bits)
         return layer  # type: ignore[no-any-return]
 
+    def weights(self) -> list[tuple[Quantizer, Tensor]]:
+        quantizers: Any = getattr(self.module, "quantizers", None)
+        return [] if quantizers is None else [(quantizers.weight, self.module.weight)]  # type: ignore[list-item]
+
 
 def matmul_product(path: str, module: MatMul, heads: Optional[tuple[int, int]]) -> Product:
     """The product of `module` at `path`, inside an attention with `heads` (number, features of each)."""
@@ -181,6 +149,7 @@ def matmul_product(path: str, module: MatMul, heads: Optional[tuple[int, int]]) 
     return Product(path, paths["left"], paths["right"], paths["grad_output"], heads=heads)
 
 
+@register_site(MatMul)
 class MatMulSite(Site):
     """A `MatMul`: a product of two activations.
 
@@ -190,6 +159,7 @@ class MatMulSite(Site):
 
     module: MatMul
     heads: Optional[tuple[int, int]] = None
+    supports = "fairseq.quantization.MatMul"
 
     def __init__(self, path: str, module: MatMul):
         super().__init__(path, module)
@@ -210,11 +180,22 @@ class MatMulSite(Site):
             return self.module
         return MatMul(self.module.left, self.module.right, self.module.output).train(self.module.training)
 
+    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+        return _plain_linear(args[0], args[1], output)
 
+
+@register_site(nn.MultiheadAttention)
 class AttentionSite(Site):
     """torch's nn.MultiheadAttention."""
 
     module: nn.MultiheadAttention
+    supports = "nn.MultiheadAttention"
+
+    @classmethod
+    def of(cls, path: str, module: Any) -> Site:
+        if type(module).forward not in (nn.MultiheadAttention.forward, QMultiheadAttention.forward):
+            return HiddenSite(path, module, f"{type(module).__name__} has a forward of its own")
+        return cls(path, module)
 
     def __init__(self, path: str, module: nn.MultiheadAttention):
         super().__init__(path, module)
@@ -239,6 +220,14 @@ class AttentionSite(Site):
         layer.quantizers = AttentionQuantizers(self.path, layer, self.own(specs), step, reference_bits)
         return layer  # type: ignore[no-any-return]
 
+    def weights(self) -> list[tuple[Quantizer, Tensor]]:
+        quantizers: Any = getattr(self.module, "quantizers", None)
+        if quantizers is None:
+            return []
+        weights = (*projection_weights(self.module), self.module.out_proj.weight)
+        parts = [quantizers.part(name).quantizer("weight") for name in PROJECTIONS]
+        return list(zip(parts, weights, strict=True))
+
 
 class HiddenSite(Site):
     """A module whose product no quantizer would see."""
@@ -255,28 +244,18 @@ class HiddenSite(Site):
         )
 
 
+@register_site(_ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
+class FullPrecisionSite(Site):
+    """A module of torch's that multiplies and has no quantizers (yet): it is listed in the plan, and that is all."""
+
+    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+        raise NotImplementedError
+
+
 def site_of(path: str, module: nn.Module) -> Optional[Site]:
-    """The site that `module` is, if it is one."""
-    if isinstance(module, MatMul):
-        return MatMulSite(path, module)
-    if isinstance(module, Projection):
-        return ProjectionSite(path, module)
-    if isinstance(module, nn.MultiheadAttention):
-        if type(module).forward not in (nn.MultiheadAttention.forward, QMultiheadAttention.forward):
-            return HiddenSite(path, module, f"{type(module).__name__} has a forward of its own")
-        return AttentionSite(path, module)
-    if isinstance(module, nn.Linear):
-        if type(module).forward not in (nn.Linear.forward, QLinear.forward):
-            return HiddenSite(path, module, f"{type(module).__name__} has a forward of its own")
-        if is_parametrized(module):
-            return HiddenSite(path, module, "its weight is parametrized")
-        return LinearSite(path, module)
-    # a subclass with a forward of its own looks rows up by other means, unless it is a QEmbedding and calls that
-    if isinstance(module, QEmbedding) or (
-        isinstance(module, nn.Embedding) and type(module).forward is nn.Embedding.forward
-    ):
-        return EmbeddingSite(path, module)
-    return None
+    """The site that `module` is, if it is one: of the first of its classes that has one."""
+    kind = next((SITES[base] for base in type(module).__mro__ if base in SITES), None)
+    return None if kind is None else kind.of(path, module)
 
 
 def find_sites(model: nn.Module) -> list[Site]:

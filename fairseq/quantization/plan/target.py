@@ -1,0 +1,141 @@
+"""A site: one module that multiplies. What it is called in a plan, which quantizers it can have, how they are installed.
+
+A new kind of layer is one class, registered for the types it stands for; plans, rules, reports, packed weights and
+costs find it by that. The nearest class of a module decides.
+
+    @register_site(nn.Conv2d)
+    class ConvSite(Site):
+        supports = "nn.Conv2d"
+        ...
+
+>>> site = Site("conv1", nn.Conv2d(1, 1, 3))
+>>> site.kind, site.roles, site.is_quantized({})
+('Conv2d', {}, False)
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Optional, TypeVar
+
+from torch import Tensor, nn
+
+from fairseq.quantization.context import Step
+from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.spec import GRADIENT, QuantizerSpec
+
+Specs = Mapping[str, QuantizerSpec]
+
+
+class Product(NamedTuple):
+    """A matrix product of a model, and the paths of its quantizers.
+
+    Attributes:
+        path: the product's.
+        left, right, grad: paths of the quantizers of both operands and of the output's gradient.
+        weight_shape: (out, in) where the right operand is a weight.
+        heads: number of heads, and features of each, where the product is attention's.
+    """
+
+    path: str
+    left: str
+    right: str
+    grad: str
+    weight_shape: Optional[tuple[int, int]] = None
+    heads: Optional[tuple[int, int]] = None
+
+
+class PlainProduct(NamedTuple):
+    """A product in full precision that has run: its factors and multiply-accumulates."""
+
+    left: Tensor
+    right: Tensor
+    macs: int
+
+
+class Site:
+    """One module that multiplies, or looks rows of a table up.
+
+    Attributes:
+        path: the module's.
+        module: the module.
+        points: key -> (quantizer path, role); empty where there can be no quantizers.
+    """
+
+    points: Mapping[Any, tuple[str, str]] = {}
+    converts_by_default: ClassVar[bool] = True  # whether presets quantize it unless a rule says otherwise
+    keeps_codes: ClassVar[bool] = False  # whether integer codes can take the place of its `weight`
+    supports: ClassVar[str] = ""  # what it quantizes, in the words of a message
+
+    @classmethod
+    def of(cls, path: str, module: Any) -> Optional["Site"]:
+        """The site of `module`, None where it is none after all."""
+        return cls(path, module)
+
+    def __init__(self, path: str, module: nn.Module):
+        self.path, self.module = path, module
+
+    @property
+    def kind(self) -> str:
+        """The module's type."""
+        return type(self.module).__name__
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Quantizer path -> role."""
+        return dict(self.points.values())
+
+    def product(self, key: Any) -> Optional[str]:
+        """Path of the matrix product that the quantizer `key` belongs to."""
+        return self.path
+
+    def products(self) -> list[Product]:
+        """The matrix products that quantizers of this site belong to."""
+        return []
+
+    def own(self, specs: Specs) -> dict[Any, QuantizerSpec]:
+        """The settings of this site's quantizers, by key."""
+        return {key: specs[path] for key, (path, _) in self.points.items()}
+
+    def is_quantized(self, specs: Specs) -> bool:
+        """Whether any of its forward quantizers is on; a gradient alone is not rounded."""
+        return any(specs[path].quantize for path, role in self.points.values() if role != GRADIENT)
+
+    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+        """The module with quantizers; parameters are shared with the old one, or it is the old one."""
+        raise NotImplementedError
+
+    def remove(self) -> nn.Module:
+        """The module without quantizers."""
+        if getattr(self.module, "quantizers", None) is not None:
+            self.module.quantizers = None  # type: ignore[assignment]
+        return self.module
+
+    def weights(self) -> list[tuple[Quantizer, Tensor]]:
+        """The quantizers of its weights, with the weights that they round; none before `install`."""
+        return []
+
+    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+        """What a call of the module without quantizers has multiplied; None where that is not counted."""
+        return None
+
+
+SITES: dict[type, type[Site]] = {}
+Kind = TypeVar("Kind", bound=type[Site])
+
+
+def register_site(*types: type[nn.Module]) -> Callable[[Kind], Kind]:
+    """Class decorator: modules of `types` are sites of this class."""
+
+    def register(kind: Kind) -> Kind:
+        SITES.update(dict.fromkeys(types, kind))
+        return kind
+
+    return register
+
+
+def retype(module: nn.Module, kind: type[nn.Module]) -> Any:
+    """`module` as an instance of a subclass without state of its own: parameters, hooks and settings are shared."""
+    if isinstance(module, kind):
+        return module
+    result = kind.__new__(kind)
+    result.__dict__.update(module.__dict__)
+    return result
