@@ -29,8 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import CheckpointError, ConfigError
-from fairseq.quantization.layers.embedding import QEmbedding
-from fairseq.quantization.layers.linear import QLinear
+from fairseq.quantization.plan.targets import find_sites
 from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.products.packed_weight import PackedWeight, pack_weight
 from fairseq.quantization.quantizer import Quantizer
@@ -40,7 +39,7 @@ class HeldWeight(NamedTuple):
     """A weight that a quantizer rounds: its key, the module that has it, its quantizer and the bits of evaluation."""
 
     key: str
-    owner: Any  # QLinear or QEmbedding
+    owner: Any  # its `quantizers` take integers in the place of its `weight`
     quantizer: Quantizer
     num_bits: int
 
@@ -50,18 +49,17 @@ def held_weights(model: nn.Module) -> tuple[list[HeldWeight], list[str]]:
     num_bits = _evaluation_bits(model)
     uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     found, shared = [], []
-    for path, owner in model.named_modules():
-        if not isinstance(owner, (QLinear, QEmbedding)) or owner.quantizers is None:
-            continue
-        quantizer: Quantizer = owner.quantizers.get_submodule("weight")  # type: ignore[assignment]
-        bits, weight = quantizer.bits(num_bits), owner._parameters.get("weight")
-        if bits is None or weight is None:  # in full precision; made from others, as under spectral norm
-            continue
-        key = f"{path}.weight".lstrip(".")
-        if uses[id(weight)] > 1 or getattr(owner, "max_norm", None) is not None:
-            shared.append(key)
-        else:
-            found.append(HeldWeight(key, owner, quantizer, bits))
+    for site in find_sites(model):
+        for quantizer, _ in site.weights() if site.keeps_codes else ():
+            owner: Any = site.module
+            bits, weight = quantizer.bits(num_bits), owner._parameters.get("weight")
+            if bits is None or weight is None:  # in full precision; made from others, as under spectral norm
+                continue
+            key = f"{site.path}.weight".lstrip(".")
+            if uses[id(weight)] > 1 or getattr(owner, "max_norm", None) is not None:
+                shared.append(key)
+            else:
+                found.append(HeldWeight(key, owner, quantizer, bits))
     return found, shared
 
 

@@ -118,17 +118,18 @@ class Quantization:
             if isinstance(module, Tracked):
                 module.calibrated = 0
         self.step.calibrating = True
-        number = 0
+        empty = True
         try:
             with torch.no_grad():
-                for number, batch in enumerate(batches, 1):
+                for batch in batches:
                     (run or call_with)(model, batch)
                     self.end_update(model)
+                    empty = False
         finally:
             self.step.calibrating = False
             for module in training:
                 module.training = True
-        if not number:
+        if empty:
             raise DataError("quantization: no batches to calibrate on; ranges are what they were")
 
     # --- checkpoints ----------------------------------------------------------------------------------------------

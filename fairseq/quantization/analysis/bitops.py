@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fairseq.quantization.context import Operand, Step
-from fairseq.quantization.layers.matmul import MatMul, QMatmul
-from fairseq.quantization.layers.projection import Projection
+from fairseq.quantization.plan.target import Site
+from fairseq.quantization.plan.targets import find_sites
 from fairseq.quantization.products.simulated import tell_full_precision
 from fairseq.quantization.schedules import PrecisionSchedule
 from fairseq.quantization.spec import FOLLOW
@@ -179,20 +179,19 @@ class CostMeter:
 
 
 def watch_plain_products(model: nn.Module, step: Step) -> list[RemovableHandle]:
-    """Have Linear layers and products without quantizers tell `step`'s listeners, too, by hooks."""
+    """Have modules that multiply without quantizers tell `step`'s listeners, too, by hooks."""
 
-    def hook_for(path: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def hook_for(site: Site) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if step.listeners:
-                right = module.weight if isinstance(module, nn.Linear) else args[1]
-                tell_full_precision(step.listeners, path, args[0], right, macs=output.numel() * args[0].shape[-1])
+                product = site.plain_product((*args, *kwargs.values()), output)
+                if product is not None:
+                    tell_full_precision(step.listeners, site.path, *product)
 
         return hook
 
-    handles = []
-    for path, module in model.named_modules():
-        linear = isinstance(module, (nn.Linear, Projection))
-        plain_linear = linear and getattr(module, "quantizers", None) is None
-        if plain_linear or (isinstance(module, MatMul) and not isinstance(module, QMatmul)):
-            handles.append(module.register_forward_hook(hook_for(path)))
-    return handles
+    return [
+        site.module.register_forward_hook(hook_for(site), with_kwargs=True)
+        for site in find_sites(model)
+        if getattr(site.module, "quantizers", None) is None and site.multiplies
+    ]

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.analysis.bitops import CostMeter
-from fairseq.quantization.layers.embedding import TableQuantizer
 from fairseq.quantization.plan.table import align
+from fairseq.quantization.plan.targets import find_sites
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.straight_through import inside_grid
@@ -123,7 +123,7 @@ def report(
     if run is not None:
         with meter.counting(model, quantization.step), quantization.step.listening(observing):
             run(model)
-    for quantizer, weight in _weights(model):
+    for quantizer, weight in (pair for site in find_sites(model) for pair in site.weights()):
         in_force = quantizer.bits(bits)
         if in_force is not None:
             statistics = observing.found[quantizer.path] = Statistics(in_force)
@@ -142,31 +142,6 @@ def report(
             spent = meter.by_path[planned.product]
             row.bitops = 100 * (spent.quantized + spent.full) / whole
     return rows
-
-
-def _weights(model: nn.Module) -> list[tuple[Quantizer, Tensor]]:
-    """Every active weight quantizer with its weight."""
-    found = []
-    for module in model.modules():
-        for part, weight in quantized_weights(module):
-            found.append((part, weight))
-    return found
-
-
-def quantized_weights(module: nn.Module) -> list[tuple[Quantizer, Tensor]]:
-    """Weight quantizers of one layer, with the weights that they round."""
-    from fairseq.quantization.layers.torch_attention import PROJECTIONS, QMultiheadAttention, projection_weights
-
-    quantizers: Any = getattr(module, "quantizers", None)
-    if isinstance(module, QMultiheadAttention):
-        weights = (*projection_weights(module), module.out_proj.weight)
-        parts = [quantizers.part(name) for name in PROJECTIONS]
-        return [(part.quantizer("weight"), weight) for part, weight in zip(parts, weights, strict=True)]
-    if isinstance(quantizers, TableQuantizer):
-        return [(quantizers.weight, module.weight)]  # type: ignore[list-item]
-    if isinstance(module, nn.Linear) and quantizers is not None:
-        return [(quantizers.quantizer("weight"), module.weight)]
-    return []
 
 
 def table(rows: Sequence[ReportRow]) -> str:

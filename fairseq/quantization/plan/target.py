@@ -1,4 +1,4 @@
-"""A site: one module that multiplies. What it is called in a plan, which quantizers it can have, how they are installed.
+"""A site: one module that multiplies. Its name in a plan, which quantizers it can have, how they are installed.
 
 A new kind of layer is one class, registered for the types it stands for; plans, rules, reports, packed weights and
 costs find it by that. The nearest class of a module decides.
@@ -63,6 +63,7 @@ class Site:
     points: Mapping[Any, tuple[str, str]] = {}
     converts_by_default: ClassVar[bool] = True  # whether presets quantize it unless a rule says otherwise
     keeps_codes: ClassVar[bool] = False  # whether integer codes can take the place of its `weight`
+    multiplies: ClassVar[bool] = True
     supports: ClassVar[str] = ""  # what it quantizes, in the words of a message
 
     @classmethod
@@ -114,7 +115,11 @@ class Site:
         return []
 
     def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
-        """What a call of the module without quantizers has multiplied; None where that is not counted."""
+        """What a call of the module without quantizers has multiplied; None where that cannot be told.
+
+        Args:
+            args: the call's arguments, those given by keyword last.
+        """
         return None
 
 

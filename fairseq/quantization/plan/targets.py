@@ -31,6 +31,7 @@ from fairseq.quantization.layers.torch_attention import (
     projection_weights,
     quantizer_paths,
 )
+from fairseq.quantization.plan.plain_products import attention_product, plain_product
 from fairseq.quantization.plan.target import SITES, PlainProduct, Product, Site, Specs, register_site, retype
 from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
 from fairseq.quantization.products.matmul import MatMulQuantizers
@@ -118,6 +119,7 @@ class EmbeddingSite(Site):
 
     converts_by_default = False
     keeps_codes = True
+    multiplies = False
     supports = "nn.Embedding (where a rule says so)"
 
     @classmethod
@@ -228,6 +230,9 @@ class AttentionSite(Site):
         parts = [quantizers.part(name).quantizer("weight") for name in PROJECTIONS]
         return list(zip(parts, weights, strict=True))
 
+    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+        return attention_product(self.module, *args[:3])
+
 
 class HiddenSite(Site):
     """A module whose product no quantizer would see."""
@@ -243,13 +248,18 @@ class HiddenSite(Site):
             f"{{match: {self.path + '.*'!r}, quantize: false}}"
         )
 
+    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+        if isinstance(self.module, nn.Linear) and isinstance(output, Tensor):
+            return _plain_linear(args[0], self.module.weight, output)
+        return None
+
 
 @register_site(_ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 class FullPrecisionSite(Site):
     """A module of torch's that multiplies and has no quantizers (yet): it is listed in the plan, and that is all."""
 
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
-        raise NotImplementedError
+    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+        return plain_product(self.module, args[0], output)
 
 
 def site_of(path: str, module: nn.Module) -> Optional[Site]:
