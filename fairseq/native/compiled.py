@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.fx.experimental import _config
+from torch.overrides import _get_current_function_mode
 from torch.utils import _python_dispatch
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Kernel:
     def __call__(self, *arguments: Any) -> Any:
         """Run on `arguments`; the first tensor's size decides which version."""
         first = next(argument for argument in arguments if isinstance(argument, Tensor))
-        if first.numel() < LEAST_ELEMENTS or not compiler().works or is_watched():
+        if first.numel() < LEAST_ELEMENTS or not compiler().works or is_watched() or calls_are_seen():
             return self.eager(*arguments)
         self._elements += first.numel()
         if self._compiled is None and self._elements < compiler().break_even:
@@ -106,3 +107,10 @@ def is_watched() -> bool:
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or forward_ad._current_level >= 0:
         return True
     return _python_dispatch._get_current_dispatch_mode() is not None
+
+
+def calls_are_seen() -> bool:
+    """Whether a function mode of ours is on. What is compiled under a mode is compiled again without it, so kernels
+    run eagerly then; the numbers are the same.
+    """
+    return getattr(_get_current_function_mode(), "sees_calls", False)

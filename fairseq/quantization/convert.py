@@ -19,6 +19,8 @@ quantizers are all off is left alone.
 """
 
 import inspect
+import logging
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -30,12 +32,15 @@ from fairseq.quantization.first_call import FirstCall
 from fairseq.quantization.integer_weights import restore_float_weights
 from fairseq.quantization.plan.compute import resolve_compute
 from fairseq.quantization.plan.config import ConfigLike, read_config
+from fairseq.quantization.plan.refusals import check_model, nothing_to_quantize, stays_in_full_precision
 from fairseq.quantization.plan.resolve import plan_specs
 from fairseq.quantization.plan.table import Plan, PlanRow
 from fairseq.quantization.plan.targets import Site, close_fast_paths, find_sites
 from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.schedules.base import schedule_of
 from fairseq.quantization.spec import QuantizerSpec
+
+logger = logging.getLogger(__name__)
 
 
 def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) -> nn.Module:
@@ -51,11 +56,12 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
 
     Raises:
         ConfigError: an unknown setting, bits out of range, a rule that matches nothing, a module that would bypass its
-            quantizers.
+            quantizers, a model without anything that can be quantized.
     """
     if config is None and "preset" not in changes:
         config = "cpt"
     resolved = read_config(config, **changes)
+    check_model(model)
     model = remove_quantization(model)
     if not resolved.is_on:
         return model
@@ -64,20 +70,18 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     products = [product for site in sites if site.is_quantized(specs) for product in site.products()]
     specs, by_auto = resolve_compute(products, specs)
     schedule = schedule_of(resolved)
-    low, high = schedule.low, schedule.high
-    rows = [
-        PlanRow(path, role, specs[path], _active(site, path, specs), low, high, site.product(key), path in by_auto)
-        for site in sites
-        for key, (path, role) in site.points.items()
-    ]
+    rows = [row for site in sites for row in _rows(site, specs, schedule.low, schedule.high, by_auto)]
     if not any(row.active for row in rows):
-        raise ConfigError("quantization: the model has nothing to quantize, or the rules exclude all of it")
+        raise ConfigError(nothing_to_quantize(model, list(specs)))
+    left_out = [site for site in sites if not site.points]
+    if left_out:
+        logger.warning(stays_in_full_precision(left_out))
 
     step = Step(default_bits=resolved.eval_bits, seed=resolved.seed, fused=resolved.fused)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     for site in sites:
         if site.is_quantized(specs):
-            layer = site.install(specs, step, high)
+            layer = site.install(specs, step, schedule.high)
             layer.get_submodule("quantizers").train(site.module.training).to(device)
             model = _replace(model, site.path, layer)
     close_fast_paths(model)
@@ -97,6 +101,16 @@ def remove_quantization(model: nn.Module) -> nn.Module:
     for site in find_sites(model):
         model = _replace(model, site.path, site.remove())
     return model
+
+
+def _rows(site: Site, specs: dict[str, QuantizerSpec], low: int, high: int, by_auto: Collection[str]) -> list[PlanRow]:
+    """The plan's rows for one module: its quantizers, or that it has none."""
+    if not site.points:
+        return [PlanRow.in_full_precision(site.path, site.kind)]
+    return [
+        PlanRow(path, role, specs[path], _active(site, path, specs), low, high, site.product(key), path in by_auto)
+        for key, (path, role) in site.points.items()
+    ]
 
 
 def _active(site: Site, path: str, specs: dict[str, QuantizerSpec]) -> bool:

@@ -19,7 +19,6 @@ The mode sees calls and changes no numbers. It is not used where somebody traces
 import logging
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Optional
@@ -179,7 +178,7 @@ class Watch:
         self.model, self.quantization = model, quantization
         self.thread, self.exception = threading.get_ident(), sys.exc_info()[1]
         self.used: set[str] = set()  # quantizers
-        self.functions: Counter[tuple[str, str]] = Counter()  # (path of the module, what it called)
+        self.functions: dict[str, list[str]] = {}  # path of a module -> what its forward calls
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._planned = {id(part) for site in find_sites(model) for part in site.module.modules()}
         self._mode = _FunctionMode(self)
@@ -205,8 +204,8 @@ class Watch:
     def called(self, function: str, frame: Optional[FrameType]) -> None:
         """`function` multiplies, at the request of `frame`."""
         path = self._caller(frame)
-        if path is not None:
-            self.functions[path, function] += 1
+        if path is not None and function not in self.functions.setdefault(path, []):
+            self.functions[path].append(function)
 
     def _caller(self, frame: Optional[FrameType]) -> Optional[str]:
         """The module whose forward is under way; None where the product is one that the plan knows."""
@@ -225,24 +224,25 @@ class Watch:
     def conclude(self) -> Iterator[str]:
         """Complete the plan; gives warnings."""
         plan = self.quantization.plan
-        rows = [
-            PlanRow.in_full_precision(f"{path}.{name}".lstrip("."), f"function {name}") for path, name in self.functions
-        ]
-        plan.add(rows)
-        if rows:
-            found = [
-                f"{name} in {path!r}" if path else f"{name} in the model's own forward" for path, name in self.functions
+        plan.add(
+            [
+                PlanRow.in_full_precision(f"{path}.{name}".lstrip("."), f"function {name}")
+                for path, names in self.functions.items()
+                for name in names
             ]
+        )
+        if self.functions:
+            found = [f"{' and '.join(names)} in {path or 'the model'}" for path, names in self.functions.items()]
             yield (
-                f"quantization: {some(found)} run in full precision: no quantizer sees a product that is called as a "
-                "function; for one that does, use nn.Linear or fairseq.quantization.MatMul there"
+                f"quantization: in full precision, because called as functions, which no quantizer sees: "
+                f"{some(found)}; use nn.Linear or fairseq.quantization.MatMul there"
             )
         unused = [path for path in self._expected() if path not in self.used]
         products = list(dict.fromkeys(plan[path].product or path for path in unused))
         if products:
             yield (
-                f"quantization: planned, but not used in the first call: {some([repr(path) for path in products])}; "
-                "where the module is skipped, or its weight multiplied without calling it, nothing is quantized"
+                f"quantization: planned, but not used in the first call: {some(products)}; "
+                "a module that is skipped, or whose weight is multiplied without calling it, quantizes nothing"
             )
 
     def _expected(self) -> Iterator[str]:
@@ -259,6 +259,8 @@ class Watch:
 
 
 class _FunctionMode(TorchFunctionMode):
+    sees_calls = True  # see `fairseq.native.compiled.calls_are_seen`
+
     def __init__(self, watch: Watch):
         super().__init__()
         self.watch = watch

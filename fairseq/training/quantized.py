@@ -66,6 +66,8 @@ class QuantizedTraining:
         self.run = ScheduleRun(schedule_of(handle.config))
         self.meter = CostMeter(self.schedule.high)
         handle.is_driven = True
+        self._save_dir: Optional[str] = None
+        self._rows_written = 0
         self._optimization = optimization
         self._saved: Mapping[str, Any] = {}
         self._bits = self.schedule.high
@@ -150,6 +152,7 @@ class QuantizedTraining:
         """After the optimizer's step; `logged` holds the update's loss, over all processes."""
         self.handle.end_update(self.model)
         self._gather_cost()
+        self._write_plan()  # the first call may have added products that are no modules
         self.run.end_update(num_updates, logged.get("loss"), "and the criterion logs none")
         metrics.log_scalar("num_bits", self._bits, weight=0, priority=350)
         metrics.log_scalar("bitops", self.meter.total.total, weight=0, priority=360)
@@ -187,13 +190,21 @@ class QuantizedTraining:
             f"{self.schedule.name}{f' in {cycles} cycles' if cycles else ''}, gradients {config.num_grad_bits or 32}, "
             f"evaluation {config.eval_bits}"
         )
-        if save_dir:
-            from fairseq.checkpoint.writing import atomic
+        self._save_dir = save_dir
+        self._write_plan()
 
-            saved = {"config": asdict(config), "plan": self.handle.plan.as_dicts()}
-            os.makedirs(save_dir, exist_ok=True)
-            with atomic(os.path.join(save_dir, PLAN_FILE)) as file:
-                file.write(json.dumps(saved, indent=2, default=dict).encode())
+    def _write_plan(self) -> None:
+        """Write the plan, where it is wanted and has not been written as it is now."""
+        plan = self.handle.plan
+        if not self._save_dir or len(plan.rows) == self._rows_written:
+            return
+        from fairseq.checkpoint.writing import atomic
+
+        saved = {"config": asdict(self.handle.config), "plan": plan.as_dicts()}
+        os.makedirs(self._save_dir, exist_ok=True)
+        with atomic(os.path.join(self._save_dir, PLAN_FILE)) as file:
+            file.write(json.dumps(saved, indent=2, default=dict).encode())
+        self._rows_written = len(plan.rows)
 
     def summary(self) -> str:
         """The cost of the run, in one line."""

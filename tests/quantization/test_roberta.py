@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fairseq import models
-from fairseq.quantization import quantize_model
+from fairseq.quantization import Rule, quantize_model
 from fairseq.quantization.analysis.gemm_trace import trace_gemms
 
 SIZE = {
@@ -128,3 +128,16 @@ def test_bits_matter(tokens: torch.Tensor) -> None:
     errors = [float((scores(model, tokens, num_bits=bits) - exact).norm().detach()) for bits in (2, 4, 8, 12)]
     assert errors[0] > errors[1] > errors[2] > errors[3] > 0
     assert torch.allclose(scores(model, tokens, num_bits=None), exact, atol=1e-6)
+
+
+@pytest.mark.parametrize("compute", ["simulate", "integer"])
+@pytest.mark.parametrize("part", ["all", "attention", "ffn"])
+def test_the_first_call_finds_nothing_that_the_plan_lacks(
+    tokens: torch.Tensor, compute: str, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    off = {"all": "*.no", "attention": "*.self_attn.*", "ffn": "*.fc[12].*"}[part]
+    model = quantize_model(roberta(), "int8", compute=compute, rules=[Rule(off, quantize=False, optional=True)])
+    rows = model.quantization.plan.rows
+    model(tokens, features_only=True)[0].sum().backward()
+    model.eval()(tokens, features_only=True)
+    assert model.quantization.plan.rows == rows and not caplog.records

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils import _python_dispatch
 
+from fairseq.native.compiled import calls_are_seen
 from fairseq.quantization.context import Step
 from fairseq.quantization.formats import Grid, NumberFormat
 from fairseq.quantization.rounding.noise import SPREAD, HashNoise
@@ -82,7 +83,7 @@ def fake_quantize(
     if x.numel() < LEAST_ELEMENTS or x.dtype != torch.float32 or out.dtype != torch.float32:
         return False
     traced = _python_dispatch._get_current_dispatch_mode() is not None  # somebody looks at every operation
-    if traced or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
+    if traced or calls_are_seen() or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
         return False
     views = _as_matrices(x, out, grid.scale, grid.zero_point, in_order=noise is not None)
     if views is None:

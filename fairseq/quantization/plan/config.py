@@ -29,6 +29,10 @@ def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig
     """A complete config from a preset's name, a mapping or a config, with `changes`; the preset fills the rest."""
     if isinstance(config, QuantizationConfig):
         config = replace(config, **_typed(changes))
+    elif config is not None and not isinstance(config, (str, Mapping)):
+        raise ConfigError(
+            f"quantization: needs a preset's name, such as 'int8', or a mapping of settings, got {config!r}"
+        )
     else:
         given = {"preset": config} if isinstance(config, str) else dict(config or {})
         config = QuantizationConfig(**_typed({**given, **changes}))
@@ -69,9 +73,14 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
         for name in schedule:
             if name not in names:
                 raise ConfigError(unknown("key", str(name), names, where="quantization.schedule"))
-        typed["schedule"] = ScheduleConfig(**{**schedule, "options": dict(schedule.get("options") or {})})
+        options = schedule.get("options") or {}
+        if not isinstance(options, Mapping):
+            raise ConfigError(f"quantization.schedule.options: needs a mapping, got {options!r}")
+        typed["schedule"] = ScheduleConfig(**{**schedule, "options": dict(options)})
     elif "schedule" in typed and schedule is None:
         del typed["schedule"]
+    elif schedule is not None and not isinstance(schedule, ScheduleConfig):
+        raise ConfigError(f"quantization.schedule: needs a name, such as 'CR', or a mapping, got {schedule!r}")
     if "rules" in typed:
         typed["rules"] = tuple(read_rules(typed["rules"] or ()))
     return typed
@@ -106,19 +115,25 @@ def _fill(config: QuantizationConfig, preset: QuantizationConfig) -> Quantizatio
 
 def _check(config: QuantizationConfig) -> QuantizationConfig:
     for name, value in (("num_bits", config.num_bits), ("eval_bits", config.eval_bits)):
-        if not isinstance(value, int) or not 2 <= value <= 16:
+        if not _is_whole(value) or not 2 <= value <= 16:
             raise ConfigError(f"quantization.{name}: 2 to 16 bits, got {value!r}")
     grad_bits = config.num_grad_bits
-    if grad_bits and not 2 <= grad_bits <= 16:
+    if grad_bits and not (_is_whole(grad_bits) and 2 <= grad_bits <= 16):
         raise ConfigError(f"quantization.num_grad_bits: 2 to 16 bits, or 0 for full precision, got {grad_bits!r}")
+    if not _is_whole(config.seed):
+        raise ConfigError(f"quantization.seed: needs a whole number, got {config.seed!r}")
     if config.compute not in CHOICES["compute"]:
         raise ConfigError(unknown("compute", str(config.compute), CHOICES["compute"], where="quantization"))
     low, high = config.schedule.min_bits, config.num_bits
     if low is not None and config.schedule.name != "constant":
-        if low < 2:
+        if not _is_whole(low) or low < 2:
             raise ConfigError(f"quantization.schedule.min_bits: at least 2 bits, got {low!r}")
         if low > high:  # type: ignore[operator]
             raise ConfigError(
                 f"quantization.schedule.min_bits: the lower bound {low} lies above the upper bound num_bits {high}"
             )
     return config
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -19,4 +19,5 @@ def plan_specs(sites: list[Site], config: QuantizationConfig) -> dict[str, Quant
             start[path] = replace(
                 reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=site.converts_by_default
             )
-    return resolve(config.rules, roles, start)
+    others = {site.path: site.kind for site in sites if not site.points}
+    return resolve(config.rules, roles, start, others)

@@ -92,6 +92,8 @@ def _bits(value: Any, where: str) -> Union[int, str, None]:
 def read_rules(rules: Iterable[Union[Rule, Mapping[str, Any]]]) -> list[Rule]:
     """Rules from mappings (YAML) or `Rule`s; ConfigError for an unknown field."""
     names = [field.name for field in fields(Rule)]
+    if isinstance(rules, (str, Mapping, Rule)) or not isinstance(rules, Iterable):
+        raise ConfigError(f"quantization.rules: needs a list of rules, [{{match: ...}}, ...], got {rules!r}")
     read = []
     for position, rule in enumerate(rules):
         if isinstance(rule, Rule):
@@ -107,7 +109,10 @@ def read_rules(rules: Iterable[Union[Rule, Mapping[str, Any]]]) -> list[Rule]:
 
 
 def resolve(
-    rules: Iterable[Rule], roles: Mapping[str, str], start: Optional[Mapping[str, QuantizerSpec]] = None
+    rules: Iterable[Rule],
+    roles: Mapping[str, str],
+    start: Optional[Mapping[str, QuantizerSpec]] = None,
+    others: Optional[Mapping[str, str]] = None,
 ) -> dict[str, QuantizerSpec]:
     """Settings of every quantizer.
 
@@ -115,6 +120,7 @@ def resolve(
         rules: in order.
         roles: quantizer path -> role, of every quantizer that the model can have.
         start: settings before the first rule; `QuantizerSpec()` where none are given.
+        others: path -> type, of modules that have no quantizers; for messages.
 
     Raises:
         ConfigError: a rule that matches nothing (names the nearest path) or has a setting without effect.
@@ -126,7 +132,7 @@ def resolve(
         if not matched:
             if rule.optional:
                 continue
-            raise ConfigError(_no_match(rule.match, roles))
+            raise ConfigError(_no_match(rule, roles, others or {}))
         for name in rule.settings():
             if not rule.optional and not any(concerns(name, roles[path]) for path in matched):
                 other = {"bits": "grad_bits", "grad_bits": "bits"}.get(name)
@@ -137,9 +143,12 @@ def resolve(
     return specs
 
 
-def _no_match(pattern: str, paths: Iterable[str]) -> str:
-    paths = list(paths)
+def _no_match(rule: Rule, paths: Iterable[str], others: Mapping[str, str]) -> str:
+    pattern, matches, paths = rule.match, rule.matcher(), list(paths)
     line = f"quantization rule {pattern!r} matches no quantizer"
+    for path, kind in others.items():
+        if any(matches(name) for name in (path, f"{path}.weight", f"{path}.input")):
+            return f"{line}; {path!r} is a {kind}, which stays in full precision whatever rules say"
     if not paths:
         return f"{line}; the model has nothing that can be quantized"
     # a pattern's wildcards hide how close it is: compare the literal text

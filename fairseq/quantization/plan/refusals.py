@@ -1,0 +1,76 @@
+"""What `quantize_model` says about a model that it cannot quantize, or not in whole.
+
+>>> nothing_to_quantize(nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU()), [])[:73]
+'quantization: the model has nothing to quantize, only 1 Conv2d and 1 ReLU'
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.plan.target import SITES, Site
+
+SHOWN = 4  # types, or names of one type
+
+
+def check_model(model: Any) -> None:
+    """Raise ConfigError for what is no module, or one whose parameters do not exist yet."""
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise ConfigError(f"quantize_model: {model.__name__} is a class; give a model made from it")
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"quantize_model: the model must be an nn.Module, got {shortened(model)}")
+    for path, module in model.named_modules():
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[no-untyped-call]
+            raise ConfigError(
+                f"quantize_model: {path or 'the model'} ({type(module).__name__}) has no parameters yet; "
+                "call the model on a batch first"
+            )
+
+
+def nothing_to_quantize(model: nn.Module, quantizers: Sequence[str]) -> str:
+    """The message for a model without an active quantizer.
+
+    Args:
+        quantizers: paths of those that it could have.
+    """
+    if quantizers:
+        return (
+            f"quantization: the rules exclude all {len(quantizers)} quantizers that the model can have, "
+            f"{quantizers[0]} first; name some of them by a rule with quantize: true, or use preset none"
+        )
+    leaves = Counter(type(module).__name__ for module in model.modules() if not list(module.children()))
+    supported = ", ".join(sorted({site.supports for site in SITES.values() if site.supports}))
+    found = f"only {_listed(leaves)}" if leaves else "it is empty"
+    return f"quantization: the model has nothing to quantize, {found}; what can be quantized is {supported}"
+
+
+def stays_in_full_precision(sites: Sequence[Site]) -> str:
+    """The warning for modules that multiply and cannot have quantizers."""
+    kinds: dict[str, list[str]] = {}
+    for site in sites:
+        kinds.setdefault(site.kind, []).append(site.path)
+    parts = [
+        f"{len(paths)} {kind} ({', '.join(paths[:SHOWN])}{', ...' if len(paths) > SHOWN else ''})"
+        for kind, paths in kinds.items()
+    ]
+    return f"quantization: {_joined(parts)} stay in full precision: layers of this type cannot be quantized"
+
+
+def shortened(value: Any) -> str:
+    """A value and its type, on one line."""
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+
+
+def _listed(counts: Counter[str]) -> str:
+    parts = [f"{number} {name}" for name, number in counts.most_common(SHOWN)]
+    rest = len(counts) - SHOWN
+    return _joined([*parts, f"{rest} other types"] if rest > 0 else parts)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(parts[:-1])] if parts[:-1] else []), *parts[-1:]])
