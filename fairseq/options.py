@@ -322,10 +322,17 @@ def _settle(args: Namespace) -> None:
             ARCH_CONFIG_REGISTRY[arch](args)
 
 
+_FROM_UTILS = ("csv_str_list", "eval_bool", "eval_str_dict", "eval_str_list")
+
+
 def __getattr__(name: str) -> Any:
     """Helpers that plugins import from here; they live in `fairseq.utils`, which imports torch."""
-    if name in ("csv_str_list", "eval_bool", "eval_str_dict", "eval_str_list"):
+    if name in _FROM_UTILS:
         from fairseq import utils
 
         return getattr(utils, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_FROM_UTILS])

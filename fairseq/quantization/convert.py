@@ -2,7 +2,7 @@
 
     from fairseq.quantization import quantize_model
     model = quantize_model(model, "int8", rules=[{"match": "*.classifier.*", "quantize": False}])
-    print(model.quantization.plan.table())
+    print(model.quantization)    # the plan
     model(x)                     # at the declared evaluation bits
     model(x, num_bits=4)         # at 4 bits, for this call
 

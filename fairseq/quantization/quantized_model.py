@@ -1,13 +1,17 @@
 """`model.quantization`: the plan of a quantized model and what a training loop tells it.
 
-    quantization = model.quantization
+    print(model.quantization)                              # the plan
+    model.quantization.calibrate(model, batches)           # ranges for evaluation, where nothing is trained
+
+`PrecisionScheduler` tells it what a training loop does. By hand that is
+
     for update in range(total):
         bits = schedule.bits(update, total)
         for i, batch in enumerate(batches):
             quantization.begin_micro_batch(update, i)
             loss(model(batch, num_bits=bits)).backward()
         optimizer.step()
-        quantization.end_update()
+        quantization.end_update(model)
 
 A loop that tells nothing works, too: each call of the model in training then counts as an update.
 """
@@ -59,8 +63,8 @@ class Quantization:
         del model.quantization
 
     def __repr__(self) -> str:
-        config = self.config
-        return f"quantization={config.preset}: {len(self.plan.active)} quantizers of {len(self.plan.rows)}\n{self.plan}"
+        active, rows = len(self.plan.active), len(self.plan.rows)
+        return f"quantization={self.config.preset}: {active} quantizers, {rows} rows\n{self.plan}"
 
     def _repr_html_(self) -> str:
         return self.plan._repr_html_()

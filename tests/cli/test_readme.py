@@ -71,9 +71,9 @@ PATHS = {
 NAMES = re.compile(rf"(?<![\w./-])(?<!quantization[ =])(?:{'|'.join(map(re.escape, PATHS))})(?![\w.-])")
 
 
-def blocks() -> list[str]:
+def blocks(language: str = "bash") -> list[str]:
     text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def with_paths(script: str) -> str:
@@ -158,6 +158,22 @@ def test_the_names_of_paths_are_replaced():
     )
     used = " ".join(blocks())
     assert all(name in used for name in PATHS)
+
+
+def test_readme_python_runs_without_a_warning(tmp_path, environment):
+    """The ```python blocks, one after the other, as one program."""
+    program = "\n".join(blocks("python"))
+    assert "calibrate" in program and "scheduler.step()" in program
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert done.stdout.startswith("quantization=int8") and "0.weight" in done.stdout
 
 
 def test_every_command_of_the_project_is_shown_or_known():

@@ -6,6 +6,7 @@ import sys
 import torch
 from torch import nn
 
+import fairseq.quantization
 from fairseq.quantization import quantize_model
 from fairseq.quantization.schedules.base import schedule_of
 
@@ -24,6 +25,8 @@ assert not loaded and not inner, (loaded, inner)
 
 LOADS_NO_TORCH = """
 import sys
+import fairseq.quantization
+assert {*fairseq.quantization.__all__, "quantize_model", "PrecisionScheduler"} <= {*dir(fairseq.quantization)}
 from fairseq.quantization import read_config
 from fairseq.quantization.schedules.base import schedule_of
 schedule_of(read_config("cpt_3_8")).bits(3, 100)
@@ -34,6 +37,20 @@ assert "torch" not in sys.modules
 def test_imports() -> None:
     for program in (LOADS_LITTLE, LOADS_NO_TORCH):
         subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_every_name_can_be_imported() -> None:
+    homes = {name: getattr(fairseq.quantization, name) for name in fairseq.quantization.__all__}
+    assert {name: getattr(value, "__name__", name) for name, value in homes.items()} == {name: name for name in homes}
+
+
+def test_plans_print_as_their_table() -> None:
+    quantization = quantize_model(nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1)), "int8").quantization
+    plan = quantization.plan
+    assert repr(plan) == str(plan) == plan.table() and "1              full precision (Conv1d)" in repr(plan)
+    assert str(quantization) == repr(quantization) == f"quantization=int8: 3 quantizers, 4 rows\n{plan.table()}"
+    page = quantization._repr_html_()
+    assert page.count("<tr>") == 5 and "<td>0.weight</td>" in page and page == plan._repr_html_()
 
 
 def test_plain_training_loop_learns_with_cyclic_precision() -> None:

@@ -57,7 +57,7 @@ def stays_in_full_precision(sites: Sequence[Site]) -> str:
         f"{len(paths)} {kind} ({', '.join(paths[:SHOWN])}{', ...' if len(paths) > SHOWN else ''})"
         for kind, paths in kinds.items()
     ]
-    return f"quantization: {_joined(parts)} stay in full precision: layers of this type cannot be quantized"
+    return f"quantization: in full precision, because layers of their type cannot be quantized: {_joined(parts)}"
 
 
 def shortened(value: Any) -> str:

@@ -77,7 +77,8 @@ class LearnedGrid(HiddenState):
         if self.needs_data and not (self.training or self.step.calibrating):
             raise TrainingError(
                 f"quantizer {self.path!r} has no learned {self.what}: it has seen no data; "
-                "train, calibrate, or load a checkpoint that holds quantizer state"
+                "train, calibrate by model.quantization.calibrate(model, batches), or load a checkpoint that holds "
+                "quantizer state"
             )
         self.start(x)
         self.initialized.fill_(True)
