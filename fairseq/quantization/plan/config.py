@@ -14,7 +14,7 @@ fairseq.errors.ConfigError: unknown key 'num_bit' in quantization; did you mean 
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any, Union
+from typing import Any, TypeGuard, Union
 
 from fairseq.errors import ConfigError, unknown
 from fairseq.quantization.plan.presets import PRESETS
@@ -135,5 +135,5 @@ def _check(config: QuantizationConfig) -> QuantizationConfig:
     return config
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

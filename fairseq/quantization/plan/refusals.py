@@ -24,7 +24,7 @@ def check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise ConfigError(f"quantize_model: the model must be an nn.Module, got {shortened(model)}")
     for path, module in model.named_modules():
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[no-untyped-call]
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc, no-untyped-call]
             raise ConfigError(
                 f"quantize_model: {path or 'the model'} ({type(module).__name__}) has no parameters yet; "
                 "call the model on a batch first"
