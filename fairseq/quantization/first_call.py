@@ -181,7 +181,7 @@ class Watch:
         self.functions: dict[str, list[str]] = {}  # path of a module -> what its forward calls
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._planned = {id(part) for site in find_sites(model) for part in site.module.modules()}
-        self._mode = _FunctionMode(self)
+        self._mode = FunctionMode(self)
 
     def start(self) -> None:
         """The call begins."""
@@ -258,7 +258,9 @@ class Watch:
                 yield child.path
 
 
-class _FunctionMode(TorchFunctionMode):
+class FunctionMode(TorchFunctionMode):
+    """Tells a `Watch` of functions that multiply."""
+
     sees_calls = True  # see `fairseq.native.compiled.calls_are_seen`
 
     def __init__(self, watch: Watch):

@@ -77,6 +77,7 @@ class PrecisionScheduler:
         quantization.is_driven = True
         # prepended, so that it comes before the hook that takes `num_bits` from the call
         self._hook = self.model.register_forward_pre_hook(self._before_call, prepend=True, with_kwargs=True)
+        quantization.hooks.append(self._hook)  # it goes with the quantization
 
     @property
     def schedule(self) -> PrecisionSchedule:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq.quantization import quantize_model
 from fairseq.quantization.analysis.bitops import NOISE_BITOPS, QUANTIZE_BITOPS, Cost, CostMeter
@@ -69,6 +70,43 @@ def test_frozen_and_evaluation_cost_less(transformer: nn.Module, tokens: torch.T
     with torch.no_grad(), meter.counting(model, model.quantization.step):
         model(tokens)
     assert meter.total.quantized == pytest.approx(whole.quantized / 3)
+
+
+class Mixed(nn.Module):
+    """Every module of torch that multiplies, beside one that is quantized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.back = nn.Conv1d(8, 12, 3, groups=2), nn.ConvTranspose1d(12, 8, 3)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True, kdim=8, vdim=8)
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.back(self.conv(x.mT)).mT
+        return self.fc(self.attention(x, x, x)[0])
+
+
+def test_torchs_own_modules_are_counted() -> None:
+    model = quantize_model(Mixed(), "int8", rules=[{"match": "attention.*", "quantize": False}])
+    x, meter = torch.randn(3, 6, 8), CostMeter(upper_bits=8)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), meter.counting(model, model.quantization.step):
+        model(x, num_bits=8)
+    linear = 3 * 6 * 8 * 8
+    assert meter.total.full / 32**2 == counter.get_total_flops() / 2 - linear
+    # FlopCounterMode knows no recurrent layers: their gates by hand
+    model = quantize_model(nn.Sequential(nn.Linear(8, 8), nn.LSTM(8, 5, batch_first=True)), "int8")
+    with torch.no_grad(), meter.counting(model, model.quantization.step):
+        model(x)
+    assert meter.by_path["1"].full / 32**2 == 3 * 6 * 4 * 5 * (8 + 5)
+    cell = quantize_model(nn.Sequential(nn.Linear(8, 8), nn.GRUCell(8, 5)), "int8")
+    pair = quantize_model(nn.ModuleDict({"fc": nn.Linear(2, 2), "pair": nn.Bilinear(8, 8, 4)}), "int8")
+    meter = CostMeter(upper_bits=8)
+    with torch.no_grad(), meter.counting(cell, cell.quantization.step):
+        cell(x[0])
+    with torch.no_grad(), meter.counting(pair, pair.quantization.step):
+        pair["pair"](x, x)
+    assert meter.by_path["1"].full / 32**2 == 6 * 3 * 5 * (8 + 5)
+    assert meter.by_path["pair"].full / 32**2 == 3 * 6 * 4 * 8 * 8
 
 
 def test_pinned_bits_save_nothing_by_the_schedule(transformer: nn.Module, tokens: torch.Tensor) -> None:

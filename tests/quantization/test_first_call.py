@@ -100,6 +100,19 @@ def test_results_are_the_same_with_and_without_watching(x: Tensor) -> None:
     assert len(watched.quantization.plan.rows) > len(plain.quantization.plan.rows)
 
 
+def test_kernels_are_not_compiled_under_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be compiled once more without it."""
+    from fairseq.native import compiled
+    from fairseq.quantization.first_call import FunctionMode
+
+    kernel = compiled.Kernel(lambda x: x + 1, ())
+    monkeypatch.setattr(kernel, "_compiled", lambda x: x + 2)
+    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 0)
+    with FunctionMode(None):  # type: ignore[arg-type]
+        assert kernel(torch.zeros(1)) == 1
+    assert kernel(torch.zeros(1)) == 2
+
+
 def test_nothing_is_said_of_a_model_that_is_quantized_in_whole(
     transformer: nn.Module, tokens: Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:

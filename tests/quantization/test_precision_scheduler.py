@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import CheckpointError, ConfigError, TrainingError
-from fairseq.quantization import PrecisionScheduler, quantize_model
+from fairseq.quantization import PrecisionScheduler, quantize_model, remove_quantization
 from fairseq.quantization.schedules import build_schedule
 
 TOTAL = 12
@@ -141,6 +141,30 @@ def test_detached_models_train_as_before() -> None:
     with model.quantization.step.listening(listener):
         model(batch(0)), model(batch(0))
     assert listener.bits == [8, 8] and listener.keys == [(1, 0), (2, 0)]
+
+
+def test_removing_the_quantization_removes_the_scheduler() -> None:
+    model = build()
+    PrecisionScheduler(model, total_updates=TOTAL)
+    assert not remove_quantization(model)._forward_pre_hooks
+    model(batch(0)).sum().backward()
+
+
+def test_models_in_a_data_parallel_wrapper() -> None:
+    class Wrapper(nn.Module):
+        def __init__(self, module: nn.Module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.module(x)  # type: ignore[no-any-return]
+
+    model, listener = Wrapper(build()), Listener()
+    scheduler = PrecisionScheduler(model, total_updates=TOTAL)
+    with model.module.quantization.step.listening(listener):  # type: ignore[union-attr]
+        for update, _ in enumerate(scheduler):
+            model(batch(update)).sum().backward()
+    assert listener.bits == expected()
 
 
 def test_what_is_wrong_is_said(caplog: pytest.LogCaptureFixture) -> None:
