@@ -1,5 +1,6 @@
 """Everything that multiplies has a row in the plan; what a call passes by is named, once."""
 
+import contextlib
 import copy
 import logging
 import threading
@@ -103,12 +104,12 @@ def test_results_are_the_same_with_and_without_watching(x: Tensor) -> None:
 def test_kernels_are_not_compiled_under_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     """They would be compiled once more without it."""
     from fairseq.native import compiled
-    from fairseq.quantization.first_call import FunctionMode
+    from fairseq.quantization.watched_call import FunctionMode
 
     kernel = compiled.Kernel(lambda x: x + 1, ())
     monkeypatch.setattr(kernel, "_compiled", lambda x: x + 2)
     monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 0)
-    with FunctionMode(None):  # type: ignore[arg-type]
+    with FunctionMode():
         assert kernel(torch.zeros(1)) == 1
     assert kernel(torch.zeros(1)) == 2
 
@@ -198,6 +199,30 @@ def test_calls_of_other_threads_are_not_mixed_in(x: Tensor, caplog: pytest.LogCa
     thread.join()
     assert ["einsum" in line for line in lines(caplog)] == [True]
     assert not _get_current_function_mode_stack()
+
+
+def test_a_thread_that_died_in_its_call_does_not_keep_others_from_watching(
+    x: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Dying(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if threading.current_thread() is not threading.main_thread():
+                raise SystemExit
+            return x
+
+    model = quantize_model(nn.Sequential(nn.Linear(8, 8), Dying(), Block()), "int8")
+
+    def call() -> None:
+        with contextlib.suppress(SystemExit):
+            model(x)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    model.quantization.step.leave() if model.quantization.step.in_call else None
+    model(x)
+    assert ["einsum" in line for line in lines(caplog)] == [True]
+    assert not model.quantization.step.listeners
 
 
 def test_bert_of_transformers(caplog: pytest.LogCaptureFixture) -> None:

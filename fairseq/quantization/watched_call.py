@@ -1,0 +1,163 @@
+"""`WatchedCall`: one call of a model, and what is multiplied in it.
+
+A `TorchFunctionMode` notes each function of torch that multiplies, together with the module whose forward calls it; the
+quantizers that are used say so themselves. The mode sees calls and changes no numbers. Modes belong to a thread: what
+other threads call meanwhile is not seen.
+
+>>> some(["conv1", "conv2", "conv3", "conv4", "conv5"])
+'conv1, conv2, conv3 and 2 more'
+"""
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from types import FrameType
+from typing import Any, Optional
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
+
+from fairseq.quantization.context import Operand
+from fairseq.quantization.plan.table import PlanRow
+from fairseq.quantization.plan.targets import find_sites
+from fairseq.quantization.quantized_model import Quantization
+from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.spec import GRADIENT
+
+# functions of torch that multiply and add, by the names under which a function mode sees them, without underscores
+# fmt: off
+FUNCTIONS = frozenset((
+    "linear", "matmul", "rmatmul", "imatmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "addmm", "addmv", "addbmm",
+    "baddbmm", "einsum", "tensordot", "chain_matmul", "linalg_matmul", "linalg_multi_dot", "linalg_vecdot", "sparse_mm",
+    "smm", "hspmm", "scaled_mm", "int_mm", "grouped_mm", "scaled_grouped_mm", "bilinear", "cdist", "conv1d", "conv2d",
+    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "conv_tbc", "convolution",
+    "scaled_dot_product_attention", "multi_head_attention_forward", "flex_attention", "lstm", "gru", "rnn_tanh",
+    "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell",
+))
+# fmt: on
+SAME = {"rmatmul": "matmul", "imatmul": "matmul"}  # other names of one function
+OURS = ("fairseq.quantization.", "fairseq.native.", "fairseq.modules.attention.")  # their products are rows already
+SHOWN = 3  # names in a warning
+
+
+class WatchedCall:
+    """Notes what is multiplied between `start` and `stop`.
+
+    Attributes:
+        thread: the one that calls.
+        used: quantizers.
+        functions: path of a module -> functions that its forward calls.
+    """
+
+    counts_only = True  # a listener that looks at no values, so that kernels may run
+
+    def __init__(self, model: nn.Module, quantization: Quantization):
+        self.model, self.quantization = model, quantization
+        self.thread = threading.current_thread()
+        self.used: set[str] = set()
+        self.functions: dict[str, list[str]] = {}
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._planned = {id(part) for site in find_sites(model) for part in site.module.modules()}
+        self._mode = FunctionMode(self)
+
+    def start(self) -> None:
+        """The call begins."""
+        self.quantization.step.listeners.append(self)
+        self._mode.__enter__()
+
+    def stop(self) -> None:
+        """The call is over."""
+        self._mode.watch = None
+        if _get_current_function_mode() is self._mode:  # not where another one was left behind on top of it
+            self._mode.__exit__(None, None, None)
+        if self in self.quantization.step.listeners:
+            self.quantization.step.listeners.remove(self)
+
+    # --- what is told ---------------------------------------------------------------------------------------------
+
+    def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int, reused: bool) -> None:
+        self.used.add(quantizer.path)
+
+    def product(self, path: str, kind: str, left: Operand, right: Operand, macs: int) -> None:
+        self.used.update(side.quantizer.path for side in (left, right) if side.quantizer is not None and side.num_bits)
+
+    def called(self, function: str, frame: Optional[FrameType]) -> None:
+        """`function` multiplies, at the request of `frame`."""
+        path = self._caller(frame)
+        if path is not None and function not in self.functions.setdefault(path, []):
+            self.functions[path].append(function)
+
+    def _caller(self, frame: Optional[FrameType]) -> Optional[str]:
+        """The module whose forward is under way; None where the product is one that the plan knows."""
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith(OURS):
+                return None
+            if "self" in frame.f_code.co_varnames:
+                module = frame.f_locals.get("self")
+                if isinstance(module, nn.Module) and id(module) in self._paths:
+                    return None if id(module) in self._planned else self._paths[id(module)]
+            frame = frame.f_back
+        return None
+
+    # --- what follows ---------------------------------------------------------------------------------------------
+
+    def conclude(self) -> Iterator[str]:
+        """Complete the plan; gives warnings."""
+        plan = self.quantization.plan
+        plan.add(
+            [
+                PlanRow.in_full_precision(f"{path}.{name}".lstrip("."), f"function {name}")
+                for path, names in self.functions.items()
+                for name in names
+            ]
+        )
+        if self.functions:
+            found = [f"{' and '.join(names)} in {path or 'the model'}" for path, names in self.functions.items()]
+            yield (
+                f"quantization: in full precision, because called as functions, which no quantizer sees: "
+                f"{some(found)}; use nn.Linear or fairseq.quantization.MatMul there"
+            )
+        unused = [path for path in self._expected() if path not in self.used]
+        products = list(dict.fromkeys(plan[path].product or path for path in unused))
+        if products:
+            yield (
+                f"quantization: planned, but not used in the first call: {some(products)}; "
+                "a module that is skipped, or whose weight is multiplied without calling it, quantizes nothing"
+            )
+
+    def _expected(self) -> Iterator[str]:
+        """Quantizers that a call at these bits would use; those of gradients come later, with their product's."""
+        for owner in self.model.modules():
+            for name, child in owner.named_children():
+                if not isinstance(child, Quantizer) or child.path not in self.quantization.plan:
+                    continue
+                if child.role == GRADIENT or child.bits(self.quantization.config.num_bits) is None:
+                    continue
+                if name == "weight" and getattr(owner, "integers", None) is not None:
+                    continue  # codes lie in the weight's place
+                yield child.path
+
+
+class FunctionMode(TorchFunctionMode):
+    """Tells a `WatchedCall` of functions that multiply."""
+
+    sees_calls = True  # see `fairseq.native.compiled.calls_are_seen`
+
+    def __init__(self, watch: Optional[WatchedCall] = None):
+        super().__init__()
+        self.watch = watch
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Optional[Mapping[str, Any]] = None
+    ) -> Any:
+        name = getattr(func, "__name__", "").partition(".")[0].strip("_")
+        if name in FUNCTIONS and self.watch is not None:
+            self.watch.called(SAME.get(name, name), sys._getframe(1))
+        return func(*args, **(kwargs or {}))
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of `names`, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
