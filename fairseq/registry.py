@@ -68,23 +68,21 @@ def setup_registry(
     base_class: Optional[type] = None,
     default: Optional[str] = None,
     required: bool = False,
-    builtins: Optional[dict[str, str]] = None,
 ) -> tuple[Callable, Callable, Registry, Any]:
-    """Create the registry behind one command-line flag.
+    """Create the registry behind one command-line flag. Its built-ins are those of `fairseq.dataclass.catalog`.
 
     Args:
         registry_name: the flag, `"--lr-scheduler"`; the config group is the same without dashes (`lr_scheduler`).
         base_class: what every entry must derive from.
         default: the name taken where the user gives none.
         required: building with no name is an error instead of None.
-        builtins: name -> module that registers it when imported.
 
     Returns:
         `(build, register, registry, dataclass_registry)`. `build(cfg, *extra)` accepts a config node with `_name`, an
         argparse namespace or a bare name, and calls the class's `build_<group>` classmethod if it has one.
     """
     group = registry_name.lstrip("-").replace("-", "_")
-    registry = Registry(group.replace("_", " "), builtins)
+    registry = Registry(group.replace("_", " "), catalog.modules(group))
     dataclasses = catalog.group(group)
     REGISTRIES[group] = {"registry": registry, "default": default, "dataclass_registry": dataclasses}
 

@@ -18,20 +18,11 @@ __all__ = [
     "register_criterion",
 ]
 
-_HERE = "fairseq.criterions"
-
 _build, register_criterion, CRITERION_REGISTRY, CRITERION_DATACLASS_REGISTRY = registry.setup_registry(
     "--criterion",
     base_class=FairseqCriterion,
     default="cross_entropy",
     required=True,
-    builtins={
-        "cross_entropy": f"{_HERE}.cross_entropy",
-        "label_smoothed_cross_entropy": f"{_HERE}.label_smoothed_cross_entropy",
-        "masked_lm": f"{_HERE}.masked_lm",
-        "sentence_prediction": f"{_HERE}.sentence_prediction",
-        "sentence_ranking": f"{_HERE}.sentence_ranking",
-    },
 )
 
 

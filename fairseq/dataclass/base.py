@@ -27,6 +27,7 @@ def option(
     delete_default: bool = False,
     path: Optional[str] = None,
     flag: Optional[str] = None,
+    names: Optional[str] = None,
 ) -> Any:
     """A config field with help text.
 
@@ -40,6 +41,7 @@ def option(
         path: `"in"` for a file or folder that is read (several may stand with colons between), `"out"` for one that is
             written; relative ones are taken from the folder that the command was started in.
         flag: the command-line flag, where its name is not the field's.
+        names: `"module:NAMES"`, what the field may name; `-h` lists it behind `help`. Imported when help is printed.
     """
     metadata: dict[str, Any] = {"help": help}
     if const is not None:
@@ -52,6 +54,8 @@ def option(
         metadata["path"] = path
     if flag is not None:
         metadata["flag"] = flag
+    if names is not None:
+        metadata["names"] = names
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -1,80 +1,115 @@
-"""Which config dataclass belongs to which component: (group, name) -> dataclass.
+"""The built-in components, one line each, and the config dataclass of every component, plugins included.
 
-Built-ins are listed as `"module:Class"` and imported on first use, so that reading a config needs no torch and no model
-code. Plugins add theirs through the `@register_...` decorators, which call `register`.
+A line names the config and the module that holds the component. Both are imported on first use, so that reading a
+config needs no torch and no model code. The registries (`fairseq.registry`, `fairseq.models.registries`,
+`fairseq.tasks`) take the names and modules of built-ins from here. Plugins are not listed: their `@register_...`
+decorators call `register`.
 
->>> group("optimizer")["adam"].__name__
-'AdamConfig'
+>>> group("optimizer")["adam"].__name__, modules("optimizer")["adam"]
+('AdamConfig', 'fairseq.optim.adam')
+>>> list(SIZES["roberta"])
+['roberta_base', 'roberta_prenorm', 'roberta_large', 'xlm']
 """
 
 import importlib
 from collections.abc import Iterator, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
-_HERE = "fairseq.dataclass"
 
-BUILTINS: dict[str, dict[str, str]] = {
+class Builtin(NamedTuple):
+    """Where a built-in component is; modules are given without the package's name in front.
+
+    Args:
+        config: its config dataclass, `"module:Class"`, in `fairseq.dataclass`.
+        module: the module of `fairseq` whose `@register_...` decorator registers it.
+    """
+
+    config: str
+    module: str
+
+
+BUILTINS: dict[str, dict[str, Builtin]] = {
     "task": {
-        "sentence_prediction": f"{_HERE}.tasks:SentencePredictionConfig",
-        "sentence_ranking": f"{_HERE}.tasks:SentenceRankingConfig",
-        "masked_lm": f"{_HERE}.tasks:MaskedLMConfig",
+        "sentence_prediction": Builtin("tasks:SentencePredictionConfig", "tasks.sentence_prediction"),
+        "sentence_ranking": Builtin("tasks:SentenceRankingConfig", "tasks.sentence_ranking"),
+        "masked_lm": Builtin("tasks:MaskedLMConfig", "tasks.masked_lm"),
     },
     "model": {
-        "roberta": f"{_HERE}.models:RobertaConfig",
-        "roberta_base": f"{_HERE}.models:RobertaConfig",
-        "roberta_prenorm": f"{_HERE}.models:RobertaPrenormConfig",
-        "roberta_large": f"{_HERE}.models:RobertaLargeConfig",
-        "xlm": f"{_HERE}.models:XLMConfig",
-        "transformer": f"{_HERE}.transformer_sizes:TransformerModelConfig",
-        "transformer_tiny": f"{_HERE}.transformer_sizes:TransformerTinyConfig",
-        "transformer_iwslt_de_en": f"{_HERE}.transformer_sizes:TransformerIwsltConfig",
-        "transformer_wmt_en_de": f"{_HERE}.transformer_sizes:TransformerModelConfig",
-        "transformer_vaswani_wmt_en_de_big": f"{_HERE}.transformer_sizes:TransformerBigConfig",
-        "transformer_vaswani_wmt_en_fr_big": f"{_HERE}.transformer_sizes:TransformerBigEnFrConfig",
-        "transformer_wmt_en_de_big": f"{_HERE}.transformer_sizes:TransformerBigAttentionDropoutConfig",
-        "transformer_wmt_en_de_big_t2t": f"{_HERE}.transformer_sizes:TransformerBigPrenormConfig",
+        "roberta": Builtin("models:RobertaConfig", "models.roberta"),
+        "transformer": Builtin("transformer_sizes:TransformerModelConfig", "models.transformer"),
     },
     "criterion": {
-        "cross_entropy": f"{_HERE}.criterions:CrossEntropyConfig",
-        "sentence_prediction": f"{_HERE}.criterions:SentencePredictionCriterionConfig",
-        "label_smoothed_cross_entropy": f"{_HERE}.criterions:LabelSmoothedCrossEntropyConfig",
-        "masked_lm": f"{_HERE}.criterions:MaskedLmCriterionConfig",
-        "sentence_ranking": f"{_HERE}.criterions:SentenceRankingCriterionConfig",
+        "cross_entropy": Builtin("criterions:CrossEntropyConfig", "criterions.cross_entropy"),
+        "sentence_prediction": Builtin(
+            "criterions:SentencePredictionCriterionConfig", "criterions.sentence_prediction"
+        ),
+        "label_smoothed_cross_entropy": Builtin(
+            "criterions:LabelSmoothedCrossEntropyConfig", "criterions.label_smoothed_cross_entropy"
+        ),
+        "masked_lm": Builtin("criterions:MaskedLmCriterionConfig", "criterions.masked_lm"),
+        "sentence_ranking": Builtin("criterions:SentenceRankingCriterionConfig", "criterions.sentence_ranking"),
     },
     "optimizer": {
-        "adam": f"{_HERE}.optimizers:AdamConfig",
-        "sgd": f"{_HERE}.optimizers:SGDConfig",
-        "nag": f"{_HERE}.optimizers:NAGConfig",
-        "adagrad": f"{_HERE}.optimizers:AdagradConfig",
-        "adadelta": f"{_HERE}.optimizers:AdadeltaConfig",
-        "adamax": f"{_HERE}.optimizers:AdamaxConfig",
+        "adam": Builtin("optimizers:AdamConfig", "optim.adam"),
+        "sgd": Builtin("optimizers:SGDConfig", "optim.sgd"),
+        "nag": Builtin("optimizers:NAGConfig", "optim.nag"),
+        "adagrad": Builtin("optimizers:AdagradConfig", "optim.adagrad"),
+        "adadelta": Builtin("optimizers:AdadeltaConfig", "optim.adadelta"),
+        "adamax": Builtin("optimizers:AdamaxConfig", "optim.adamax"),
     },
     "lr_scheduler": {
-        "fixed": f"{_HERE}.lr_schedulers:FixedConfig",
-        "polynomial_decay": f"{_HERE}.lr_schedulers:PolynomialDecayConfig",
-        "inverse_sqrt": f"{_HERE}.lr_schedulers:InverseSqrtConfig",
-        "cosine": f"{_HERE}.lr_schedulers:CosineConfig",
-        "tri_stage": f"{_HERE}.lr_schedulers:TriStageConfig",
-        "triangular": f"{_HERE}.lr_schedulers:TriangularConfig",
-        "reduce_lr_on_plateau": f"{_HERE}.lr_schedulers:ReduceLROnPlateauConfig",
-        "step": f"{_HERE}.lr_schedulers:StepConfig",
-        "pass_through": f"{_HERE}.lr_schedulers:PassThroughConfig",
+        "fixed": Builtin("lr_schedulers:FixedConfig", "optim.lr_scheduler.fixed_schedule"),
+        "polynomial_decay": Builtin(
+            "lr_schedulers:PolynomialDecayConfig", "optim.lr_scheduler.polynomial_decay_schedule"
+        ),
+        "inverse_sqrt": Builtin("lr_schedulers:InverseSqrtConfig", "optim.lr_scheduler.inverse_square_root_schedule"),
+        "cosine": Builtin("lr_schedulers:CosineConfig", "optim.lr_scheduler.cosine_lr_scheduler"),
+        "tri_stage": Builtin("lr_schedulers:TriStageConfig", "optim.lr_scheduler.tri_stage_lr_scheduler"),
+        "triangular": Builtin("lr_schedulers:TriangularConfig", "optim.lr_scheduler.triangular_lr_scheduler"),
+        "reduce_lr_on_plateau": Builtin(
+            "lr_schedulers:ReduceLROnPlateauConfig", "optim.lr_scheduler.reduce_lr_on_plateau"
+        ),
+        "step": Builtin("lr_schedulers:StepConfig", "optim.lr_scheduler.step_lr_scheduler"),
+        "manual": Builtin("lr_schedulers:ManualConfig", "optim.lr_scheduler.manual_lr_scheduler"),
+        "pass_through": Builtin("lr_schedulers:PassThroughConfig", "optim.lr_scheduler.pass_through"),
     },
     "bpe": {
-        "gpt2": f"{_HERE}.encoders:GPT2BPEConfig",
-        "hf_byte_bpe": f"{_HERE}.encoders:HuggingFaceByteLevelBPEConfig",
-        "bert": f"{_HERE}.encoders:BertBPEConfig",
-        "hf_tokenizer": f"{_HERE}.encoders:HuggingFaceTokenizerConfig",
-        "characters": f"{_HERE}.encoders:CharactersConfig",
+        "gpt2": Builtin("encoders:GPT2BPEConfig", "data.encoders.gpt2_bpe"),
+        "hf_byte_bpe": Builtin("encoders:HuggingFaceByteLevelBPEConfig", "data.encoders.hf_byte_bpe"),
+        "bert": Builtin("encoders:BertBPEConfig", "data.encoders.hf_tokenizer"),
+        "hf_tokenizer": Builtin("encoders:HuggingFaceTokenizerConfig", "data.encoders.hf_tokenizer"),
+        "characters": Builtin("encoders:CharactersConfig", "data.encoders.characters"),
     },
     "tokenizer": {
-        "space": f"{_HERE}.encoders:SpaceTokenizerConfig",
+        "space": Builtin("encoders:SpaceTokenizerConfig", "data.encoders.space_tokenizer"),
     },
     "scoring": {
-        "bleu": f"{_HERE}.scoring:BleuConfig",
-        "sacrebleu": f"{_HERE}.scoring:SacrebleuConfig",
+        "bleu": Builtin("scoring:BleuConfig", "scoring.bleu"),
+        "sacrebleu": Builtin("scoring:SacrebleuConfig", "scoring.bleu"),
     },
 }
+
+# named sizes (architectures) of those models: model -> size -> config
+SIZES: dict[str, dict[str, str]] = {
+    "roberta": {
+        "roberta_base": "models:RobertaConfig",
+        "roberta_prenorm": "models:RobertaPrenormConfig",
+        "roberta_large": "models:RobertaLargeConfig",
+        "xlm": "models:XLMConfig",
+    },
+    "transformer": {
+        "transformer_tiny": "transformer_sizes:TransformerTinyConfig",
+        "transformer_iwslt_de_en": "transformer_sizes:TransformerIwsltConfig",
+        "transformer_wmt_en_de": "transformer_sizes:TransformerModelConfig",
+        "transformer_vaswani_wmt_en_de_big": "transformer_sizes:TransformerBigConfig",
+        "transformer_vaswani_wmt_en_fr_big": "transformer_sizes:TransformerBigEnFrConfig",
+        "transformer_wmt_en_de_big": "transformer_sizes:TransformerBigAttentionDropoutConfig",
+        "transformer_wmt_en_de_big_t2t": "transformer_sizes:TransformerBigPrenormConfig",
+    },
+}
+for _model, _sizes in SIZES.items():
+    _module = BUILTINS["model"][_model].module
+    BUILTINS["model"].update({size: Builtin(config, _module) for size, config in _sizes.items()})
 
 
 class _Group(MutableMapping):
@@ -106,7 +141,10 @@ class _Group(MutableMapping):
         return name in self._entries
 
 
-_GROUPS: dict[str, _Group] = {name: _Group(builtins) for name, builtins in BUILTINS.items()}
+_GROUPS: dict[str, _Group] = {
+    name: _Group({component: f"fairseq.dataclass.{builtin.config}" for component, builtin in builtins.items()})
+    for name, builtins in BUILTINS.items()
+}
 
 
 def group(name: str) -> _Group:
@@ -117,3 +155,8 @@ def group(name: str) -> _Group:
 def register(group_name: str, name: str, dataclass: type) -> None:
     """Make `dataclass` the config of component `name`."""
     group(group_name)[name] = dataclass
+
+
+def modules(group_name: str) -> dict[str, str]:
+    """Built-in name -> module that registers it; named sizes of models included."""
+    return {name: f"fairseq.{builtin.module}" for name, builtin in BUILTINS.get(group_name, {}).items()}

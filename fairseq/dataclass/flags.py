@@ -116,7 +116,7 @@ def _flag(
 ) -> tuple[list[str], dict[str, Any]]:
     """Names and settings for `add_argument`."""
     annotation = schema.without_none(annotation)
-    settings: dict[str, Any] = {"help": (metadata.get("help") or "").replace("%", "%%")}
+    settings: dict[str, Any] = {"help": schema.help_text(metadata).replace("%", "%%")}
     if isinstance(default, str) and (default.startswith("${") or schema.is_missing(default)):
         default = None
     settings["default"] = str(default.value) if isinstance(default, enum.Enum) else default

@@ -115,5 +115,13 @@ class StepConfig(FairseqDataclass):
 
 
 @dataclass
+class ManualConfig(FairseqDataclass):
+    """`lr_scheduler=manual`: rates written out by hand, for epochs or for updates."""
+
+    epoch2lr: str = option("{}", "rates by epoch, {'1-3': 0.1, '4': 0.05}")
+    update2lr: str = option("{}", "rates by update, {'1-1000': 0.1}")
+
+
+@dataclass
 class PassThroughConfig(FairseqDataclass):
     """`lr_scheduler=pass_through`: the optimizer schedules for itself."""

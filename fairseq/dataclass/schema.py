@@ -10,9 +10,11 @@ that its `_name` chooses.
 """
 
 import enum
+import importlib
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, List, Optional, get_args, get_origin, get_type_hints
@@ -43,7 +45,17 @@ def keys_of(dataclass: type) -> dict[str, Field]:
 
 
 def help_of(declared: Field) -> str:
-    return declared.metadata.get("help") or ""
+    """A field's help text, with the names that it may take where they are those of a registry."""
+    return help_text(declared.metadata)
+
+
+def help_text(metadata: Mapping[str, Any]) -> str:
+    """The help text in a field's metadata, see `help_of`."""
+    text = metadata.get("help") or ""
+    if "names" not in metadata:
+        return text
+    module, _, attribute = metadata["names"].partition(":")
+    return f"{text}: {', '.join(getattr(importlib.import_module(module), attribute))}"
 
 
 def default_of(declared: Field) -> Any:

@@ -8,7 +8,8 @@ A model is a class; an architecture is a function that fills in what a config le
     @register_model_architecture("my_model", "my_model_large")
     def my_model_large(args): args.layers = getattr(args, "layers", 24)
 
-Built-in models are imported when their name is first looked up.
+Built-in models and their sizes are lines of `fairseq.dataclass.catalog`; a model is imported when its name or that of
+a size is first looked up.
 """
 
 import functools
@@ -21,31 +22,17 @@ from fairseq.models.config import fill_defaults
 from fairseq.models.fairseq_model import BaseFairseqModel
 from fairseq.registry import Registry
 
-_ROBERTA = "fairseq.models.roberta"
-_TRANSFORMER = "fairseq.models.transformer"
-
-_BUILTIN_MODELS = {"roberta": _ROBERTA, "transformer": _TRANSFORMER}
-_BUILTIN_ARCHS = {
-    "roberta": ["roberta", "roberta_base", "roberta_prenorm", "roberta_large", "xlm"],
-    "transformer": [
-        "transformer",
-        "transformer_tiny",
-        "transformer_iwslt_de_en",
-        "transformer_wmt_en_de",
-        "transformer_vaswani_wmt_en_de_big",
-        "transformer_vaswani_wmt_en_fr_big",
-        "transformer_wmt_en_de_big",
-        "transformer_wmt_en_de_big_t2t",
-    ],
+_ARCHS = catalog.modules("model")
+_MODELS = {
+    name: module for name, module in _ARCHS.items() if not any(name in sizes for sizes in catalog.SIZES.values())
 }
-_ARCH_MODULES = {arch: _BUILTIN_MODELS[model] for model, archs in _BUILTIN_ARCHS.items() for arch in archs}
 
-MODEL_REGISTRY = Registry("model", _BUILTIN_MODELS)  # model -> class
-MODEL_DATACLASS_REGISTRY = Registry("model", _BUILTIN_MODELS)  # model -> config dataclass
-ARCH_MODEL_REGISTRY = Registry("architecture", _ARCH_MODULES)  # architecture -> class
-ARCH_MODEL_NAME_REGISTRY = Registry("architecture", _ARCH_MODULES)  # architecture -> model
-ARCH_MODEL_INV_REGISTRY = Registry("model", _BUILTIN_MODELS)  # model -> its architectures
-ARCH_CONFIG_REGISTRY = Registry("architecture", _ARCH_MODULES)  # architecture -> function that fills a config's gaps
+MODEL_REGISTRY = Registry("model", _MODELS)  # model -> class
+MODEL_DATACLASS_REGISTRY = Registry("model", _MODELS)  # model -> config dataclass
+ARCH_MODEL_REGISTRY = Registry("architecture", _ARCHS)  # architecture -> class
+ARCH_MODEL_NAME_REGISTRY = Registry("architecture", _ARCHS)  # architecture -> model
+ARCH_MODEL_INV_REGISTRY = Registry("model", _MODELS)  # model -> its architectures
+ARCH_CONFIG_REGISTRY = Registry("architecture", _ARCHS)  # architecture -> function that fills a config's gaps
 
 
 def register_model(name: str, dataclass: Optional[type] = None) -> Callable[[type], type]:
@@ -88,6 +75,20 @@ def register_model_architecture(model_name: str, arch_name: str) -> Callable[[Ca
         return function
 
     return decorate
+
+
+def register_sizes(model_name: str, fill: Callable[[Any, type], None] = fill_defaults) -> None:
+    """Make the sizes that the catalog lists for a built-in model available as architectures.
+
+    Args:
+        fill: called with a config and the size's dataclass; gives the config what it leaves open.
+    """
+    for size in catalog.SIZES[model_name]:
+        register_model_architecture(model_name, size)(functools.partial(_fill_size, size=size, fill=fill))
+
+
+def _fill_size(args: Any, size: str, fill: Callable[[Any, type], None]) -> None:
+    fill(args, catalog.group("model")[size])
 
 
 def model_class(name: str) -> type[BaseFairseqModel]:

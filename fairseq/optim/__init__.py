@@ -22,14 +22,6 @@ _build_optimizer, register_optimizer, OPTIMIZER_REGISTRY, OPTIMIZER_DATACLASS_RE
     "--optimizer",
     base_class=FairseqOptimizer,
     required=True,
-    builtins={
-        "adam": "fairseq.optim.adam",
-        "nag": "fairseq.optim.nag",
-        "sgd": "fairseq.optim.sgd",
-        "adagrad": "fairseq.optim.adagrad",
-        "adadelta": "fairseq.optim.adadelta",
-        "adamax": "fairseq.optim.adamax",
-    },
 )
 
 

@@ -36,9 +36,7 @@ class BaseScorer(ABC):
 
 
 _build, register_scorer, SCORER_REGISTRY, SCORER_DATACLASS_REGISTRY = registry.setup_registry(
-    "--scoring",
-    default="bleu",
-    builtins={"bleu": "fairseq.scoring.bleu", "sacrebleu": "fairseq.scoring.bleu"},
+    "--scoring", default="bleu"
 )
 
 

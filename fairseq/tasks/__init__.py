@@ -33,13 +33,7 @@ __all__ = [
     "setup_task",
 ]
 
-_BUILTINS = {
-    "masked_lm": "fairseq.tasks.masked_lm",
-    "sentence_prediction": "fairseq.tasks.sentence_prediction",
-    "sentence_ranking": "fairseq.tasks.sentence_ranking",
-}
-
-TASK_REGISTRY = Registry("task", _BUILTINS)
+TASK_REGISTRY = Registry("task", catalog.modules("task"))
 TASK_DATACLASS_REGISTRY = catalog.group("task")
 TASK_CLASS_NAMES: set[str] = set()
 
@@ -92,7 +86,9 @@ def register_task(name: str, dataclass: Optional[type] = None) -> Callable[[type
     """Class decorator: make a FairseqTask available as `name`; a name that is taken keeps its first class."""
 
     def decorate(cls: type) -> type:
-        if (name in TASK_REGISTRY and _BUILTINS.get(name) != cls.__module__) or TASK_REGISTRY.registered(name):
+        if (name in TASK_REGISTRY and catalog.modules("task").get(name) != cls.__module__) or TASK_REGISTRY.registered(
+            name
+        ):
             return TASK_REGISTRY[name]
         if not issubclass(cls, FairseqTask):
             raise ValueError(f"task {name!r} ({cls.__name__}) must extend FairseqTask")

@@ -23,9 +23,9 @@ class PrecisionScheduleConfig(FairseqDataclass):
 
     name: Optional[str] = option(  # type: ignore[assignment]  # hides the base class's hook, which groups do not use
         None,
-        "schedule of the bits: constant, CR (the cosine of CPT), LR LT CT RR RTV RTH ER ETV ETH, plateau, diversity "
-        "(null: the preset's)",
+        "schedule of the bits, CR is the cosine of CPT (null: the preset's)",
         flag="--precision-schedule",
+        names="fairseq.quantization.schedules:SCHEDULES",
     )
     min_bits: Optional[int] = option(
         None, "lower bound of the bits; the upper one is num_bits (null: the preset's)", flag="--min-bits"
@@ -44,9 +44,9 @@ class QuantizationGroup(FairseqDataclass):
 
     preset: str = option(
         "none",
-        "where open settings come from: none, int16, int8, int4, cpt_3_8 (or cpt), cpt_4_8, cpt_8_16, ffn4_mha16, "
-        "ffn16_mha4",
+        "where open settings come from; cpt is cpt_3_8",
         flag="--quantization",
+        names="fairseq.quantization:PRESETS",
     )
     num_bits: Optional[int] = option(
         None, "bits of weights and activations, 2 to 16; the upper bound of a schedule (null: the preset's)"

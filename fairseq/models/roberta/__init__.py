@@ -1,5 +1,11 @@
-"""RoBERTa: model, heads, interface for interactive use."""
+"""RoBERTa: model, heads, interface for interactive use.
 
+>>> from fairseq.models.roberta import roberta_large_architecture       # fairseq's names for the sizes
+"""
+
+from typing import Any
+
+from fairseq.models.roberta import model
 from fairseq.models.roberta.hub_interface import RobertaHubInterface
 from fairseq.models.roberta.model import (
     RobertaClassificationHead,
@@ -7,10 +13,6 @@ from fairseq.models.roberta.model import (
     RobertaLMHead,
     RobertaModel,
     base_architecture,
-    roberta_base_architecture,
-    roberta_large_architecture,
-    roberta_prenorm_architecture,
-    xlm_architecture,
 )
 from fairseq.models.roberta.variants import CamembertModel, GottbertModel, XLMRModel
 
@@ -24,8 +26,8 @@ __all__ = [
     "RobertaModel",
     "XLMRModel",
     "base_architecture",
-    "roberta_base_architecture",
-    "roberta_large_architecture",
-    "roberta_prenorm_architecture",
-    "xlm_architecture",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(model, name)  # the functions of named sizes, `roberta_large_architecture`

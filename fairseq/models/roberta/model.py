@@ -13,13 +13,15 @@ from typing import Any, Optional
 
 from torch import Tensor, nn
 
+from fairseq.dataclass.catalog import SIZES
 from fairseq.dataclass.flags import gen_parser_from_dataclass
-from fairseq.dataclass.models import RobertaConfig, RobertaLargeConfig, RobertaPrenormConfig, XLMConfig
+from fairseq.dataclass.models import RobertaConfig
 from fairseq.errors import ConfigError, unknown
-from fairseq.models import BaseFairseqModel, FairseqEncoderModel, register_model, register_model_architecture
+from fairseq.models import BaseFairseqModel, FairseqEncoderModel, register_model
 from fairseq.models.config import drop, fill_defaults, writable
 from fairseq.models.fairseq_model import softmax_in_fp32
 from fairseq.models.layer_pruning import layer_numbers
+from fairseq.models.registries import ARCH_CONFIG_REGISTRY, register_sizes
 from fairseq.models.roberta import upgrade
 from fairseq.models.roberta.encoder import RobertaEncoder
 from fairseq.models.roberta.heads import RobertaClassificationHead, RobertaLMHead
@@ -33,10 +35,6 @@ __all__ = [
     "RobertaLMHead",
     "RobertaModel",
     "base_architecture",
-    "roberta_base_architecture",
-    "roberta_large_architecture",
-    "roberta_prenorm_architecture",
-    "xlm_architecture",
 ]
 
 logger = logging.getLogger(__name__)
@@ -238,24 +236,12 @@ def base_architecture(args: Any) -> None:
     _fill(args, RobertaConfig)
 
 
-@register_model_architecture("roberta", "roberta_base")
-def roberta_base_architecture(args: Any) -> None:
-    base_architecture(args)
+register_sizes("roberta", _fill)
 
 
-@register_model_architecture("roberta", "roberta_prenorm")
-def roberta_prenorm_architecture(args: Any) -> None:
-    """Base size, layer norms in front of the blocks."""
-    _fill(args, RobertaPrenormConfig)
-
-
-@register_model_architecture("roberta", "roberta_large")
-def roberta_large_architecture(args: Any) -> None:
-    """24 layers, 1024 wide."""
-    _fill(args, RobertaLargeConfig)
-
-
-@register_model_architecture("roberta", "xlm")
-def xlm_architecture(args: Any) -> None:
-    """16 layers, 1280 wide."""
-    _fill(args, XLMConfig)
+def __getattr__(name: str) -> Any:
+    # fairseq's plugins import `roberta_large_architecture` and the like from here: one function for each size
+    size = name.removesuffix("_architecture")
+    if size != name and size in SIZES["roberta"]:
+        return ARCH_CONFIG_REGISTRY[size]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

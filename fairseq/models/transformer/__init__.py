@@ -1,5 +1,11 @@
-"""The encoder-decoder transformer: encoder, decoder, model, and the sizes that `--arch` names."""
+"""The encoder-decoder transformer: encoder, decoder, model, and the sizes that `--arch` names.
 
+>>> from fairseq.models.transformer import transformer_wmt_en_de_big       # fairseq's names for the sizes
+"""
+
+from typing import Any
+
+from fairseq.models.transformer import transformer_legacy
 from fairseq.models.transformer.embedding import Embedding
 from fairseq.models.transformer.transformer_base import TransformerModelBase
 from fairseq.models.transformer.transformer_config import (
@@ -13,13 +19,6 @@ from fairseq.models.transformer.transformer_encoder import TransformerEncoder, T
 from fairseq.models.transformer.transformer_legacy import (
     TransformerModel,
     base_architecture,
-    tiny_architecture,
-    transformer_iwslt_de_en,
-    transformer_vaswani_wmt_en_de_big,
-    transformer_vaswani_wmt_en_fr_big,
-    transformer_wmt_en_de,
-    transformer_wmt_en_de_big,
-    transformer_wmt_en_de_big_t2t,
 )
 
 __all__ = [
@@ -36,11 +35,8 @@ __all__ = [
     "TransformerModel",
     "TransformerModelBase",
     "base_architecture",
-    "tiny_architecture",
-    "transformer_iwslt_de_en",
-    "transformer_vaswani_wmt_en_de_big",
-    "transformer_vaswani_wmt_en_fr_big",
-    "transformer_wmt_en_de",
-    "transformer_wmt_en_de_big",
-    "transformer_wmt_en_de_big_t2t",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(transformer_legacy, name)  # the functions of named sizes, `transformer_wmt_en_de_big`

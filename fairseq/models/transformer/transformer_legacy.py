@@ -7,16 +7,17 @@ from typing import Any, Optional
 
 from torch import nn
 
-from fairseq.dataclass import transformer_sizes as configs
+from fairseq.dataclass.catalog import SIZES
 from fairseq.dataclass.flags import gen_parser_from_dataclass
 from fairseq.dataclass.transformer import TransformerConfig
+from fairseq.dataclass.transformer_sizes import TransformerModelConfig
 from fairseq.models.config import fill_defaults, writable
 from fairseq.models.fairseq_model import BaseFairseqModel
-from fairseq.models.registries import register_model, register_model_architecture
+from fairseq.models.registries import ARCH_CONFIG_REGISTRY, register_model, register_sizes
 from fairseq.models.transformer.transformer_base import TransformerModelBase
 
 
-@register_model("transformer", dataclass=configs.TransformerModelConfig)
+@register_model("transformer", dataclass=TransformerModelConfig)
 class TransformerModel(TransformerModelBase):
     """A transformer built from flat arguments (`encoder_embed_dim`, ...)."""
 
@@ -27,7 +28,7 @@ class TransformerModel(TransformerModelBase):
     @classmethod
     def add_args(cls, parser: Any) -> None:
         """The transformer's flags, for subclasses without a config dataclass too."""
-        gen_parser_from_dataclass(parser, configs.TransformerModelConfig(), delete_default=True)
+        gen_parser_from_dataclass(parser, TransformerModelConfig(), delete_default=True)
 
     @classmethod
     def build_model(cls, args: Any, task: Any) -> BaseFairseqModel:
@@ -56,46 +57,15 @@ class TransformerModel(TransformerModelBase):
 
 def base_architecture(args: Any) -> None:
     """Fill in what `args` leaves open: 6 layers, 512 wide."""
-    fill_defaults(args, configs.TransformerModelConfig)
+    fill_defaults(args, TransformerModelConfig)
 
 
-@register_model_architecture("transformer", "transformer_tiny")
-def tiny_architecture(args: Any) -> None:
-    """2 layers, 64 wide."""
-    fill_defaults(args, configs.TransformerTinyConfig)
+register_sizes("transformer")
 
 
-@register_model_architecture("transformer", "transformer_iwslt_de_en")
-def transformer_iwslt_de_en(args: Any) -> None:
-    """Narrower feed-forward blocks and 4 heads, for small data."""
-    fill_defaults(args, configs.TransformerIwsltConfig)
-
-
-@register_model_architecture("transformer", "transformer_wmt_en_de")
-def transformer_wmt_en_de(args: Any) -> None:
-    """The paper's base model."""
-    base_architecture(args)
-
-
-@register_model_architecture("transformer", "transformer_vaswani_wmt_en_de_big")
-def transformer_vaswani_wmt_en_de_big(args: Any) -> None:
-    """The paper's big model."""
-    fill_defaults(args, configs.TransformerBigConfig)
-
-
-@register_model_architecture("transformer", "transformer_vaswani_wmt_en_fr_big")
-def transformer_vaswani_wmt_en_fr_big(args: Any) -> None:
-    """The big model with less dropout."""
-    fill_defaults(args, configs.TransformerBigEnFrConfig)
-
-
-@register_model_architecture("transformer", "transformer_wmt_en_de_big")
-def transformer_wmt_en_de_big(args: Any) -> None:
-    """The big model with dropout on attention."""
-    fill_defaults(args, configs.TransformerBigAttentionDropoutConfig)
-
-
-@register_model_architecture("transformer", "transformer_wmt_en_de_big_t2t")
-def transformer_wmt_en_de_big_t2t(args: Any) -> None:
-    """The big model with layer norms in front of the blocks."""
-    fill_defaults(args, configs.TransformerBigPrenormConfig)
+def __getattr__(name: str) -> Any:
+    # fairseq's plugins import the function of a size by its name from here; only the tiny one has another name
+    size = "transformer_tiny" if name == "tiny_architecture" else name
+    if size in SIZES["transformer"]:
+        return ARCH_CONFIG_REGISTRY[size]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,20 +10,21 @@ import ast
 import logging
 from typing import Any
 
+from fairseq.dataclass.lr_schedulers import ManualConfig
 from fairseq.errors import ConfigError
-from fairseq.optim.lr_scheduler import LegacyFairseqLRScheduler, register_lr_scheduler
+from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 
 logger = logging.getLogger(__name__)
 
 
-@register_lr_scheduler("manual")
-class ManualSchedule(LegacyFairseqLRScheduler):
+@register_lr_scheduler("manual", dataclass=ManualConfig)
+class ManualSchedule(FairseqLRScheduler):
     """Rates by hand; see the head of this file."""
 
-    def __init__(self, args: Any, optimizer: Any):
-        super().__init__(args, optimizer)
-        self.epoch2lr = self.parse_manuallr_args(args.epoch2lr, "--epoch2lr")
-        self.update2lr = self.parse_manuallr_args(args.update2lr, "--update2lr")
+    def __init__(self, cfg: Any, optimizer: Any):
+        super().__init__(cfg, optimizer)
+        self.epoch2lr = self.parse_manuallr_args(cfg.epoch2lr, "--epoch2lr")
+        self.update2lr = self.parse_manuallr_args(cfg.update2lr, "--update2lr")
         if 1 in self.epoch2lr:
             self.lr = self.epoch2lr[1]
         elif 1 in self.update2lr:
@@ -31,11 +32,6 @@ class ManualSchedule(LegacyFairseqLRScheduler):
         else:
             raise ConfigError("lr_scheduler=manual: neither --epoch2lr nor --update2lr has a rate for 1")
         self.optimizer.set_lr(self.lr)
-
-    @classmethod
-    def add_args(cls, parser: Any) -> None:
-        parser.add_argument("--epoch2lr", type=str, default="{}", help="rates by epoch, {'1-3': 0.1, '4': 0.05}")
-        parser.add_argument("--update2lr", type=str, default="{}", help="rates by update, {'1-1000': 0.1}")
 
     @staticmethod
     def parse_manuallr_args(text: str, flag: str = "--epoch2lr") -> dict[int, float]:
