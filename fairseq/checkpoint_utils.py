@@ -92,9 +92,11 @@ def save_checkpoint(cfg: Any, trainer: Any, epoch_itr: Any, val_loss: Optional[f
         trainer.save_checkpoint(paths[0], extra_state)
         for path in paths[1:]:
             writing.copy(paths[0], path)
+        seconds = time.perf_counter() - start
         logger.info(
             f"Saved checkpoint {paths[0]} (epoch {epoch} @ {num_updates} updates, score {val_loss}) "
-            f"(writing took {time.perf_counter() - start} seconds)"
+            f"(writing took {seconds} seconds)",
+            extra={"terminal": f"saved {', '.join(paths)} in {seconds:.1f} s"},
         )
     for path in names.files_expired(cfg, end_of_epoch, trainer.checkpoint_suffix):
         os.remove(path)

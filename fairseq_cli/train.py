@@ -27,7 +27,10 @@ def main(cfg: Any) -> Optional[float]:
     """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None where nothing was
     validated. Exits with 128 + signal where SIGTERM or Ctrl-C stopped it.
     """
-    best, exit_code = _train(cfg)
+    from fairseq.training.console import short_lines
+
+    with short_lines(cfg):
+        best, exit_code = _train(cfg)
     if exit_code:
         # only here, where no frame holds the data loader any more: it has ended its workers in good order
         sys.exit(exit_code)
@@ -45,6 +48,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.plugins import import_user_module
     from fairseq.trainer import Trainer
     from fairseq.training.batches import check_same_start
+    from fairseq.training.console import changed_settings
     from fairseq.training.interrupts import StopRequest
     from fairseq.training.loop import TrainingLoop
     from fairseq.training.quantize import config_of, quantize
@@ -59,7 +63,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     if distributed_utils.is_master(cfg.distributed_training):
         checkpoint_utils.verify_checkpoint_directory(cfg.checkpoint.save_dir)
     utils.seed_everything(cfg.common.seed)
-    logger.info(cfg)
+    logger.info(cfg, extra={"terminal": lambda: changed_settings(cfg)})
 
     task = tasks.setup_task(cfg.task)
     with lasting():

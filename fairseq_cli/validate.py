@@ -20,13 +20,15 @@ def main(cfg: Any, override_args: Optional[Any] = None) -> dict[str, dict[str, A
     """Evaluate `common_eval.path` on each subset of `dataset.valid_subset`; returns subset -> stats."""
     from fairseq.allocator import keep_freed_memory
     from fairseq.plugins import import_user_module
+    from fairseq.training.console import short_lines
     from fairseq.training.evaluation import evaluate, load_for_evaluation
 
     keep_freed_memory()
     import_user_module(cfg.common)
     overrides = vars(override_args) if isinstance(override_args, Namespace) else override_args
-    evaluation = load_for_evaluation(cfg, overrides)
-    return {subset: evaluate(evaluation, subset) for subset in cfg.dataset.valid_subset.split(",")}
+    with short_lines(cfg):
+        evaluation = load_for_evaluation(cfg, overrides)
+        return {subset: evaluate(evaluation, subset) for subset in cfg.dataset.valid_subset.split(",")}
 
 
 @command

@@ -7,116 +7,42 @@
 
     simple  epoch 001:    100 / 156 loss=0.69, lr=2e-05          epoch 001 | loss 0.65 | lr 2e-05
     json    {"epoch": 1, "update": 0.641, "loss": "0.69", ...}   {"epoch": 1, "train_loss": "0.65", ...}
-    tqdm    a bar with time left on stderr                       as simple
+    tqdm    a bar with time left on stderr                       as simple; short in an interactive terminal
     none    nothing
 
 Scripts read these lines: the logger carries the tag as its name, values are strings, keys of a `print` line start
 with the tag.
-
->>> import torch
->>> format_stat(1e-9), format_stat(3.0), format_stat(torch.tensor([1.0, 2.0]))
-('1e-09', '3', [1.0, 2.0])
 """
 
-import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from numbers import Number
+from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 from fairseq.errors import ConfigError, unknown
-from fairseq.logging.meters import AverageMeter, StopwatchMeter, TimeMeter
+from fairseq.logging import trackers
+from fairseq.logging.bars import BaseProgressBar, format_stat, logger, rename_logger
+from fairseq.logging.run_bar import RunBar
+from fairseq.logging.terminal import lines_above_bars, result_line
+from fairseq.logging.trackers import TensorboardProgressBarWrapper, WandBProgressBarWrapper
 
-logger = logging.getLogger(__name__)
-
-
-def format_stat(stat: Any) -> Any:
-    """A statistic as it is printed: numbers and meters as short strings, tensors and arrays as lists, the rest
-    unchanged.
-    """
-    if isinstance(stat, Number):
-        return f"{stat:g}"
-    if isinstance(stat, AverageMeter):
-        return f"{stat.avg:.3f}"
-    if isinstance(stat, TimeMeter):
-        return f"{round(stat.avg):g}"
-    if isinstance(stat, StopwatchMeter):
-        return f"{round(stat.sum):g}"
-    return stat.tolist() if hasattr(stat, "tolist") else stat
-
-
-@contextlib.contextmanager
-def rename_logger(logger: logging.Logger, new_name: Optional[str]) -> Iterator[logging.Logger]:
-    """`logger` under another name, for the length of a `with` block."""
-    old_name = logger.name
-    logger.name = old_name if new_name is None else new_name
-    try:
-        yield logger
-    finally:
-        logger.name = old_name
-
-
-class BaseProgressBar:
-    """Iterates over `iterable` and knows how far it is. `iterable.n`, where there is one, is where a resumed epoch
-    starts.
-    """
-
-    def __init__(self, iterable: Any, epoch: Optional[int] = None, prefix: Optional[str] = None):
-        self.iterable = iterable
-        self.n: int = getattr(iterable, "n", 0)
-        self.epoch = epoch
-        self.prefix = " | ".join(
-            ([] if epoch is None else [f"epoch {epoch:03d}"]) + ([] if prefix is None else [prefix])
-        )
-        self.i = 0  # index of the current item
-
-    def __len__(self) -> int:
-        return len(self.iterable)
-
-    @property
-    def size(self) -> int:
-        """Items in the whole epoch, those before a resume included."""
-        return len(self.iterable)
-
-    def __enter__(self) -> "BaseProgressBar":
-        return self
-
-    def __exit__(self, *exc: Any) -> Any:
-        return False
-
-    def __iter__(self) -> Iterator[Any]:
-        for i, item in enumerate(self.iterable, start=self.n):
-            self.i = i
-            yield item
-
-    def log(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
-        """Report intermediate `stats`; a bar prints them only when `step` (default: items so far) is due."""
-        raise NotImplementedError
-
-    def print(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
-        """Report the final `stats` of the epoch."""
-        raise NotImplementedError
-
-    def track(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
-        """Hand statistics to experiment trackers alone: the console shows nothing."""
-
-    def update_config(self, config: dict[str, Any]) -> None:
-        """Tell trackers the run's configuration."""
-
-    def _emit(self, line: str, tag: Optional[str]) -> None:
-        with rename_logger(logger, tag):
-            logger.info(line)
-
-    def _format_stats(self, stats: dict[str, Any]) -> dict[str, str]:
-        return {key: str(format_stat(value)).strip() for key, value in stats.items()}
-
-    def _str_commas(self, stats: dict[str, Any]) -> str:
-        return ", ".join(f"{key}={value}" for key, value in self._format_stats(stats).items())
-
-    def _str_pipes(self, stats: dict[str, Any]) -> str:
-        return " | ".join(f"{key} {value}" for key, value in self._format_stats(stats).items())
+__all__ = [
+    "FORMATS",
+    "BaseProgressBar",
+    "JsonProgressBar",
+    "NoopProgressBar",
+    "SimpleProgressBar",
+    "TensorboardProgressBarWrapper",
+    "TqdmProgressBar",
+    "WandBProgressBarWrapper",
+    "build_progress_bar",
+    "format_for",
+    "format_stat",
+    "logger",
+    "progress_bar",
+    "rename_logger",
+]
 
 
 class _IntervalBar(BaseProgressBar):
@@ -175,37 +101,79 @@ class NoopProgressBar(BaseProgressBar):
 
 
 class TqdmProgressBar(BaseProgressBar):
-    """A bar with rate and time left on stderr, and one line per epoch; log lines meanwhile go above the bar."""
+    """A bar on stderr, with time left, and one line per epoch.
 
-    def __init__(self, iterable: Any, epoch: Optional[int] = None, prefix: Optional[str] = None):
+    With a `run_bar`, the bar is that of the whole run: an epoch moves it on and shows its numbers there, a validation
+    is a remark in it. Without one, the bar is of this pass alone.
+    """
+
+    def __init__(
+        self,
+        iterable: Any,
+        epoch: Optional[int] = None,
+        prefix: Optional[str] = None,
+        run_bar: Optional[RunBar] = None,
+    ):
         super().__init__(iterable, epoch, prefix)
-        from tqdm import tqdm
+        self.run_bar = run_bar
+        self.remark = prefix  # None for training
+        self.tqdm: Any = None
+        if run_bar is None:
+            from tqdm import tqdm
 
-        self.tqdm = tqdm(
-            iterable,
-            self.prefix,
-            initial=self.n,
-            leave=False,
-            dynamic_ncols=True,
-            disable=logger.getEffectiveLevel() > logging.INFO,
-        )
+            self.tqdm = tqdm(
+                iterable,
+                self.prefix,
+                initial=self.n,
+                leave=False,
+                dynamic_ncols=True,
+                disable=logger.getEffectiveLevel() > logging.INFO,
+            )
 
     def __iter__(self) -> Iterator[Any]:
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        with logging_redirect_tqdm():
+        if self.run_bar is not None:
+            for i, item in enumerate(self.iterable, start=self.n):
+                self.i = i
+                if self.remark is not None:
+                    self.run_bar.remark(f"{self.remark}: batch {i + 1} of {self.size}")
+                yield item
+            return
+        with lines_above_bars():
             for i, item in enumerate(self.tqdm, start=self.n):
                 self.i = i
                 yield item
 
+    def show(self, stats: Callable[[], dict[str, Any]], step: int) -> None:
+        if self.run_bar is not None:
+            self.run_bar.show(stats, step, self.epoch)
+
     def log(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
-        self.tqdm.set_postfix(self._format_stats(stats), refresh=False)
+        if self.run_bar is None:
+            self.tqdm.set_postfix(self._format_stats(stats), refresh=False)
 
     def print(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
-        self._emit(f"{self.prefix} | {self._str_pipes(stats)}", tag)
+        formatted = self._format_stats(stats)
+        place = f"{self.prefix}:" if self.epoch is None else f"epoch {self.epoch:3d}  {tag or 'result':<6}"
+        self._emit(
+            f"{self.prefix} | {self._str_pipes(stats)}", tag, result_line(place, formatted, whole=self.epoch is None)
+        )
+        if self.run_bar is not None and self.remark is not None:
+            self.run_bar.validated(tag or "valid", formatted)
 
 
 FORMATS = ("json", "none", "simple", "tqdm")
+
+
+def format_for(log_format: Optional[str], default: str = "tqdm") -> str:
+    """The format that a bar gets: `log_format`, else `default`; simple in place of tqdm where stderr is no terminal.
+
+    Raises:
+        ConfigError: an unknown format.
+    """
+    name = str(log_format or default)
+    if name not in FORMATS:
+        raise ConfigError(unknown("log format", name, FORMATS, where="common.log_format"))
+    return "simple" if name == "tqdm" and not sys.stderr.isatty() else name
 
 
 def progress_bar(
@@ -223,6 +191,7 @@ def progress_bar(
     wandb_project: Optional[str] = None,
     wandb_run_name: Optional[str] = None,
     azureml_logging: Optional[bool] = False,
+    run_bar: Optional[RunBar] = None,
 ) -> BaseProgressBar:
     """The bar for one pass over `iterator`.
 
@@ -234,17 +203,14 @@ def progress_bar(
         epoch, prefix: what the lines start with.
         tensorboard_logdir, wandb_project, wandb_run_name: send the statistics to TensorBoard or wandb as well.
         aim_repo, azureml_logging: accepted for fairseq's configs; without effect, which is said once.
+        run_bar: the bar of the whole run, for the format tqdm.
 
     Raises:
         ConfigError: an unknown format, or an interval below 1.
     """
     if log_interval is not None and log_interval < 1:
         raise ConfigError(f"common.log_interval={log_interval}: must be at least 1")
-    log_format = str(log_format or default_log_format)
-    if log_format not in FORMATS:
-        raise ConfigError(unknown("log format", log_format, FORMATS, where="common.log_format"))
-    if log_format == "tqdm" and not sys.stderr.isatty():
-        log_format = "simple"
+    log_format = format_for(log_format, default_log_format)
     if log_file is not None:
         _also_write_to(log_file)
 
@@ -254,13 +220,11 @@ def progress_bar(
     elif log_format == "simple":
         bar = SimpleProgressBar(iterator, epoch, prefix, log_interval)
     elif log_format == "tqdm":
-        bar = TqdmProgressBar(iterator, epoch, prefix)
+        bar = TqdmProgressBar(iterator, epoch, prefix, run_bar)
     else:
         bar = NoopProgressBar(iterator, epoch, prefix)
 
     if tensorboard_logdir or wandb_project or aim_repo or azureml_logging:
-        from fairseq.logging import trackers
-
         bar = trackers.wrap(bar, tensorboard_logdir, wandb_project, wandb_run_name, aim_repo, bool(azureml_logging))
     return bar
 
@@ -295,12 +259,3 @@ def _also_write_to(path: str) -> None:
     attached = (getattr(other, "baseFilename", None) for other in logger.handlers)
     if handler.baseFilename not in attached:
         logger.addHandler(handler)
-
-
-def __getattr__(name: str) -> Any:
-    # the tracker wrappers under the names that fairseq gives them here, imported only where they are used
-    if name in ("TensorboardProgressBarWrapper", "WandBProgressBarWrapper"):
-        from fairseq.logging import trackers
-
-        return getattr(trackers, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,14 +12,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Number
 from typing import Any, Optional
 
 from torch import Tensor
 
+from fairseq.logging.bars import BaseProgressBar
 from fairseq.logging.meters import AverageMeter
-from fairseq.logging.progress_bar import BaseProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,9 @@ class _Wrapper(BaseProgressBar):
     def track(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
         self._track(stats, tag, step)
         self.wrapped_bar.track(stats, tag=tag, step=step)
+
+    def show(self, stats: Callable[[], dict[str, Any]], step: int) -> None:
+        self.wrapped_bar.show(stats, step)
 
     def _track(self, stats: dict[str, Any], tag: Optional[str], step: Optional[int]) -> None:
         raise NotImplementedError

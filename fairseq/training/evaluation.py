@@ -20,6 +20,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import ConfigError, DataError
 from fairseq.logging import metrics, progress_bar
 from fairseq.quantization import keep_integer_weights
+from fairseq.training import console
 from fairseq.training.precision import Precision, choose_device
 
 if TYPE_CHECKING:
@@ -102,10 +103,9 @@ def evaluate(evaluation: Evaluation, subset: str) -> dict[str, Any]:
     ).next_epoch_itr(shuffle=False)
     progress = progress_bar.progress_bar(
         itr,
-        log_format=cfg.common.log_format,
+        log_format=console.log_format(cfg),
         log_interval=cfg.common.log_interval,
         prefix=f"valid on '{subset}' subset",
-        default_log_format="tqdm" if not cfg.common.no_progress_bar else "simple",
     )
     model = evaluation.models[0]
     with metrics.aggregate(new_root=True) as aggregator, deaths_of_workers():

@@ -22,6 +22,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import ConfigError, FairseqError
 from fairseq.logging import metrics, progress_bar
 from fairseq.logging.history import History
+from fairseq.training import console
 from fairseq.training.early_stopping import limit_reached
 from fairseq.training.interrupts import StopRequest
 
@@ -50,6 +51,7 @@ class TrainingLoop:
         self.valid_subsets = cfg.dataset.valid_subset.split(",")
         self.metric = cfg.checkpoint.best_checkpoint_metric
         self._bits: Optional[int] = None  # of the last update, once it has been recorded
+        self._run_bar: Any = None  # of a terminal, while `run` lasts
         self.history: Optional[History] = None
         if distributed_utils.is_master(cfg.distributed_training) and not cfg.checkpoint.no_save:
             self.history = History.in_folder(cfg.checkpoint.save_dir)
@@ -58,6 +60,15 @@ class TrainingLoop:
     def run(self, epoch_itr: Any) -> Optional[float]:
         """Train from where `epoch_itr` stands; returns the best value of `checkpoint.best_checkpoint_metric`."""
         start = time.perf_counter()
+        with console.run_bar(self.cfg, self.trainer.get_num_updates(), len(epoch_itr)) as self._run_bar:
+            self._run_epochs(epoch_itr)
+        if not self.stop.requested:
+            if self.trainer.quantization is not None:
+                logger.info(self.trainer.quantization.summary())
+            logger.info(f"done training in {time.perf_counter() - start:.1f} seconds")
+        return self.trainer.best_score
+
+    def _run_epochs(self, epoch_itr: Any) -> None:
         max_epoch = self.cfg.optimization.max_epoch or float("inf")
         should_stop = limit_reached(self.cfg, self.trainer) is not None
         while not should_stop and epoch_itr.next_epoch_idx <= max_epoch:
@@ -77,11 +88,6 @@ class TrainingLoop:
                 load_dataset=self.task.has_sharded_data("train"),
                 disable_iterator_cache=False,
             )
-        if not self.stop.requested:
-            if self.trainer.quantization is not None:
-                logger.info(self.trainer.quantization.summary())
-            logger.info(f"done training in {time.perf_counter() - start:.1f} seconds")
-        return self.trainer.best_score
 
     # -- one epoch ---------------------------------------------------------------------------------------------------
 
@@ -90,7 +96,7 @@ class TrainingLoop:
         master = distributed_utils.is_master(self.cfg.distributed_training)
         return progress_bar.progress_bar(
             itr,
-            log_format=common.log_format,
+            log_format=console.log_format(self.cfg),
             log_file=common.log_file if master else None,
             log_interval=common.log_interval,
             epoch=epoch,
@@ -99,7 +105,7 @@ class TrainingLoop:
             wandb_project=common.wandb_project if master else None,
             wandb_run_name=os.environ.get("WANDB_NAME", os.path.basename(self.cfg.checkpoint.save_dir)),
             azureml_logging=common.azureml_logging if master else False,
-            default_log_format="tqdm" if not common.no_progress_bar and master else "simple",
+            run_bar=self._run_bar,
         )
 
     def _train_epoch(self, epoch_itr: Any) -> tuple[list[Optional[float]], bool]:
@@ -123,6 +129,7 @@ class TrainingLoop:
             logged = self._update(samples)
             if logged is not None:
                 self._note_bits(progress)
+                progress.show(self._inner_stats, self.trainer.get_num_updates())
                 self._log_inner(progress)
             valid_losses, should_stop = self._validate_and_save(epoch_itr, end_of_epoch=not itr.has_next())
             if should_stop:
@@ -172,10 +179,14 @@ class TrainingLoop:
     def _log_inner(self, progress: Any) -> None:
         num_updates = self.trainer.get_num_updates()
         if num_updates % self.cfg.common.log_interval == 0:
-            stats = self._with_wall(metrics.get_smoothed_values("train_inner"))
+            stats = self._inner_stats()
             progress.log(stats, tag="train_inner", step=num_updates)
             self._record("train_inner", stats, None)
             metrics.reset_meters("train_inner")
+
+    def _inner_stats(self) -> dict[str, Any]:
+        """Numbers since the last line of `log_interval`."""
+        return self._with_wall(metrics.get_smoothed_values("train_inner"))
 
     def _with_wall(self, stats: dict[str, Any]) -> dict[str, Any]:
         stats["wall"] = round(self.trainer.cumulative_training_time(), 0)

@@ -180,16 +180,17 @@ class QuantizedTraining:
     def announce(self, save_dir: Optional[str]) -> None:
         """Log the plan and the schedule; write the plan to `save_dir` where one is given."""
         config = self.handle.config
-        logger.info(f"quantization plan\n{self.handle.plan.table()}")
+        logger.info(f"quantization plan\n{self.handle.plan.table()}", extra={"terminal": ""})
         span = (
             f"{self.schedule.low} to {self.schedule.high}" if self.schedule.name != "constant" else self.schedule.high
         )
         cycles = getattr(self.schedule, "num_cycles", None)
-        logger.info(
+        headline = (
             f"quantization={config.preset}: {len(self.handle.plan.active)} quantizers; bits {span} by schedule "
             f"{self.schedule.name}{f' in {cycles} cycles' if cycles else ''}, gradients {config.num_grad_bits or 32}, "
             f"evaluation {config.eval_bits}"
         )
+        logger.info(headline, extra={"terminal": lambda: self._short_plan(headline, save_dir)})
         self._save_dir = save_dir
         self._write_plan()
 
@@ -205,6 +206,12 @@ class QuantizedTraining:
         with atomic(os.path.join(self._save_dir, PLAN_FILE)) as file:
             file.write(json.dumps(saved, indent=2, default=dict).encode())
         self._rows_written = len(plan.rows)
+
+    def _short_plan(self, headline: str, save_dir: Optional[str]) -> str:
+        plan = self.handle.plan
+        whole = f"; the whole table: {os.path.join(save_dir, PLAN_FILE)}" if save_dir else ""
+        rows = "\n".join(f"  {line}" for line in plan.summary().splitlines())
+        return f"{headline}{whole}\n{rows}"
 
     def summary(self) -> str:
         """The cost of the run, in one line."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fairseq.errors import ConfigError
+from fairseq.training.console import model_summary
 from fairseq.training.trainable import Trainable
 
 logger = logging.getLogger("fairseq_cli.train")
@@ -21,13 +22,14 @@ def check_sizes(cfg: Any) -> None:
 
 
 def log_model(task: Any, model: nn.Module, criterion: nn.Module, trainable: Trainable) -> None:
-    logger.info(model)
+    logger.info(model, extra={"terminal": lambda: model_summary(task, model, criterion, trainable)})
     logger.info(f"task: {type(task).__name__}")
     logger.info(f"model: {type(model).__name__}")
     logger.info(f"criterion: {type(criterion).__name__}")
     logger.info(f"num. shared model params: {trainable.total:,} (num. trained: {trainable.trained:,})")
     if trainable.trained < trainable.total:
-        logger.info(f"trained parameters: {', '.join(trainable.names)}")
+        names = ", ".join(trainable.names)
+        logger.info(f"trained parameters: {names}", extra={"terminal": ""})
 
 
 def log_setup(cfg: Any, trainer: Any) -> None:

@@ -92,11 +92,18 @@ def sort_out_heads(model: WithHeads, state_dict: StateDict, prefix: str) -> None
 def keep_missing_parts(model: WithHeads, state_dict: StateDict, prefix: str) -> None:
     """Apply rule 3: give `state_dict` the model's own values for heads that it lacks."""
     own = model.state_dict()
-    for part in ("classification_heads.", "encoder.lm_head."):
-        for key, value in own.items():
-            if key.startswith(part) and prefix + key not in state_dict:
-                logger.info("Overwriting %s: not in the checkpoint, the model's own value stays", prefix + key)
-                state_dict[prefix + key] = value
+    parts = ("classification_heads.", "encoder.lm_head.")
+    missing = [key for part in parts for key in own if key.startswith(part) and prefix + key not in state_dict]
+    modules = list(dict.fromkeys(".".join(key.split(".")[:2]) for key in missing))
+    short = f"not in the checkpoint, so they stay as they were initialised: {', '.join(modules)}"
+    for key in missing:
+        logger.info(
+            "Overwriting %s: not in the checkpoint, the model's own value stays",
+            prefix + key,
+            extra={"terminal": short},
+        )
+        state_dict[prefix + key] = own[key]
+        short = ""
 
 
 def _head_names(state_dict: StateDict, heads_prefix: str) -> list[str]:

@@ -12,6 +12,7 @@ quantizer      format      bits       granularity  range              rounding  
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -59,6 +60,17 @@ class PlanRow:
         if self.role == GRADIENT:
             del row["ste"]
         return row
+
+    def settings(self) -> str:
+        """Settings in words, without the path."""
+        if not self.active:
+            return FULL
+        cells = self.cells()
+        bits, _, pinned = cells["bits"].partition(", ")
+        return (
+            f"{bits} bits{f' ({pinned})' if pinned else ''}: {cells['format']} per {cells['granularity']}, "
+            f"range {cells['range']}, rounding {cells['rounding']}, {cells['compute']}"
+        )
 
     def cells(self) -> dict[str, str]:
         """Settings as text."""
@@ -119,6 +131,23 @@ class Plan:
         """Aligned text; quantizers in full precision are listed, too."""
         return align([row.cells() for row in self.rows])
 
+    def summary(self) -> str:
+        """`table` in a few lines: settings, and under each which quantizers have them. Layers that differ in their
+        number alone are written as one.
+        """
+        places: dict[str, dict[str, list[str]]] = {}  # settings -> role -> products
+        for row in sorted(self.rows, key=lambda row: not row.active):
+            path, _, role = row.quantizer.rpartition(".")
+            places.setdefault(row.settings(), {}).setdefault(role, []).append(re.sub(r"\b\d+\b", "*", path))
+        lines = []
+        for settings, roles in places.items():
+            lines.append(settings)
+            together: dict[str, list[str]] = {}  # products -> roles
+            for role, paths in roles.items():
+                together.setdefault(_braces(paths), []).append(f"{len(paths)} {role}")
+            lines += [f"  {', '.join(counts)} of {paths}" for paths, counts in together.items()]
+        return "\n".join(lines)
+
     def as_dicts(self) -> list[dict[str, Any]]:
         """Rows as JSON values."""
         return [row.as_dict() for row in self.rows]
@@ -126,6 +155,35 @@ class Plan:
     def to_json(self) -> str:
         """Rows as JSON text."""
         return json.dumps(self.as_dicts(), indent=2, default=dict)
+
+
+def _braces(paths: Sequence[str]) -> str:
+    """Paths with what they begin with in common written once.
+
+    >>> _braces(["layers.*.attn.q", "layers.*.attn.k", "layers.*.fc1", "head"])
+    'layers.*.{attn.{q, k}, fc1}, head'
+    """
+    below: dict[str, list[str]] = {}
+    for path in dict.fromkeys(paths):
+        first, _, rest = path.partition(".")
+        below.setdefault(first, []).append(rest)
+    parts = []
+    for first, rests in below.items():
+        inner = _braces([rest for rest in rests if rest])
+        if inner:
+            inner = f".{{{inner}}}" if ", " in inner and not _is_one(inner) else f".{inner}"
+        parts.append(first + inner)
+    return ", ".join(parts)
+
+
+def _is_one(text: str) -> bool:
+    """Whether no comma of `text` stands outside of braces."""
+    depth = 0
+    for character in text:
+        depth += (character == "{") - (character == "}")
+        if character == "," and depth == 0:
+            return False
+    return True
 
 
 def align(rows: Sequence[dict[str, str]]) -> str:
