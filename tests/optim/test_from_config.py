@@ -11,7 +11,11 @@ from fairseq.dataclass.typed import typed_config
 from fairseq.optim import OPTIMIZER_REGISTRY, build_optimizer
 from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY, build_lr_scheduler
 
-NEEDS = {"manual": {"epoch2lr": "{1: 0.5}"}, "triangular": {"max_lr": 1.0}, "tri_stage": {"phase_ratio": [0.25, 0.25, 0.5]}}
+NEEDS = {
+    "manual": {"epoch2lr": "{1: 0.5}"},
+    "triangular": {"max_lr": 1.0},
+    "tri_stage": {"phase_ratio": [0.25, 0.25, 0.5]},
+}
 
 
 def config(**slots):

@@ -11,6 +11,7 @@ quantizer      format      bits       granularity  range              rounding  
 """
 
 import html
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -68,7 +69,7 @@ class PlanRow:
         cells = self.cells()
         bits, _, pinned = cells["bits"].partition(", ")
         return (
-            f"{bits} bits{f' ({pinned})' if pinned else ''}: {cells['format']} per {cells['granularity']}, "
+            f"{bits} bits{f' ({pinned})' if pinned else ''} {cells['format']} per {cells['granularity']}, "
             f"range {cells['range']}, rounding {cells['rounding']}, {cells['compute']}"
         )
 
@@ -132,21 +133,23 @@ class Plan:
         return align([row.cells() for row in self.rows])
 
     def summary(self) -> str:
-        """`table` in a few lines: settings, and under each which quantizers have them. Layers that differ in their
-        number alone are written as one.
+        """`table` in a few lines: which quantizers share their settings. Layers that differ in their number alone are
+        written as one.
         """
-        places: dict[str, dict[str, list[str]]] = {}  # settings -> role -> products
-        for row in sorted(self.rows, key=lambda row: not row.active):
+        places: dict[tuple[str, str], list[str]] = {}  # (settings, role) -> products
+        for row in self.active:
             path, _, role = row.quantizer.rpartition(".")
-            places.setdefault(row.settings(), {}).setdefault(role, []).append(re.sub(r"\b\d+\b", "*", path))
-        lines = []
-        for settings, roles in places.items():
-            lines.append(settings)
-            together: dict[str, list[str]] = {}  # products -> roles
-            for role, paths in roles.items():
-                together.setdefault(_braces(paths), []).append(f"{len(paths)} {role}")
-            lines += [f"  {', '.join(counts)} of {paths}" for paths, counts in together.items()]
-        return "\n".join(lines)
+            places.setdefault((row.settings(), role), []).append(_any_layer(path))
+        shared = _common([path for paths in places.values() for path in paths])
+        groups: dict[tuple[str, str], list[str]] = {}  # (settings, products) -> roles
+        for (settings, role), paths in places.items():
+            below = _braces([path[len(shared) :].lstrip(".") for path in paths])
+            groups.setdefault((settings, below), []).append(f"{len(paths)} {role}")
+        lines = [f"in {shared}"] if shared else []
+        for (settings, below), counts in groups.items():
+            lines += [f"  {', '.join(counts)} of {below}" if below else f"  {', '.join(counts)}", f"    {settings}"]
+        full = [_any_layer(row.product or row.quantizer) for row in self.rows if not row.active]
+        return "\n".join(lines + ([f"{FULL}: {len(full)} of {_braces(full)}"] if full else []))
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Rows as JSON values."""
@@ -155,6 +158,17 @@ class Plan:
     def to_json(self) -> str:
         """Rows as JSON text."""
         return json.dumps(self.as_dicts(), indent=2, default=dict)
+
+
+def _any_layer(path: str) -> str:
+    return re.sub(r"\b\d+\b", "*", path)
+
+
+def _common(paths: Sequence[str]) -> str:
+    """The dotted beginning that all `paths` share."""
+    parts = [path.split(".") for path in paths]
+    shared = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False))
+    return ".".join(level[0] for level in shared)
 
 
 def _braces(paths: Sequence[str]) -> str:
