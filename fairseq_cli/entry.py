@@ -1,4 +1,5 @@
-"""How every command ends: errors meant for the user become one line on stderr and a non-zero exit code.
+"""How every command starts and ends: threads wait asleep (see `fairseq_cli.threads`), errors meant for the user become
+one line on stderr and a non-zero exit code.
 
     cli_main = command(main)
 
@@ -13,6 +14,7 @@ from typing import Any
 
 from fairseq.errors import FairseqError
 from fairseq_cli import other_distributions
+from fairseq_cli.threads import sleep_while_waiting
 
 
 def command(main: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,6 +23,7 @@ def command(main: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(main)
     def run(*args: Any, **kwargs: Any) -> Any:
         _look_around()
+        sleep_while_waiting(os.environ)
         try:
             return main(*args, **kwargs)
         except FairseqError as error:
