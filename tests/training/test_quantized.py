@@ -1,6 +1,7 @@
 """Quantized runs from the command line: what they print and keep, checkpoints both ways, resuming."""
 
 import json
+from argparse import Namespace
 from itertools import pairwise
 
 import pytest
@@ -8,8 +9,8 @@ import torch
 
 from fairseq.checkpoint_utils import load_model_ensemble
 from fairseq.logging.history import read_history
-from fairseq.quantization import QMatmul
-from fairseq.training.quantized import PLAN_FILE
+from fairseq.quantization import QMatmul, quantize_model
+from fairseq.training.quantized import PLAN_FILE, QuantizedTraining
 from tests.training.quantized_runs import CPT, UPDATES, bits_of, expected_bits
 
 # ---- a whole run
@@ -166,3 +167,33 @@ def test_a_checkpoint_of_other_quantizers_is_refused_on_resume(runs):
         "[{match: '*.fc1.weight', learned: scale}]",
     )
     assert result.code == 1 and "convert the model with" in result.err and result.err.count("\n") == 1
+
+
+def test_the_plan_file_gets_what_the_first_call_finds(tmp_path, caplog):
+    class Scores(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query = torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.query(x) @ x.mT
+
+    model = quantize_model(Scores(), "cpt_4_8", schedule={"num_cycles": 1})
+    optimization = Namespace(max_update=4, max_epoch=0, update_freq=[1], skip_remainder_batch=False)
+    training = QuantizedTraining(model, optimization, torch.device("cpu"))
+    training.plan(batches_per_epoch=4)
+    training.announce(str(tmp_path))
+    written = tmp_path / PLAN_FILE
+    assert [row["quantizer"] for row in json.loads(written.read_text())["plan"]][3:] == []
+    with training.update(0):
+        training.begin_micro_batch(0, 0, is_dummy=False)
+        model(torch.randn(2, 4)).sum().backward()
+    training.end_update(0, {})
+    (row,) = json.loads(written.read_text())["plan"][3:]
+    assert row == {"quantizer": "matmul", "role": "product", "bits": None, "kind": "function matmul"}
+    assert [line for line in caplog.text.splitlines() if "WARNING" in line and "matmul in the model" in line]
+    written.unlink()
+    with training.update(1):
+        model(torch.randn(2, 4)).sum().backward()
+    training.end_update(1, {})
+    assert not written.exists()  # it is written when the plan has grown, not at every update
