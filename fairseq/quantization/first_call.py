@@ -15,7 +15,7 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,9 +46,7 @@ class FirstCall:
 
     def __init__(self, quantization: Quantization):
         self.quantization = quantization
-        self._watch: Optional[WatchedCall] = None
-        self._exception: Optional[BaseException] = None  # handled when the watched call began
-        self._free = [True]  # taken out by the thread that watches
+        self._watched: dict[str, WatchedCall] = {}  # at most one, of one thread
         self._waits_for_call = True
         self._waits_for_training = quantization.config.schedule.name not in (None, "constant")
         self._fast_attention = False
@@ -73,25 +71,26 @@ class FirstCall:
             self._waits_for_training = False
             if "num_bits" not in kwargs and not self.quantization.is_driven:
                 logger.warning(undriven(self.quantization))
-        if self._waits_for_call and self._can_watch(kwargs) and self._claim():
-            self._watch = WatchedCall(module, self.quantization)
-            self._exception = sys.exc_info()[1]
-            self._watch.start()
+        if self._waits_for_call and self._can_watch(kwargs):
+            watch = WatchedCall(module, self.quantization)
+            if self._watched.setdefault("call", watch) is watch:  # in one step, whatever other threads do
+                watch.start()
         elif not self._waits_for_call and not self._waits_for_training:
             self.remove()
 
     def after(self, module: nn.Module, args: Any, output: Any) -> None:
         """Forward hook, called also when the forward raises."""
-        watch = self._watch
+        watch = self._watched.get("call")
         if watch is None or watch.thread is not threading.current_thread() or self.quantization.step.in_call:
             return
-        self._release()
-        if sys.exc_info()[1] is not self._exception:
-            return  # the call failed half-way: the next one will do
-        self._waits_for_call = False
-        for warning in watch.conclude():
+        watch.stop()
+        failed = sys.exc_info()[1] is not watch.exception  # then the next call will do
+        warnings = [] if failed else list(watch.conclude())
+        self._waits_for_call = failed
+        self._watched.pop("call", None)
+        for warning in warnings:
             logger.warning(warning)
-        if not self._waits_for_training:
+        if not (self._waits_for_call or self._waits_for_training):
             self.remove()
 
     def remove(self) -> None:
@@ -99,25 +98,12 @@ class FirstCall:
         for handle in self._handles:
             handle.remove()
 
-    def _claim(self) -> bool:
-        """Whether this thread may watch its call; one does at a time."""
-        try:
-            return self._free.pop()  # in one step, whatever other threads do
-        except IndexError:
-            return False
-
-    def _release(self) -> None:
-        """The watched call is over."""
-        if self._watch is not None:
-            self._watch.stop()
-        self._watch, self._exception = None, None
-        self._free.append(True)
-
     def _clear_up(self) -> None:
         """Forget a call that was interrupted: no hook runs then."""
-        watch = self._watch
+        watch = self._watched.get("call")
         if watch is not None and (watch.thread is threading.current_thread() or not watch.thread.is_alive()):
-            self._release()
+            watch.stop()
+            self._watched.pop("call", None)
 
     def _can_watch(self, kwargs: Mapping[str, Any]) -> bool:
         step = self.quantization.step
@@ -126,4 +112,4 @@ class FirstCall:
         return torch.is_grad_enabled() or not self._fast_attention
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_watch": None, "_exception": None, "_free": [True]}  # a copy has no call under way
+        return {**self.__dict__, "_watched": {}}  # a copy has no call under way

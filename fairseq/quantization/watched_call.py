@@ -45,6 +45,7 @@ class WatchedCall:
 
     Attributes:
         thread: the one that calls.
+        exception: the one that it handles meanwhile, if any.
         used: quantizers.
         functions: path of a module -> functions that its forward calls.
     """
@@ -53,7 +54,7 @@ class WatchedCall:
 
     def __init__(self, model: nn.Module, quantization: Quantization):
         self.model, self.quantization = model, quantization
-        self.thread = threading.current_thread()
+        self.thread, self.exception = threading.current_thread(), sys.exc_info()[1]
         self.used: set[str] = set()
         self.functions: dict[str, list[str]] = {}
         self._paths = {id(module): path for path, module in model.named_modules()}

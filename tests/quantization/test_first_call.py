@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import logging
+import sys
 import threading
 from typing import Any
 
@@ -177,6 +178,38 @@ def test_a_call_that_fails_or_is_interrupted_is_not_the_first(x: Tensor, caplog:
     assert not lines(caplog)
     model(x)
     assert ["einsum" in line for line in lines(caplog)] == [True]
+    assert not _get_current_function_mode_stack() and not model.quantization.step.listeners
+
+
+@pytest.mark.parametrize("line", range(5, 700, 23))
+def test_an_interrupt_at_any_line_leaves_nothing_behind(line: int, x: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    model = quantize_model(nn.Sequential(nn.Linear(8, 8), Block()), "int8")
+    count = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        if event == "line" and "fairseq" in frame.f_code.co_filename:
+            count += 1
+            if count == line:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    tracer = sys.gettrace()  # a coverage tool's
+    try:
+        sys.settrace(trace)
+        with contextlib.suppress(KeyboardInterrupt):
+            model(x)
+    finally:
+        sys.settrace(tracer)
+    while model.quantization.step.in_call:
+        model.quantization.step.leave()
+    model(x)
+    assert [row.quantizer for row in model.quantization.plan.rows if row.kind] == [
+        "1.scaled_dot_product_attention",
+        "1.einsum",
+    ]
+    assert len(lines(caplog)) <= 1  # none where the interrupt came after it
     assert not _get_current_function_mode_stack() and not model.quantization.step.listeners
 
 
