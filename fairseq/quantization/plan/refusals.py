@@ -1,7 +1,7 @@
 """What `quantize_model` says about a model that it cannot quantize, or not in whole.
 
->>> nothing_to_quantize(nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU()), [])[:73]
-'quantization: the model has nothing to quantize, only 1 Conv2d and 1 ReLU'
+>>> nothing_to_quantize(nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU()), [])[:72]
+'quantization: nothing to quantize in the model, only 1 Conv2d and 1 ReLU'
 """
 
 from collections import Counter
@@ -39,13 +39,13 @@ def nothing_to_quantize(model: nn.Module, quantizers: Sequence[str]) -> str:
     """
     if quantizers:
         return (
-            f"quantization: the rules exclude all {len(quantizers)} quantizers that the model can have, "
+            f"quantization: nothing to quantize, the rules exclude all {len(quantizers)} quantizers of the model, "
             f"{quantizers[0]} first; name some of them by a rule with quantize: true, or use preset none"
         )
     leaves = Counter(type(module).__name__ for module in model.modules() if not list(module.children()))
     supported = ", ".join(sorted({site.supports for site in SITES.values() if site.supports}))
     found = f"only {_listed(leaves)}" if leaves else "it is empty"
-    return f"quantization: the model has nothing to quantize, {found}; what can be quantized is {supported}"
+    return f"quantization: nothing to quantize in the model, {found}; what can be quantized is {supported}"
 
 
 def stays_in_full_precision(sites: Sequence[Site]) -> str:
