@@ -153,7 +153,7 @@ class TqdmProgressBar(BaseProgressBar):
 
     def print(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
         formatted = self._format_stats(stats)
-        place = f"{self.prefix}:" if self.epoch is None else f"epoch {self.epoch:3d}  {tag or 'result':<6}"
+        place = f"{self.prefix}:" if self.epoch is None else f"epoch {self.epoch} @ {step}  {tag or 'result':<6}"
         self._emit(
             f"{self.prefix} | {self._str_pipes(stats)}", tag, result_line(place, formatted, whole=self.epoch is None)
         )

@@ -84,8 +84,8 @@ def test_a_run_on_a_terminal(runs, width):
     started = next(index for index, line in enumerate(lines) if "Loaded train" in line)
     assert started < 50
     results = [line[9:] for line in lines if line[9:].startswith("epoch")]
-    assert [line.split()[:3] for line in results] == [
-        ["epoch", str(epoch), tag] for epoch in (1, 2) for tag in ("valid", "train")
+    assert [" ".join(line.split()[:5]) for line in results] == [
+        f"epoch {epoch} @ {7 * epoch} {tag}" for epoch in (1, 2) for tag in ("valid", "train")
     ]
     assert all(re.search(r"loss [\d.]+ .* lr [\d.e-]+  bits [4-8]", line) for line in results[1::2])
     assert re.search(r"accuracy [\d.]+  best_accuracy [\d.]+", results[2])
