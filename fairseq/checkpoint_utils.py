@@ -137,8 +137,6 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Op
         CheckpointError: the file that the user named does not exist, or cannot be used.
         ConfigError: settings that contradict each other.
     """
-    if cfg.write_checkpoints_asynchronously:
-        logger.warning("checkpoint.write_checkpoints_asynchronously has no effect: files are written before going on")
     path, reset_all = _starting_point(cfg, trainer)
     extra_state = trainer.load_checkpoint(
         path,

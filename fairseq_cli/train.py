@@ -66,6 +66,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     logger.info(cfg, extra={"terminal": lambda: changed_settings(cfg)})
 
     task = tasks.setup_task(cfg.task)
+    task.check_sizes()
     with lasting():
         model = quantize(task.build_model(cfg.model), cfg.quantization)
     criterion = task.build_criterion(cfg.criterion)

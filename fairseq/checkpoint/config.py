@@ -35,7 +35,7 @@ def typed(cfg: Any, filename: str) -> DictConfig:
     with open_dict(root):
         for slot, value in foreign.items():
             root[slot] = OmegaConf.create(dict(value), flags={"allow_objects": True})
-    return finish(root)
+    return finish(root, check=False)
 
 
 def _is_here(slot: str, value: Any) -> bool:
@@ -48,7 +48,7 @@ def from_args(args: Namespace) -> DictConfig:
     """The typed config of a checkpoint of 2020 or before, which holds flags."""
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    return convert_namespace_to_omegaconf(args)
+    return convert_namespace_to_omegaconf(args, check=False)
 
 
 def parse_overrides(text: Any, where: str) -> dict[str, Any]:

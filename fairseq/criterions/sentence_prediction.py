@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_classification
+from fairseq.data.label_names import class_names
 from fairseq.dataclass.criterions import SentencePredictionCriterionConfig
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging import metrics
@@ -86,7 +87,15 @@ class SentencePredictionCriterion(FairseqCriterion):
     def _values(self, labels: Tensor) -> Tensor:
         """Class ids as the numbers they stand for, on the CPU."""
         labels = labels.detach().cpu()
-        return labels if self.label_values is None else self.label_values[labels]
+        if self.label_values is None:
+            return labels
+        largest = int(labels.max()) if labels.numel() else 0
+        if largest >= len(self.label_values):
+            raise DataError(
+                f"class {largest} has no label in label/dict.txt, which names {len(self.label_values)}: it does not "
+                "fit task.num_classes (--num-classes)"
+            )
+        return self.label_values[labels]
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
@@ -132,8 +141,7 @@ def label_values(task: Any, reports: list[str]) -> Optional[Tensor]:
     dictionary = getattr(task, "label_dictionary", None)
     if dictionary is None:
         return None
-    names = [dictionary[index] for index in range(dictionary.nspecial, len(dictionary))]
-    names = [name for name in names if name != "<mask>" and not name.startswith("madeupword")]
+    names = class_names(dictionary)
     try:
         return torch.tensor([int(name) for name in names])
     except ValueError:

@@ -15,6 +15,8 @@ from typing import Any, Optional
 
 from omegaconf import II, MISSING
 
+from fairseq.dataclass.ranges import Range
+
 __all__ = ["II", "MISSING", "ChoiceEnum", "FairseqDataclass", "StrEnum", "option"]
 
 
@@ -28,6 +30,7 @@ def option(
     path: Optional[str] = None,
     flag: Optional[str] = None,
     names: Optional[str] = None,
+    within: Optional[Range] = None,
 ) -> Any:
     """A config field with help text.
 
@@ -42,6 +45,7 @@ def option(
             written; relative ones are taken from the folder that the command was started in.
         flag: the command-line flag, where its name is not the field's.
         names: `"module:NAMES"`, what the field may name; `-h` lists it behind `help`. Imported when help is printed.
+        within: the numbers that the field accepts, see `fairseq.dataclass.ranges`; every number field has one.
     """
     metadata: dict[str, Any] = {"help": help}
     if const is not None:
@@ -56,6 +60,8 @@ def option(
         metadata["flag"] = flag
     if names is not None:
         metadata["names"] = names
+    if within is not None:
+        metadata["within"] = within
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)

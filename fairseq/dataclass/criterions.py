@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from fairseq.dataclass.base import II, FairseqDataclass, option
+from fairseq.dataclass.ranges import at_least, between
 
 
 @dataclass
@@ -41,9 +42,11 @@ class SentencePredictionCriterionConfig(FairseqDataclass):
 class LabelSmoothedCrossEntropyConfig(FairseqDataclass):
     """`criterion=label_smoothed_cross_entropy`: cross entropy with targets mixed with the uniform distribution."""
 
-    label_smoothing: float = option(0.0, "share of the uniform distribution; 0 is plain cross entropy")
+    label_smoothing: float = option(
+        0.0, "share of the uniform distribution; 0 is plain cross entropy", within=between(0, 1)
+    )
     report_accuracy: bool = option(False, "report the share of tokens predicted right as accuracy")
-    ignore_prefix_size: int = option(0, "leave this many first target tokens out of the loss")
+    ignore_prefix_size: int = option(0, "leave this many first target tokens out of the loss", within=at_least(0))
     sentence_avg: bool = option(II("optimization.sentence_avg"), "follows optimization.sentence_avg")
 
 

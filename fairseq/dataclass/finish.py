@@ -11,7 +11,6 @@ Traceback (most recent call last):
 fairseq.errors.ConfigError: task.data is missing (folder with ...); give it as task.data=VALUE
 """
 
-import re
 from dataclasses import is_dataclass
 from typing import Any, Optional
 
@@ -20,15 +19,28 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fairseq.dataclass import schema
 from fairseq.dataclass.typed import as_mapping
+from fairseq.dataclass.unsupported import check_supported
 from fairseq.errors import ConfigError
 
 
-def finish(cfg: DictConfig) -> DictConfig:
-    """Fill in what follows from other groups and resolve all interpolations, in place."""
+def finish(cfg: DictConfig, *, check: bool = True) -> DictConfig:
+    """Fill in what follows from other groups and resolve all interpolations, in place.
+
+    Args:
+        check: refuse numbers out of range and settings that are not supported, warn of settings without effect. Not
+            for the config in a checkpoint: it tells how its weights came about, and only they are used.
+
+    Raises:
+        ConfigError: a setting that cannot be used.
+    """
     _set_longest_input(cfg)
     for slot in schema.SLOTS:
         _set_unfollowed(cfg, slot)
-    return resolve(cfg)
+    resolve(cfg)
+    if check:
+        schema.check_ranges(cfg)
+        check_supported(cfg)
+    return cfg
 
 
 def _set_longest_input(cfg: DictConfig) -> None:
@@ -46,17 +58,16 @@ def _set_unfollowed(cfg: DictConfig, slot: str) -> None:
     The task's `regression_target` follows the criterion's; under `criterion=cross_entropy`, which has none, it gets the
     default that this key has in the criterions that have it.
     """
-    node = cfg._get_node(slot)
-    dataclass = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
-    if not isinstance(node, DictConfig) or not is_dataclass(dataclass):
+    node: Any = cfg._get_node(slot)
+    if schema.dataclass_of_node(node) is None:
         return
     for key, value in as_mapping(node).items():
-        followed = re.fullmatch(r"\$\{(\w+)\.(\w+)\}", value) if isinstance(value, str) else None
-        if followed is None or followed[1] not in schema.SLOTS:
+        followed = schema.followed(value)
+        if followed is None or followed[0] not in schema.SLOTS:
             continue
-        other = cfg._get_node(followed[1])
-        if not isinstance(other, DictConfig) or other._is_none() or followed[2] not in other:
-            node[key] = schema.usual_default(followed[1], followed[2])
+        other = cfg._get_node(followed[0])
+        if not isinstance(other, DictConfig) or other._is_none() or followed[1] not in other:
+            node[key] = schema.usual_default(*followed)
 
 
 def resolve(cfg: DictConfig) -> DictConfig:
@@ -93,7 +104,8 @@ def check_complete(
     within: Optional[tuple[str, ...]] = None,
     flags: bool = False,
 ) -> None:
-    """Raise ConfigError unless components are chosen for `slots` (those that training needs) and no key is missing.
+    """Raise ConfigError unless components are chosen for `slots` (those that training needs), no key is missing and
+    every number is in its range.
 
     Args:
         within: only groups and slots whose mandatory keys matter; default: all.
@@ -103,6 +115,7 @@ def check_complete(
         if OmegaConf.is_missing(cfg, slot) or cfg[slot] is None:
             how = f"--{'arch' if slot == 'model' else slot.replace('_', '-')} NAME" if flags else f"{slot}=NAME"
             raise ConfigError(f"no {slot} is chosen; give {how}: {', '.join(schema.components(slot))}")
+    schema.check_ranges(cfg)
     matter = within if within is not None else (*schema.GROUPS, *schema.SLOTS)
     for group in matter:
         node = cfg._get_node(group)

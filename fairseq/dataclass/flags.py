@@ -27,6 +27,7 @@ from typing import Any, NoReturn, Optional, get_args, get_origin
 from fairseq.dataclass import schema
 from fairseq.dataclass.base import FairseqDataclass
 from fairseq.dataclass.groups.optimization import OptimizationConfig  # noqa: F401  (for the example above)
+from fairseq.dataclass.ranges import Range
 from fairseq.errors import ConfigError, nearest
 
 
@@ -87,6 +88,8 @@ def gen_parser_from_dataclass(
             gen_parser_from_dataclass(parser, default, delete_default, with_prefix)
             continue
         names, settings = _flag(key, annotations[key], default, declared.metadata, with_prefix)
+        if (within := schema.range_of(declared)) is not None and "type" in settings:
+            settings["type"] = _ranged(settings["type"], within)
         if delete_default or declared.metadata.get("delete_default"):
             settings["default"] = argparse.SUPPRESS
         names = [name for name in names if name not in taken]
@@ -159,6 +162,19 @@ def _converter(annotation: Any) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"must be {schema.expected(annotation)}, not {text!r}") from None
 
     return convert
+
+
+def _ranged(convert: Callable[[str], Any], within: Range) -> Callable[[str], Any]:
+    """`convert`, which refuses numbers that the field does not accept."""
+
+    def converted(text: str) -> Any:
+        value = convert(text)
+        expected = within.problem(value)
+        if expected is not None:
+            raise argparse.ArgumentTypeError(f"must be {expected}, not {text!r}")
+        return value
+
+    return converted
 
 
 def _sequence(text: str, element: Any) -> list:

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from typing import Any, List
 
 from fairseq.dataclass.base import II, FairseqDataclass, option
+from fairseq.dataclass.ranges import at_least, below_one, between
 
 
 @dataclass
 class AdamConfig(FairseqDataclass):
     """`optimizer=adam`: Adam with decoupled weight decay."""
 
-    adam_betas: Any = option((0.9, 0.999), 'decay of the two moving averages, [0.9,0.98] or "(0.9, 0.98)"')
-    adam_eps: float = option(1e-8, "added to the denominator")
-    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
+    adam_betas: Any = option(
+        (0.9, 0.999), 'decay of the two moving averages, [0.9,0.98] or "(0.9, 0.98)"', within=below_one()
+    )
+    adam_eps: float = option(1e-8, "added to the denominator", within=at_least(0))
+    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update", within=at_least(0))
     use_old_adam: bool = option(False, "use fairseq's own arithmetic instead of torch's fused one")
     fp16_adam_stats: bool = option(False, "keep the moving averages in 16 bits")
     tpu: bool = option(II("common.tpu"), "follows common.tpu")
@@ -27,8 +30,8 @@ class AdamConfig(FairseqDataclass):
 class SGDConfig(FairseqDataclass):
     """`optimizer=sgd`: plain gradient descent, with momentum where wanted."""
 
-    momentum: float = option(0.0, "share of the last step that is repeated")
-    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
+    momentum: float = option(0.0, "share of the last step that is repeated", within=below_one())
+    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update", within=at_least(0))
     lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
 
 
@@ -36,8 +39,8 @@ class SGDConfig(FairseqDataclass):
 class NAGConfig(FairseqDataclass):
     """`optimizer=nag`: Nesterov's accelerated gradient."""
 
-    momentum: float = option(0.99, "share of the last step that is repeated")
-    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
+    momentum: float = option(0.99, "share of the last step that is repeated", within=below_one())
+    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update", within=at_least(0))
     lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
 
 
@@ -45,7 +48,7 @@ class NAGConfig(FairseqDataclass):
 class AdagradConfig(FairseqDataclass):
     """`optimizer=adagrad`: rates that shrink with the summed squares of the gradients."""
 
-    weight_decay: float = option(0.0, "add weight_decay * weight to the gradient")
+    weight_decay: float = option(0.0, "add weight_decay * weight to the gradient", within=at_least(0))
     lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
 
 
@@ -53,9 +56,9 @@ class AdagradConfig(FairseqDataclass):
 class AdadeltaConfig(FairseqDataclass):
     """`optimizer=adadelta`: steps scaled by the size of recent steps over that of recent gradients."""
 
-    adadelta_rho: float = option(0.9, "decay of both moving averages")
-    adadelta_eps: float = option(1e-6, "added under both square roots")
-    weight_decay: float = option(0.0, "add weight_decay * weight to the gradient")
+    adadelta_rho: float = option(0.9, "decay of both moving averages", within=between(0, 1))
+    adadelta_eps: float = option(1e-6, "added under both square roots", within=at_least(0))
+    weight_decay: float = option(0.0, "add weight_decay * weight to the gradient", within=at_least(0))
     lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
 
 
@@ -63,8 +66,10 @@ class AdadeltaConfig(FairseqDataclass):
 class AdamaxConfig(FairseqDataclass):
     """`optimizer=adamax`: Adam with the largest recent gradient in place of their mean square."""
 
-    adamax_betas: Any = option((0.9, 0.999), 'decay of the mean and of the maximum, [0.9,0.98] or "(0.9, 0.98)"')
-    adamax_eps: float = option(1e-8, "added to the denominator")
-    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update")
+    adamax_betas: Any = option(
+        (0.9, 0.999), 'decay of the mean and of the maximum, [0.9,0.98] or "(0.9, 0.98)"', within=below_one()
+    )
+    adamax_eps: float = option(1e-8, "added to the denominator", within=at_least(0))
+    weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update", within=at_least(0))
     no_bias_correction: bool = option(False, "do not correct the mean for starting at zero")
     lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")

@@ -11,17 +11,21 @@ that its `_name` chooses.
 
 import enum
 import importlib
+import re
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, List, Optional, get_args, get_origin, get_type_hints
 
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
 from fairseq.dataclass import catalog
 from fairseq.dataclass.base import MISSING
 from fairseq.dataclass.configs import FairseqConfig
+from fairseq.dataclass.ranges import Range
 from fairseq.errors import ConfigError, unknown
 
 _ROOT = {declared.name: declared for declared in fields(FairseqConfig) if declared.name != "_name"}
@@ -62,6 +66,53 @@ def default_of(declared: Field) -> Any:
     if declared.default_factory is not NO_DEFAULT:
         return declared.default_factory()
     return None if declared.default is NO_DEFAULT else declared.default
+
+
+def range_of(declared: Field) -> Optional[Range]:
+    """The numbers that a field accepts: its own range, else that of the field of a group that it follows."""
+    own = declared.metadata.get("within")
+    if own is not None:
+        return own
+    group, key = followed(default_of(declared)) or (None, "")
+    return range_of(keys_of(GROUPS[group])[key]) if group in GROUPS and key in keys_of(GROUPS[group]) else None
+
+
+def followed(value: Any) -> Optional[tuple[str, str]]:
+    """Group and key of the field that a value such as `II("common.seed")` follows."""
+    match = re.fullmatch(r"\$\{(\w+)\.(\w+)\}", value) if isinstance(value, str) else None
+    return (match[1], match[2]) if match is not None else None
+
+
+def dataclass_of_node(node: Any) -> Optional[type]:
+    """The dataclass behind a config node; None where it has none, or nothing is chosen."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return None
+    dataclass = OmegaConf.get_type(node)
+    return dataclass if is_dataclass(dataclass) else None  # type: ignore[return-value]
+
+
+def check_ranges(cfg: DictConfig) -> None:
+    """Raise ConfigError at the first number of a typed root config that its field does not accept.
+
+    Interpolations are left alone: what they lead to is checked where it stands, or after they are resolved.
+    """
+    for name in (*GROUPS, *SLOTS):
+        for where, value, within in _ranged(cfg._get_node(name), name):
+            expected = within.problem(value)
+            if expected is not None:
+                raise ConfigError(f"{where} must be {expected}, not {value}")
+
+
+def _ranged(node: Any, where: str) -> Iterator[tuple[str, Any, Range]]:
+    """Dotted key, value and range of each field of a config node that has a range."""
+    dataclass = dataclass_of_node(node)
+    for key, declared in keys_of(dataclass).items() if dataclass is not None else ():
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            yield from _ranged(child, f"{where}.{key}")
+        elif child is not None and not child._is_interpolation() and (within := range_of(declared)) is not None:
+            is_list = isinstance(child, ListConfig) and not child._is_none()
+            yield f"{where}.{key}", child if is_list else child._value(), within
 
 
 def types_of(dataclass: type) -> dict[str, Any]:

@@ -7,15 +7,16 @@
 from dataclasses import dataclass
 
 from fairseq.dataclass.base import FairseqDataclass, option
+from fairseq.dataclass.ranges import at_least
 
 
 @dataclass
 class BleuConfig(FairseqDataclass):
     """`scoring=bleu`: BLEU of the tokens as they are; taken from the dictionary in a run."""
 
-    pad: int = option(1, "padding index")
-    eos: int = option(2, "end-of-sentence index")
-    unk: int = option(3, "index of unknown symbols, which match nothing")
+    pad: int = option(1, "padding index", within=at_least(0))
+    eos: int = option(2, "end-of-sentence index", within=at_least(0))
+    unk: int = option(3, "index of unknown symbols, which match nothing", within=at_least(0))
 
 
 @dataclass

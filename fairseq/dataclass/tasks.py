@@ -9,6 +9,7 @@ from typing import Optional
 
 from fairseq.dataclass.base import II, MISSING, FairseqDataclass, option
 from fairseq.dataclass.constants import SAMPLE_BREAK_MODE_CHOICES, SHORTEN_METHOD_CHOICES
+from fairseq.dataclass.ranges import at_least, between
 
 
 @dataclass
@@ -18,16 +19,16 @@ class SentencePredictionConfig(FairseqDataclass):
     data: str = option(
         MISSING, "folder with input0, label and, for pairs, input1, as fairseq-prepare-glue writes it", path="in"
     )
-    num_classes: int = option(-1, "classes to tell apart; 1 for a regression")
-    init_token: Optional[int] = option(None, "put this token in front of input0 (0 is <s>)")
-    separator_token: Optional[int] = option(None, "put this token in front of input1 (2 is </s>)")
+    num_classes: int = option(-1, "classes to tell apart; 1 for a regression", within=at_least(1, also=-1))
+    init_token: Optional[int] = option(None, "put this token in front of input0 (0 is <s>)", within=at_least(0))
+    separator_token: Optional[int] = option(None, "put this token in front of input1 (2 is </s>)", within=at_least(0))
     no_shuffle: bool = option(False, "keep the examples in the order of the file")
     shorten_method: SHORTEN_METHOD_CHOICES = option(
         SHORTEN_METHOD_CHOICES.none, "what happens to inputs longer than max_positions"
     )
     shorten_data_split_list: str = option("", "splits to shorten, separated by commas; empty: all")
     add_prev_output_tokens: bool = option(False, "give the shifted input to the decoder of an encoder-decoder model")
-    max_positions: int = option(512, "tokens in an example at most")
+    max_positions: int = option(512, "tokens in an example at most", within=at_least(1))
     regression_target: bool = option(II("criterion.regression_target"), "follows criterion.regression_target")
     classification_head_name: str = option(
         II("criterion.classification_head_name"), "follows criterion.classification_head_name"
@@ -41,16 +42,20 @@ class SentenceRankingConfig(FairseqDataclass):
     """`task=sentence_ranking`: the right one of several candidates for a context."""
 
     data: str = option(MISSING, "folder with input0 (contexts), input1, input2, ... (candidates) and label", path="in")
-    num_classes: int = option(-1, "candidates")
-    init_token: Optional[int] = option(None, "put this token in front of a candidate (0 is <s>)")
-    separator_token: Optional[int] = option(None, "put this token in front of the context (2 is </s>)")
+    num_classes: int = option(-1, "candidates", within=at_least(1, also=-1))
+    init_token: Optional[int] = option(None, "put this token in front of a candidate (0 is <s>)", within=at_least(0))
+    separator_token: Optional[int] = option(
+        None, "put this token in front of the context (2 is </s>)", within=at_least(0)
+    )
     no_shuffle: bool = option(False, "keep the examples in the order of the file")
     shorten_method: SHORTEN_METHOD_CHOICES = option(
         SHORTEN_METHOD_CHOICES.none, "what happens to inputs longer than max_positions"
     )
     shorten_data_split_list: str = option("", "splits to shorten, separated by commas; empty: all")
-    max_option_length: Optional[int] = option(None, "tokens in a candidate at most, init_token included")
-    max_positions: int = option(512, "tokens in a candidate with its context at most")
+    max_option_length: Optional[int] = option(
+        None, "tokens in a candidate at most, init_token included", within=at_least(1)
+    )
+    max_positions: int = option(512, "tokens in a candidate with its context at most", within=at_least(1))
     ranking_head_name: str = option(II("criterion.ranking_head_name"), "follows criterion.ranking_head_name")
     seed: int = option(II("common.seed"), "seed of the order of examples; follows common.seed")
 
@@ -66,14 +71,16 @@ class MaskedLMConfig(FairseqDataclass):
         SAMPLE_BREAK_MODE_CHOICES.none,
         "none: fixed blocks; complete: whole sentences; complete_doc: whole sentences of one document; eos: one each",
     )
-    tokens_per_sample: int = option(1024, "tokens in an example at most")
-    mask_prob: float = option(0.15, "share of tokens to predict")
-    leave_unmasked_prob: float = option(0.1, "share of those that stay as they are")
-    random_token_prob: float = option(0.1, "share of those that become a random token; the others become <mask>")
+    tokens_per_sample: int = option(1024, "tokens in an example at most", within=at_least(1))
+    mask_prob: float = option(0.15, "share of tokens to predict", within=between(0, 1))
+    leave_unmasked_prob: float = option(0.1, "share of those that stay as they are", within=between(0, 1))
+    random_token_prob: float = option(
+        0.1, "share of those that become a random token; the others become <mask>", within=between(0, 1)
+    )
     freq_weighted_replacement: bool = option(False, "draw random tokens by their frequency instead of uniformly")
     mask_whole_words: bool = option(False, "mask all subwords of a word together; needs bpe")
-    mask_multiple_length: int = option(1, "mask runs of this many tokens")
-    mask_stdev: float = option(0.0, "standard deviation of the length of masked runs")
+    mask_multiple_length: int = option(1, "mask runs of this many tokens", within=at_least(1))
+    mask_stdev: float = option(0.0, "standard deviation of the length of masked runs", within=at_least(0))
     shorten_method: SHORTEN_METHOD_CHOICES = option(
         SHORTEN_METHOD_CHOICES.none, "what happens to inputs longer than tokens_per_sample"
     )

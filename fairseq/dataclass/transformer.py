@@ -14,6 +14,7 @@ from typing import Any, List, Optional
 
 from fairseq.dataclass.base import FairseqDataclass, option
 from fairseq.dataclass.constants import ACTIVATION_FN_CHOICES
+from fairseq.dataclass.ranges import above, at_least, between
 
 DEFAULT_MAX_SOURCE_POSITIONS = 1024
 DEFAULT_MAX_TARGET_POSITIONS = 1024
@@ -25,22 +26,22 @@ class EncDecBaseConfig(FairseqDataclass):
     """One stack of layers."""
 
     embed_path: Optional[str] = option(None, "file with pretrained embeddings")
-    embed_dim: int = option(512, "width of the residual stream")
-    ffn_embed_dim: int = option(2048, "width inside the feed-forward blocks")
-    layers: int = option(6, "layers")
-    attention_heads: int = option(8, "attention heads per layer; they divide embed_dim")
+    embed_dim: int = option(512, "width of the residual stream", within=at_least(1))
+    ffn_embed_dim: int = option(2048, "width inside the feed-forward blocks", within=at_least(1))
+    layers: int = option(6, "layers", within=at_least(0))
+    attention_heads: int = option(8, "attention heads per layer; they divide embed_dim", within=at_least(1))
     normalize_before: bool = option(False, "layer norm in front of each block (pre-norm) instead of behind it")
     learned_pos: bool = option(False, "learn position embeddings instead of using sinusoids")
-    layerdrop: float = option(0.0, "probability of leaving out a layer while training")
-    layers_to_keep: Optional[List[int]] = option(None, "numbers of the layers to keep when loading")
+    layerdrop: float = option(0.0, "probability of leaving out a layer while training", within=between(0, 1))
+    layers_to_keep: Optional[List[int]] = option(None, "numbers of the layers to keep when loading", within=at_least(0))
 
 
 @dataclass
 class DecoderConfig(EncDecBaseConfig):
     """The decoder's stack; its embeddings and outputs may have widths of their own."""
 
-    input_dim: Optional[int] = option(None, "width of the embeddings (default: embed_dim)")
-    output_dim: Optional[int] = option(None, "width of the output features (default: embed_dim)")
+    input_dim: Optional[int] = option(None, "width of the embeddings (default: embed_dim)", within=at_least(1))
+    output_dim: Optional[int] = option(None, "width of the output features (default: embed_dim)", within=at_least(1))
 
     @property
     def input_width(self) -> int:
@@ -55,9 +56,9 @@ class DecoderConfig(EncDecBaseConfig):
 class QuantNoiseConfig(FairseqDataclass):
     """fairseq's quantization noise."""
 
-    pq: float = option(0.0, "share of weight blocks that product-quantization noise drops")
-    pq_block_size: int = option(8, "size of those blocks")
-    scalar: float = option(0.0, "share of weights that scalar-quantization noise touches")
+    pq: float = option(0.0, "share of weight blocks that product-quantization noise drops", within=between(0, 1))
+    pq_block_size: int = option(8, "size of those blocks", within=at_least(1))
+    scalar: float = option(0.0, "share of weights that scalar-quantization noise touches", within=between(0, 1))
 
 
 _SECTIONS = ("encoder", "decoder", "quant_noise")
@@ -68,24 +69,34 @@ class TransformerConfig(FairseqDataclass):
     """Everything that a transformer's encoder, decoder and layers ask for."""
 
     activation_fn: ACTIVATION_FN_CHOICES = option(ACTIVATION_FN_CHOICES.relu, "activation of the feed-forward blocks")
-    dropout: float = option(0.1, "dropout on embeddings and behind each block")
-    attention_dropout: float = option(0.0, "dropout on attention probabilities")
-    activation_dropout: float = option(0.0, "dropout behind the activation of the feed-forward blocks")
-    relu_dropout: float = option(0.0, "older name of activation_dropout, used where that is 0")
+    dropout: float = option(0.1, "dropout on embeddings and behind each block", within=between(0, 1))
+    attention_dropout: float = option(0.0, "dropout on attention probabilities", within=between(0, 1))
+    activation_dropout: float = option(
+        0.0, "dropout behind the activation of the feed-forward blocks", within=between(0, 1)
+    )
+    relu_dropout: float = option(0.0, "older name of activation_dropout, used where that is 0", within=between(0, 1))
     adaptive_input: bool = option(False, "adaptive input embeddings")
     encoder: EncDecBaseConfig = field(default_factory=EncDecBaseConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
-    max_source_positions: int = option(DEFAULT_MAX_SOURCE_POSITIONS, "longest source sentence in tokens")
-    max_target_positions: int = option(DEFAULT_MAX_TARGET_POSITIONS, "longest target sentence in tokens")
+    max_source_positions: int = option(
+        DEFAULT_MAX_SOURCE_POSITIONS, "longest source sentence in tokens", within=at_least(1)
+    )
+    max_target_positions: int = option(
+        DEFAULT_MAX_TARGET_POSITIONS, "longest target sentence in tokens", within=at_least(1)
+    )
     share_decoder_input_output_embed: bool = option(False, "the decoder's output layer uses its embedding's weights")
     share_all_embeddings: bool = option(
         False, "one embedding for source, target and output (needs a joined dictionary)"
     )
     merge_src_tgt_embed: bool = option(False, "the same as share_all_embeddings")
     no_token_positional_embeddings: bool = option(False, "no position embeddings at all")
-    adaptive_softmax_cutoff: Optional[List[int]] = option(None, "vocabulary cutoffs of the adaptive softmax")
-    adaptive_softmax_dropout: float = option(0.0, "dropout in the adaptive softmax's tails")
-    adaptive_softmax_factor: float = option(4.0, "how much narrower each tail of the adaptive softmax is")
+    adaptive_softmax_cutoff: Optional[List[int]] = option(
+        None, "vocabulary cutoffs of the adaptive softmax", within=at_least(1)
+    )
+    adaptive_softmax_dropout: float = option(0.0, "dropout in the adaptive softmax's tails", within=between(0, 1))
+    adaptive_softmax_factor: float = option(
+        4.0, "how much narrower each tail of the adaptive softmax is", within=above(0)
+    )
     tie_adaptive_weights: bool = option(False, "the adaptive softmax uses the adaptive input's weights")
     tie_adaptive_proj: bool = option(False, "the adaptive softmax uses the adaptive input's projections")
     layernorm_embedding: bool = option(False, "layer norm on the embeddings")
@@ -95,7 +106,9 @@ class TransformerConfig(FairseqDataclass):
     no_decoder_final_norm: bool = option(False, "pre-norm decoder without the layer norm behind the last layer")
     checkpoint_activations: bool = option(False, "recompute activations in backward to save memory")
     offload_activations: bool = option(False, "with checkpoint_activations: keep them in CPU memory")
-    min_params_to_wrap: int = option(DEFAULT_MIN_PARAMS_TO_WRAP, "fully_sharded: wrap layers with so many parameters")
+    min_params_to_wrap: int = option(
+        DEFAULT_MIN_PARAMS_TO_WRAP, "fully_sharded: wrap layers with so many parameters", within=at_least(0)
+    )
     quant_noise: QuantNoiseConfig = field(default_factory=QuantNoiseConfig)
     export: bool = option(False, "accepted for fairseq's sake; has no effect")
 

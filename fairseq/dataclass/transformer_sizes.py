@@ -38,8 +38,13 @@ def _flat(prefix: str, dataclass: type) -> list[tuple[str, Any, Field]]:
         text = declared.metadata["help"]
         help_text = f"{prefix.rstrip('_')}: {text}" if prefix in ("encoder_", "decoder_") else text
         kind = Optional[str] if name in _TEXTS else declared.type
-        result.append((name, kind, option(_DEFAULTS.get(name, default), help_text)))
+        result.append((name, kind, _option(declared, _DEFAULTS.get(name, default), help_text)))
     return result
+
+
+def _option(declared: Field, default: Any, help_text: str) -> Any:
+    """A field like `declared` with another default and help text."""
+    return option(default, help_text, within=declared.metadata.get("within"))
 
 
 def _config(class_name: str, doc: str, bases: tuple[type, ...], keys: list[tuple[str, Any, Field]]) -> Any:
@@ -49,7 +54,7 @@ def _config(class_name: str, doc: str, bases: tuple[type, ...], keys: list[tuple
 def _sized(class_name: str, doc: str, base: Any, **defaults: Any) -> Any:
     """`base` with other defaults."""
     declared = {key.name: key for key in fields(base)}
-    keys = [(n, declared[n].type, option(v, declared[n].metadata["help"])) for n, v in defaults.items()]
+    keys = [(n, declared[n].type, _option(declared[n], v, declared[n].metadata["help"])) for n, v in defaults.items()]
     return _config(class_name, doc, (base,), keys)
 
 

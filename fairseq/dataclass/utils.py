@@ -35,8 +35,12 @@ __all__ = [
 ]
 
 
-def convert_namespace_to_omegaconf(args: Namespace) -> DictConfig:
-    """The typed root config of parsed flags. Components that have no dataclass stay namespaces, with `_name` added."""
+def convert_namespace_to_omegaconf(args: Namespace, *, check: bool = True) -> DictConfig:
+    """The typed root config of parsed flags. Components that have no dataclass stay namespaces, with `_name` added.
+
+    Args:
+        check: see `finish`.
+    """
     values: dict[str, Any] = {group: given_by(args, dataclass) for group, dataclass in schema.GROUPS.items()}
     for slot in schema.SLOTS:
         name = getattr(args, "arch" if slot == "model" else slot, None)
@@ -44,7 +48,7 @@ def convert_namespace_to_omegaconf(args: Namespace) -> DictConfig:
             values[slot] = name  # a namespace whose slot was filled already
         elif name is not None:
             values[slot] = _component(slot, str(name), args)
-    return finish(typed_config(values))
+    return finish(typed_config(values), check=check)
 
 
 def _component(slot: str, name: str, args: Namespace) -> Any:

@@ -68,6 +68,12 @@ def call_main(cfg: Any, main: Callable[..., Any], **kwargs: Any) -> Any:
     if member is not None and member.world_size > 1:
         return run_member(cfg, member, main, kwargs)
     if distributed.distributed_world_size > 1:
+        if distributed.distributed_no_spawn:
+            raise ConfigError(
+                "distributed_training.distributed_no_spawn=true: nobody starts the other processes of "
+                f"distributed_world_size={distributed.distributed_world_size}; start all of them with torchrun, srun "
+                "or distributed_init_method, or set distributed_world_size=1"
+            )
         from fairseq.distributed.workers import run_with_workers
 
         return run_with_workers(cfg, main, kwargs)

@@ -255,6 +255,11 @@ class FairseqTask:
         tokens = [dictionary.encode_line(encode_fn(line), add_if_not_exist=False).long() for line in lines]
         return tokens, [t.numel() for t in tokens]
 
+    def check_sizes(self) -> None:
+        """Raise ConfigError where a size in the config contradicts the data. Called before training; evaluation takes
+        what a checkpoint was trained with.
+        """
+
     # -- model and criterion -----------------------------------------------------------------------------------------
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:

@@ -31,6 +31,7 @@ from fairseq.data import (
     SortDataset,
     data_utils,
 )
+from fairseq.data.label_names import class_names
 from fairseq.data.shorten_dataset import maybe_shorten_dataset
 from fairseq.dataclass.tasks import SentencePredictionConfig
 from fairseq.errors import ConfigError, DataError
@@ -104,6 +105,22 @@ class SentencePredictionTask(CarriesDictionaries):
     def dictionaries(self) -> dict[str, Dictionary]:
         labels = {} if self._label_dictionary is None else {"label": self._label_dictionary}
         return {"source": self.dictionary, **labels}
+
+    def check_sizes(self) -> None:
+        """Compare classes with labels, and the tokens that are put in front with the dictionary."""
+        names = [] if self._label_dictionary is None else class_names(self._label_dictionary)
+        # a smaller number is wrong only where an example has such a label: see `read_classes`
+        if self._label_dictionary is not None and self.cfg.num_classes > len(names):
+            raise ConfigError(
+                f"task.num_classes={self.cfg.num_classes} (--num-classes), but label/dict.txt of {self.cfg.data} has "
+                f"{len(names)} labels: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+            )
+        for key in ("init_token", "separator_token"):
+            token = getattr(self.cfg, key)
+            if token is not None and token >= len(self.dictionary):
+                raise ConfigError(
+                    f"task.{key}={token}: input0/dict.txt of {self.cfg.data} has tokens 0 to {len(self.dictionary) - 1}"
+                )
 
     # -- data --------------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,16 @@ class SentenceRankingTask(SentencePredictionTask):
         logger.info(f"[input] dictionary: {len(dictionary)} types")
         return cls(cfg, dictionary, **kwargs)
 
+    def check_sizes(self) -> None:
+        """Compare the number of candidates with the folders that hold them."""
+        super().check_sizes()
+        further = f"input{self.cfg.num_classes + 1}"
+        if os.path.isdir(os.path.join(self.cfg.data, further)):
+            raise ConfigError(
+                f"task.num_classes={self.cfg.num_classes} (--num-classes), but {self.cfg.data} has more candidates: "
+                f"there is {further}"
+            )
+
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> None:  # type: ignore[override]
         """Load a split.
 

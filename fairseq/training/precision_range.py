@@ -61,6 +61,7 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
     metrics.reset()
     utils.seed_everything(cfg.common.seed)
     task = tasks.setup_task(cfg.task)
+    task.check_sizes()
     model = quantize(task.build_model(cfg.model), cfg.quantization)
     select_trainable(model, cfg.optimization.trainable)
     trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))

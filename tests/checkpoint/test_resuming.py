@@ -139,8 +139,3 @@ def test_optimizer_overrides(start):
     for text in ("{'lr'", "[1]", "__import__('os').system('touch ran')"):
         with pytest.raises(ConfigError, match=r"checkpoint.optimizer_overrides=.*expected a dictionary"):
             start(optimizer_overrides=text)
-
-
-def test_a_setting_without_effect_is_said(start, caplog):
-    start(write_checkpoints_asynchronously=True)
-    assert "checkpoint.write_checkpoints_asynchronously has no effect" in caplog.text

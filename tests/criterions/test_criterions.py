@@ -142,6 +142,15 @@ def test_label_out_of_range(label):
         prediction()(Head(), sample(torch.tensor([0, label])))
 
 
+def test_more_classes_than_labels():
+    """A class that no label names can be predicted; it was a bare IndexError of the metric."""
+    criterion, model = prediction(report_mcc=True).eval(), Head(num_classes=3)
+    with torch.no_grad():
+        model.classification_heads["sentence_classification_head"].bias[2] = 100.0
+    with pytest.raises(DataError, match=r"class 2 has no label in label/dict.txt, which names 2: .*num_classes"):
+        criterion(model, sample([0, 1]))
+
+
 def test_a_split_without_labels():
     batch = sample(torch.tensor([0]))
     del batch["target"]

@@ -2,7 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fairseq.distributed.launch import Membership, _first_host, membership_from_environment
+from fairseq.distributed.launch import Membership, _first_host, call_main, membership_from_environment
+from fairseq.errors import ConfigError
 
 
 def config(**overrides):
@@ -43,3 +44,11 @@ def test_a_single_slurm_task_is_no_group():
 )
 def test_first_host_of_a_node_list(nodes, first):
     assert _first_host(nodes) == first
+
+
+def test_without_spawning_nobody_starts_the_other_processes():
+    cfg = SimpleNamespace(distributed_training=config(distributed_world_size=2, distributed_no_spawn=True))
+    with pytest.raises(ConfigError, match="distributed_no_spawn=true: nobody starts the other processes"):
+        call_main(cfg, lambda cfg: None)
+    alone = SimpleNamespace(distributed_training=config(distributed_no_spawn=True))
+    assert call_main(alone, lambda cfg: "ran") == "ran"

@@ -77,7 +77,12 @@ WRONG_FLAGS = [
     (["--fp16", "--bf16"], ["fp16", "bf16"]),
     (["--best-checkpoint-metric", "acuracy"], ["acuracy", "accuracy"]),
     (["--user-dir", "nowhere"], ["nowhere"]),
-    (["--num-classes", "0"], ["num_classes"]),
+    (["--num-classes", "0"], ["--num-classes", "at least 1"]),
+    (["--num-classes", "-1"], ["num_classes"]),
+    (["--num-classes", "3"], ["task.num_classes=3", "label/dict.txt", "2 labels: no, yes"]),
+    (["--num-classes", "1"], ["task.num_classes=1", "label 'yes'"]),
+    (["--init-token", "31"], ["task.init_token=31", "input0/dict.txt", "tokens 0 to 24"]),
+    (["--update-freq", "0"], ["--update-freq", "at least 1"]),
 ]
 
 

@@ -75,6 +75,10 @@ def test_what_is_wrong_with_the_data(runs, choices, tmp_path):
     def shorter(folder):
         write(folder / "input2", "valid", ["w1"])
 
+    def third_candidate(folder):
+        shutil.copytree(folder / "input2", folder / "input3")
+
+    assert "task.num_classes=2 (--num-classes), but" in said(third_candidate)
     assert "has no input3/valid.idx; task.num_classes=3 needs input0" in said(nothing, "--num-classes", "3")
     assert "valid.label, line 3: 2 is none of the candidates 0 to 1" in said(two_of_two)
     assert "valid.label: 2 labels for 11 examples of split 'valid'" in said(too_few)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from fairseq.dataclass.base import FairseqDataclass, option
+from fairseq.dataclass.ranges import at_least
 
 
 @dataclass
@@ -40,13 +41,15 @@ class EvalLMConfig(FairseqDataclass):
 
     output_word_probs: bool = option(False, "print each word's log probability")
     output_word_stats: bool = option(False, "print each word's count and mean log probability")
-    context_window: int = option(0, "words of context that each window is given at least")
-    softmax_batch: int = option(sys.maxsize, "positions whose probabilities are computed at once, to save memory")
+    context_window: int = option(0, "words of context that each window is given at least", within=at_least(0))
+    softmax_batch: int = option(
+        sys.maxsize, "positions whose probabilities are computed at once, to save memory", within=at_least(1)
+    )
 
 
 @dataclass
 class InteractiveConfig(FairseqDataclass):
     """Generating from lines that are typed or piped."""
 
-    buffer_size: int = option(0, "read this many lines before they are processed as a batch")
+    buffer_size: int = option(0, "read this many lines before they are processed as a batch", within=at_least(0))
     input: str = option("-", "file to read from; - is standard input")

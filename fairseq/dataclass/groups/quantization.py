@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
 from fairseq.dataclass.base import FairseqDataclass, option
+from fairseq.dataclass.ranges import SEEDS, at_least
 
 
 @dataclass
@@ -28,10 +29,16 @@ class PrecisionScheduleConfig(FairseqDataclass):
         names="fairseq.quantization.schedules:SCHEDULES",
     )
     min_bits: Optional[int] = option(
-        None, "lower bound of the bits; the upper one is num_bits (null: the preset's)", flag="--min-bits"
+        None,
+        "lower bound of the bits; the upper one is num_bits (null: the preset's)",
+        flag="--min-bits",
+        within=at_least(1),
     )
     num_cycles: Optional[int] = option(
-        None, "cycles over the whole run, for cyclic schedules (null: the preset's)", flag="--precision-cycles"
+        None,
+        "cycles over the whole run, for cyclic schedules (null: the preset's)",
+        flag="--precision-cycles",
+        within=at_least(1),
     )
     options: Optional[Dict[str, Any]] = option(
         None, "more settings of the schedule, {patience: 3} for plateau", flag="--precision-schedule-options"
@@ -49,12 +56,16 @@ class QuantizationGroup(FairseqDataclass):
         names="fairseq.quantization:PRESETS",
     )
     num_bits: Optional[int] = option(
-        None, "bits of weights and activations, 2 to 16; the upper bound of a schedule (null: the preset's)"
+        None,
+        "bits of weights and activations, 2 to 16; the upper bound of a schedule (null: the preset's)",
+        within=at_least(1),
     )
     num_grad_bits: Optional[int] = option(
-        None, "bits of gradients, 2 to 16, or 0 for full precision (null: the preset's)"
+        None, "bits of gradients, 2 to 16, or 0 for full precision (null: the preset's)", within=at_least(0)
     )
-    eval_bits: Optional[int] = option(None, "bits of validation and of saved models (null: num_bits)")
+    eval_bits: Optional[int] = option(
+        None, "bits of validation and of saved models (null: num_bits)", within=at_least(0)
+    )
     schedule: PrecisionScheduleConfig = field(
         default_factory=PrecisionScheduleConfig, metadata={"help": "how bits change during training"}
     )
@@ -64,7 +75,7 @@ class QuantizationGroup(FairseqDataclass):
         "quantize: false}]",
         flag="--quantization-rules",
     )
-    seed: int = option(1, "seed of stochastic rounding", flag="--rounding-seed")
+    seed: int = option(1, "seed of stochastic rounding", flag="--rounding-seed", within=SEEDS)
     compute: str = option(
         "simulate",
         "how products are carried out: simulate (in floating point), integer (8 bits or fewer), auto (the faster)",
