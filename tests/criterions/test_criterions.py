@@ -148,7 +148,7 @@ def test_more_classes_than_labels():
     with torch.no_grad():
         model.classification_heads["sentence_classification_head"].bias[2] = 100.0
     with pytest.raises(DataError, match=r"class 2 has no label in label/dict.txt, which names 2: .*num_classes"):
-        criterion(model, sample([0, 1]))
+        criterion(model, sample(torch.tensor([0, 1])))
 
 
 def test_a_split_without_labels():
