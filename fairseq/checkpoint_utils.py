@@ -159,6 +159,12 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Op
     return extra_state, epoch_itr
 
 
+def starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
+    """The checkpoint that `load_checkpoint` takes (which need not exist), and whether it lies in `save_dir` itself."""
+    path, _ = _starting_point(cfg, trainer)
+    return path, os.path.realpath(os.path.dirname(path)) == os.path.realpath(cfg.save_dir)
+
+
 def _starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
     """The file to load (which need not exist where it is the run's own), and whether only its weights count."""
     suffix = trainer.checkpoint_suffix or ""

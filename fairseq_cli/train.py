@@ -51,6 +51,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.training.console import changed_settings
     from fairseq.training.interrupts import StopRequest
     from fairseq.training.loop import TrainingLoop
+    from fairseq.training.previous_runs import keep_previous_run
     from fairseq.training.quantize import config_of, quantize
     from fairseq.training.setup import check_sizes, log_model, log_setup
     from fairseq.training.trainable import select_trainable
@@ -89,6 +90,11 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
         )
     return_free_memory()  # what the file's tensors took
     check_same_start(trainer, epoch_itr)
+    if trainer.is_data_parallel_master and not cfg.checkpoint.no_save:
+        start, own = checkpoint_utils.starting_point(cfg.checkpoint, trainer)
+        keep_previous_run(cfg, start, continues=own and trainer.get_num_updates() > 0)
+        if trainer.quantization is not None:
+            trainer.quantization.write_plan(cfg.checkpoint.save_dir)
     for subset in cfg.dataset.valid_subset.split(","):
         # builds the batches, so that a sample that is too long is reported now and not after the first epoch
         logger.info(f'begin dry-run validation on "{subset}" subset')

@@ -3,9 +3,10 @@
     {"tag": "train_inner", "epoch": 1, "num_updates": 200, "loss": 0.683, "lr": 2e-05}
     {"tag": "valid", "epoch": 1, "num_updates": 312, "loss": 0.652, "accuracy": 61.4}
     {"tag": "bits", "epoch": null, "num_updates": 313, "num_bits": 4}             where bits change, and only there
+    {"tag": "done", "epoch": null, "num_updates": 936}                            the run came to its end
 
 Numbers are kept unrounded as the loop reports them; NaN and infinities are `null`. A run that resumes at update U
-first drops the lines after U (`truncate`), so that no update is recorded twice.
+first drops the lines after U (`truncate`), so that no update is recorded twice, and the line of its end.
 
 >>> import tempfile
 >>> history = History.in_folder(tempfile.mkdtemp())
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 FILE_NAME = "history.jsonl"
+DONE = "done"  # tag of a finished run's last line
 
 
 class History:
@@ -53,10 +55,14 @@ class History:
             file.write(line.encode())
 
     def truncate(self, num_updates: int) -> None:
-        """Drop every line later than update `num_updates`."""
+        """Drop every line later than update `num_updates`, and the end of the run: it goes on."""
         if not self.path.exists():
             return
-        kept = [record for record in read_history(self.path) if record["num_updates"] <= num_updates]
+        kept = [
+            record
+            for record in read_history(self.path)
+            if record["num_updates"] <= num_updates and record["tag"] != DONE
+        ]
         partial = self.path.with_name(self.path.name + ".tmp")
         partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         os.replace(partial, self.path)

@@ -54,7 +54,8 @@ class Run:
 
 
 def find_runs(path: Path) -> list[Run]:
-    """The runs in a folder (searched through, as a multirun has several), or the one of a history or log file.
+    """The runs in a folder (searched through, as a multirun has several), or the one of a history or log file. Runs
+    that a later one has replaced (`previous-N`) are left out, unless it is their folder that is given.
 
     Raises:
         DataError: the path is missing or holds nothing that a run has reported.
@@ -64,7 +65,8 @@ def find_runs(path: Path) -> list[Run]:
     if path.is_file():
         files = [path]
     else:
-        files = sorted(path.rglob(FILE_NAME)) or sorted(path.rglob("*.log"))
+        files = [file for file in sorted(path.rglob(FILE_NAME)) if not _is_replaced(file.relative_to(path))]
+        files = files or sorted(path.rglob("*.log"))
     runs = []
     for file in files:
         records = read_history(file) if file.name == FILE_NAME else read_log(file)
@@ -73,6 +75,10 @@ def find_runs(path: Path) -> list[Run]:
     if not runs:
         raise DataError(f"{path} holds no {FILE_NAME} and no fairseq log with numbers; give a run's folder or log file")
     return runs
+
+
+def _is_replaced(file: Path) -> bool:
+    return any(re.fullmatch(r"previous-\d+", part) for part in file.parts)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

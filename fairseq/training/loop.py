@@ -21,7 +21,7 @@ from fairseq.data import iterators
 from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import ConfigError, FairseqError
 from fairseq.logging import metrics, progress_bar
-from fairseq.logging.history import History
+from fairseq.logging.history import DONE, History
 from fairseq.training import console
 from fairseq.training.early_stopping import limit_reached
 from fairseq.training.interrupts import StopRequest
@@ -65,6 +65,7 @@ class TrainingLoop:
         if not self.stop.requested:
             if self.trainer.quantization is not None:
                 logger.info(self.trainer.quantization.summary())
+            self._record(DONE, {}, None)
             logger.info(f"done training in {time.perf_counter() - start:.1f} seconds")
         return self.trainer.best_score
 

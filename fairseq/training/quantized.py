@@ -178,7 +178,7 @@ class QuantizedTraining:
     # -- what is said ------------------------------------------------------------------------------------------------
 
     def announce(self, save_dir: Optional[str]) -> None:
-        """Log the plan and the schedule; write the plan to `save_dir` where one is given."""
+        """Log the plan and the schedule; `save_dir` is where `write_plan` will write them, if it will."""
         config = self.handle.config
         logger.info(f"quantization plan\n{self.handle.plan.table()}", extra={"terminal": ""})
         span = (
@@ -191,6 +191,9 @@ class QuantizedTraining:
             f"evaluation {config.eval_bits}"
         )
         logger.info(headline, extra={"terminal": lambda: self._short_plan(headline, save_dir)})
+
+    def write_plan(self, save_dir: str) -> None:
+        """Write the plan beside the checkpoints, and again when the first call has found more products."""
         self._save_dir = save_dir
         self._write_plan()
 
