@@ -14,7 +14,8 @@ ONE = ("--update-freq", 2)
 
 def reported(folder: Path) -> dict[tuple[str, int], tuple[float, float]]:
     """Loss and accuracy of every update and validation."""
-    records = read_history(folder)
+    *records, last = read_history(folder)
+    assert last["tag"] == "done"
     assert {record["tag"] for record in records} == {"train_inner", "train", "valid"}
     # the line of an epoch that was interrupted covers only a part of it
     return {(r["tag"], r["num_updates"]): (r["loss"], r["accuracy"]) for r in records if r["tag"] != "train"}

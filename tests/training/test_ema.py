@@ -66,7 +66,7 @@ def test_a_checkpoint_without_an_average(runs):
 
 def test_a_decay_out_of_range(runs):
     result = runs.train("run", "--store-ema", "--ema-decay", "1.5")
-    assert result.code != 0 and "ema.ema_decay=1.5 is not between 0 and 1" in result.err
+    assert result.code != 0 and "--ema-decay: must be between 0 and 1, not '1.5'" in result.err
 
 
 def test_a_seed_model(runs):
