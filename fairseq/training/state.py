@@ -8,6 +8,7 @@ from fairseq import checkpoint_utils
 from fairseq.checkpoint import format as checkpoint_format
 from fairseq.errors import CheckpointError, FairseqError
 from fairseq.logging import metrics
+from fairseq.training.changed_settings import report_changes, same_component
 from fairseq.training.statistics import restart_time_meters
 
 logger = logging.getLogger("fairseq.trainer")
@@ -86,6 +87,7 @@ def load(
         # positions count each process's batches; the run that goes on may have another number of processes
         workers = max(1, state["cfg"].distributed_training.distributed_world_size)
         state["extra_state"]["train_iterator"].setdefault("num_shards", workers)
+    report_changes(state.get("cfg"), trainer.cfg, filename, state["extra_state"]["train_iterator"], reset_optimizer)
     return _load_progress(trainer, state["extra_state"], filename, reset_optimizer, reset_meters)
 
 
@@ -135,7 +137,7 @@ def _load_optimizer(
     if last is None:
         return
     trainer.optimizer_history = state["optimizer_history"][:-1]
-    if not reset_lr_scheduler:
+    if not reset_lr_scheduler and same_component(state.get("cfg"), trainer.cfg, "lr_scheduler"):
         trainer.lr_scheduler.load_state_dict(last["lr_scheduler_state"])
     trainer.optimizer.load_state_dict(state["last_optimizer_state"], optimizer_overrides=overrides)
     trainer.set_num_updates(last["num_updates"])
