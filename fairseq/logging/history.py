@@ -67,6 +67,11 @@ class History:
         partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         os.replace(partial, self.path)
 
+    def last(self, tag: str) -> dict[str, Any]:
+        """The last record of `tag`, an empty one where there is none."""
+        records = read_history(self.path) if self.path.exists() else []
+        return next((record for record in reversed(records) if record["tag"] == tag), {})
+
 
 def read_history(path: Union[str, Path]) -> list[dict[str, Any]]:
     """All records in file order; `path` may be the run's folder. A line cut short by a crash is skipped."""

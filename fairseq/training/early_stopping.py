@@ -5,6 +5,7 @@
 [None, None, "early stop since valid performance hasn't improved for last 2 runs"]
 """
 
+import math
 from typing import Any, Optional
 
 from fairseq.distributed import utils as distributed_utils
@@ -12,7 +13,11 @@ from fairseq.distributed import utils as distributed_utils
 
 class EarlyStopping:
     """Counts validations in a row that did not beat the best one; `patience <= 0` never stops. State survives a
-    resume.
+    resume. NaN beats nothing, and everything beats it.
+
+    >>> stopper = EarlyStopping(patience=2, maximize=False)
+    >>> [stopper.observe(score) for score in (float("nan"), 0.9, 0.8)], stopper.best
+    ([None, None, None], 0.8)
     """
 
     def __init__(self, patience: int, maximize: bool):
@@ -25,7 +30,9 @@ class EarlyStopping:
         """Record one validation; returns the reason to stop, or None."""
         if valid_loss is None or self.patience <= 0:
             return None
-        if self.best is None or (valid_loss > self.best if self.maximize else valid_loss < self.best):
+        best = None if self.best is None or math.isnan(self.best) else self.best  # NaN: in older checkpoints
+        improved = best is None or (valid_loss > best if self.maximize else valid_loss < best)
+        if improved and not math.isnan(valid_loss):
             self.best, self.num_runs = valid_loss, 0
             return None
         self.num_runs += 1

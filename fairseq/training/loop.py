@@ -56,6 +56,7 @@ class TrainingLoop:
         if distributed_utils.is_master(cfg.distributed_training) and not cfg.checkpoint.no_save:
             self.history = History.in_folder(cfg.checkpoint.save_dir)
             self.history.truncate(trainer.get_num_updates())
+            self._bits = self.history.last("bits").get("num_bits")
 
     def run(self, epoch_itr: Any) -> Optional[float]:
         """Train from where `epoch_itr` stands; returns the best value of `checkpoint.best_checkpoint_metric`."""

@@ -154,6 +154,8 @@ def _load_progress(
     if extra_state.get("metrics"):
         metrics.load_state_dict(extra_state["metrics"])
         restart_time_meters()
+        if position.get("iterations_in_epoch", 0) == 0 or trainer.cfg.checkpoint.reset_dataloader:
+            metrics.reset_meters("train")  # they are of the epoch that ended; another one begins
     if trainer.loss_scale is not None and extra_state.get("loss_scale") and not reset_optimizer:
         trainer.loss_scale.load_state_dict(extra_state["loss_scale"])
     if extra_state.get("early_stopping") and not reset_optimizer:

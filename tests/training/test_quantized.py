@@ -139,6 +139,13 @@ def test_resumed_in_mid_cycle(runs):
     assert all(torch.equal(value, parts["state"][key]) for key, value in whole["state"].items())
 
 
+def test_a_resume_at_the_same_bits_is_no_change_of_bits(runs):
+    for updates in (3, 5, 9):
+        runs.trained("run", "--quantization", "int8", "--max-update", updates)
+    records = [record for record in read_history(runs.folder / "run") if record["tag"] == "bits"]
+    assert [(record["num_updates"], record["num_bits"]) for record in records] == [(1, 8)]
+
+
 @pytest.mark.parametrize(
     ("schedule", "options"),
     [

@@ -2,6 +2,9 @@
 
 import pytest
 
+from fairseq.logging.history import read_history
+from fairseq.training.early_stopping import EarlyStopping
+
 
 @pytest.mark.parametrize(("workers", "stop_at"), [(0, 3), (0, 4), (0, 6), (1, 3)])
 def test_stopped_and_resumed(runs, workers, stop_at):
@@ -24,6 +27,31 @@ def test_from_a_checkpoint_in_the_middle_of_an_epoch(runs):
     (runs.folder / "again" / "checkpoint_1_3.pt").rename(runs.folder / "again" / "checkpoint_last.pt")
     runs.trained("again", "--save-interval-updates", "3")
     runs.assert_same_run("whole", "again")
+
+
+def epoch_lines(runs, name):
+    records = read_history(runs.folder / name)
+    return [(r["epoch"], r["num_updates"], r["loss"], r["accuracy"]) for r in records if r["tag"] == "train"]
+
+
+@pytest.mark.parametrize("stop_at", [("--max-epoch", "1"), ("--max-update", "3")], ids=["end of epoch", "within"])
+def test_an_epochs_line_is_about_that_epoch(runs, stop_at):
+    """After the end of an epoch the next line averaged over both."""
+    runs.trained("whole")
+    runs.trained("parts", *stop_at)
+    runs.trained("parts")
+    assert epoch_lines(runs, "parts")[-1] == epoch_lines(runs, "whole")[-1]
+
+
+def test_nan_of_the_first_validation_is_no_best_score():
+    stopper = EarlyStopping(patience=1, maximize=True)
+    assert [stopper.observe(score) for score in (0.5, 0.6)] == [None, None]
+    for best in (None, float("nan")):  # a checkpoint of an older build may hold NaN
+        stopper = EarlyStopping(patience=2, maximize=False)
+        stopper.load_state_dict({"best": best, "num_runs": 0})
+        assert [stopper.observe(score) for score in (float("nan"), 0.9, 0.8, 0.7)] == [None] * 4
+        assert (stopper.best, stopper.num_runs) == (0.7, 0)
+        assert stopper.observe(float("nan")) is None and stopper.observe(float("nan")).startswith("early stop")
 
 
 def test_patience_and_best_score_survive(runs):

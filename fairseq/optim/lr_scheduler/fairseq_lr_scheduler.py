@@ -4,6 +4,7 @@ Order of calls in a run: constructor, `step_update(0)`; each epoch `step_begin_e
 after each update, and `step(epoch, valid_loss)` at its end.
 """
 
+import math
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -48,8 +49,8 @@ class FairseqLRScheduler:
 
     def step(self, epoch: int, val_loss: Optional[float] = None) -> None:
         """Epoch `epoch` has ended with this validation loss, or without validation."""
-        if val_loss is not None:
-            self.best = val_loss if self.best is None else min(self.best, val_loss)
+        if val_loss is not None and not math.isnan(val_loss):
+            self.best = val_loss if self.best is None or math.isnan(self.best) else min(self.best, val_loss)
 
     def step_update(self, num_updates: int) -> float:
         """`num_updates` updates are done; returns the rate for the next one."""
