@@ -24,6 +24,7 @@ from fairseq.data.dictionary import Dictionary
 from fairseq.data.indexed_dataset import data_file_path, index_file_path, make_builder
 from fairseq.errors import DataError
 from fairseq.file_chunker_utils import Chunker, find_offsets
+from fairseq.orphans import end_with_parent
 from fairseq.tokenizer import tokenize_line
 
 
@@ -156,7 +157,7 @@ class FileBinarizer:
             if len(chunks) == 1:
                 summaries = [self._binarize_chunk(input_file, pieces[0], *chunks[0])]
             else:
-                with ProcessPoolExecutor(len(chunks)) as pool:
+                with ProcessPoolExecutor(len(chunks), initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
                     jobs = [
                         pool.submit(self._binarize_chunk, input_file, piece, *chunk)
                         for piece, chunk in zip(pieces, chunks, strict=True)

@@ -20,6 +20,7 @@ import torch
 
 from fairseq.data.dictionary_file import check_duplicates, count_words, parse_entries, read_lines
 from fairseq.file_chunker_utils import find_offsets
+from fairseq.orphans import end_with_parent
 from fairseq.tokenizer import tokenize_line
 
 
@@ -221,7 +222,7 @@ class Dictionary:
         if len(chunks) == 1:
             counters = [count_words(filename, tokenize, dict.eos_word, *chunks[0])]
         else:
-            with ProcessPoolExecutor(len(chunks)) as pool:
+            with ProcessPoolExecutor(len(chunks), initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
                 jobs = [pool.submit(count_words, filename, tokenize, dict.eos_word, *chunk) for chunk in chunks]
                 counters = [job.result() for job in jobs]
         for counter in counters:

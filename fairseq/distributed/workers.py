@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Optional
 
 from fairseq.distributed.failures import RESUMES, Failures
 from fairseq.distributed.membership import Membership, free_port, run_member
 from fairseq.errors import FairseqError
+from fairseq.orphans import end_with_parent
 
 # a stopped run ends with 128 + one of these
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -60,7 +62,7 @@ def run_with_workers(cfg: Any, main: Callable[..., Any], kwargs: dict[str, Any])
 
 def _worker(cfg: Any, member: Membership, main: Callable[..., Any], kwargs: dict[str, Any], parent: int) -> None:
     logging.basicConfig(format="%(asctime)s | %(levelname)s | %(name)s | %(message)s")
-    threading.Thread(target=_end_with_parent, args=(parent, member.rank), daemon=True).start()
+    end_with_parent(parent, partial(_say_gone, parent) if member.rank == 1 else None, interval=0.2)
     try:
         run_member(cfg, member, main, kwargs)
     except FairseqError as error:
@@ -70,12 +72,8 @@ def _worker(cfg: Any, member: Membership, main: Callable[..., Any], kwargs: dict
         sys.exit(130)
 
 
-def _end_with_parent(parent: int, rank: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    if rank == 1:
-        print(f"error: rank 0 (process {parent}) is gone, so the other ranks were stopped; {RESUMES}", file=sys.stderr)
-    os._exit(1)
+def _say_gone(parent: int) -> None:
+    print(f"error: rank 0 (process {parent}) is gone, so the other ranks were stopped; {RESUMES}", file=sys.stderr)
 
 
 class _Watcher(threading.Thread):

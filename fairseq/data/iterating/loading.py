@@ -5,8 +5,10 @@ more than making a batch of token ids does.
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch.utils.data
 from fairseq.data.errors import LoadingError
 from fairseq.data.ragged import BatchReader, can_collate
 from fairseq.errors import FairseqError
+from fairseq.orphans import end_with_parent
 
 _SENT_AS_BYTES = 1 << 18  # tensors larger than this go through shared memory
 _DEATH = re.compile(r"DataLoader worker \(pid\S* ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
@@ -116,6 +119,10 @@ def _same(batch: Any) -> Any:
     return batch
 
 
+def _begin_worker(parent: int, worker: int) -> None:
+    end_with_parent(parent)  # torch's own watchdog does not see a parent that died before it began to watch
+
+
 class BatchLoader:
     """The batches of `batches` (lists of indices), in order.
 
@@ -169,5 +176,6 @@ class BatchLoader:
             num_workers=self.num_workers,
             prefetch_factor=max(2, -(-self.buffer_size // self.num_workers)),
             timeout=self.timeout,
+            worker_init_fn=partial(_begin_worker, os.getpid()),
             generator=torch.Generator(),  # seeds of workers come from here: the global generator stays as it is
         )
