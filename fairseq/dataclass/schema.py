@@ -36,6 +36,9 @@ GROUPS: dict[str, type] = {name: declared.type for name, declared in _ROOT.items
 # slots that hold one component each
 SLOTS: tuple[str, ...] = tuple(name for name in _ROOT if name not in GROUPS)
 
+# groups whose keys come from a file that is chosen by name
+CHOSEN_GROUPS = ("quantization",)
+
 # what a run takes where nothing is chosen, as fairseq's command line does
 DEFAULT_COMPONENTS = {"criterion": "cross_entropy", "lr_scheduler": "fixed"}
 
@@ -174,7 +177,12 @@ def _registered(slot: str) -> set[str]:
 
 
 def unknown_key(key: str, candidates: List[str], where: str) -> ConfigError:
-    """The error for a key that does not exist in `where`; says in which group such a key does exist, if in one."""
+    """The error for a key that does not exist in `where`; says in which group such a key does exist, if in one, or that
+    it is a group itself.
+    """
+    if where != "the config" and key in (*SLOTS, *GROUPS):
+        how = f"{key}=NAME" if key in (*SLOTS, *CHOSEN_GROUPS) else f"{key}.KEY=VALUE"
+        return ConfigError(f"unknown key {key!r} in {where}; {key} is a group of its own: write {how}")
     home = home_of(key)
     if home is not None:
         return ConfigError(f"unknown key {key!r} in {where}; did you mean {home!r}?")

@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from fairseq.dataclass.devices import count_gpus, place_in_group, started_by_torchrun
 from fairseq.distributed.membership import Membership, run_member
+from fairseq.errors import ConfigError
 
 
 def membership_from_environment(cfg: Any, environ: Mapping[str, str] = os.environ) -> Optional[Membership]:

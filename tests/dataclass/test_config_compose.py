@@ -170,6 +170,16 @@ def test_deleting_a_key_leaves_its_default(folder):
         rte(folder, "~model.nothing")
 
 
+def test_a_key_that_a_file_leaves_open_can_be_taken_out(tmp_path, caplog):
+    """Hydra said that `checkpoint.restore_file` does not exist, where its help says that ~KEY takes it out."""
+    (tmp_path / "open.yaml").write_text("checkpoint:\n  restore_file: ???\n  continue_once: null\n")
+    cfg = compose("open", tmp_path, ["~checkpoint.restore_file", "~checkpoint.continue_once"], check=False)
+    assert cfg.checkpoint.restore_file == "checkpoint_last.pt" and cfg.checkpoint.continue_once is None
+    assert "is not given" not in caplog.text
+    with pytest.raises(ConfigError, match=r"'checkpoint\.save_dir' does not exist"):
+        compose("open", tmp_path, ["~checkpoint.save_dir"], check=False)
+
+
 @pytest.mark.parametrize(
     "word,value",
     [

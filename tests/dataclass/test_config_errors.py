@@ -28,6 +28,16 @@ def folder(tmp_path: Path) -> Path:
         (["optimisation.lr=1"], "unknown key 'optimisation' in the config; did you mean 'optimization'?"),
         (["dropout=0.3"], "unknown key 'dropout' in the config; did you mean 'model.dropout'?"),
         (["common.batch_size=3"], "unknown key 'batch_size' in common; did you mean 'dataset.batch_size'?"),
+        (
+            ["model.quantization=int8"],
+            "unknown key 'quantization' in model (roberta); quantization is a group of its own: "
+            "write quantization=NAME",
+        ),
+        (["task.optimizer=adam"], "unknown key 'optimizer' in task (sentence_prediction); optimizer is a group of its"),
+        (
+            ["common.dataset=3"],
+            "unknown key 'dataset' in common; dataset is a group of its own: write dataset.KEY=VALUE",
+        ),
         (["optimizer=adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
         (["optimizr=adam"], "unknown key 'optimizr' in the config; did you mean 'optimizer'?"),
         (["model.dropout=abc"], "model.dropout must be a number, not 'abc'"),

@@ -7,7 +7,7 @@ import pytest
 
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 from fairseq.logging.history import read_history
-from fairseq.run_records import find_runs
+from fairseq.studies.records import find_runs
 from fairseq.training import previous_runs
 from fairseq.training.quantized import PLAN_FILE
 

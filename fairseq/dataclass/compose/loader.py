@@ -116,6 +116,18 @@ class Loader(ConfigLoaderImpl):
         self._words = parsed
         return overrides.adapt(parsed, repository, listed), repository
 
+    def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
+        cfg = super()._compose_config_from_defaults_list(defaults, repo)
+        for word in self._words:
+            group, _, key = word.key_or_group.rpartition(".")
+            node: Any = OmegaConf.select(cfg, group, throw_on_missing=False) if group and word.is_delete() else None
+            child = node._get_node(key) if isinstance(node, DictConfig) and not node._is_none() else None
+            if child is not None and (child._is_missing() or child._is_none()):
+                node[key] = (
+                    ""  # Hydra, which is about to delete it, takes a key without a value for one that is not there
+                )
+        return cfg
+
     def _find_primary(self, config_name: str) -> None:
         self.repository.primary = config_name
         if not self.repository.config_exists(config_name):
