@@ -10,9 +10,10 @@ fairseq.errors.ConfigError: unknown number format 'symetric'; did you mean 'symm
 """
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 from fairseq.errors import ConfigError, unknown
 
@@ -61,3 +62,33 @@ class Registry(Generic[T]):
         package = importlib.import_module(self._package)
         for found in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{found.name}")
+
+
+def build(kind: Callable[..., T], options: Mapping[str, Any], place: str, /, **context: Any) -> T:
+    """An object of class `kind` from what a user gave as `options` and what the library adds as `context`.
+
+    >>> build(dict, {"a": 1}, "settings")
+    {'a': 1}
+
+    Raises:
+        ConfigError: an option that the class does not have, one that it needs and does not get, a value of a wrong
+            kind; on one line that begins with `place`.
+    """
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except ValueError:  # classes of Python itself
+        return kind(**options, **context)
+    own = [p for p in parameters if p.name not in context and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = [p.name for p in own]
+    for name in options:
+        if name not in names:
+            line = unknown("option", str(name), names)
+            raise ConfigError(f"{place}: {line if names else f'{line}; there are none'}")
+    lacking = [p.name for p in own if p.default is p.empty and p.name not in options]
+    if lacking:
+        raise ConfigError(f"{place}: option {lacking[0]} is missing")
+    try:
+        return kind(**options, **context)
+    except TypeError:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise ConfigError(f"{place}: a value of the wrong kind ({given})") from None

@@ -27,6 +27,7 @@ from torch import Tensor
 from fairseq.errors import ConfigError, TrainingError
 from fairseq.quantization.context import Step
 from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request
+from fairseq.quantization.registry import build
 
 
 class Tracked(Observer):
@@ -195,8 +196,4 @@ def build_observer(source: Any, where: str = "range", **context: Any) -> Observe
         raise ConfigError(f"{where}: a range source given as a mapping needs a name")
     kind = OBSERVERS.lookup(name)
     extra = {**context, "where": where} if kind.tracked else {}
-    try:
-        observer: Observer = kind(**options, **extra)
-    except TypeError as error:
-        raise ConfigError(f"{where}: range {name}: {error}") from None
-    return observer
+    return build(kind, options, f"{where}: range {name}", **extra)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Optional
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.plan.settings import QuantizationConfig
-from fairseq.quantization.registry import Registry
+from fairseq.quantization.registry import Registry, build
 
 
 class PrecisionSchedule:
@@ -70,11 +70,7 @@ SCHEDULES: Registry[type[PrecisionSchedule]] = Registry("precision schedule", __
 
 def build_schedule(name: str, **options: Any) -> PrecisionSchedule:
     """The schedule called `name`; ConfigError for options that it does not have."""
-    kind = SCHEDULES.lookup(name)
-    try:
-        return kind(**options)
-    except TypeError as error:
-        raise ConfigError(f"precision schedule {name}: {str(error).partition('__init__() ')[2] or error}") from None
+    return build(SCHEDULES.lookup(name), options, f"precision schedule {name}")
 
 
 def schedule_of(config: QuantizationConfig) -> PrecisionSchedule:
