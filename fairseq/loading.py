@@ -102,6 +102,8 @@ def build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: 
     history = state.get("optimizer_history")
     if history:
         model.set_num_updates(history[-1].get("num_updates", 0))
+    if strict:
+        _check_head(task, model, state["model"], path)
     load_weights(
         model,
         state["model"],
@@ -111,6 +113,24 @@ def build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: 
         dictionary=getattr(task, "source_dictionary", None),
     )
     return _quantized(model, cfg, state, path, integer_weights)
+
+
+def _check_head(task: Any, model: Any, weights: dict[str, Any], path: str) -> None:
+    """See that the head with which `task` predicts is in the file: a model's own would be random."""
+    if not hasattr(task, "head") or not hasattr(model, "classification_heads"):
+        return
+    name, outputs = task.head()
+    prefix = "classification_heads."
+    heads = {key.removeprefix(prefix).partition(".")[0]: 0 for key in weights if key.startswith(prefix)}
+    for head in heads:
+        rows = [weights.get(f"{prefix}{head}.out_proj.{weight}") for weight in ("weight", "weight_orig")]
+        heads[head] = next((len(row) for row in rows if row is not None), 0)
+    has = ", ".join(f"{head} ({count} outputs)" for head, count in heads.items()) or "none"
+    if heads.get(name) != outputs:
+        raise CheckpointError(
+            f"checkpoint {path} has no classification head {name!r} with {outputs} outputs, so that its predictions "
+            f"would be random; its heads: {has}. Fine-tune it first, or evaluate it with the settings of its training"
+        )
 
 
 def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str, integer_weights: bool) -> Any:

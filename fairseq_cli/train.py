@@ -53,7 +53,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.training.loop import TrainingLoop
     from fairseq.training.previous_runs import keep_previous_run
     from fairseq.training.quantize import config_of, quantize
-    from fairseq.training.setup import check_sizes, log_model, log_setup
+    from fairseq.training.setup import check_sizes, check_start, log_model, log_setup
     from fairseq.training.trainable import select_trainable
 
     check_sizes(cfg)
@@ -68,6 +68,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
 
     task = tasks.setup_task(cfg.task)
     task.check_sizes()
+    check_start(cfg)
     with lasting():
         model = quantize(task.build_model(cfg.model), cfg.quantization)
     criterion = task.build_criterion(cfg.criterion)

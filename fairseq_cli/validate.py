@@ -7,7 +7,9 @@ same evaluation, configured by YAML and dotted overrides, is `fairseq-hydra-vali
 """
 
 import logging
+import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from fairseq_cli.entry import command
@@ -31,16 +33,32 @@ def main(cfg: Any, override_args: Optional[Any] = None) -> dict[str, dict[str, A
         return {subset: evaluate(evaluation, subset) for subset in cfg.dataset.valid_subset.split(",")}
 
 
+def _task_of(words: Sequence[str]) -> Optional[str]:
+    """The task whose flags the command line has: the checkpoint's, where --task does not name one."""
+    from fairseq import options
+
+    known, _ = options.get_validation_parser().parse_known_args(
+        [word for word in words if word not in ("-h", "--help")]
+    )
+    if known.task is not None or known.path is None:
+        return known.task
+    from fairseq import utils
+    from fairseq.checkpoint.contents import read_outline
+
+    cfg = read_outline(utils.split_paths(known.path)[0])["cfg"]
+    return None if cfg is None or cfg.get("task") is None else cfg.task._name
+
+
 @command
 def cli_main() -> None:
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    parser = options.get_validation_parser()
-    args = options.parse_args_and_arch(parser)
-    # parsed again without defaults: only the flags on the command line override the checkpoint's own settings
-    given = options.parse_args_and_arch(options.get_validation_parser(), suppress_defaults=True)
     setup_logging()
+    task = _task_of(sys.argv[1:])
+    args = options.parse_args_and_arch(options.get_validation_parser(task))
+    # parsed again without defaults: only the flags on the command line override the checkpoint's own settings
+    given = options.parse_args_and_arch(options.get_validation_parser(task), suppress_defaults=True)
     from fairseq.distributed.utils import call_main
 
     call_main(convert_namespace_to_omegaconf(args), main, override_args=given)

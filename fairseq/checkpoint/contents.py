@@ -29,12 +29,22 @@ def load_checkpoint_to_cpu(
         the file's dict; `cfg` is a typed config, also where the file is so old that it holds flags (None where those
         are of a plugin that is not loaded).
     """
-    state = reading.read(path)
+    return _in_todays_layout(reading.read(path), path, arg_overrides)
+
+
+def read_outline(path: str) -> dict[str, Any]:
+    """As `load_checkpoint_to_cpu`, with tensors on the meta device: their shapes, which take no time to read."""
+    return _in_todays_layout(reading.read(path, shapes_only=True), path, unpack=False)
+
+
+def _in_todays_layout(
+    state: Any, path: str, arg_overrides: Optional[dict[str, Any]] = None, unpack: bool = True
+) -> dict[str, Any]:
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         held = f"the keys {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(f"checkpoint {path} holds no model in fairseq's layout, but {held}")
     check_layout(state, path)
-    if "packed_weights" in state:
+    if unpack and "packed_weights" in state:
         from fairseq.checkpoint.packed import unpack_state
 
         unpack_state(state, path)

@@ -18,6 +18,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from fairseq.checkpoint.sizes import differing_sizes
 from fairseq.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -168,7 +169,9 @@ def load_weights(
     try:
         model.load_state_dict(model_state, strict=strict, **extra)
     except RuntimeError as error:
-        raise CheckpointError(f"checkpoint {filename} {_misfit(model, model_state, error)}") from None
+        sizes = differing_sizes(model_state, model_cfg)
+        reason = f"does not fit: {', '.join(sizes)}" if sizes else _misfit(model, model_state, error)
+        raise CheckpointError(f"checkpoint {filename} {reason}") from None
 
 
 def check_dictionary(

@@ -7,10 +7,12 @@ Of the zip layout every part has a checksum, which is verified, so a flipped bit
 """
 
 import contextlib
+import errno
 import io
 import os
 import pickle
 import pickletools
+import re
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -25,8 +27,11 @@ from fairseq.errors import CheckpointError
 ALLOCATING = {"builtins.bytearray", "torch._utils._rebuild_meta_tensor_no_storage"}
 
 
-def read(path: Union[str, os.PathLike]) -> Any:
+def read(path: Union[str, os.PathLike], *, shapes_only: bool = False) -> Any:
     """The object in the checkpoint at `path`, tensors on the CPU.
+
+    Args:
+        shapes_only: tensors on the meta device, without their contents, which are then not verified either.
 
     Raises:
         CheckpointError: no such file; damaged; or holding more than data, with the name of what was refused.
@@ -35,44 +40,43 @@ def read(path: Union[str, os.PathLike]) -> Any:
     if not os.path.isfile(path):
         raise CheckpointError(f"checkpoint {path} does not exist (started in {os.getcwd()})")
     try:
-        if zipfile.is_zipfile(path):
+        if zipfile.is_zipfile(path) and not shapes_only:
             _verify_checksums(path)
-        return _load(path)
+        return _load(path, "meta" if shapes_only else "cpu")
     except CheckpointError:
         raise
     except (Exception, RecursionError) as error:  # a damaged file can make the parser fail in any way
         raise CheckpointError(
-            f"checkpoint {path} is damaged or no PyTorch checkpoint ({_first_line(error)}); use another copy of it"
+            f"checkpoint {path} is damaged or no PyTorch checkpoint ({_damage(error)}); use another copy of it"
         ) from None
 
 
-def _load(path: str) -> Any:
+def _load(path: str, device: str) -> Any:
     allowed = inert.allowed()
     claims = sorted(_names(path) & ALLOCATING)
     if claims:
         raise _refusal(path, claims[0])
     try:
-        return _load_with(path, allowed)
-    except pickle.UnpicklingError as error:
+        return _load_with(path, device, allowed)
+    except pickle.UnpicklingError:
         extra = _foreign_names(path, {name for _, name in allowed})
         refused = sorted(name for name in extra if not name.startswith(inert.PREFIXES))
         if refused:
             raise _refusal(path, ", ".join(refused[:3])) from None
         if not extra:
-            raise CheckpointError(
-                f"checkpoint {path} is damaged or holds more than data ({_reason(error)}); refused"
-            ) from None
-        return _load_with(path, allowed + [(inert.inert(name), name) for name in extra])
+            raise CheckpointError(f"checkpoint {path} is damaged or holds more than data; refused") from None
+        return _load_with(path, device, allowed + [(inert.inert(name), name) for name in extra])
 
 
-def _load_with(path: str, allowed: list) -> Any:
+def _load_with(path: str, device: str, allowed: list) -> Any:
     with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on old pickle protocols and storage types
         try:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = torch.load(path, map_location=device, weights_only=True)
         except CheckpointError as error:  # raised by a stand-in, with what it will not rebuild
             raise _refusal(path, str(error)) from None
-    limits.check_contents(loaded, os.path.getsize(path))
+    if device != "meta":
+        limits.check_contents(loaded, os.path.getsize(path))
     return inert.plain(loaded)
 
 
@@ -129,13 +133,16 @@ def _verify_checksums(path: str) -> None:
                     pass
 
 
-def _reason(error: Exception) -> str:
-    """The part of torch's message that says what was wrong, without its advice on how to load it all the same."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "WeightsUnpickler error" in line]
-    return (telling or lines or [type(error).__name__])[-1][:200]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+def _damage(error: BaseException) -> str:
+    """What is wrong with a file, in words about the file: the parser's own are about the parser."""
+    text = str(error)
+    if isinstance(error, zipfile.BadZipFile):
+        part = re.search(r"Bad CRC-32 for file '(.*)'", text)
+        return f"its part {part[1]} does not have its checksum" if part is not None else "its table of parts is broken"
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        return error.strerror or "it cannot be read"
+    if isinstance(error, (EOFError, OSError)) or "EOF" in text or "central directory" in text:
+        return "it is cut short"
+    if type(error) is ValueError:  # of `limits`
+        return text
+    return "its contents cannot be parsed"

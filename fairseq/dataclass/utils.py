@@ -22,7 +22,7 @@ from fairseq.dataclass import schema
 from fairseq.dataclass.base import FairseqDataclass
 from fairseq.dataclass.flags import gen_parser_from_dataclass, given_by
 from fairseq.dataclass.initialize import finish
-from fairseq.dataclass.typed import as_mapping, typed_config, typed_node
+from fairseq.dataclass.typed import as_mapping, typed_component, typed_config, typed_node
 from fairseq.errors import ConfigError
 
 __all__ = [
@@ -102,14 +102,27 @@ def overwrite_args_by_name(cfg: DictConfig, overrides: Mapping[str, Any]) -> Non
             if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
                 if isinstance(inside, (Mapping, DictConfig)):
                     _merge(value, inside)
-                elif isinstance(inside, str) and key in schema.SLOTS:
-                    value["_name"] = inside
+                elif isinstance(inside, str) and key in schema.SLOTS and inside != value.get("_name"):
+                    cfg[key] = _as_component(str(key), inside, value)
+                    value = cfg[key]
                 overwrite_args_by_name(value, overrides)
             elif key in overrides:
                 _set(cfg, str(key), overrides[str(key)])
             elif isinstance(namespace := value._value() if value is not None else None, Namespace):
                 for name in set(vars(namespace)) & set(overrides):
                     setattr(namespace, name, overrides[name])
+
+
+def _as_component(slot: str, name: str, node: DictConfig) -> Any:
+    """Component `name` with the settings of `node`, another one, that it has too."""
+    dataclass = schema.dataclass_of(slot, name)
+    known = schema.keys_of(dataclass) if dataclass is not None else node
+    shared = {key: value for key, value in as_mapping(node).items() if key in known and key != "_name"}
+    root = OmegaConf.create({slot: typed_component(slot, {"_name": name, **shared})}, flags={"allow_objects": True})
+    for key, value in as_mapping(root[slot]).items():
+        if schema.followed(value) is not None:  # another group's field, which this config has somewhere else
+            root[slot][key] = node.get(key, schema.usual_default(*schema.followed(value)))  # type: ignore[misc]
+    return root[slot]
 
 
 def _merge(node: DictConfig, values: Any) -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import pathlib
 import random
+import re
 import subprocess
 import warnings
 import zipfile
@@ -217,6 +218,34 @@ def test_truncated(tmp_path, small, zipped):
         path.write_bytes(data[: int(len(data) * share)])
         with pytest.raises(CheckpointError, match=r"checkpoint .*c.pt is damaged or (no|holds)"):
             read(path)
+
+
+SAID = (
+    "is damaged or holds more than data; refused",
+    r"is damaged or no PyTorch checkpoint \((it is cut short|its contents cannot be parsed|"
+    r"its table of parts is broken|its part \S+ does not have its checksum|[\d,]+ bytes that unpack to [\d,]+)\); use another copy of it",
+    "refers to .*, which is not data: refused, nothing was run .*",
+)
+
+
+@LAYOUTS
+def test_messages_are_about_the_file(tmp_path, small, zipped):
+    """Not about the parser, and never torch's advice to load the file all the same or to file an issue."""
+    state, _ = small
+    path = write(tmp_path / "c.pt", state, zipped)
+    data, rng, seen = path.read_bytes(), random.Random(1), set()
+    for _ in range(150):
+        damaged = bytearray(data)
+        for _ in range(rng.randrange(1, 20)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged[: rng.choice((len(damaged), rng.randrange(len(damaged))))])
+        try:
+            read(path)
+        except CheckpointError as error:
+            seen.add(str(error).removeprefix(f"checkpoint {path} "))
+    assert len(seen) > 1
+    for line in seen:
+        assert any(re.fullmatch(known, line) for known in SAID), line
 
 
 def test_written_without_checksums(tmp_path, small):
