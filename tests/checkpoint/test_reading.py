@@ -222,8 +222,8 @@ def test_truncated(tmp_path, small, zipped):
 
 SAID = (
     "is damaged or holds more than data; refused",
-    r"is damaged or no PyTorch checkpoint \((it is cut short|its contents cannot be parsed|"
-    r"its table of parts is broken|its part \S+ does not have its checksum|[\d,]+ bytes that unpack to [\d,]+)\); use another copy of it",
+    r"is damaged or no PyTorch checkpoint \((it is cut short|its contents cannot be parsed|its table of parts is broken"
+    r"|its part \S+ does not have its checksum|[\d,]+ bytes that unpack to [\d,]+)\); use another copy of it",
     "refers to .*, which is not data: refused, nothing was run .*",
 )
 
