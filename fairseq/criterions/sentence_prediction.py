@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_classification
-from fairseq.data.label_names import class_names
+from fairseq.data.class_names import label_names
 from fairseq.dataclass.criterions import SentencePredictionCriterionConfig
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging import metrics
@@ -141,7 +141,7 @@ def label_values(task: Any, reports: list[str]) -> Optional[Tensor]:
     dictionary = getattr(task, "label_dictionary", None)
     if dictionary is None:
         return None
-    names = class_names(dictionary)
+    names = label_names(dictionary)
     try:
         return torch.tensor([int(name) for name in names])
     except ValueError:

@@ -29,6 +29,9 @@ class RobertaConfig(FairseqDataclass):
 
     # form
     activation_fn: ACTIVATION_FN_CHOICES = option(ACTIVATION_FN_CHOICES.gelu, "activation of the feed-forward blocks")
+    lm_head_activation_fn: Optional[ACTIVATION_FN_CHOICES] = option(
+        None, "activation inside the language model head; default: activation_fn"
+    )
     pooler_activation_fn: ACTIVATION_FN_CHOICES = option(
         ACTIVATION_FN_CHOICES.tanh, "activation inside classification heads"
     )

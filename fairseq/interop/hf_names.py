@@ -36,22 +36,33 @@ HEADS = {
     "lm_head.dense.": "encoder.lm_head.dense.",
     "lm_head.layer_norm.": "encoder.lm_head.layer_norm.",
     "lm_head.bias": "encoder.lm_head.bias",
+    "lm_head.decoder.bias": "encoder.lm_head.bias",
     "lm_head.decoder.weight": "encoder.lm_head.weight",
     "classifier.dense.": f"classification_heads.{HEAD}.dense.",
     "classifier.out_proj.": f"classification_heads.{HEAD}.out_proj.",
     "cls.predictions.transform.dense.": "encoder.lm_head.dense.",
     "cls.predictions.transform.LayerNorm.": "encoder.lm_head.layer_norm.",
     "cls.predictions.bias": "encoder.lm_head.bias",
+    "cls.predictions.decoder.bias": "encoder.lm_head.bias",
     "cls.predictions.decoder.weight": "encoder.lm_head.weight",
 }
 _THEIRS = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 _OURS = re.compile(r"encoder\.sentence_encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 
 
+def bare(name: str) -> str:
+    """A Hugging Face tensor's name without the model's, and with the names that layer norms have today.
+
+    >>> bare("bert.embeddings.LayerNorm.gamma")
+    'embeddings.LayerNorm.weight'
+    """
+    name = re.sub(r"^(bert|roberta|xlm-roberta|camembert)\.", "", name)
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
 def to_fairseq(name: str) -> Optional[str]:
     """Our name of a Hugging Face tensor; None for what our model has no place for (pooler, next-sentence head)."""
-    name = re.sub(r"^(bert|roberta|xlm-roberta)\.", "", name)
-    name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    name = bare(name)
     if match := _THEIRS.fullmatch(name):
         number, part, kind = match.groups()
         ours = LAYER.get(part)

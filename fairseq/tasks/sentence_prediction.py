@@ -31,7 +31,7 @@ from fairseq.data import (
     SortDataset,
     data_utils,
 )
-from fairseq.data.label_names import class_names
+from fairseq.data.class_names import label_names
 from fairseq.data.shorten_dataset import maybe_shorten_dataset
 from fairseq.dataclass.tasks import SentencePredictionConfig
 from fairseq.errors import ConfigError, DataError
@@ -108,7 +108,7 @@ class SentencePredictionTask(CarriesDictionaries):
 
     def check_sizes(self) -> None:
         """Compare classes with labels, and the tokens that are put in front with the dictionary."""
-        names = [] if self._label_dictionary is None else class_names(self._label_dictionary)
+        names = [] if self._label_dictionary is None else label_names(self._label_dictionary)
         # a smaller number is wrong only where an example has such a label: see `read_classes`
         if self._label_dictionary is not None and self.cfg.num_classes > len(names):
             raise ConfigError(

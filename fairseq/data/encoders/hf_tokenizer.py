@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq.data.encoders import register_bpe
+from fairseq.data.encoders.special_tokens import SPECIAL, find_special_tokens, renamed
 from fairseq.dataclass.encoders import BertBPEConfig, HuggingFaceTokenizerConfig
 from fairseq.errors import ConfigError, DataError
 
@@ -63,21 +64,28 @@ def _check(path: str) -> None:
 
 
 class PieceEncoder:
-    """Text <-> pieces between spaces."""
+    """Text <-> pieces between spaces. A piece that a dictionary calls otherwise, such as `[MASK]`, has that name."""
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
+        vocab = tokenizer.get_vocab()
+        self._symbols = renamed(vocab, find_special_tokens(vocab))
+        self._pieces = {symbol: piece for piece, symbol in self._symbols.items() if symbol not in SPECIAL}
 
     def encode(self, x: str) -> str:
-        return " ".join(self.tokenizer.encode(x, add_special_tokens=False).tokens)
+        return self._line(self.tokenizer.encode(x, add_special_tokens=False).tokens)
 
     def encode_lines(self, lines: Sequence[str]) -> list[str]:
         """Many lines at once, in parallel threads."""
         encoded = self.tokenizer.encode_batch(list(lines), add_special_tokens=False)
-        return [" ".join(encoding.tokens) for encoding in encoded]
+        return [self._line(encoding.tokens) for encoding in encoded]
+
+    def _line(self, tokens: list[str]) -> str:
+        names = self._symbols
+        return " ".join([names.get(token, token) for token in tokens])
 
     def decode(self, x: str) -> str:
-        return self.tokenizer.decoder.decode(x.split())
+        return self.tokenizer.decoder.decode([self._pieces.get(symbol, symbol) for symbol in x.split()])
 
     def offsets(self, x: str) -> list[tuple[int, int]]:
         """Where each piece of `x` begins and ends in it."""

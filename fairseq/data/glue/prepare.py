@@ -24,6 +24,7 @@ from fairseq.data.binarize import write_items
 from fairseq.data.dictionary import Dictionary
 from fairseq.data.encoders import hf_tokenizer
 from fairseq.data.encoders.gpt2_bpe import get_encoder
+from fairseq.data.encoders.special_tokens import find_special_tokens, renamed
 from fairseq.data.errors import MissingDataError
 from fairseq.data.glue import mrpc
 from fairseq.data.glue.tasks import GlueTask, Split, find_split, read_split, task
@@ -143,12 +144,15 @@ class PieceEncoder:
             self._tokenizer = hf_tokenizer.wordpiece(
                 str(bpe_dir / "vocab.txt"), cased=not hf_tokenizer.lower_case(bpe_dir)
             )
+        vocab = self._tokenizer.get_vocab()
+        symbols = renamed(vocab, find_special_tokens(vocab))
+        self._ids = {number: self.dictionary.index(symbols.get(piece, piece)) for piece, number in vocab.items()}
 
     def encode(self, sentences: Sequence[str]) -> Iterator[np.ndarray]:
         for start in range(0, len(sentences), _BATCH):
             batch = list(sentences[start : start + _BATCH])
             for encoding in self._tokenizer.encode_batch(batch, add_special_tokens=False):
-                ids = [self.dictionary.index(token) for token in encoding.tokens]
+                ids = [self._ids[number] for number in encoding.ids]
                 yield np.array([*ids, self.dictionary.eos()])
 
 

@@ -28,7 +28,7 @@ class RobertaEncoder(FairseqEncoder):
         self.lm_head = self.build_lm_head(
             embed_dim=args.encoder_embed_dim,
             output_dim=len(dictionary),
-            activation_fn=args.activation_fn,
+            activation_fn=args.lm_head_activation_fn or args.activation_fn,
             weight=None if args.untie_weights_roberta else self.sentence_encoder.embed_tokens.weight,
         )
 

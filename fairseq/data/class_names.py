@@ -1,0 +1,36 @@
+"""Names of a classifier's classes: class c is symbol c + nspecial of the label dictionary.
+
+Label dictionaries go by frequency, so in SST-2, whose training set has more positive sentences, class 0 is called '1'.
+
+>>> labels = Dictionary()
+>>> for name in ("1", "1", "0"):
+...     _ = labels.add_symbol(name)
+>>> labels.finalize()
+>>> class_names(labels, 2)
+['1', '0']
+>>> class_names(labels, 3) is None  # a head of another task
+True
+"""
+
+from typing import Any, Optional
+
+from fairseq.data.dictionary import Dictionary
+
+
+def label_names(dictionary: Dictionary) -> list[str]:
+    """All labels of a label dictionary, in order of their classes; without what only fills it up."""
+    names = dictionary.symbols[dictionary.nspecial :]
+    return [name for name in names if name != "<mask>" and not name.startswith("madeupword")]
+
+
+def class_names(dictionary: Optional[Dictionary], num_classes: int) -> Optional[list[str]]:
+    """Name of each class, in order; None without a dictionary, or where it has another number of labels."""
+    if dictionary is None or num_classes < 2:
+        return None
+    names = label_names(dictionary)
+    return names if len(names) == num_classes else None
+
+
+def task_class_names(task: Any, num_classes: int) -> Optional[list[str]]:
+    """The same for a head of a model that belongs to `task`."""
+    return class_names(getattr(task, "label_dictionary", None), num_classes)
