@@ -10,21 +10,29 @@ from pathlib import Path
 
 from fairseq_cli.entry import command
 
-TOKENIZERS = ("encoder.json", "tokenizer.json", "vocab.txt")
-
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-export-hf",
         description="Turn a RoBERTa checkpoint into a Hugging Face folder: config.json, weights, tokenizer.",
+        epilog="Outputs of the folder and ids of its tokenizer are compared with the checkpoint's before they are kept.",
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint file, or a folder with model.pt")
     parser.add_argument("--dest", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument(
+    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier export in --dest")
+    tokenizer = parser.add_mutually_exclusive_group()
+    tokenizer.add_argument(
         "--bpe-dir", type=Path, metavar="DIR", help="folder with the tokenizer's files (default: the checkpoint's)"
     )
+    tokenizer.add_argument("--no-tokenizer", action="store_true", help="write no tokenizer")
     parser.add_argument("--head", metavar="NAME", help="classification head to take along, where there are several")
+    parser.add_argument(
+        "--data", type=Path, metavar="DATA", help="data folder that names the classes, if the checkpoint does not"
+    )
+    parser.add_argument(
+        "--drop-quantizers", action="store_true", help="export a checkpoint that was trained quantized, without them"
+    )
     return parser
 
 
@@ -34,13 +42,21 @@ def cli_main() -> None:
     from fairseq.interop import hf_export
 
     path = args.checkpoint / "model.pt" if args.checkpoint.is_dir() else args.checkpoint
-    bpe_dir = args.bpe_dir
-    if bpe_dir is None and any((path.parent / name).exists() for name in TOKENIZERS):
-        bpe_dir = path.parent
-    kind = hf_export.export_encoder(path, args.dest, bpe_dir, args.head)
-    if bpe_dir is None:
+    export = hf_export.export_encoder(
+        path,
+        args.dest,
+        args.bpe_dir,
+        args.head,
+        overwrite=args.overwrite,
+        with_tokenizer=not args.no_tokenizer,
+        drop_quantizers=args.drop_quantizers,
+        data=args.data,
+    )
+    for note in export.notes():
+        print(note, file=sys.stderr)
+    if export.tokenizer is None and not args.no_tokenizer:
         print(f"no tokenizer files beside {path}: {args.dest} gets none (--bpe-dir names a folder)", file=sys.stderr)
-    print(f"wrote {args.dest}: transformers.{kind}.from_pretrained({str(args.dest)!r})")
+    print(export.summary())
 
 
 if __name__ == "__main__":

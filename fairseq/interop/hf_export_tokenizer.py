@@ -1,93 +1,144 @@
-"""Tokenizer files for an exported model, with the ids of our dictionary.
+"""Tokenizer files for an exported model, with the ids of its dictionary.
 
-    encoder.json, vocab.bpe, dict.txt   ->  vocab.json, merges.txt        (byte-level BPE)
-    tokenizer.json                      ->  the same with other ids
-    vocab.txt                           ->  its lines in our order        (WordPiece)
+    written = export(tokenizer, dictionary, size, dest, max_positions=512, template=None)
 
->>> renumber({"model": {"vocab": {"[PAD]": 0, "a": 1}}, "added_tokens": [{"id": 0}]}, [1, 0])
-{'model': {'vocab': {'a': 0, '[PAD]': 1}}, 'added_tokens': [{'id': 1}]}
+`tokenizer.json` says all; byte-level BPE gets vocab.json and merges.txt as well, WordPiece vocab.txt. Hugging Face
+cannot give two tokens one id. A token that the dictionary lacks, which the model reads as `<unk>`, gets an id of its own
+behind the dictionary's, and the exported model a row for it that is the row of `<unk>`.
+
+>>> renumber({"model": {"type": "BPE", "vocab": {"[PAD]": 0, "a": 1}}, "added_tokens": [{"id": 0, "content": "[PAD]"}]},
+...          {"[PAD]": 1, "a": 0}, {})
+{'model': {'type': 'BPE', 'vocab': {'a': 0, '[PAD]': 1}}, 'added_tokens': [{'id': 1, 'content': '[PAD]'}]}
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from fairseq.data.dictionary import Dictionary
-from fairseq.data.encoders.hf_tokenizer import lower_case
+from fairseq.data.encoders.special_tokens import SPECIAL, find_special_tokens
 from fairseq.errors import CheckpointError
-from fairseq.interop.hf_files import read_json
-from fairseq.interop.hf_tokenizer import SPECIAL, arrange, vocabulary
+from fairseq.interop import hf_describe
+from fairseq.interop.hf_tokenizer import TEXTS, probes
+from fairseq.interop.own_tokenizer import OwnTokenizer
 
 ROLES = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
+BYTE_LEVEL = ("gpt2", "hf_byte_bpe")
+WRITTEN = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
 
 
-def export(bpe_dir: Path, dest: Path, size: int, max_positions: int) -> None:
-    """Write the tokenizer in `bpe_dir` to `dest`.
+class Template(NamedTuple):
+    """What a task puts around sentences: `<s> A </s>`, `<s> A </s> </s> B </s>`.
+
+    Attributes:
+        init: whether `<s>` is in front.
+        separator: whether a second `</s>` is in front of the second sentence.
+    """
+
+    init: bool = True
+    separator: bool = True
+
+
+def export(
+    tokenizer: OwnTokenizer,
+    dictionary: Dictionary,
+    size: int,
+    dest: Path,
+    max_positions: int,
+    template: Optional[Template] = None,
+) -> int:
+    """Write the tokenizer to `dest`; returns how many ids there are behind the model's `size`.
 
     Args:
+        dictionary: of the model, `<mask>` included where the model has it.
         size: rows of the token embedding.
         max_positions: the longest input.
+        template: what the model's task puts around a sentence; None keeps what the tokenizer says (RoBERTa's way where
+            it says nothing).
 
     Raises:
-        CheckpointError: no files of a tokenizer, or another vocabulary than the model's.
+        CheckpointError: damaged files, a dictionary of another tokenizer or model, or ids that come out otherwise.
     """
-    if (bpe_dir / "encoder.json").exists():
-        names, kind = _byte_level(bpe_dir, dest, size), "RobertaTokenizer"
-    elif (bpe_dir / "tokenizer.json").exists():
-        names, kind = _described(bpe_dir, dest, size), "PreTrainedTokenizerFast"
-    elif (bpe_dir / "vocab.txt").exists():
-        names, kind = _pieces(bpe_dir, dest, size), "BertTokenizer"
-    else:
-        raise CheckpointError(
-            f"{bpe_dir} has no tokenizer: encoder.json with vocab.bpe and dict.txt, tokenizer.json, or vocab.txt; "
-            "give the folder by --bpe-dir"
-        )
+    described = tokenizer.describe()
+    symbols = tokenizer.symbols(described)
+    if len(dictionary) > size:
+        raise CheckpointError(f"the dictionary has {len(dictionary)} entries, the model {size}; give its own")
+    ids, fillers, extra = _ids(symbols, dictionary, size, str(tokenizer.files[0]))
+    special = find_special_tokens(ids) if tokenizer.kind not in BYTE_LEVEL else None
+    special = special or {ours: ours for ours in SPECIAL}
+    described = renumber(described, ids, fillers)
+    _special(described, special, {**ids, **fillers})
+    if template is not None or (tokenizer.kind != "hf_tokenizer" and described.get("post_processor") is None):
+        described["post_processor"] = _around(template or Template(), special, tokenizer.kind in BYTE_LEVEL)
+    _write_json(dest / "tokenizer.json", described)
+    _other_files(tokenizer, described, dest)
+    roles = {**ROLES, "cls_token": "<s>", "sep_token": "</s>"}
+    prefix = (described.get("pre_tokenizer") or {}).get("add_prefix_space")
     config: dict[str, Any] = {
-        "tokenizer_class": kind,
+        "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_positions,
         "model_input_names": ["input_ids", "attention_mask"],  # no token types
-        **{role: names[symbol] for role, symbol in ROLES.items()},
-        "cls_token": names["<s>"],
-        "sep_token": names["</s>"],
+        "clean_up_tokenization_spaces": False,
+        **({} if prefix is None else {"add_prefix_space": bool(prefix)}),
+        **{role: special[symbol] for role, symbol in roles.items() if special[symbol] in {**ids, **fillers}},
     }
-    if kind == "BertTokenizer":
-        config["do_lower_case"] = lower_case(bpe_dir)
     _write_json(dest / "tokenizer_config.json", config)
+    _compare(tokenizer, dictionary, special, size, dest)
+    return extra
 
 
-def _byte_level(bpe_dir: Path, dest: Path, size: int) -> dict[str, str]:
-    dictionary = Dictionary.load(str(bpe_dir / "dict.txt"))
-    if "<mask>" not in dictionary and len(dictionary) < size:
-        dictionary.add_symbol("<mask>")  # published dictionaries leave it out: the task adds it
-    if len(dictionary) > size:
-        raise CheckpointError(f"{bpe_dir / 'dict.txt'} has {len(dictionary)} entries, the model {size}; give its own")
-    tokens = {str(index): token for token, index in read_json(bpe_dir / "encoder.json").items()}
-    vocab = {tokens.get(symbol, symbol): index for index, symbol in enumerate(dictionary.symbols)}
-    _write_json(dest / "vocab.json", vocab)
-    merges = (bpe_dir / "vocab.bpe").read_text(encoding="utf-8")
-    (dest / "merges.txt").write_text(merges, encoding="utf-8")
-    return {symbol: symbol for symbol in SPECIAL}
+def _ids(
+    symbols: dict[str, str], dictionary: Dictionary, size: int, where: str
+) -> tuple[dict[str, int], dict[str, int], int]:
+    """Id of each token; names for ids that no token has; how many ids there are beyond `size`."""
+    ids, missing = {}, []
+    for token, symbol in symbols.items():
+        if symbol in dictionary:
+            ids[token] = dictionary.index(symbol)
+        else:
+            missing.append(token)
+    words = [s for s in dictionary.symbols[dictionary.nspecial :] if s != "<mask>" and not s.startswith("madeupword")]
+    known = set(symbols.values())
+    strangers = [word for word in words if word not in known]
+    if 2 * len(strangers) > len(words):
+        raise CheckpointError(
+            f"the dictionary is not one of the tokenizer {where}: it has {len(strangers)} entries that are no tokens, "
+            f"such as {strangers[0]!r}; give the tokenizer's folder by --bpe-dir, or --no-tokenizer"
+        )
+    for index, token in enumerate(missing, size):
+        ids[token] = index
+    taken, fillers = set(ids.values()), {}
+    for index in range(size):
+        if index not in taken:
+            symbol = dictionary[index] if index < len(dictionary) else f"madeupword{index:04d}"
+            fillers[symbol if symbol not in ids and symbol not in fillers else f"[unused-{index}]"] = index
+    return ids, fillers, len(missing)
 
 
-def _described(bpe_dir: Path, dest: Path, size: int) -> dict[str, str]:
-    names, order = arrange(vocabulary(bpe_dir)[0], size, str(bpe_dir))
-    described = renumber(read_json(bpe_dir / "tokenizer.json"), order)
-    _write_json(dest / "tokenizer.json", described)
-    return {ours: ours if names.get(0) == "<s>" else theirs for ours, theirs in SPECIAL.items()}
+def renumber(described: dict[str, Any], ids: dict[str, int], fillers: dict[str, int]) -> dict[str, Any]:
+    """A tokenizer.json with other ids, in place.
 
-
-def renumber(described: dict[str, Any], order: list[int]) -> dict[str, Any]:
-    """A tokenizer.json with other ids, in place: id `order[i]` becomes i."""
-    new = {theirs: ours for ours, theirs in enumerate(order)}
-    model = described["model"]
+    Args:
+        ids: token -> its id.
+        fillers: names of ids without a token.
+    """
+    model, old = described["model"], hf_describe.tokens_of(described)
     if isinstance(model["vocab"], dict):
-        pairs = sorted((new[index], token) for token, index in model["vocab"].items())
+        pairs = sorted([*((ids[token], token) for token in model["vocab"]), *((i, name) for name, i in fillers.items())])
         model["vocab"] = {token: index for index, token in pairs}
-    elif order[: len(model["vocab"])] != list(range(len(model["vocab"]))):
-        raise CheckpointError("a unigram tokenizer whose special symbols do not come first cannot be exported")
-    for added in described.get("added_tokens", []):
-        added["id"] = new[added["id"]]
-    _renumber_special(described.get("post_processor"), new)
+    else:
+        scores = dict(model["vocab"])
+        lowest = min(scores.values())  # one that is lower would change what an unknown piece costs
+        added = [token for token in ids if token not in scores]
+        every = {**{token: ids[token] for token in (*scores, *added)}, **fillers}
+        if model.get("unk_id") is not None:
+            model["unk_id"] = every[model["vocab"][model["unk_id"]][0]]
+        model["vocab"] = [[name, scores.get(name, lowest)] for name in sorted(every, key=lambda name: every[name])]
+    for added_token in described.get("added_tokens") or []:
+        added_token["id"] = ids[added_token["content"]]
+    if described.get("added_tokens"):
+        described["added_tokens"].sort(key=lambda added_token: added_token["id"])
+    _renumber_special(described.get("post_processor"), {index: ids[token] for token, index in old.items()})
     return described
 
 
@@ -104,11 +155,65 @@ def _renumber_special(node: Any, new: dict[int, int]) -> None:
         _renumber_special(part, new)
 
 
-def _pieces(bpe_dir: Path, dest: Path, size: int) -> dict[str, str]:
-    names, order = arrange(vocabulary(bpe_dir)[0], size, str(bpe_dir))
-    lines = [names.get(index, f"[unused-{index}]") for index in order]
-    (dest / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return dict(SPECIAL)
+def _special(described: dict[str, Any], special: dict[str, str], ids: dict[str, int]) -> None:
+    """Have the special tokens found in a text, where the tokenizer does not already."""
+    there = {added["content"] for added in described.get("added_tokens") or []}
+    flags = {"single_word": False, "rstrip": False, "normalized": False, "special": True}
+    new = [
+        {"id": ids[token], "content": token, "lstrip": ours == "<mask>", **flags}
+        for ours, token in special.items()
+        if token in ids and token not in there
+    ]
+    described["added_tokens"] = sorted([*(described.get("added_tokens") or []), *new], key=lambda added: added["id"])
+
+
+def _around(template: Template, special: dict[str, str], byte_level: bool) -> dict[str, Any]:
+    """The post-processor that does what our task does."""
+    cls, sep = special["<s>"], special["</s>"]
+    if byte_level and template == Template():
+        ends = {"sep": [sep, 2], "cls": [cls, 0]}
+        return {"type": "RobertaProcessing", **ends, "trim_offsets": True, "add_prefix_space": False}
+
+    def pieces(text: str) -> list[dict[str, Any]]:
+        kinds = {"A": "Sequence", "B": "Sequence"}
+        return [{kinds.get(name, "SpecialToken"): {"id": name, "type_id": 0}} for name in text.split("|")]
+
+    single = f"{cls}|A|{sep}" if template.init else f"A|{sep}"
+    pair = f"{single}|{sep}|B|{sep}" if template.separator else f"{single}|B|{sep}"
+    tokens = {token: {"id": token, "ids": [index], "tokens": [token]} for token, index in ((cls, 0), (sep, 2))}
+    return {
+        "type": "TemplateProcessing",
+        "single": pieces(single),
+        "pair": pieces(pair),
+        "special_tokens": tokens,
+    }
+
+
+def _other_files(tokenizer: OwnTokenizer, described: dict[str, Any], dest: Path) -> None:
+    """What readers of older files look for."""
+    vocab = described["model"]["vocab"]
+    if tokenizer.kind in BYTE_LEVEL:
+        _write_json(dest / "vocab.json", vocab)
+        lines = ["#version: 0.2", *hf_describe.merges_of(described)]
+        (dest / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    elif tokenizer.kind == "bert":
+        (dest / "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf-8")
+
+
+def _compare(
+    tokenizer: OwnTokenizer, dictionary: Dictionary, special: dict[str, str], size: int, dest: Path
+) -> None:
+    """Refuse files that give other ids than our tokenizer and dictionary."""
+    described = json.loads((dest / "tokenizer.json").read_text(encoding="utf-8"))
+    theirs, ours = hf_describe.build(described, str(dest / "tokenizer.json")), tokenizer.encoder()
+    for text in (*TEXTS, *probes(described, special)):
+        symbols = dictionary.encode_line(ours.encode(text), append_eos=False, add_if_not_exist=False).tolist()
+        ids = theirs.encode(text, add_special_tokens=False).ids
+        if symbols != [index if index < size else dictionary.unk() for index in ids]:
+            raise CheckpointError(
+                f"{tokenizer.files[0]}: Hugging Face's tokenizers cannot do the same: {text!r} becomes {ids} there and "
+                f"{symbols} here; give another tokenizer by --bpe-dir, or --no-tokenizer"
+            )
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from fairseq.checkpoint import reading, writing
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
+from fairseq.data.dictionary import Dictionary
 from fairseq.data.glue.prepare import sentence_encoder
 from fairseq.errors import CheckpointError, ConfigError
-from fairseq.interop import hf_export_tokenizer
+from fairseq.interop import hf_export_tokenizer, own_tokenizer
 from fairseq.interop.hf_export import export_encoder
 from fairseq.interop.hf_import import import_encoder
 from fairseq.interop.hf_names import HEAD
@@ -95,7 +96,7 @@ def test_untied_output_weights(exported, tmp_path):
     state["cfg"]["model"]["untie_weights_roberta"] = True
     state["model"]["encoder.lm_head.weight"] = state["model"]["encoder.lm_head.weight"] + 1
     writing.save(state, str(tmp_path / "untied.pt"))
-    assert export_encoder(tmp_path / "untied.pt", tmp_path / "x") == "RobertaForMaskedLM"
+    assert export_encoder(tmp_path / "untied.pt", tmp_path / "x").architecture == "RobertaForMaskedLM"
     tensors = load_file(tmp_path / "x" / "model.safetensors")
     assert torch.equal(tensors["lm_head.decoder.weight"], state["model"]["encoder.lm_head.weight"])
     assert torch.equal(tensors["lm_head.decoder.bias"], tensors["lm_head.bias"])
@@ -106,7 +107,9 @@ def test_untied_output_weights(exported, tmp_path):
 def test_what_fairseq_trained(kind, fixtures, tmp_path):
     """Neither its data folder nor its dictionary is needed for the weights."""
     source = fixtures / "checkpoints" / f"{kind}.pt"
-    assert export_encoder(source, tmp_path) == "RobertaForSequenceClassification"
+    export = export_encoder(source, tmp_path)
+    assert export.architecture == "RobertaForSequenceClassification" and export.names is None
+    assert "nothing names the classes" in export.notes()[0]
     tensors = load_file(tmp_path / "model.safetensors")
     saved = reading.read(source)["model"]
     assert torch.equal(tensors["classifier.out_proj.bias"], saved[f"classification_heads.{HEAD}.out_proj.bias"])
@@ -154,7 +157,9 @@ def test_robertas_own_tokenizer(bpe_dir, tmp_path, request):
     hf, back = tmp_path / "hf", tmp_path / "back"
     hf.mkdir()
     back.mkdir()
-    hf_export_tokenizer.export(bpe_dir, hf, size=50265, max_positions=512)
+    tokenizer, dictionary = own_tokenizer.find(None, tmp_path, bpe_dir), Dictionary.load(str(bpe_dir / "dict.txt"))
+    dictionary.add_symbol("<mask>")
+    assert hf_export_tokenizer.export(tokenizer, dictionary, 50265, hf, max_positions=512) == 0
     vocab = json.loads((hf / "vocab.json").read_text(encoding="utf-8"))
     assert (len(vocab), vocab["<mask>"], vocab["\u0120world"], vocab["Hello"]) == (50265, 50264, 232, 31414)
     found = convert(hf, back, 50265)

@@ -82,7 +82,11 @@ class PieceEncoder:
 
     def _line(self, tokens: list[str]) -> str:
         names = self._symbols
-        return " ".join([names.get(token, token) for token in tokens])
+        line = " ".join([names.get(token, token) for token in tokens])
+        if len(line.split()) == len(tokens):
+            return line
+        # an unknown stretch of text is its own piece, which white space in it would cut into several
+        return " ".join([names.get(token, token if token.split() == [token] else "<unk>") for token in tokens])
 
     def decode(self, x: str) -> str:
         return self.tokenizer.decoder.decode([self._pieces.get(symbol, symbol) for symbol in x.split()])
