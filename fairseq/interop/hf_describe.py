@@ -16,8 +16,9 @@ from fairseq.errors import CheckpointError
 from fairseq.interop.hf_files import read_json
 
 # classes whose files are those of byte-level BPE, and of BERT's WordPiece; others do more than their files say
-BYTE_LEVEL = ("RobertaTokenizer", "GPT2Tokenizer", "BartTokenizer", "LongformerTokenizer", "PreTrainedTokenizer")
-WORDPIECE = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "PreTrainedTokenizer")
+GENERIC = ("PreTrainedTokenizer", "TokenizersBackend")
+BYTE_LEVEL = ("RobertaTokenizer", "GPT2Tokenizer", "BartTokenizer", "LongformerTokenizer", *GENERIC)
+WORDPIECE = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", *GENERIC)
 
 Description = dict[str, Any]
 

@@ -144,7 +144,9 @@ def rename(theirs: dict[str, Tensor], config: dict[str, Any], where: str) -> tup
             raise CheckpointError(f"{where}: the weights hold no {hf_names.to_hf(name)}; is this an encoder?")
     if config.get("tie_word_embeddings") is False and LM_BIAS in state and LM_WEIGHT not in state:
         raise CheckpointError(f"{where}: config.json unties the output embeddings, but the weights do not hold them")
-    return state, [name for name in left_out if not name.endswith("token_type_embeddings.weight")]
+    types = [name for name in left_out if name.endswith("token_type_embeddings.weight")]
+    rest = [name for name in left_out if name not in types and not name.endswith(".position_ids")]
+    return state, rest + [f"{name}[1:]" for name in types if len(theirs[name]) > 1]
 
 
 def _first_position(config: dict[str, Any]) -> int:

@@ -51,6 +51,14 @@ class CarriesDictionaries(FairseqTask):
     """A task whose dictionaries are part of its state."""
 
     takes_task_state = True
+    _carried_labels: Optional[Dictionary] = None
+
+    @property
+    def label_dictionary(self) -> Optional[Dictionary]:
+        """Names of the classes of a model that was trained, or imported, as a classifier: class c is symbol
+        c + nspecial. None where no checkpoint brought them.
+        """
+        return self._carried_labels
 
     def dictionaries(self) -> dict[str, Dictionary]:
         """Name -> dictionary, those that a checkpoint shall carry."""
@@ -79,4 +87,5 @@ class CarriesDictionaries(FairseqTask):
                     "prepare the data with the dict.txt that the checkpoint was trained with"
                 )
             logger.warning(f"the {name} dictionary of the data is not that of the checkpoint: {found}")
+        self._carried_labels = carried(state_dict, "label")
         super().load_state_dict({key: value for key, value in state_dict.items() if key != KEY})

@@ -16,9 +16,11 @@ from fairseq.errors import CheckpointError
 from fairseq.interop.hf_files import locate
 from fairseq.interop.hf_import import import_encoder
 from fairseq.interop.hf_names import HEAD
+from fairseq.interop.hf_reference import Reference
 from fairseq.interop.hf_tokenizer import convert
 
-MODELS = ("bert", "bert_classifier", "roberta", "roberta_classifier", "xlmr")
+MODELS = ("bert", "bert_classifier", "roberta", "roberta_classifier", "roberta_reordered", "roberta_untied", "xlmr")
+CLASSIFIERS = ("bert_classifier", "roberta_classifier", "roberta_reordered")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -37,7 +39,7 @@ def test_features_and_scores_equal_transformers(name, fixtures, tmp_path):
     real = tokens != 1
     with torch.no_grad():
         features, _ = model(tokens, features_only=True)
-        if name.endswith("classifier"):
+        if name in CLASSIFIERS:
             scores, _ = model(tokens, classification_head_name=HEAD)
             theirs = expected["logits"]
         else:
@@ -45,6 +47,18 @@ def test_features_and_scores_equal_transformers(name, fixtures, tmp_path):
             theirs = expected["logits"][..., order][real]
     torch.testing.assert_close(features[real], expected["features"][real], atol=1e-5, rtol=0)
     torch.testing.assert_close(scores, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_comparison_knows_what_transformers_computes(name, fixtures):
+    """Features and scores of `hf_reference`, which every import and export is compared with."""
+    expected = load_file(fixtures / "hf" / name / "expected.safetensors")
+    reference = Reference(fixtures / "hf" / name)
+    real = expected["tokens"] != reference.pad
+    found = reference.outputs(expected["tokens"], real.long())
+    torch.testing.assert_close(found["features"][real], expected["features"][real], atol=1e-5, rtol=0)
+    kind, rows = ("classes", slice(None)) if name in CLASSIFIERS else ("lm", real)
+    torch.testing.assert_close(found[kind][rows], expected["logits"][rows], atol=1e-5, rtol=0)
 
 
 def test_special_symbols_of_bert_come_first(fixtures, tmp_path):

@@ -2,7 +2,8 @@
 
 roberta = RobertaModel.from_pretrained("checkpoints", "checkpoint_best.pt", data_name_or_path="RTE-bin")
 tokens = roberta.encode("A soccer game with multiple males playing.", "Some men are playing a sport.")
-roberta.predict("sentence_classification_head", tokens).argmax()
+roberta.predict("sentence_classification_head", tokens).argmax()         # the number of a class
+roberta.predict_label("sentence_classification_head", tokens)            # its name: ['entailment']
 """
 
 from typing import Any, Optional, Union
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq.data.class_names import task_class_names
 from fairseq.data.encoders.hf_tokenizer import PieceEncoder
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.models.roberta import alignment_utils
@@ -104,12 +106,39 @@ class RobertaHubInterface(nn.Module):
         """Add a head to the model; `embedding_size` is accepted for fairseq's sake, other options are passed on."""
         self.model.register_classification_head(name, num_classes=num_classes, **kwargs)
 
+    def label_names(self, head: str) -> Optional[list[str]]:
+        """Names of the classes that `head` predicts, in order; None where neither checkpoint nor data name them.
+
+        Classes go by how frequent they were in training: class 0 of SST-2 is called '1'.
+        """
+        return task_class_names(self.task, self._head(head).out_proj.out_features)
+
+    def predict_label(self, head: str, tokens: Tensor) -> list[str]:
+        """The name of the most likely class of each row of `tokens`, (T,) or (B, T).
+
+        Raises:
+            ConfigError: nobody knows what the classes are called.
+        """
+        names = self.label_names(head)
+        if names is None:
+            raise ConfigError(
+                f"neither the checkpoint nor its data folder names the classes of head {head!r}; give the folder by "
+                "data_name_or_path, or take their numbers from predict"
+            )
+        return [names[index] for index in self.predict(head, tokens, return_logits=True).argmax(dim=-1).tolist()]
+
     def predict(self, head: str, tokens: Tensor, return_logits: bool = False) -> Tensor:
-        """Log-probabilities (B, classes) by classification head `head`, or its raw scores."""
-        if head not in self.model.classification_heads:
-            raise ConfigError(unknown("classification head", head, self.model.classification_heads, "the model"))
-        logits = self.model.classification_heads[head](self.extract_features(tokens))
+        """Log-probabilities (B, classes) by classification head `head`, or its raw scores.
+
+        `label_names(head)` tells what the classes are called.
+        """
+        logits = self._head(head)(self.extract_features(tokens))
         return logits if return_logits else F.log_softmax(logits, dim=-1)
+
+    def _head(self, name: str) -> Any:
+        if name not in self.model.classification_heads:
+            raise ConfigError(unknown("classification head", name, self.model.classification_heads, "the model"))
+        return self.model.classification_heads[name]
 
     def extract_features_aligned_to_words(self, sentence: str, return_all_hiddens: bool = False) -> Any:
         """A spaCy Doc of `sentence`, `<s>` in front and `</s>` behind; `token.vector` is the word's feature (C,)."""
