@@ -10,22 +10,29 @@
 
 import argparse
 from pathlib import Path
+from typing import Optional
 
 from fairseq.errors import ConfigError
 
 
-def add_batch_arguments(parser: argparse.ArgumentParser, title: str, subset: str, batches: int) -> None:
+def add_batch_arguments(
+    parser: argparse.ArgumentParser, title: str, subset: str, batches: Optional[int]
+) -> None:
     """A group with --data, --subset, --batches and --batch-size.
 
     Args:
         title: of the group in the help text.
-        subset, batches: defaults.
+        subset, batches: defaults; None batches are all.
     """
     group = parser.add_argument_group(title)
     group.add_argument("--data", type=Path, metavar="DATA", help="data folder of the checkpoint's task")
     group.add_argument("--subset", default=subset, help="subset of it (default: %(default)s)")
     group.add_argument(
-        "--batches", type=int, default=batches, metavar="N", help="batches to measure (default: %(default)s)"
+        "--batches",
+        type=int,
+        default=batches,
+        metavar="N",
+        help=f"batches to measure (default: {'all' if batches is None else '%(default)s'})",
     )
     group.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="examples in each (default: %(default)s)"
@@ -39,5 +46,5 @@ def check_batch_arguments(args: argparse.Namespace) -> None:
         ConfigError: one is below 1.
     """
     for name, value in (("--batches", args.batches), ("--batch-size", args.batch_size)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")

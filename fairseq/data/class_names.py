@@ -12,9 +12,11 @@ Label dictionaries go by frequency, so in SST-2, whose training set has more pos
 True
 """
 
+from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.data.dictionary import Dictionary
+from fairseq.errors import ConfigError
 
 
 def label_names(dictionary: Dictionary) -> list[str]:
@@ -29,6 +31,30 @@ def class_names(dictionary: Optional[Dictionary], num_classes: int) -> Optional[
         return None
     names = label_names(dictionary)
     return names if len(names) == num_classes else None
+
+
+def known_class_names(
+    carried: Optional[Dictionary], data: Optional[Path], num_classes: int
+) -> Optional[list[str]]:
+    """Names of a classifier's classes, wherever they are found; None if nobody knows them.
+
+    Args:
+        carried: the label dictionary in its checkpoint.
+        data: a data folder, whose label/dict.txt counts where the checkpoint carries none.
+
+    Raises:
+        ConfigError: the two disagree.
+    """
+    path = None if data is None else data / "label" / "dict.txt"
+    if path is None or not path.exists():
+        return class_names(carried, num_classes)
+    labels = Dictionary.load(str(path))
+    if carried is not None and label_names(carried) != label_names(labels):
+        raise ConfigError(
+            f"{path} has the classes {', '.join(label_names(labels))}, the checkpoint was trained with "
+            f"{', '.join(label_names(carried))}; give the data that it was trained with"
+        )
+    return class_names(labels, num_classes)
 
 
 def task_class_names(task: Any, num_classes: int) -> Optional[list[str]]:

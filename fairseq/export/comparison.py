@@ -50,10 +50,12 @@ class Comparison(NamedTuple):
 
     def summary(self) -> str:
         """One line for people."""
+        against = f"{self.runtime} beside PyTorch, on made-up batches"
         if not self.quantizers:
-            return f"{self.runtime}: logits within {self.end_to_end:.1e}"
+            return f"{against}: logits within {self.end_to_end:.1e}"
         codes = f"codes of {self.quantizers} quantizers within {self.code} ({self.share:.2%} differ)"
-        return f"{self.runtime}: {codes}, logits within {self.logit:.1e}, end to end {self.end_to_end:.1e}"
+        logits = f"logits within {self.logit:.1e} on equal codes, within {self.end_to_end:.1e} each for itself"
+        return f"{against}: {codes}, {logits}"
 
     @property
     def is_close(self) -> bool:

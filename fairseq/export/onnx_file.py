@@ -5,9 +5,10 @@
 
 Checked: the file by onnx's own checker; then made-up batches, padded and not, run through our model and through the
 file - by onnxruntime, or by onnx's reference evaluator where that is not installed - and the codes of every
-activation quantizer and the scores are compared.
+activation quantizer and the scores are compared; where a data folder is given, predictions on its examples, too.
 """
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
@@ -15,12 +16,16 @@ import torch
 from torch import Tensor
 
 from fairseq.checkpoint.writing import atomic
+from fairseq.data.class_names import known_class_names
 from fairseq.errors import CheckpointError, ConfigError, unknown
 from fairseq.export.comparison import Comparison, compare
 from fairseq.export.graph import FULL_OPSET, Graph
+from fairseq.export.on_data import OnData, compare_on_data
 from fairseq.export.reading import read_classifier
 from fairseq.export.roberta import Point, build
+from fairseq.export.runtime import runner
 from fairseq.models.roberta import RobertaModel
+from fairseq.output_files import check_output
 
 LARGEST = 2**31  # bytes: what a protobuf message holds
 
@@ -33,7 +38,9 @@ class Export(NamedTuple):
         num_bytes: its size.
         head: name of the classification head.
         opset: of ONNX.
-        comparison: with our evaluation.
+        comparison: with our evaluation, on made-up batches.
+        names: of the classes, in order; None where nobody knows them.
+        on_data: with our evaluation, on real examples, where there were any.
     """
 
     path: str
@@ -41,40 +48,61 @@ class Export(NamedTuple):
     head: str
     opset: int
     comparison: Comparison
+    names: Optional[list[str]] = None
+    on_data: Optional[OnData] = None
 
     def summary(self) -> str:
         """One line for people."""
         size = f"{self.num_bytes / 1e6:.1f} MB" if self.num_bytes >= 1e6 else f"{self.num_bytes / 1e3:.0f} kB"
-        return f"wrote {self.path}: {size}, head {self.head}, opset {self.opset}; {self.comparison.summary()}"
+        classes = "" if self.names is None else f" (classes {', '.join(self.names)})"
+        real = "; --data DATA compares predictions" if self.on_data is None else f"; {self.on_data.summary()}"
+        wrote = f"wrote {self.path}: {size}, head {self.head}{classes}, opset {self.opset}"
+        return f"{wrote}; {self.comparison.summary()}{real}"
 
 
 def export_onnx(
-    checkpoint: Union[str, Path], out: Union[str, Path], head: Optional[str] = None, opset: int = FULL_OPSET
+    checkpoint: Union[str, Path],
+    out: Union[str, Path],
+    head: Optional[str] = None,
+    opset: int = FULL_OPSET,
+    *,
+    overwrite: bool = False,
+    data: Optional[Path] = None,
+    subset: str = "valid",
+    batches: Optional[int] = None,
+    batch_size: int = 16,
 ) -> Export:
     """Write the model in `checkpoint`, quantized as it evaluates, to the file `out`.
 
     Args:
         head: classification head; the only one if None.
         opset: version of ONNX's operators.
+        overwrite: replace `out` if it is there.
+        data: compare predictions on this data folder, too: on `batches` (None: all) of its `subset`. Its label
+            dictionary names the classes where the checkpoint does not.
 
     Raises:
         CheckpointError: no RoBERTa, no head, or a model that ONNX would compute differently.
         ConfigError: no such head, an opset that lacks something, a quantizer that cannot be exported (names the rule
-            with which it could), or the package onnx is missing.
+            with which it could), a file that is there already, or the package onnx is missing.
     """
     Graph(opset)  # fails early
     out = Path(out)
-    if out.is_dir() or not out.parent.is_dir():
-        raise ConfigError(f"cannot write {out}: {'it is a folder' if out.is_dir() else f'no folder {out.parent}'}")
-    model = read_classifier(str(checkpoint))
+    check_output(out, overwrite)
+    model, labels = read_classifier(str(checkpoint))
     head = chosen_head(model, head, str(checkpoint))
-    data, comparison = serialize(model, head, opset)
+    names = known_class_names(labels, data, model.classification_heads[head].out_proj.out_features)
+    file, comparison = serialize(model, head, opset, names)
+    found = None
+    if data is not None:
+        run = runner(file)[1]
+        found = compare_on_data(str(checkpoint), model, head, run, data, subset, batches, batch_size)
     try:
-        with atomic(str(out)) as file:
-            file.write(data)
+        with atomic(str(out)) as stream:
+            stream.write(file)
     except OSError as error:
         raise CheckpointError(f"cannot write {out}: {error.strerror or error}") from None
-    return Export(str(out), len(data), head, opset, comparison)
+    return Export(str(out), len(file), head, opset, comparison, names, found)
 
 
 def chosen_head(model: RobertaModel, head: Optional[str], where: str) -> str:
@@ -89,17 +117,22 @@ def chosen_head(model: RobertaModel, head: Optional[str], where: str) -> str:
     return head or heads[0]
 
 
-def serialize(model: RobertaModel, head: str, opset: int = FULL_OPSET) -> tuple[bytes, Comparison]:
+def serialize(
+    model: RobertaModel, head: str, opset: int = FULL_OPSET, names: Optional[list[str]] = None
+) -> tuple[bytes, Comparison]:
     """The bytes of an ONNX file that computes `model(tokens, classification_head_name=head)`, and how closely.
 
     The model is put into evaluation, in fp32 and on the CPU.
+
+    Args:
+        names: of the classes, which become the file's metadata `labels`, a JSON list.
     """
     model = model.eval().float().cpu()
     batches = made_up(model)
     with torch.no_grad():
         model(batches[0], classification_head_name=head)  # brings normalised weights up to date
         graph, points = build(model, head, opset)
-    file = _file(graph, model, head)
+    file = _file(graph, model, head, names)
     if file.ByteSize() >= LARGEST:
         raise CheckpointError(
             f"the model takes {file.ByteSize() / 1e9:.1f} GB, an ONNX file holds 2 GB; quantize more of it, "
@@ -110,7 +143,7 @@ def serialize(model: RobertaModel, head: str, opset: int = FULL_OPSET) -> tuple[
     return data, compare(model, head, data, points, batches)
 
 
-def _file(graph: Graph, model: RobertaModel, head: str) -> Any:
+def _file(graph: Graph, model: RobertaModel, head: str, names: Optional[list[str]]) -> Any:
     helper, types = graph.onnx.helper, graph.onnx.TensorProto
     classes = model.classification_heads[head].out_proj.out_features
     tokens = helper.make_tensor_value_info("tokens", types.INT64, ["batch", "sequence"])
@@ -123,6 +156,8 @@ def _file(graph: Graph, model: RobertaModel, head: str) -> Any:
     )
     quantization = getattr(model, "quantization", None)
     notes = {"head": head, "padding": str(model.encoder.sentence_encoder.padding_idx)}
+    if names is not None:
+        notes["labels"] = json.dumps(names, ensure_ascii=False)
     if quantization is not None:
         notes["eval_bits"] = str(quantization.config.eval_bits)
     helper.set_model_props(file, notes)

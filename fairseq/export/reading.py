@@ -1,9 +1,10 @@
 """The classifier in a checkpoint, with all its heads, quantized as it was trained. No data folder is needed.
 
-model = read_classifier("checkpoint_best.pt")
+classifier = read_classifier("checkpoint_best.pt")
+classifier.model, classifier.labels
 """
 
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from fairseq import checkpoint_utils, models
 from fairseq.data.dictionary import Dictionary
@@ -11,6 +12,7 @@ from fairseq.errors import CheckpointError
 from fairseq.interop.hf_import import OFFSET
 from fairseq.models.config import writable
 from fairseq.models.roberta import RobertaModel
+from fairseq.tasks.dictionaries import carried
 
 TABLE, POSITIONS = "embed_tokens.weight", "embed_positions.weight"
 
@@ -34,8 +36,20 @@ class _Sizes:
         """Dictionaries and the like play no part here."""
 
 
-def read_classifier(checkpoint: str) -> RobertaModel:
-    """The model in the file `checkpoint`.
+class Classifier(NamedTuple):
+    """A checkpoint's contents.
+
+    Attributes:
+        model: with all its heads, quantized as it was trained.
+        labels: dictionary of the classes' names, where the checkpoint carries it.
+    """
+
+    model: RobertaModel
+    labels: Optional[Dictionary] = None
+
+
+def read_classifier(checkpoint: str) -> Classifier:
+    """What the file `checkpoint` holds.
 
     Raises:
         CheckpointError: the file cannot be read, or holds another kind of model.
@@ -52,4 +66,4 @@ def read_classifier(checkpoint: str) -> RobertaModel:
     model = checkpoint_utils.load_model_ensemble([checkpoint], task=task, state=state)[0][0]
     if not isinstance(model, RobertaModel):
         raise CheckpointError(f"{checkpoint} holds a {type(model).__name__}; only RoBERTa can be exported")
-    return model
+    return Classifier(model, carried(state.get("task_state"), "label"))

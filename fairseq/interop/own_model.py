@@ -14,7 +14,7 @@ from typing import Any, Optional
 from torch import nn
 
 from fairseq.checkpoint.format import load_weights
-from fairseq.data.class_names import class_names
+from fairseq.data.class_names import known_class_names
 from fairseq.data.dictionary import Dictionary
 from fairseq.errors import CheckpointError, ConfigError, unknown
 from fairseq.interop.hf_import import OFFSET
@@ -59,12 +59,8 @@ class Source:
 
     def class_names(self, head: str, data: Optional[Path] = None) -> Optional[list[str]]:
         """Names of a head's classes: the checkpoint's, else those of the data folder `data`; None if nobody knows."""
-        labels, path = self.labels, None if data is None else data / "label" / "dict.txt"
-        if path is not None and path.exists():
-            labels = Dictionary.load(str(path))
-            if self.labels is not None and self.labels.symbols[: len(labels)] != labels.symbols[: len(self.labels)]:
-                raise ConfigError(f"{path} does not hold the classes that the checkpoint was trained with")
-        return class_names(labels, self.model.classification_heads[head].out_proj.out_features)
+        classes = self.model.classification_heads[head].out_proj.out_features
+        return known_class_names(self.labels, data, classes)
 
 
 def read(checkpoint: Path) -> Source:

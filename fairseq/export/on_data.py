@@ -1,0 +1,103 @@
+"""How often an exported classifier predicts what its checkpoint predicts, on real examples.
+
+    found = compare_on_data("checkpoint_best.pt", model, "head", run, Path("RTE-bin"), "valid")
+    print(found.summary())
+
+Each side computes for itself. Where a value lies between two codes of a quantizer, sums that are rounded otherwise may
+decide for the other one, and a few predictions that were close change with it.
+"""
+
+import itertools
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import torch
+
+from fairseq import checkpoint_utils, tasks
+from fairseq.errors import CheckpointError, ConfigError, DataError
+from fairseq.export.runtime import Run
+from fairseq.models.roberta import RobertaModel
+
+
+class OnData(NamedTuple):
+    """Differences over examples.
+
+    Attributes:
+        subset, examples: what was compared.
+        differing: predicted classes that are not the same; None for a regression.
+        logit: largest difference of two logits.
+        scale: the largest logit.
+    """
+
+    subset: str
+    examples: int
+    differing: Optional[int]
+    logit: float
+    scale: float
+
+    def summary(self) -> str:
+        """Part of a line for people."""
+        logits = f"logits within {self.logit:.1e} (they go up to {self.scale:.1e})"
+        if self.differing is None:
+            return f"on {self.examples} examples of {self.subset}: {logits}"
+        return f"on {self.examples} examples of {self.subset}: {self.differing} predictions differ, {logits}"
+
+
+@torch.no_grad()
+def compare_on_data(
+    checkpoint: str,
+    model: RobertaModel,
+    head: str,
+    run: Run,
+    data: Path,
+    subset: str = "valid",
+    batches: Optional[int] = None,
+    batch_size: int = 16,
+) -> OnData:
+    """Run both on a subset of a data folder.
+
+    Args:
+        checkpoint: its task reads the data.
+        model: in evaluation.
+        run: the exported file.
+        batches: how many; None for all.
+
+    Raises:
+        ConfigError: the checkpoint's task is not one about sentences. DataError: no such data.
+    """
+    examples = differing = 0
+    logit = scale = 0.0
+    for tokens in _batches(checkpoint, data, subset, batches, batch_size):
+        ours = model(tokens, classification_head_name=head)[0]
+        theirs = run(tokens)["logits"]
+        examples += len(tokens)
+        differing += int((ours.argmax(-1) != theirs.argmax(-1)).sum())
+        logit = max(logit, float((ours - theirs).abs().max()))
+        scale = max(scale, float(ours.abs().max()))
+    if not examples:
+        raise DataError(f"subset {subset!r} of {data} has no examples; choose one with --subset")
+    regression = model.classification_heads[head].out_proj.out_features == 1
+    return OnData(subset, examples, None if regression else differing, logit, scale)
+
+
+def _batches(checkpoint: str, data: Path, subset: str, batches: Optional[int], batch_size: int) -> Any:
+    state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint, {"data": str(data)})
+    if state.get("cfg") is None:
+        raise CheckpointError(f"{checkpoint} does not say what its task is; leave out --data")
+    task = tasks.setup_task(state["cfg"].task, from_checkpoint=True, task_state=state.get("task_state"))
+    if not hasattr(task, "head"):
+        raise ConfigError(
+            f"--data is for checkpoints that were trained to classify; the task of {checkpoint} is "
+            f"{state['cfg'].task.get('_name')}"
+        )
+    try:
+        task.load_dataset(subset, combine=False, epoch=1)
+        dataset = task.dataset(subset)
+    except KeyError:
+        raise DataError(f"the task has no subset {subset!r}; choose one with --subset") from None
+    iterator = task.get_batch_iterator(dataset, max_sentences=batch_size, max_positions=task.max_positions())
+    for sample in itertools.islice(iterator.next_epoch_itr(shuffle=False), batches):
+        tokens = (sample or {}).get("net_input", {}).get("src_tokens")
+        if tokens is None:
+            raise ConfigError(f"--data: batches of the task {state['cfg'].task.get('_name')} cannot be compared")
+        yield tokens
