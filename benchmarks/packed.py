@@ -62,7 +62,7 @@ def files(checkpoint: Path) -> dict[str, int]:
     found = {"fp32": os.path.getsize(checkpoint)}
     for name, settings in FILES.items():
         out = checkpoint.with_name("packed.pt")
-        found[name] = quantize_checkpoint(str(checkpoint), str(out), weight_only=True, **settings).after
+        found[name] = quantize_checkpoint(str(checkpoint), str(out), weight_only=True, overwrite=True, **settings).after
     return found
 
 

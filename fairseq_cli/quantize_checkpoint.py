@@ -9,7 +9,6 @@ The file scores like the checkpoint, at its evaluation bits: `fairseq-validate -
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairseq_cli.batch_arguments import add_batch_arguments, check_batch_arguments
@@ -41,6 +40,7 @@ examples:
     )
     parser.add_argument("checkpoint", help="trained with quantization=..., or any with --quantization")
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     parser.add_argument(
         "--num-bits", "--bits", type=int, metavar="N", help="of quantizers whose bits no rule pins (default: eval_bits)"
     )
@@ -55,13 +55,7 @@ examples:
 @command
 def cli_main() -> None:
     args = get_parser().parse_args()
-    from fairseq.errors import ConfigError
-
     check_batch_arguments(args)
-    out = Path(args.out)
-    if not out.parent.is_dir() or out.is_dir():
-        reason = "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"
-        raise ConfigError(f"cannot write {out}: {reason}")
     from fairseq.checkpoint_tools.quantize import quantize_checkpoint
 
     summary = quantize_checkpoint(
@@ -75,6 +69,7 @@ def cli_main() -> None:
         subset=args.subset,
         batches=args.batches,
         batch_size=args.batch_size,
+        overwrite=args.overwrite,
     )
     print(describe(summary, args.out))
 
@@ -88,8 +83,10 @@ def describe(summary: "Summary", out: str) -> str:
     lines = [f"packed weights: {', '.join(by_bits)}; {summary.kept / 1e6:.1f} MB of others as they were"]
     if summary.shared:
         lines.append(f"not packed, as other modules use them too: {', '.join(summary.shared)}")
-    share = summary.after / summary.before
-    lines.append(f"{out}: {summary.after / 1e6:.1f} MB, {share:.2f} of the checkpoint's {summary.before / 1e6:.1f} MB")
+    share = summary.after / summary.weights
+    line = f"{out}: {summary.after / 1e6:.1f} MB, {share:.2f} of the {summary.weights / 1e6:.1f} MB of weights"
+    # what else a checkpoint of a run holds is mostly the optimizer's state, as large as two copies of the weights
+    lines.append(f"{line} (the checkpoint's file has {summary.before / 1e6:.1f} MB, all of its state counted)")
     return "\n".join(lines)
 
 

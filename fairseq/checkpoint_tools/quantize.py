@@ -8,12 +8,12 @@ activations are then measured on data, unless only its weights shall be quantize
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from torch import nn
+from torch import Tensor, nn
 
 from fairseq import checkpoint_utils
 from fairseq.checkpoint import writing
@@ -21,6 +21,7 @@ from fairseq.checkpoint.format import portable
 from fairseq.checkpoint.packed import pack_state
 from fairseq.dataclass.utils import to_plain
 from fairseq.errors import CheckpointError, ConfigError, DataError
+from fairseq.output_files import check_output
 from fairseq.quantization.integer_weights import pack_weights
 from fairseq.quantization.observers.tracked import Tracked
 from fairseq.quantization.quantizer import ACTIVATION, Quantizer
@@ -39,6 +40,7 @@ class Summary:
         packed: key -> bits of the weights that are codes now.
         shared: keys of weights that are in use elsewhere too and stayed as they were.
         before, after: sizes of the files, in bytes.
+        weights: bytes of the checkpoint's weights, which is its size without the optimizer's state.
         kept: bytes of what is not packed.
     """
 
@@ -46,6 +48,7 @@ class Summary:
     shared: list[str]
     before: int
     after: int
+    weights: int
     kept: int
 
 
@@ -61,6 +64,7 @@ def quantize_checkpoint(
     subset: str = "train",
     batches: int = 16,
     batch_size: int = 16,
+    overwrite: bool = False,
 ) -> Summary:
     """Write the model in `checkpoint` to `out` with packed weights.
 
@@ -71,16 +75,19 @@ def quantize_checkpoint(
         half: write what is not packed in fp16.
         data: folder of the task's data, if not the checkpoint's own; a float checkpoint's activations are calibrated
             on `batches` of its `subset`.
+        overwrite: replace `out` if it is there.
 
     Raises:
         ConfigError: settings that contradict each other or the checkpoint; ranges that are needed and missing.
         CheckpointError: a file that cannot be read, written or packed once more.
     """
-    state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint, {} if data is None else {"data": str(data)})
-    if os.path.exists(out) and os.path.samefile(checkpoint, out):
+    if os.path.exists(out) and os.path.exists(checkpoint) and os.path.samefile(checkpoint, out):
         raise ConfigError(f"{out} is the checkpoint itself; choose another file, as the weights cannot be had back")
+    check_output(Path(out), overwrite)
+    state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint, {} if data is None else {"data": str(data)})
     if "packed_weights" in state:
         raise CheckpointError(f"checkpoint {checkpoint} is packed already; give the one that it was made from")
+    weights = _num_bytes(state["model"])
     model, cfg, task = _load(checkpoint, state)
     trained = cfg.quantization.preset != "none"
     if trained == (preset is not None):
@@ -121,10 +128,15 @@ def quantize_checkpoint(
     kept["args"], kept["cfg"] = None, to_plain(cfg)
     kept["quantization"] = portable({**(state.get("quantization") or {}), **model.quantization.state_dict(model)})
     writing.save(kept, out)
-    tensors = {value.data_ptr(): value for value in kept["model"].values()}  # tied ones once
-    rest = sum(value.numel() * value.element_size() for value in tensors.values())
     bits = {key: weight.num_bits for key, weight in packed.items()}
-    return Summary(bits, shared, os.path.getsize(checkpoint), os.path.getsize(out), rest)
+    sizes = os.path.getsize(checkpoint), os.path.getsize(out)
+    return Summary(bits, shared, *sizes, weights, _num_bytes(kept["model"]))
+
+
+def _num_bytes(weights: Mapping[str, Any]) -> int:
+    """Bytes of tensors, tied ones counted once."""
+    tensors = {value.data_ptr(): value for value in weights.values() if isinstance(value, Tensor)}
+    return sum(value.numel() * value.element_size() for value in tensors.values())
 
 
 def _load(checkpoint: str, state: dict[str, Any]) -> tuple[nn.Module, Any, Any]:

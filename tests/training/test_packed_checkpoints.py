@@ -132,12 +132,24 @@ def test_float_checkpoints(runs, quantize, score, data):
     calibrated = score(out)
     assert calibrated[2] == 6 and calibrated[0] == pytest.approx(plain[0], rel=0.05)
     assert score(out, compute="integer")[0] == pytest.approx(calibrated[0], rel=1e-5)
-    quantize(path, "--out", out, "--quantization", "int4", "--bits", 3, "--weight-only")
+    quantize(path, "--out", out, "--overwrite", "--quantization", "int4", "--bits", 3, "--weight-only")
     state = load_checkpoint_to_cpu(str(out))
     assert {weight.num_bits for weight in state["packed_weights"].values()} == {3}
     found = score(out)
     assert found[2] == 6 and found[0] == pytest.approx(plain[0], rel=0.3) and found[0] != plain[0]
     assert "is not quantized, so it has no integer weights" in score(path, "--integer-weights", code=2)
+
+
+def test_sizes_are_those_of_weights(runs, quantize):
+    """The share is of what is packed, the weights; a run's checkpoint holds twice as much of Adam's."""
+    runs.trained("run", *WIDE, "--quantization", "int8")
+    path, out = runs.folder / "run" / "checkpoint_last.pt", runs.folder / "packed.pt"
+    said = quantize(path, "--out", out).splitlines()[-1]
+    tensors = {t.data_ptr(): t.numel() * t.element_size() for t in load_checkpoint_to_cpu(str(path))["model"].values()}
+    weights, before, after = sum(tensors.values()), os.path.getsize(path), os.path.getsize(out)
+    assert before > 2.5 * weights
+    of_weights = f"{after / weights:.2f} of the {weights / 1e6:.1f} MB of weights"
+    assert of_weights in said and f"the checkpoint's file has {before / 1e6:.1f} MB, all of its state counted" in said
 
 
 def test_user_errors(runs, quantize, data, monkeypatch):
@@ -166,7 +178,10 @@ def test_user_errors(runs, quantize, data, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         assert "No space left on device; free some space" in error(path, "--out", out, code=1)
-    quantize(path, "--out", out)
+    assert "free" not in quantize(path, "--out", out)
+    packed = out.read_bytes()
+    assert "packed.pt is there already; give another --out, or --overwrite" in error(path, "--out", out)
+    assert out.read_bytes() == packed
     assert "is packed already" in error(out, "--out", runs.folder / "again.pt", code=1)
     from fairseq_cli import quant_report
 
