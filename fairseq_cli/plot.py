@@ -20,6 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="FILE.png", help="default: curves.png in the run's folder; here for several runs"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already and no PNG")
     parser.add_argument(
         "--metrics", nargs="+", metavar="KEY", help="what to draw, one panel each (default: loss, metric, lr, bits)"
     )
@@ -29,6 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def cli_main() -> None:
     args = get_parser().parse_args()
+    from fairseq.output_files import check_picture
     from fairseq.studies.plots import plot
     from fairseq.studies.records import find_runs
 
@@ -37,6 +39,7 @@ def cli_main() -> None:
     if out is None:
         first = args.runs[0]
         out = first / "curves.png" if len(args.runs) == 1 and first.is_dir() else Path("curves.png")
+    check_picture(out, args.overwrite)
     panels = plot(runs, out, args.metrics)
     print(f"{out}: {', '.join(panels)} of {len(runs)} run{'s' if len(runs) > 1 else ''}")
 

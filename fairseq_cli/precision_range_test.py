@@ -43,6 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("range_test"), metavar="NAME", help="writes NAME.png and NAME.json"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier test")
     return parser
 
 
@@ -54,8 +55,12 @@ def cli_main(argv: Optional[Sequence[str]] = None) -> None:
 
     def job(cfg: Any) -> Any:
         from fairseq.dataclass.initialize import finish
+        from fairseq.output_files import check_output
         from fairseq.training.precision_range import run_range_test
 
+        if args.out.parent.is_dir():  # else it is made
+            for suffix in ("json", "png"):
+                check_output(args.out.with_name(f"{args.out.name}.{suffix}"), args.overwrite)
         finish(cfg)
         return run_range_test(cfg, args)
 

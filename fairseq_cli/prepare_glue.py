@@ -55,7 +55,7 @@ def cli_main() -> None:
             dest = dest / f"{name}-bin"
         glue_dir = args.glue_dir or download.fetch_task(name)
         if args.text_only:
-            prepare.write_text(name, glue_dir, dest)
+            prepare.write_text(name, glue_dir, dest, args.overwrite)
             continue
         counts = prepare.prepare(name, glue_dir, dest, bpe_dir, overwrite=args.overwrite)
         print(f"{name}: {', '.join(f'{split} {count}' for split, count in counts.items())} examples in {dest}")

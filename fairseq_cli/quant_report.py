@@ -29,6 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
     out = parser.add_argument_group("output, beside the table")
     out.add_argument("--json", type=Path, metavar="FILE", help="all rows as JSON")
     out.add_argument("--png", type=Path, metavar="FILE", help="heat map over layers")
+    out.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     out.add_argument("--value", choices=VALUES, default="sqnr", help="what the heat map shows (default: %(default)s)")
     return parser
 
@@ -37,13 +38,14 @@ def get_parser() -> argparse.ArgumentParser:
 def cli_main() -> None:
     args = get_parser().parse_args()
     from fairseq.checkpoint_tools.report import measure
-    from fairseq.errors import ConfigError
+    from fairseq.output_files import check_output, check_picture
     from fairseq.quantization.analysis import report
 
     check_batch_arguments(args)
-    for path in (args.json, args.png):
-        if path is not None and not path.parent.is_dir():
-            raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+    if args.json is not None:
+        check_output(args.json, args.overwrite, "--json")
+    if args.png is not None:
+        check_picture(args.png, args.overwrite, "--png")
     rows = measure(
         args.checkpoint,
         preset=args.quantization,

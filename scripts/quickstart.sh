@@ -12,7 +12,7 @@ out="${OUT:-$root/outputs/quickstart}"
 data="$out/acceptability-bin"
 run mkdir -p "$out"
 run rm -rf "$out/checkpoints"  # of an earlier quickstart, which would otherwise be resumed
-fairseq make-acceptability --dest "$data"
+fairseq make-acceptability --dest "$data" --overwrite
 fairseq hydra-train --config-dir "$root/examples/acceptability/config" --config-name acceptability \
   "task.data=$data" "checkpoint.save_dir=$out/checkpoints" "$@"
 fairseq validate "$data" --task sentence_prediction --path "$out/checkpoints/checkpoint_best.pt" --batch-size 100 \

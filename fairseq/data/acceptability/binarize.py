@@ -21,6 +21,7 @@ from fairseq.data.binarize import write_items
 from fairseq.data.dictionary import Dictionary
 from fairseq.errors import DataError
 
+WRITTEN = ("input0", "label", "train.tsv", "dev.tsv", "baselines.json")
 FILES = {"train": "train.tsv", "valid": "dev.tsv"}
 
 

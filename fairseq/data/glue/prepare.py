@@ -83,9 +83,13 @@ def read_splits(glue_task: GlueTask, glue_dir: Path) -> dict[str, Split]:
         return splits
 
 
-def write_text(name: str, glue_dir: Path, dest: Path) -> None:
-    """Write the columns as plain text, `{split}.input0`, `{split}.input1` and `{split}.label`, a line per example."""
-    with _new_folder(dest, overwrite=True) as folder:
+def write_text(name: str, glue_dir: Path, dest: Path, overwrite: bool = False) -> None:
+    """Write the columns as plain text, `{split}.input0`, `{split}.input1` and `{split}.label`, a line per example.
+
+    Raises:
+        DataError: a file is missing or malformed, or `dest` is there already and `overwrite` does not replace it.
+    """
+    with _new_folder(dest, overwrite) as folder:
         for split, examples in read_splits(task(name), glue_dir).items():
             columns = {f"input{column}": lines for column, lines in enumerate(examples.text)}
             if examples.labels is not None:
