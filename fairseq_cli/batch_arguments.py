@@ -15,9 +15,7 @@ from typing import Optional
 from fairseq.errors import ConfigError
 
 
-def add_batch_arguments(
-    parser: argparse.ArgumentParser, title: str, subset: str, batches: Optional[int]
-) -> None:
+def add_batch_arguments(parser: argparse.ArgumentParser, title: str, subset: str, batches: Optional[int]) -> None:
     """A group with --data, --subset, --batches and --batch-size.
 
     Args:

@@ -15,7 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-export-hf",
         description="Turn a RoBERTa checkpoint into a Hugging Face folder: config.json, weights, tokenizer.",
-        epilog="Outputs of the folder and ids of its tokenizer are compared with the checkpoint's before they are kept.",
+        epilog="Outputs and ids of what was written are compared with the checkpoint's before it is kept.",
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint file, or a folder with model.pt")

@@ -14,7 +14,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-import-hf",
         description="Turn a Hugging Face RoBERTa, XLM-R or BERT-type encoder into a fairseq checkpoint.",
-        epilog="Outputs of the checkpoint and ids of the tokenizer are compared with the folder's before they are kept.",
+        epilog="Outputs and ids of what was written are compared with the folder's before it is kept.",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -46,7 +46,7 @@ if [[ -n "${SORTED:-}" ]]; then
   mv "$train.sorted" "$train"
   set -- task.no_shuffle=true "$@"  # sentences batch by batch as they come; the order of the batches stays random
 fi
-run "$python" -m fairseq_cli.import_hf "$model" --dest "$out/model" | tee "$out/import.log"
+run "$python" -m fairseq_cli.import_hf "$model" --dest "$out/model" --overwrite | tee "$out/import.log"
 read -ra shape <<<"$(sed -n 's/^checkpoint.restore_file=[^ ]* //p' "$out/import.log")"
 prepared="$(run "$python" -m fairseq_cli.prepare_glue --task "$task" --glue-dir "$out/glue" --bpe-dir "$out/model" \
   --dest "$data" --overwrite)"

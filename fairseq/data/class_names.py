@@ -33,9 +33,7 @@ def class_names(dictionary: Optional[Dictionary], num_classes: int) -> Optional[
     return names if len(names) == num_classes else None
 
 
-def known_class_names(
-    carried: Optional[Dictionary], data: Optional[Path], num_classes: int
-) -> Optional[list[str]]:
+def known_class_names(carried: Optional[Dictionary], data: Optional[Path], num_classes: int) -> Optional[list[str]]:
     """Names of a classifier's classes, wherever they are found; None if nobody knows them.
 
     Args:

@@ -27,7 +27,7 @@ def describe(folder: Path) -> Description:
     """The contents of a tokenizer.json for the tokenizer in `folder`.
 
     Raises:
-        CheckpointError: no file of a tokenizer, a damaged one, or a class of tokenizer that these files do not describe.
+        CheckpointError: no file of a tokenizer, a damaged one, or a class that does more than its files say.
     """
     config = settings(folder)
     kind = _class(config)
@@ -135,7 +135,9 @@ def _byte_level(folder: Path, config: dict[str, Any]) -> Any:
         model = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     except Exception as error:  # the library raises plain Exception
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"cannot read the BPE in {folder}: {reason}; get vocab.json and merges.txt again") from None
+        raise CheckpointError(
+            f"cannot read the BPE in {folder}: {reason}; get vocab.json and merges.txt again"
+        ) from None
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(config.get("add_prefix_space", False)))
     tokenizer.decoder = decoders.ByteLevel()

@@ -142,7 +142,9 @@ def dictionary_of(source: own_model.Source, tokenizer: own_tokenizer.OwnTokenize
     dictionary, path = source.dictionary, tokenizer.folder / "dict.txt"
     if dictionary is None:
         if not path.exists():
-            raise CheckpointError(f"the checkpoint carries no dictionary, and there is no {path}; put its dict.txt there")
+            raise CheckpointError(
+                f"the checkpoint carries no dictionary, and there is no {path}; put its dict.txt there"
+            )
         dictionary = Dictionary.load(str(path))
     if "<mask>" not in dictionary and len(dictionary) < size:
         dictionary.add_symbol("<mask>")  # published dictionaries leave it out: the task adds it

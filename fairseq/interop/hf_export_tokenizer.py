@@ -3,8 +3,8 @@
     written = export(tokenizer, dictionary, size, dest, max_positions=512, template=None)
 
 `tokenizer.json` says all; byte-level BPE gets vocab.json and merges.txt as well, WordPiece vocab.txt. Hugging Face
-cannot give two tokens one id. A token that the dictionary lacks, which the model reads as `<unk>`, gets an id of its own
-behind the dictionary's, and the exported model a row for it that is the row of `<unk>`.
+cannot give two tokens one id. A token that the dictionary lacks, which the model reads as `<unk>`, gets an id of its
+own behind the dictionary's, and the exported model a row for it that is the row of `<unk>`.
 
 >>> renumber({"model": {"type": "BPE", "vocab": {"[PAD]": 0, "a": 1}}, "added_tokens": [{"id": 0, "content": "[PAD]"}]},
 ...          {"[PAD]": 1, "a": 0}, {})
@@ -53,8 +53,8 @@ def export(
         dictionary: of the model, `<mask>` included where the model has it.
         size: rows of the token embedding.
         max_positions: the longest input.
-        template: what the model's task puts around a sentence; None keeps what the tokenizer says (RoBERTa's way where
-            it says nothing).
+        template: what the model's task puts around a sentence; None keeps what the tokenizer says, RoBERTa's way where
+            it says nothing.
 
     Raises:
         CheckpointError: damaged files, a dictionary of another tokenizer or model, or ids that come out otherwise.
@@ -68,7 +68,7 @@ def export(
     special = special or {ours: ours for ours in SPECIAL}
     described = renumber(described, ids, fillers)
     _special(described, special, {**ids, **fillers})
-    if template is not None or (tokenizer.kind != "hf_tokenizer" and described.get("post_processor") is None):
+    if template is not None or not _marks_ends(described.get("post_processor")):
         described["post_processor"] = _around(template or Template(), special, tokenizer.kind in BYTE_LEVEL)
     _write_json(dest / "tokenizer.json", described)
     _other_files(tokenizer, described, dest)
@@ -124,8 +124,8 @@ def renumber(described: dict[str, Any], ids: dict[str, int], fillers: dict[str, 
     """
     model, old = described["model"], hf_describe.tokens_of(described)
     if isinstance(model["vocab"], dict):
-        pairs = sorted([*((ids[token], token) for token in model["vocab"]), *((i, name) for name, i in fillers.items())])
-        model["vocab"] = {token: index for index, token in pairs}
+        # added tokens too: those that the vocabulary lacks would get ids behind it
+        model["vocab"] = dict(sorted({**ids, **fillers}.items(), key=lambda item: item[1]))
     else:
         scores = dict(model["vocab"])
         lowest = min(scores.values())  # one that is lower would change what an unknown piece costs
@@ -153,6 +153,16 @@ def _renumber_special(node: Any, new: dict[int, int]) -> None:
         special["ids"] = [new[index] for index in special["ids"]]
     for part in node.get("processors", []):
         _renumber_special(part, new)
+
+
+def _marks_ends(node: Any) -> bool:
+    """Whether a post-processor puts something around a sentence."""
+    if not isinstance(node, dict):
+        return False
+    if node.get("type") == "TemplateProcessing":
+        return any("SpecialToken" in piece for piece in node["single"])
+    inside = any(_marks_ends(part) for part in node.get("processors", []))
+    return inside or node.get("type") in ("RobertaProcessing", "BertProcessing")
 
 
 def _special(described: dict[str, Any], special: dict[str, str], ids: dict[str, int]) -> None:
@@ -200,9 +210,7 @@ def _other_files(tokenizer: OwnTokenizer, described: dict[str, Any], dest: Path)
         (dest / "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf-8")
 
 
-def _compare(
-    tokenizer: OwnTokenizer, dictionary: Dictionary, special: dict[str, str], size: int, dest: Path
-) -> None:
+def _compare(tokenizer: OwnTokenizer, dictionary: Dictionary, special: dict[str, str], size: int, dest: Path) -> None:
     """Refuse files that give other ids than our tokenizer and dictionary."""
     described = json.loads((dest / "tokenizer.json").read_text(encoding="utf-8"))
     theirs, ours = hf_describe.build(described, str(dest / "tokenizer.json")), tokenizer.encoder()

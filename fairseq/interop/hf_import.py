@@ -1,6 +1,6 @@
 """A Hugging Face RoBERTa, XLM-R or BERT-type encoder -> a checkpoint, dictionary and tokenizer of ours.
 
-    imported = import_encoder(Path("all-MiniLM-L6-v2"), Path("minilm"))    # minilm/{model.pt,dict.txt,tokenizer.json,...}
+    imported = import_encoder(Path("all-MiniLM-L6-v2"), Path("minilm"))    # minilm/{model.pt,dict.txt,...}
 
 What differs from RoBERTa: a token-type embedding, whose type 0 is added to every position; positions that count from 0
 (BERT), or behind another padding id, which move behind the two rows that our table keeps free; eps 1e-12 in layer norms
@@ -135,10 +135,11 @@ def rename(theirs: dict[str, Tensor], config: dict[str, Any], where: str) -> tup
             raise CheckpointError(f"{where}: our encoder has no place for {name}; it cannot be imported")
     if config["model_type"] == "bert":  # BERT's classifier: its pooler is our head's first layer
         for kind in ("weight", "bias"):
-            if f"classifier.{kind}" in theirs and f"bert.pooler.dense.{kind}" in theirs:
-                state[f"classification_heads.{hf_names.HEAD}.dense.{kind}"] = theirs[f"bert.pooler.dense.{kind}"]
-                state[f"classification_heads.{hf_names.HEAD}.out_proj.{kind}"] = theirs[f"classifier.{kind}"]
-                left_out = [name for name in left_out if name not in (f"classifier.{kind}", f"bert.pooler.dense.{kind}")]
+            pooler, output = f"bert.pooler.dense.{kind}", f"classifier.{kind}"
+            if pooler in theirs and output in theirs:
+                state[f"classification_heads.{hf_names.HEAD}.dense.{kind}"] = theirs[pooler]
+                state[f"classification_heads.{hf_names.HEAD}.out_proj.{kind}"] = theirs[output]
+                left_out = [name for name in left_out if name not in (pooler, output)]
     for name in (TOKENS, POSITIONS):
         if name not in state:
             raise CheckpointError(f"{where}: the weights hold no {hf_names.to_hf(name)}; is this an encoder?")
@@ -151,7 +152,10 @@ def rename(theirs: dict[str, Tensor], config: dict[str, Any], where: str) -> tup
 
 def _first_position(config: dict[str, Any]) -> int:
     """The row of the position table that belongs to the first token."""
-    return 0 if config["model_type"] == "bert" else int(config.get("pad_token_id", 1)) + 1
+    if config["model_type"] == "bert":
+        return 0
+    pad = config.get("pad_token_id")
+    return OFFSET if pad is None else int(pad) + 1
 
 
 def place(state: dict[str, Tensor], theirs: dict[str, Tensor], order: list[int], first_position: int) -> None:
@@ -179,8 +183,8 @@ def class_labels(config: dict[str, Any], state: dict[str, Tensor], where: str) -
     labels = Dictionary()
     for index in range(len(output)):
         name = names.get(str(index), f"LABEL_{index}")
-        lost = not isinstance(name, str) or not name.strip() or "\n" in name or name.startswith(("madeupword", "<mask>"))
-        if lost or name in labels:
+        kept = isinstance(name, str) and name.strip() and "\n" not in name
+        if not kept or name.startswith(("madeupword", "<mask>")) or name in labels:
             raise CheckpointError(f"{where}: id2label of config.json has a name that no dictionary can hold: {name!r}")
         labels.add_symbol(name)
     return None if label_names(labels) == [f"LABEL_{index}" for index in range(len(output))] else labels

@@ -1,4 +1,4 @@
-"""What a Hugging Face encoder folder computes, in plain PyTorch, from its files: the other side of each import and export.
+"""What a Hugging Face encoder folder computes, in plain PyTorch, from its files: the other side of imports and exports.
 
     reference = Reference(Path("roberta-hf"))
     reference.features(ids, mask)          # (B, T, C), fp32
@@ -14,7 +14,7 @@ Shapes: B sentences, T tokens, C channels, H heads, V words, N classes.
 import math
 import re
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,8 @@ class Reference:
         tensors = hf_files.read_tensors(folder)
         self.tensors = {_modern(name): tensor for name, tensor in tensors.items()}
         self.is_bert = self.config["model_type"] == "bert"
-        self.pad = int(self.config.get("pad_token_id", 0 if self.is_bert else 1))
+        pad = self.config.get("pad_token_id")
+        self.pad = int(pad) if pad is not None else (0 if self.is_bert else 1)
 
     @torch.no_grad()
     def outputs(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -79,7 +80,9 @@ class Reference:
         activation = self._activation(str(self.config.get("hidden_act", "gelu")))
         for number in range(int(self.config["num_hidden_layers"])):
             layer = f"encoder.layer.{number}."
-            y = self._linear(f"{layer}attention.output.dense", self._attention(f"{layer}attention.self.", x, scores_mask))
+            y = self._linear(
+                f"{layer}attention.output.dense", self._attention(f"{layer}attention.self.", x, scores_mask)
+            )
             x = self._norm(f"{layer}attention.output.LayerNorm", x + y)
             y = self._linear(f"{layer}output.dense", activation(self._linear(f"{layer}intermediate.dense", x)))
             x = self._norm(f"{layer}output.LayerNorm", x + y)
@@ -107,8 +110,8 @@ class Reference:
         else:
             head = "lm_head."
             x = self._norm(f"{head}layer_norm", F.gelu(self._linear(f"{head}dense", features)))
-        weight = self._first(f"{head}decoder.weight", "embeddings.word_embeddings.weight")
-        return F.linear(x, weight, self._first(f"{head}decoder.bias", f"{head}bias"))
+        weight = self._tensor(f"{head}decoder.weight", "embeddings.word_embeddings.weight")
+        return F.linear(x, weight, self._tensor(f"{head}decoder.bias", f"{head}bias"))
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
         return F.linear(x, self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias"))
@@ -122,14 +125,12 @@ class Reference:
             raise CheckpointError(f"{self.folder}: activation {name!r} is not known; known: {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[name]
 
-    def _tensor(self, name: str) -> Tensor:
-        found = self._first(name)
-        if found is None:
-            raise CheckpointError(f"{self.folder}: the weights hold no {name}; get the files again")
-        return found
-
-    def _first(self, *names: str) -> Optional[Tensor]:
-        return next((self.tensors[name] for name in names if name in self.tensors), None)
+    def _tensor(self, *names: str) -> Tensor:
+        """The first of these tensors that is there."""
+        for name in names:
+            if name in self.tensors:
+                return self.tensors[name]
+        raise CheckpointError(f"{self.folder}: the weights hold no {names[-1]}; get the files again")
 
 
 def _modern(name: str) -> str:

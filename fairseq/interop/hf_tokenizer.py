@@ -1,8 +1,8 @@
 """From a Hugging Face tokenizer to our dictionary and tokenizer files.
 
-Ids 0-3 of a dictionary are `<s> <pad> </s> <unk>`. RoBERTa and XLM-R number theirs so; BERT's `[CLS] [PAD] [SEP] [UNK]`,
-and those that are in another order, are moved to the front, and `[MASK]` is called `<mask>`. `Vocabulary.order[i]` is
-the Hugging Face id of our id i, the row of the embedding that it gets.
+Ids 0-3 of a dictionary are `<s> <pad> </s> <unk>`. RoBERTa and XLM-R number theirs so. BERT's `[CLS] [PAD] [SEP]
+[UNK]`, and those that are in another order, are moved to the front, and `[MASK]` is called `<mask>`.
+`Vocabulary.order[i]` is the Hugging Face id of our id i, the row of the embedding that it gets.
 
     GPT-2's byte-level BPE, nothing added    ->  encoder.json, vocab.bpe     bpe=gpt2
     BERT's vocab.txt, nothing added          ->  vocab.txt                   bpe=bert
@@ -68,7 +68,8 @@ def convert(folder: Path, dest: Path, size: int) -> Vocabulary:
     names = {index: token for token, index in tokens.items()}
     is_gpt2 = _is_gpt2(described, special)
 
-    dictionary, encoder = Dictionary(), {}
+    dictionary = Dictionary()
+    encoder: dict[str, int] = {}
     for index in order[len(FRONT) :]:
         name = names.get(index)
         if name is None:
@@ -89,7 +90,7 @@ def convert(folder: Path, dest: Path, size: int) -> Vocabulary:
         (dest / "encoder.json").write_text(json.dumps(encoder), encoding="utf-8")
         lines = ["#version: 0.2", *hf_describe.merges_of(described)]
         (dest / "vocab.bpe").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        bpe = {"_name": "gpt2", "gpt2_encoder_json": "encoder.json", "gpt2_vocab_bpe": "vocab.bpe"}
+        bpe: dict[str, Any] = {"_name": "gpt2", "gpt2_encoder_json": "encoder.json", "gpt2_vocab_bpe": "vocab.bpe"}
     elif not (folder / "tokenizer.json").exists() and _is_bert(described, special):
         bpe = {"_name": "bert", "bpe_vocab_file": "vocab.txt", "bpe_cased": not lower_case(folder)}
     else:
@@ -112,7 +113,13 @@ def arrange(tokens: dict[str, int], size: int, where: str) -> list[int]:
 
 def _check_roles(config: dict[str, Any], special: dict[str, str], tokens: dict[str, int], where: str) -> None:
     """Refuse a tokenizer whose config gives a special token's part to another token."""
-    roles = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    roles = {
+        "cls_token": "<s>",
+        "pad_token": "<pad>",
+        "sep_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
     for role, ours in roles.items():
         token = config.get(role)
         token = token.get("content") if isinstance(token, dict) else token

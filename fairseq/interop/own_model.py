@@ -1,4 +1,4 @@
-"""What an export takes from a checkpoint of ours: the model in full precision, its dictionary, its tokenizer, its classes.
+"""What an export takes from a checkpoint of ours: the model in full precision, dictionary, tokenizer, classes.
 
     source = read(Path("checkpoint_best.pt"))
     source.model, source.dictionary, source.labels, source.bpe
@@ -90,7 +90,8 @@ def read(checkpoint: Path) -> Source:
         raise CheckpointError(f"{checkpoint} holds a {type(model).__name__}; only RoBERTa can be exported")
     has_lm_head = any(".lm_head." in name for name in state["model"])
     load_weights(model, state["model"], str(checkpoint), model_cfg=cfg.model)
-    for head in model.classification_heads.values():
+    heads: Any = model.classification_heads.values()
+    for head in heads:
         if hasattr(head.out_proj, "weight_orig"):
             nn.utils.remove_spectral_norm(head.out_proj)
     preset = str(cfg.quantization.preset)

@@ -60,7 +60,9 @@ class OwnTokenizer:
         if self.kind == "bert":
             tokenizer = wordpiece(str(self.files[0]), self.cased)
             special = find_special_tokens(tokenizer.get_vocab()) or {}
-            tokenizer.add_special_tokens([token for token in special.values() if tokenizer.token_to_id(token) is not None])
+            tokenizer.add_special_tokens(
+                [token for token in special.values() if tokenizer.token_to_id(token) is not None]
+            )
             return json.loads(tokenizer.to_str())
         try:
             tokenizer = Tokenizer(models.BPE.from_file(*map(str, self.files)))

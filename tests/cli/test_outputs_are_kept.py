@@ -23,7 +23,9 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_files_that_are_there_are_kept(name: str, tmp_path: Path, monkeypatch: Any, capsys: Any, fixtures: Path) -> None:
+def test_files_that_are_there_are_kept(
+    name: str, tmp_path: Path, monkeypatch: Any, capsys: Any, fixtures: Path
+) -> None:
     if name == "export_onnx":
         pytest.importorskip("onnx")
     words, file = COMMANDS[name]

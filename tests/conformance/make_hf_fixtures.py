@@ -46,12 +46,22 @@ def tokenizer_files(folder: Path, kind: str) -> None:
         (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(BPE)}))
         (folder / "merges.txt").write_text("#version: 0.2\n\u0120 r\n\u0120 i\n")
     elif kind == "reordered":
-        tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(REORDERED)}, [("\u0120", "r"), ("\u0120", "i")]))
+        tokenizer = Tokenizer(
+            models.BPE({token: i for i, token in enumerate(REORDERED)}, [("\u0120", "r"), ("\u0120", "i")])
+        )
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.model.unk_token = "<unk>"
-        roles = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+        roles = {
+            "bos": "<s>",
+            "cls": "<s>",
+            "eos": "</s>",
+            "sep": "</s>",
+            "pad": "<pad>",
+            "unk": "<unk>",
+            "mask": "<mask>",
+        }
         special = {f"{role}_token": token for role, token in roles.items()}
         whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, add_prefix_space=True, **special)
         whole.add_tokens([AddedToken(token, normalized=False) for token in ADDED])

@@ -138,11 +138,15 @@ def test_predictions_on_examples_are_counted(
     code, said = run(monkeypatch, capsys, *words)
     assert code == 0 and "beside PyTorch, on made-up batches: " in said and "--data DATA compares predictions" in said
     code, said = run(monkeypatch, capsys, *words, "--data", data, "--batch-size", 3)
-    assert code == 0 and f"(classes 1, 0), opset 21" in said and f"on {count} examples of valid: 0 predictions differ, logits within" in said, said
+    assert (
+        code == 0
+        and "(classes 1, 0), opset 21" in said
+        and f"on {count} examples of valid: 0 predictions differ, logits within" in said
+    ), said
     code, said = run(monkeypatch, capsys, *words, "--data", data, "--batches", 0)
     assert code and "--batches must be at least 1" in said
     # a file that predicts otherwise is counted, not hidden
-    model, labels = onnx_file.read_classifier(str(folder / "hydra.pt"))
+    model = onnx_file.read_classifier(str(folder / "hydra.pt")).model
     found = on_data.compare_on_data(
         str(folder / "hydra.pt"), model.eval(), "sentence_classification_head",
         lambda tokens: {"logits": -model(tokens, classification_head_name="sentence_classification_head")[0]},

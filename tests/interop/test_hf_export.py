@@ -20,7 +20,8 @@ from fairseq.interop.hf_import import import_encoder
 from fairseq.interop.hf_names import HEAD
 from fairseq.interop.hf_tokenizer import convert
 
-MODELS = ("bert", "bert_classifier", "roberta", "roberta_classifier", "xlmr")
+MODELS = ("bert", "bert_classifier", "roberta", "roberta_classifier", "roberta_reordered", "roberta_untied", "xlmr")
+CLASSIFIERS = ("bert_classifier", "roberta_classifier", "roberta_reordered")
 TOKENS = [[0, 4, 3, 4, 8, 2], [0, 4, 4, 2, 1, 1]]
 TEXT = ["a rose is a rose", "is a"]
 
@@ -80,14 +81,13 @@ def test_transformers_computes_the_same(exported, transformers_python, tmp_path)
         model, tokens = load(exported / name / "ours"), torch.tensor(TOKENS)
         with torch.no_grad():
             features, _ = model(tokens, features_only=True)
-            scores, _ = model(tokens, **({"classification_head_name": HEAD} if "classifier" in name else {}))
+            scores, _ = model(tokens, **({"classification_head_name": HEAD} if name in CLASSIFIERS else {}))
         torch.testing.assert_close(found[f"{number}.features"][real], features[real], atol=1e-6, rtol=0)
-        rows = slice(None) if "classifier" in name else real
+        rows = slice(None) if name in CLASSIFIERS else real
         torch.testing.assert_close(found[f"{number}.scores"][rows], scores[rows], atol=1e-6, rtol=1e-6)
         assert notes[number]["wrong"] == []
         ids = [[0, *ids] for ids in sentence_encoder(exported / name / "ours").encode(TEXT)]
-        if name != "xlmr":  # the fixture's tokenizer.json puts nothing around the text
-            assert notes[number]["ids"] == ids
+        assert notes[number]["ids"] == ids  # also where the imported tokenizer puts nothing around the text
 
 
 def test_untied_output_weights(exported, tmp_path):

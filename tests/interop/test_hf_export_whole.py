@@ -1,4 +1,4 @@
-"""What a checkpoint holds is exported as it computes, or refused: dictionaries, tokenizers, heads, quantizers, labels."""
+"""What a checkpoint holds is exported as it computes, or refused: dictionaries, tokenizers, heads, quantizers."""
 
 import json
 import shutil
@@ -72,7 +72,9 @@ def test_a_dictionary_of_its_own(name, imported, tmp_path):
     folder = imported(name)
     checkpoint = edited(folder, own_dictionary)
     export = export_encoder(checkpoint, tmp_path / "hf")
-    assert (export.tokenizer, export.extra) == ("gpt2", 2) and "2 tokens that the dictionary lacks" in export.notes()[-1]
+    assert (export.tokenizer, export.extra) == ("gpt2", 2) and "2 tokens that the dictionary lacks" in export.notes()[
+        -1
+    ]
     tensors = load_file(tmp_path / "hf" / "model.safetensors")
     unk = tensors[EMBEDDING][3]
     assert len(tensors[EMBEDDING]) == 14 and torch.equal(tensors[EMBEDDING][12:], torch.stack([unk, unk]))
@@ -100,6 +102,20 @@ def test_a_dictionary_of_its_own_in_transformers(imported, tmp_path, transformer
     with torch.no_grad():
         scores = roberta.predict(HEAD, ours, return_logits=True)
     torch.testing.assert_close(found["0.scores"], scores, atol=1e-6, rtol=1e-6)
+
+
+def test_added_tokens_keep_their_ids(imported, tmp_path):
+    """Also where the dictionary has them in the midst of others."""
+    from tokenizers import Tokenizer
+
+    folder = imported("roberta_reordered")
+    export = export_encoder(edited(folder, own_dictionary), tmp_path / "hf")
+    assert (export.tokenizer, export.extra, export.names) == ("hf_tokenizer", 0, ["sad", "so so", "glad"])
+    theirs = Tokenizer.from_file(str(tmp_path / "hf" / "tokenizer.json"))
+    roberta = RobertaModel.from_pretrained(str(folder), "edited.pt", data_name_or_path="nowhere")
+    for text in ("a<ent>rise", "Rose Garden", "rose garden"):
+        assert theirs.encode(text, add_special_tokens=False).ids == roberta.encode(text).tolist()[1:-1]
+    assert theirs.token_to_id("<ent>") == 5
 
 
 def test_another_tokenizers_dictionary_is_refused(imported, tmp_path):
@@ -172,7 +188,9 @@ def quantized(state: dict) -> None:
 
 def test_quantizers_do_not_stay_behind_in_silence(imported, tmp_path):
     checkpoint = edited(imported("roberta_classifier"), quantized)
-    with pytest.raises(ConfigError, match="quantization=int8, which Hugging Face's RoBERTa does not have; --drop-quant"):
+    with pytest.raises(
+        ConfigError, match="quantization=int8, which Hugging Face's RoBERTa does not have; --drop-quant"
+    ):
         export_encoder(checkpoint, tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
     export = export_encoder(checkpoint, tmp_path / "hf", drop_quantizers=True)

@@ -1,4 +1,4 @@
-"""What a folder says is imported as it says it, or refused: heads, activations, tokenizers, labels, what was left out."""
+"""What a folder says is imported as it says it, or refused: heads, activations, tokenizers, labels."""
 
 import json
 import shutil
@@ -16,7 +16,6 @@ from fairseq.interop import hf_compare
 from fairseq.interop.hf_import import import_encoder
 from fairseq.interop.hf_names import HEAD
 from fairseq.models.roberta import RobertaModel
-
 
 TYPES = "bert.embeddings.token_type_embeddings.weight[1:]"
 
@@ -60,7 +59,7 @@ def test_an_import_that_computes_something_else_is_refused(fixtures, tmp_path, m
 
 
 def test_ids_of_every_tokenizer_setting(fixtures, tmp_path):
-    """Added tokens (one of two words), a normalizer, a space in front, other ids of special tokens: as `transformers`."""
+    """Added tokens (one of two words), a normalizer, a space in front, special tokens elsewhere: as `transformers`."""
     source = fixtures / "hf" / "roberta_reordered"
     expected = json.loads((source / "expected_ids.json").read_text())
     import_encoder(source, tmp_path / "x")
