@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import CheckpointError, ConfigError
-from fairseq.quantization.formats import FORMATS, NumberFormat
+from fairseq.quantization.formats import FORMATS, NumberFormat, build_format
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.products.packed_weight import MOST_BITS, PackedWeight, first_code, range_shapes
+from fairseq.quantization.products.packed_weight import MOST_BITS, PackedWeight, range_shapes
 
 KEY = "packed_weights"
 AVERAGES = ("ema", "ema_fp32_params")
@@ -98,7 +98,7 @@ def read_packed(entry: Any) -> PackedWeight:
     if type(num_bits) is not int or not number_format.min_bits <= num_bits <= most:
         raise ValueError(f"has {num_bits!r} bits; {number_format.name} has {number_format.min_bits} to {most}")
     granularity = _known_granularity(entry["granularity"])
-    data = _checked_data(entry["codes"], columns, num_bits)
+    data = _checked_data(entry["codes"], columns, number_format.code_bits(num_bits))
     shapes = range_shapes(granularity, torch.empty(data.shape[0], columns, device="meta"))
     scales, zeros = _numbers("scales", entry["scales"], shapes), None
     if any(bool((scale <= 0).any()) for scale in scales):
@@ -107,10 +107,11 @@ def read_packed(entry: Any) -> PackedWeight:
         zeros = _numbers("zero points", entry["zero_points"], shapes)
     found = PackedWeight(data, columns, scales, zeros, entry["format"], entry["granularity"], num_bits)
     low, high = number_format.code_range(num_bits)
-    codes, first = found.unpacked(), first_code(number_format, num_bits)
+    codes, first = found.unpacked(), number_format.first_code(num_bits)
     if int(codes.min()) < low - first or int(codes.max()) > high - first:
         raise ValueError(f"has codes that {number_format.name} does not have at {num_bits} bits")
-    if number_format.exact_zero and any(bool(((z < low) | (z > high) | (z != z.round())).any()) for z in zeros or ()):
+    whole = number_format.is_uniform and number_format.has_exact_zero
+    if whole and any(bool(((z < low) | (z > high) | (z != z.round())).any()) for z in zeros or ()):
         raise ValueError("has zero points that are no codes")
     return found
 
@@ -118,7 +119,7 @@ def read_packed(entry: Any) -> PackedWeight:
 def _known_format(name: Any) -> NumberFormat:
     if not isinstance(name, str) or name not in FORMATS:
         raise ValueError(f"has the number format {name!r}, which is not known here")
-    return FORMATS.lookup(name)()
+    return build_format(name)
 
 
 def _known_granularity(text: Any) -> Granularity:
@@ -132,15 +133,15 @@ def _known_granularity(text: Any) -> Granularity:
         raise ValueError(f"has the granularity {text!r}, which is not known here") from None
 
 
-def _checked_data(data: Any, columns: Any, num_bits: int) -> Tensor:
-    dtype = torch.int16 if num_bits > 8 else torch.uint8
-    per_byte = 4 if num_bits <= 2 else 2 if num_bits <= 4 else 1
+def _checked_data(data: Any, columns: Any, code_bits: int) -> Tensor:
+    dtype = torch.int16 if code_bits > 8 else torch.uint8
+    per_byte = 4 if code_bits <= 2 else 2 if code_bits <= 4 else 1
     if type(columns) is not int or columns < 1:
         raise ValueError(f"has {columns!r} columns")
     if not isinstance(data, Tensor) or data.dim() != 2 or data.dtype != dtype or not data.shape[0]:
         raise ValueError(f"has no matrix of {str(dtype).removeprefix('torch.')} codes")
     if data.shape[1] != -(-columns // per_byte):
-        raise ValueError(f"has {data.shape[1]} numbers a row for {columns} codes of {num_bits} bits")
+        raise ValueError(f"has {data.shape[1]} numbers a row for {columns} codes of {code_bits} bits")
     return data.contiguous()
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fairseq.export.graph import CodeType, Graph
-from fairseq.export.grids import has_integer_zero, kept_grid
-from fairseq.quantization.formats import Grid
+from fairseq.export.grids import has_integer_zero, kept_qparams
+from fairseq.quantization.formats import QParams
 from fairseq.quantization.quantizer import Quantizer
 
 
@@ -36,30 +36,37 @@ class Activations:
         """The name of `x` rounded to `num_bits`; `x` itself without bits."""
         if num_bits is None:
             return x
-        exact, grid = has_integer_zero(quantizer), kept_grid(quantizer, num_bits)
-        same = (x, exact, grid.low, grid.high, str(grid.scale.tolist()), str(grid.zero_point.tolist()))
+        exact, qparams = has_integer_zero(quantizer), kept_qparams(quantizer, num_bits)
+        same = (
+            x,
+            exact,
+            qparams.quant_min,
+            qparams.quant_max,
+            str(qparams.scale.tolist()),
+            str(qparams.zero_point.tolist()),
+        )
         if same not in self._written:
-            self._written[same] = self._write(quantizer.path, x, grid, exact)
+            self._written[same] = self._write(quantizer.path, x, qparams, exact)
         self.found[quantizer.path] = self._written[same]
         return self._written[same][1]
 
-    def _write(self, path: str, x: str, grid: Grid, exact: bool) -> tuple[str, str]:
+    def _write(self, path: str, x: str, qparams: QParams, exact: bool) -> tuple[str, str]:
         """Names of the codes and of the values."""
-        graph, kind = self.graph, CodeType(grid.low, grid.high, least=8)
+        graph, kind = self.graph, CodeType(qparams.quant_min, qparams.quant_max, least=8)
         if kind.bits > 8:
             graph.needs(f"{path} at more than 8 bits")
-        scale = grid.scale
-        offset = grid.zero_point.expand_as(scale) if exact else torch.zeros_like(scale)
+        scale = qparams.scale
+        offset = qparams.zero_point.expand_as(scale) if exact else torch.zeros_like(scale)
         # what is done to x before, and undone afterwards
-        around = [] if exact else [("Sub", "Add", "low", grid.zero_point)]
+        around = [] if exact else [("Sub", "Add", "low", qparams.zero_point)]
         if scale.numel() > 1:  # runtimes take one scale for all of an activation
             around += [("Div", "Mul", "scales", scale), ("Add", "Sub", "zero_points", offset)]
             scale, offset = torch.ones(1), torch.zeros(1)
         vectors = [graph.constant(f"{path}.{name}", _vector(value)) for *_, name, value in around]
         for (operator, *_), vector in zip(around, vectors, strict=True):
             x = graph.add(operator, x, vector)
-        if (grid.low, grid.high) != (kind.low, kind.high):
-            low, high = ((end - offset) * scale for end in (grid.low, grid.high))
+        if (qparams.quant_min, qparams.quant_max) != (kind.low, kind.high):
+            low, high = ((end - offset) * scale for end in (qparams.quant_min, qparams.quant_max))
             x = graph.add("Clip", x, *(graph.constant(f"{path}.{name}", _vector(end)) for name, end in
                                        (("min", low), ("max", high))))  # fmt: skip
         both = (

@@ -9,24 +9,21 @@ a model can be exported.
 import torch
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.formats import Grid
+from fairseq.quantization.formats import QParams
 from fairseq.quantization.quantizer import Quantizer
-
-EXACT_ZERO = ("symmetric", "affine_int")
 
 
 def has_integer_zero(quantizer: Quantizer) -> bool:
-    """Whether the quantizer's zero points are codes; ConfigError for a format that ONNX does not know."""
-    name = quantizer.spec.format
-    if name not in (*EXACT_ZERO, "affine"):
+    """Whether the quantizer's zero points are codes; ConfigError for a format that these operators do not express."""
+    if not quantizer.format.is_uniform:
         raise ConfigError(
-            f"{quantizer.path}: the format {name} has no place in ONNX; a model can be exported when trained with "
-            f"{{match: {quantizer.path!r}, format: affine_int}}"
+            f"{quantizer.path}: the levels of format {quantizer.format.name} are not evenly spaced, so it has no place "
+            f"in ONNX; a model can be exported when trained with {{match: {quantizer.path!r}, format: affine_int}}"
         )
-    return name in EXACT_ZERO
+    return quantizer.format.has_exact_zero
 
 
-def kept_grid(quantizer: Quantizer, num_bits: int) -> Grid:
+def kept_qparams(quantizer: Quantizer, num_bits: int) -> QParams:
     """The grid of an activation in evaluation, if it does not depend on the batch."""
     obstacle = None
     if quantizer.stochastic:
@@ -41,4 +38,4 @@ def kept_grid(quantizer: Quantizer, num_bits: int) -> Grid:
             f"{quantizer.path} {what}, which is no constant; a model can be exported when trained with "
             f"{{match: {quantizer.path!r}, {rule}}}"
         )
-    return quantizer.grids(torch.zeros(1), num_bits)[0]
+    return quantizer.qparams(torch.zeros(1), num_bits)[0]

@@ -16,7 +16,7 @@ from torch import Tensor
 from fairseq.errors import ConfigError
 from fairseq.export.graph import FULL_OPSET, CodeType, Graph
 from fairseq.export.grids import has_integer_zero
-from fairseq.quantization.formats import Grid
+from fairseq.quantization.formats import QParams
 from fairseq.quantization.quantizer import Quantizer
 
 
@@ -83,39 +83,41 @@ class Weight(NamedTuple):
         """The name of (R, C)."""
         if self.quantizer is None or self.num_bits is None:
             return graph.constant(self.name, self.value)
-        codes, grid, axis = self._codes()
-        return self._write(graph, self.quantizer, codes, grid, axis, alone=False)
+        codes, qparams, axis = self._codes()
+        return self._write(graph, self.quantizer, codes, qparams, axis, alone=False)
 
     def write_turned(self, graph: Graph, alone: bool) -> str:
         """The name of the transpose (C, R). `alone`: what it is multiplied with comes from no DequantizeLinear."""
         if self.quantizer is None or self.num_bits is None:
             return graph.constant(self.name, self.value.t())
-        codes, grid, axis = self._codes()
-        turned = grid._replace(scale=grid.scale.t(), zero_point=grid.zero_point.t())
+        codes, qparams, axis = self._codes()
+        turned = qparams._replace(scale=qparams.scale.t(), zero_point=qparams.zero_point.t())
         return self._write(graph, self.quantizer, codes.t(), turned, axis.turned(), alone)
 
-    def _codes(self) -> tuple[Tensor, Grid, Axis]:
+    def _codes(self) -> tuple[Tensor, QParams, Axis]:
         """Codes, and their grid as matrices that broadcast against them or have a column per group."""
         assert self.quantizer is not None and self.num_bits is not None
         if self.integers is not None:
             packed = self.integers.packed()
-            first = -(2 ** (self.num_bits - 1)) if self.quantizer.format.code_range(self.num_bits)[0] < 0 else 0
-            codes, grids = packed.unpacked().to(torch.int32) + first, packed.grids()
+            first = self.quantizer.format.first_code(self.num_bits)
+            codes, all_qparams = packed.unpacked().to(torch.int32) + first, packed.qparams()
         else:
             codes = self.quantizer.codes(self.value, self.num_bits)
-            grids = self.quantizer.grids(self.value, self.num_bits)
+            all_qparams = self.quantizer.qparams(self.value, self.num_bits)
         rows, axis = codes.shape[0], Axis.of(self.quantizer)
         scale, zero = (
             torch.cat([part.reshape(rows, -1) for part in parts], dim=1) if axis.block else parts[0]
-            for parts in ([grid.scale for grid in grids], [grid.zero_point for grid in grids])
+            for parts in ([qparams.scale for qparams in all_qparams], [qparams.zero_point for qparams in all_qparams])
         )
         if axis.axis is None:
             scale, zero = scale.reshape(1, 1), zero.reshape(1, 1)
-        return codes, Grid(scale, zero.expand_as(scale), *grids[0][2:]), axis
+        return codes, QParams(scale, zero.expand_as(scale), *all_qparams[0][2:]), axis
 
-    def _write(self, graph: Graph, quantizer: Quantizer, codes: Tensor, grid: Grid, axis: Axis, alone: bool) -> str:
+    def _write(
+        self, graph: Graph, quantizer: Quantizer, codes: Tensor, qparams: QParams, axis: Axis, alone: bool
+    ) -> str:
         exact = has_integer_zero(quantizer)
-        kind = CodeType(grid.low, grid.high, least=4 if graph.opset >= FULL_OPSET else 8)
+        kind = CodeType(qparams.quant_min, qparams.quant_max, least=4 if graph.opset >= FULL_OPSET else 8)
         if kind.bits > 8:
             graph.needs(f"{quantizer.path} at more than 8 bits")
         if axis.block is not None:
@@ -128,11 +130,11 @@ class Weight(NamedTuple):
         # onnxruntime would round the other factor to 8 bits where such a weight goes straight into MatMul: half the
         # scale, and twice the values, are exact and keep it from doing so
         alone = alone and exact
-        scale = graph.constant(f"{self.name}.scale", axis.shaped(grid.scale / 2 if alone else grid.scale))
-        integers = grid.zero_point if exact else torch.zeros_like(grid.zero_point)
+        scale = graph.constant(f"{self.name}.scale", axis.shaped(qparams.scale / 2 if alone else qparams.scale))
+        integers = qparams.zero_point if exact else torch.zeros_like(qparams.zero_point)
         zero = graph.codes(f"{self.name}.zero_point", axis.shaped(integers), kind)
         stored = graph.codes(self.name, codes, kind)
         y = graph.add("DequantizeLinear", stored, scale, zero, name=f"{self.name}.values", **axis.attributes())
         if not exact:
-            return graph.add("Add", y, graph.constant(f"{self.name}.low", grid.zero_point))
+            return graph.add("Add", y, graph.constant(f"{self.name}.low", qparams.zero_point))
         return graph.add("Mul", y, graph.number(2.0)) if alone else y

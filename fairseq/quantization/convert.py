@@ -30,6 +30,7 @@ from fairseq.errors import ConfigError
 from fairseq.quantization.context import Step
 from fairseq.quantization.first_call import FirstCall
 from fairseq.quantization.integer_weights import restore_float_weights
+from fairseq.quantization.plan.bounds import check_bits
 from fairseq.quantization.plan.compute import resolve_compute
 from fairseq.quantization.plan.config import ConfigLike, read_config
 from fairseq.quantization.plan.refusals import check_model, nothing_to_quantize, stays_in_full_precision
@@ -73,6 +74,7 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     rows = [row for site in sites for row in _rows(site, specs, schedule.low, schedule.high, by_auto)]
     if not any(row.active for row in rows):
         raise ConfigError(nothing_to_quantize(model, list(specs)))
+    check_bits(rows, resolved)
     left_out = [site for site in sites if not site.points]
     if left_out:
         logger.warning(stays_in_full_precision(left_out))

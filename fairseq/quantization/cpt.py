@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, TrainingError
 from fairseq.quantization.context import Step
-from fairseq.quantization.formats.affine import MIN_SCALE
+from fairseq.quantization.formats.integer.affine_float_zp import MIN_SCALE
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey
 
 NO_KEY = NoiseKey(seed=1, layer=0, update=0)

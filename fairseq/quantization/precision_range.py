@@ -50,8 +50,8 @@ class PrecisionRangeTest:
         threshold: float = 0.01,
         stop_early: bool = True,
     ):
-        if not 2 <= low <= high <= 16:
-            raise ConfigError(f"precision range test: needs 2 <= low <= high <= 16, got {low} and {high}")
+        if not 1 <= low <= high:
+            raise ConfigError(f"precision range test: needs 1 <= low <= high, got {low} and {high}")
         window = max(updates_per_bits // 4, 1) if window is None else window
         if window < 1 or updates_per_bits < 2 * window:
             raise ConfigError(

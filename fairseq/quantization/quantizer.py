@@ -1,8 +1,8 @@
-"""The quantizer: observe a range, make a grid, round to it. One module for weights, activations and gradients alike.
+"""The quantizer: observe a range, find scale and zero point, round; for weights, activations and gradients alike.
 
     range  = observer(x)             (or a learned scale or clip)
-    grid   = format.grid(range, bits)
-    value  = format.dequantize(format.quantize(x, grid))
+    params = format.qparams(range, bits)
+    value  = format.dequantize(format.quantize(x, params), params)
 
 Scales and codes are computed in fp32 whatever the tensor's type; the value has the tensor's type.
 
@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, DataError
 from fairseq.quantization.context import Shared, Step
-from fairseq.quantization.formats import FORMATS, Grid
+from fairseq.quantization.formats import QParams, build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels import rounding
 from fairseq.quantization.observers.base import Range, Request
 from fairseq.quantization.observers.tracked import Tracked, build_observer
 from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS, LearnedGrid
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
-from fairseq.quantization.rounding.straight_through import Clipped, Plain, inside_grid
+from fairseq.quantization.rounding.straight_through import Clipped, Plain
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
 
 __all__ = ["ACTIVATION", "GRADIENT", "WEIGHT", "Quantized", "Quantizer", "QuantizerSpec", "Step", "brief"]
@@ -77,7 +77,7 @@ class Quantizer(nn.Module):
         super().__init__()
         self.path, self.role, self.step = path, role, step
         self.spec = spec.check(path, role)
-        self.format = FORMATS.lookup(spec.format)()
+        self.format = build_format(spec.format)
         self.granularity = Granularity.parse(spec.granularity, axis=0 if role == WEIGHT else -1, where=path)
         self.stochastic = spec.rounding == "stochastic"
         self.layer = layer_number(path)
@@ -136,7 +136,7 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def fake(self, x: Tensor, num_bits: int, out: Optional[Tensor] = None, key: Optional[NoiseKey] = None) -> Tensor:
-        """`x` rounded to its grid, in x's type; no gradient. `out`: fp32 memory of x's shape to work in."""
+        """`x` rounded to its levels, in x's type; no gradient. `out`: fp32 memory of x's shape to work in."""
         if x.numel() == 0:
             return x
         wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
@@ -145,13 +145,13 @@ class Quantizer(nn.Module):
         elif out is None or out.dtype != x.dtype:
             out = torch.empty_like(x)
         for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
-            grid, clamp = self._grid(piece, num_bits)
+            qparams, clamp = self._qparams(piece, num_bits)
             noise = self._noise(piece, key, index)
             compiled = self.step.fused and rounding.fake_quantize(
-                self.step, self.format, piece, grid, noise, target, clamp
+                self.step, self.format, piece, qparams, noise, target, clamp
             )
             if not compiled:
-                self.format.fake_quantize(piece, grid, noise, target, clamp)
+                self.format.fake_quantize(piece, qparams, noise, target, clamp)
         result = out.to(x.dtype)
         self._tell(x, result, num_bits)
         return result
@@ -187,29 +187,25 @@ class Quantizer(nn.Module):
         x = x if x.dtype == torch.float64 else x.float()
         codes = torch.empty_like(x)
         for index, (piece, target) in enumerate(zip(self.pieces(x), self.pieces(codes), strict=True)):
-            self.format.quantize(piece, self._grid(piece, num_bits)[0], self._noise(piece, None, index), target)
-        low, high = self.format.code_range(num_bits)
-        for dtype in (torch.uint8, torch.int8, torch.int16):
-            if low >= torch.iinfo(dtype).min and high <= torch.iinfo(dtype).max:
-                return codes.to(dtype)
-        return codes.to(torch.int32)
+            self.format.quantize(piece, self._qparams(piece, num_bits)[0], self._noise(piece, None, index), target)
+        return codes.to(self.format.code_dtype(num_bits))
 
     @torch.no_grad()
-    def grids(self, x: Tensor, num_bits: int) -> list[Grid]:
-        """The grid that `x` is rounded to; two of them where a last group is shorter than the others."""
+    def qparams(self, x: Tensor, num_bits: int) -> list[QParams]:
+        """The levels that `x` is rounded to, twice where a last group is shorter than the others."""
         wide = x if x.dtype == torch.float64 else x.float()
-        return [self._grid(piece, num_bits)[0] for piece in self.pieces(wide)]
+        return [self._qparams(piece, num_bits)[0] for piece in self.pieces(wide)]
 
     def pieces(self, x: Tensor) -> Iterator[Tensor]:
         """Views of `x` in which ranges run over whole axes."""
         return self.granularity.pieces(x)
 
-    def _grid(self, x: Tensor, num_bits: int) -> tuple[Grid, bool]:
-        """The grid for `x`, and whether values may lie outside it."""
+    def _qparams(self, x: Tensor, num_bits: int) -> tuple[QParams, bool]:
+        """The levels for `x`, and whether values may lie outside them."""
         if self.learned is not None:
-            return self.learned.grid(x, num_bits), True
+            return self.learned.qparams(x, num_bits), True
         low, high, covers = self.range_of(x, num_bits)
-        return self.format.grid(low, high, num_bits), not (covers and self.format.covers_ends)
+        return self.format.qparams(low, high, num_bits), not (covers and self.format.covers_ends)
 
     def range_of(self, x: Tensor, num_bits: int) -> Range:
         """What the observer says of `x`."""
@@ -232,7 +228,7 @@ class Quantizer(nn.Module):
     def _inside(self, x: Tensor, num_bits: int) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
         parts = [
-            inside_grid(p, self._grid(p, num_bits)[0], self.format).flatten(x.dim() - 1) for p in self.pieces(wide)
+            self.format.is_inside(p, self._qparams(p, num_bits)[0]).flatten(x.dim() - 1) for p in self.pieces(wide)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 

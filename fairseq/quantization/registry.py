@@ -1,7 +1,9 @@
-"""A registry whose entries are found by looking into a package: a new format, observer or schedule is one file there.
+"""A registry whose entries are found by looking into a package and its folders.
 
->>> from fairseq.quantization.formats import FORMATS
->>> FORMATS.lookup("symmetric")().max_value(8)
+A new format, observer or schedule is one file there.
+
+>>> from fairseq.quantization.formats import FORMATS, build_format
+>>> build_format("symmetric").max_value(8)
 127
 >>> FORMATS.lookup("symetric")
 Traceback (most recent call last):
@@ -21,7 +23,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Name -> entry; the modules of `package` are imported, once, when the registry is first read."""
+    """Name -> entry. Modules of `package` and of its folders are imported, once, when the registry is first read."""
 
     def __init__(self, kind: str, package: str):
         self.kind = kind
@@ -60,8 +62,8 @@ class Registry(Generic[T]):
             return
         self._complete = True
         package = importlib.import_module(self._package)
-        for found in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{found.name}")
+        for found in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+            importlib.import_module(found.name)
 
 
 def build(kind: Callable[..., T], options: Mapping[str, Any], place: str, /, **context: Any) -> T:

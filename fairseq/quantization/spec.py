@@ -52,13 +52,13 @@ class QuantizerSpec:
     def check(self, path: str, role: str) -> "QuantizerSpec":
         """Itself, if every setting can be used for a quantizer of that role at `path`; else ConfigError."""
         # imported here: configs and rules are read where no torch is loaded
-        from fairseq.quantization.formats import FORMATS
+        from fairseq.quantization.formats import build_format
         from fairseq.quantization.granularity import Granularity
 
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(unknown(name, str(getattr(self, name)), choices, where=f"the rules for {path!r}"))
-        number_format = FORMATS.lookup(self.format)()
+        number_format = build_format(self.format)
         if isinstance(self.bits, str) and self.bits != FOLLOW:
             raise ConfigError(f"{path}: bits must be a number or {FOLLOW!r}, got {self.bits!r}")
         if self.bits is not None and self.bits != FOLLOW:
@@ -69,9 +69,10 @@ class QuantizerSpec:
                 raise ConfigError(f"{path}: a gradient's scale or clip cannot be learned")
             if kind not in ("tensor", "channel"):
                 raise ConfigError(f"{path}: learned {self.learned} needs granularity tensor or channel, not {kind}")
-            if not number_format.exact_zero:
+            if not (number_format.is_uniform and number_format.has_exact_zero):
                 raise ConfigError(
-                    f"{path}: learned {self.learned} needs a format with an exact zero, not {self.format}"
+                    f"{path}: learned {self.learned} needs evenly spaced levels with an exact zero, "
+                    f"which the format {self.format} does not have"
                 )
             if self.rounding != "nearest":
                 raise ConfigError(f"{path}: learned {self.learned} rounds to nearest; remove rounding: {self.rounding}")

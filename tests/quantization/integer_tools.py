@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor, nn
 
 from fairseq.quantization import quantize_model
-from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.formats import FORMATS, build_format
 from fairseq.quantization.kernels import encoding, gemm, weights
 from fairseq.quantization.kernels.codes import Codes, encode
 
@@ -35,9 +35,9 @@ def close(found: Tensor, expected: Tensor, what: str = "") -> None:
 
 def codes_of(x: Tensor, name: str, num_bits: int, axis: Optional[int] = None) -> Codes:
     """Codes with one scale, or (axis 1) one per row."""
-    number_format = FORMATS.lookup(name)()
+    number_format = build_format(name)
     low, high = (x.amin(), x.amax()) if axis is None else (x.amin(axis, keepdim=True), x.amax(axis, keepdim=True))
-    return encode(x, number_format, number_format.grid(low, high, num_bits), num_bits)
+    return encode(x, number_format, number_format.qparams(low, high, num_bits), num_bits)
 
 
 def layer(preset: str = "int8", inputs: int = 24, outputs: int = 10, **changes: Any) -> nn.Module:

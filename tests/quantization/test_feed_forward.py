@@ -110,16 +110,16 @@ def test_nan_is_not_hidden() -> None:
 
 @pytest.mark.parametrize("name", ["affine_int", "symmetric", "affine"])
 def test_codes_of_gelu(name: str) -> None:
-    from fairseq.quantization.formats import FORMATS
+    from fairseq.quantization.formats import build_format
     from fairseq.quantization.kernels.codes import encode
 
-    x, number_format = torch.randn(37, 41) * 2, FORMATS.lookup(name)()
+    x, number_format = torch.randn(37, 41) * 2, build_format(name)
     y = gelu.gelu(x)
     low, high = gelu_codes.range_of(x)
     assert torch.stack([low, high]).equal(torch.stack(y.aminmax()))
     for share in (1.0, 0.6):
-        grid = number_format.grid((low * share).view(1, 1), (high * share).view(1, 1), 8)
+        qparams = number_format.qparams((low * share).view(1, 1), (high * share).view(1, 1), 8)
         codes = torch.empty(x.shape, dtype=torch.uint8)
-        gelu_codes.codes_of(x, number_format, grid, 8, codes)
-        assert (codes.int() - encode(y, number_format, grid, 8).data.int()).abs().max() <= 1
-        assert (codes == encode(y, number_format, grid, 8).data).float().mean() > 0.999
+        gelu_codes.codes_of(x, number_format, qparams, 8, codes)
+        assert (codes.int() - encode(y, number_format, qparams, 8).data.int()).abs().max() <= 1
+        assert (codes == encode(y, number_format, qparams, 8).data).float().mean() > 0.999

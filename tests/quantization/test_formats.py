@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.formats import FORMATS, build_format
 from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, Quantizer, QuantizerSpec, Step
 
 NAMES = list(FORMATS)
@@ -26,23 +26,23 @@ def test_registry() -> None:
 @pytest.mark.parametrize("num_bits", range(2, 17))
 def test_integer_formats_equal_torch(num_bits: int) -> None:
     x = torch.randn(40, 50) * 2 - 0.4
-    affine, symmetric = FORMATS.lookup("affine_int")(), FORMATS.lookup("symmetric")()
-    grid = affine.grid(x.min() * 0.7, x.max() * 0.7, num_bits)  # values outside are clamped
+    affine, symmetric = build_format("affine_int"), build_format("symmetric")
+    qparams = affine.qparams(x.min() * 0.7, x.max() * 0.7, num_bits)  # values outside are clamped
     low, high = affine.code_range(num_bits)
-    expected = torch.fake_quantize_per_tensor_affine(x, grid.scale, grid.zero_point.int(), low, high)
-    assert torch.equal(affine.fake_quantize(x, grid), expected)
+    expected = torch.fake_quantize_per_tensor_affine(x, qparams.scale, qparams.zero_point.int(), low, high)
+    assert torch.equal(affine.fake_quantize(x, qparams), expected)
 
-    grid = symmetric.grid(x.amin(1, keepdim=True) * 0.6, x.amax(1, keepdim=True) * 0.6, num_bits)
+    qparams = symmetric.qparams(x.amin(1, keepdim=True) * 0.6, x.amax(1, keepdim=True) * 0.6, num_bits)
     low, high = symmetric.code_range(num_bits)
     zero = torch.zeros(40, dtype=torch.int32)
-    expected = torch.fake_quantize_per_channel_affine(x, grid.scale.flatten(), zero, 0, low, high)
-    assert torch.equal(symmetric.fake_quantize(x, grid), expected)
+    expected = torch.fake_quantize_per_channel_affine(x, qparams.scale.flatten(), zero, 0, low, high)
+    assert torch.equal(symmetric.fake_quantize(x, qparams), expected)
 
-    grid = affine.grid(x.amin(1, keepdim=True), x.amax(1, keepdim=True), num_bits)
+    qparams = affine.qparams(x.amin(1, keepdim=True), x.amax(1, keepdim=True), num_bits)
     low, high = affine.code_range(num_bits)
-    zero = grid.zero_point.flatten().int()
-    expected = torch.fake_quantize_per_channel_affine(x, grid.scale.flatten(), zero, 0, low, high)
-    assert torch.equal(affine.fake_quantize(x, grid), expected)
+    zero = qparams.zero_point.flatten().int()
+    expected = torch.fake_quantize_per_channel_affine(x, qparams.scale.flatten(), zero, 0, low, high)
+    assert torch.equal(affine.fake_quantize(x, qparams), expected)
 
 
 def test_clipped_gradient_equals_torch() -> None:
@@ -56,15 +56,15 @@ def test_clipped_gradient_equals_torch() -> None:
     )
     (ours(x, 4).tensor() * weights).sum().backward()
     grad, x.grad = x.grad, None
-    (grid,) = ours.grids(x.detach(), 4)
-    y = torch.fake_quantize_per_tensor_affine(x, grid.scale.view(()), grid.zero_point.view(()).int(), 0, 15)
+    (qparams,) = ours.qparams(x.detach(), 4)
+    y = torch.fake_quantize_per_tensor_affine(x, qparams.scale.view(()), qparams.zero_point.view(()).int(), 0, 15)
     (y * weights).sum().backward()
     assert torch.equal(grad, x.grad) and (grad == 0).any()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_describes_itself(name: str) -> None:
-    fmt = FORMATS.lookup(name)()
+    fmt = build_format(name)
     assert fmt.bits_per_value(4) == 4 and fmt.bits_per_value(4, 64) in (4.5, 5.0)
     assert fmt.max_value(4) == fmt.code_range(4)[1]
     for bad in (1, 17, 4.5, True):
@@ -89,23 +89,23 @@ def test_properties(case: tuple[str, str, int, torch.Tensor]) -> None:
     y = ours.fake(x, num_bits)
     assert y.shape == x.shape and y.isfinite().all()
 
-    grids, pieces, results = ours.grids(x, num_bits), list(ours.pieces(x)), list(ours.pieces(y))
-    for grid, before, after in zip(grids, pieces, results, strict=True):
+    all_qparams, pieces, results = ours.qparams(x, num_bits), list(ours.pieces(x)), list(ours.pieces(y))
+    for qparams, before, after in zip(all_qparams, pieces, results, strict=True):
         # inside the range the error is at most half a step (and the rounding of fp32 itself)
         slack = before.abs().amax() * 1e-6
-        allowed = grid.scale * 0.5 + slack
+        allowed = qparams.scale * 0.5 + slack
         assert ((after - before).abs() <= allowed).all()
         # idempotent on the grid: values on it stay
-        again = ours.format.fake_quantize(after, grid)
+        again = ours.format.fake_quantize(after, qparams)
         assert torch.allclose(again, after, rtol=1e-5, atol=float(slack))
         # monotone: a larger value never gets a smaller code
         flat = before.sort(-1).values
-        codes = ours.format.quantize(flat, grid) if grid.scale.shape[-1] == 1 else None
+        codes = ours.format.quantize(flat, qparams) if qparams.scale.shape[-1] == 1 else None
         assert codes is None or (codes.diff(dim=-1) >= 0).all()
         # at most 2^b levels
-        assert torch.unique(ours.format.quantize(before, grid)).numel() <= 2**num_bits
-        if ours.format.exact_zero:
-            zeros = ours.format.fake_quantize(torch.zeros_like(before), grid)
+        assert torch.unique(ours.format.quantize(before, qparams)).numel() <= 2**num_bits
+        if ours.format.has_exact_zero:
+            zeros = ours.format.fake_quantize(torch.zeros_like(before), qparams)
             assert (zeros == 0).all()
 
 
@@ -118,10 +118,10 @@ def test_codes_and_values_agree(case: tuple[str, str, int, torch.Tensor]) -> Non
     low, high = ours.format.code_range(num_bits)
     assert not codes.is_floating_point() and codes.min() >= low and codes.max() <= high
     rebuilt = torch.empty_like(x)
-    for grid, code, target in zip(
-        ours.grids(x, num_bits), ours.pieces(codes.to(x.dtype)), ours.pieces(rebuilt), strict=True
+    for qparams, code, target in zip(
+        ours.qparams(x, num_bits), ours.pieces(codes.to(x.dtype)), ours.pieces(rebuilt), strict=True
     ):
-        ours.format.dequantize(code, grid, out=target)
+        ours.format.dequantize(code, qparams, out=target)
     assert torch.equal(rebuilt, y)
 
 
@@ -152,14 +152,14 @@ def test_granularities_by_hand() -> None:
     x = torch.tensor([[1.0, 2.0, 3.0, 40.0, 50.0], [0.1, 0.2, 0.3, 0.4, 0.5]])
     shapes = {"tensor": (1, 1), "channel": (1, 5), "channel:0": (2, 1), "token": (2, 1)}
     for granularity, shape in shapes.items():
-        (grid,) = quantizer("affine", granularity).grids(x, 8)
-        assert tuple(grid.scale.shape) == shape, granularity
-    first, rest = quantizer("affine", "group:3").grids(x, 8)
+        (qparams,) = quantizer("affine", granularity).qparams(x, 8)
+        assert tuple(qparams.scale.shape) == shape, granularity
+    first, rest = quantizer("affine", "group:3").qparams(x, 8)
     assert tuple(first.scale.shape) == (2, 1, 1) and tuple(rest.scale.shape) == (2, 1)
     assert torch.allclose(first.zero_point.flatten(), torch.tensor([1.0, 0.1]))
     assert torch.allclose(rest.zero_point.flatten(), torch.tensor([40.0, 0.4]))
     weight = Quantizer("w", WEIGHT, QuantizerSpec(granularity="channel"), Step(), shape=(2, 5))
-    assert tuple(weight.grids(x, 8)[0].scale.shape) == (2, 1)
+    assert tuple(weight.qparams(x, 8)[0].scale.shape) == (2, 1)
 
 
 @pytest.mark.parametrize("text", ["row", "group", "group:0", "group:x", "tensor:3"])
@@ -192,9 +192,11 @@ def test_range_sources() -> None:
 
 def test_percentile_by_rows() -> None:
     x = torch.arange(40.0).view(4, 10)
-    (grid,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).grids(x, 8)
-    assert grid.zero_point.flatten().tolist() == [1, 11, 21, 31]
-    assert torch.allclose(grid.scale.flatten() * 255, torch.full((4,), 7.0))
+    (qparams,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).qparams(x, 8)
+    assert qparams.zero_point.flatten().tolist() == [1, 11, 21, 31]
+    assert torch.allclose(qparams.scale.flatten() * 255, torch.full((4,), 7.0))
     # the rank is rounded up, so that at least `percent` of the values lie inside: the 10th of 11
-    (grid,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).grids(torch.arange(11.0), 8)
-    assert grid.zero_point.item() == 1 and round(grid.scale.item() * 255) == 8
+    (qparams,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).qparams(
+        torch.arange(11.0), 8
+    )
+    assert qparams.zero_point.item() == 1 and round(qparams.scale.item() * 255) == 8

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fairseq.native import minmax
 from fairseq.quantization import quantize_model
-from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.formats import build_format
 from fairseq.quantization.kernels import codes, encoding, gemm, weights
 from fairseq.quantization.kernels.codes import Codes, column_sums, encode, encode_twice, pack
 from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
@@ -98,9 +98,9 @@ def test_packing_is_torch_s(num_bits: int, columns: int, monkeypatch: pytest.Mon
 @needs.compiler
 @pytest.mark.parametrize("name", ["affine_int", "symmetric", "affine"])
 def test_codes_on_a_grid_for_each_row(name: str) -> None:
-    x, number_format = torch.randn(9, 70), FORMATS.lookup(name)()
-    grid = number_format.grid(x.amin(1, keepdim=True), x.amax(1, keepdim=True), 5)
-    exactly(encoding.encode_rows(x, number_format, grid, 5), encode(x, number_format, grid, 5))
+    x, number_format = torch.randn(9, 70), build_format(name)
+    qparams = number_format.qparams(x.amin(1, keepdim=True), x.amax(1, keepdim=True), 5)
+    exactly(encoding.encode_rows(x, number_format, qparams, 5), encode(x, number_format, qparams, 5))
 
 
 @needs.compiler
@@ -202,16 +202,16 @@ def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: 
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**20)))
     x = torch.randn(rows, columns, generator=generator) * 10.0 ** data.draw(st.integers(-6, 6))
     x += x.abs().mean() * data.draw(st.sampled_from([0.0, 0.5, -3.0]))
-    number_format = FORMATS.lookup(name)()
+    number_format = build_format(name)
     low, high = x.aminmax()
     given_range = None
     if data.draw(st.booleans()):
         low, high = low * 0.5, high * 0.7
         given_range = (float(low), float(high))
     key = NoiseKey(1, 2, 3) if data.draw(st.booleans()) else None
-    grid = number_format.grid(low.view(1, 1), high.view(1, 1), num_bits)
-    expected = encode(x, number_format, grid, num_bits, None if key is None else HashNoise(key, x))
-    levels = Levels.of(name, num_bits, given_range, None if key is None else hash_state(key))
+    qparams = number_format.qparams(low.view(1, 1), high.view(1, 1), num_bits)
+    expected = encode(x, number_format, qparams, num_bits, None if key is None else HashNoise(key, x))
+    levels = Levels.of(build_format(name), num_bits, given_range, None if key is None else hash_state(key))
     made, sums = encode_matrix(x, [Wanted(levels)], sums=True)
     exactly(made[0], expected)
     assert sums is not None and sums.equal(column_sums(expected.data))
@@ -222,18 +222,18 @@ def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: 
 @given(data=st.data(), rows=sizes, columns=st.integers(1, 600), num_bits=st.integers(2, 8), noisy=st.booleans())
 def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int, num_bits: int, noisy: bool) -> None:
     name = data.draw(st.sampled_from(["affine_int", "symmetric"]))
-    x, number_format, key = torch.randn(rows, columns), FORMATS.lookup(name)(), NoiseKey(4, 5, 6)
+    x, number_format, key = torch.randn(rows, columns), build_format(name), NoiseKey(4, 5, 6)
     fold = torch.rand(1, columns) if data.draw(st.booleans()) else None
     fold_rows = torch.rand(rows, 1) if data.draw(st.booleans()) else None
     wide = [x if part is None else x * part for part in (fold, fold_rows)]
     ends = [[end.view(1, 1) for end in part.aminmax()] for part in wide]
-    grids = tuple(number_format.grid(*pair, num_bits) for pair in ends)
+    all_qparams = tuple(number_format.qparams(*pair, num_bits) for pair in ends)
     noise = HashNoise(key, x) if noisy else None
-    expected = encode_twice(x, number_format, (grids[0], grids[1]), num_bits, noise, fold, fold_rows)
+    expected = encode_twice(x, number_format, (all_qparams[0], all_qparams[1]), num_bits, noise, fold, fold_rows)
     state = hash_state(key) if noisy else None
     sets = [
-        Wanted(Levels.of(name, num_bits, None, state), fold),
-        Wanted(Levels.of(name, num_bits, None, state), None, fold_rows),
+        Wanted(Levels.of(build_format(name), num_bits, None, state), fold),
+        Wanted(Levels.of(build_format(name), num_bits, None, state), None, fold_rows),
     ]
     made, sums = encode_matrix(x, sets, sums=True)
     for mine, theirs in zip(made, expected, strict=True):
@@ -246,4 +246,4 @@ def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int
 def test_nan_reaches_the_scale(name: str) -> None:
     x = torch.randn(4, 50)
     x[2, 7] = float("nan")
-    assert encode_matrix(x, [Wanted(Levels.of(name, 8))]).codes[0].scale.isnan()
+    assert encode_matrix(x, [Wanted(Levels.of(build_format(name), 8))]).codes[0].scale.isnan()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fairseq.errors import ConfigError, TrainingError
-from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.formats import build_format
 from fairseq.quantization.layers import QLinear
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantizer, QuantizerSpec, Step
 from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
@@ -46,7 +46,7 @@ def test_per_channel_equals_torch(qmin: int, qmax: int) -> None:
 
 
 def test_clip_follows_the_formula() -> None:
-    affine, symmetric = FORMATS.lookup("affine_int")(), FORMATS.lookup("symmetric")()
+    affine, symmetric = build_format("affine_int"), build_format("symmetric")
     x, clip = leaf(-1.0, 0.4, 1.9, 2.0, 7.0), leaf(2.0)
     y = LearnedClip.apply(x, clip, affine, 4)
     y.sum().backward()
@@ -85,10 +85,10 @@ def test_scale_starts_at_the_mean_magnitude_and_keeps_its_extent_at_other_bits()
     spec = QuantizerSpec(format="symmetric", learned="scale")
     quantizer = Quantizer("w", WEIGHT, spec, Step(), shape=(3, 4), reference_bits=4)
     w = torch.randn(3, 4)
-    (grid,) = quantizer.grids(w, 4)
-    assert torch.allclose(grid.scale, 2 * w.abs().mean() / 7**0.5)
-    (wider,) = quantizer.grids(w, 8)
-    assert torch.allclose(wider.scale * 127, grid.scale * 7)
+    (qparams,) = quantizer.qparams(w, 4)
+    assert torch.allclose(qparams.scale, 2 * w.abs().mean() / 7**0.5)
+    (wider,) = quantizer.qparams(w, 8)
+    assert torch.allclose(wider.scale * 127, qparams.scale * 7)
 
 
 def test_learned_layer_trains_weight_and_scale() -> None:

@@ -41,16 +41,16 @@ def test_rounding_is_unbiased(name: str, num_bits: int) -> None:
     quantizer = Quantizer("g", GRADIENT, QuantizerSpec(bits=8, format=name, rounding="stochastic"), Step())
     # the ends of affine_int's grid lie up to half a step inside the range: stay clear of them
     x = torch.rand(60, 70) * 2 - 0.8 if name != "affine_int" else torch.rand(60, 70).round(decimals=2) * 2
-    (grid,) = quantizer.grids(x, num_bits)
+    (qparams,) = quantizer.qparams(x, num_bits)
     repeats = 64
     error = torch.stack([quantizer.fake(x, num_bits, key=NoiseKey(1, 1, update)) - x for update in range(repeats)])
     sigma = (
-        grid.scale.item() / 2 / math.sqrt(error.numel())
+        qparams.scale.item() / 2 / math.sqrt(error.numel())
     )  # a bound: rounding varies by at most a quarter step squared
     assert abs(error.mean()) < 3 * sigma
     # and element by element: the mean over updates comes close to every value
-    assert (error.mean(0).abs() < 5 * grid.scale.item() / 2 / math.sqrt(repeats)).all()
-    assert error.abs().max() <= grid.scale.item() * 1.001
+    assert (error.mean(0).abs() < 5 * qparams.scale.item() / 2 / math.sqrt(repeats)).all()
+    assert error.abs().max() <= qparams.scale.item() * 1.001
 
 
 def test_reproducible_and_different_where_it_should() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fairseq.quantization import quantize_model
-from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.formats import build_format
 from fairseq.quantization.kernels import weights
 from fairseq.quantization.products import integer_encode
 from tests import needs
@@ -22,16 +22,16 @@ def test_codes_are_those_of_the_format(shape, num_bits, threads, monkeypatch):
     weight[-1, 0] = weight[-1].abs().max() * 1.5  # ties at half a step
     codes = weights.encode_rows(weight, num_bits)
     largest = weight.abs().amax(1, keepdim=True)
-    grid = (symmetric := FORMATS.lookup("symmetric")()).grid(-largest, largest, num_bits)
-    assert torch.equal(codes.scale, grid.scale)
-    assert torch.equal(codes.data, symmetric.quantize(weight, grid).to(torch.int8))
+    qparams = (symmetric := build_format("symmetric")).qparams(-largest, largest, num_bits)
+    assert torch.equal(codes.scale, qparams.scale)
+    assert torch.equal(codes.data, symmetric.quantize(weight, qparams).to(torch.int8))
     assert torch.equal(codes.turned, codes.data.t())
 
 
 @needs.compiler
 @pytest.mark.parametrize("weight", [torch.ones(4, 4).double(), torch.ones(4, 6).t(), torch.ones(4), torch.ones(0, 4)])
 def test_other_tensors_go_the_other_way(weight):
-    assert not weights.is_available(weight)
+    assert not weights.is_available(weight, build_format("symmetric"))
 
 
 @needs.compiler

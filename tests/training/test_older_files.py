@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
-from fairseq.quantization.config import read_config
+from fairseq.quantization import read_config
 from fairseq_cli.train import cli_main
 from tests.conformance.release_cases import CASES, arithmetic, evaluated, outcome
 

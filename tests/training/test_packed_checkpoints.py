@@ -169,7 +169,7 @@ def test_user_errors(runs, quantize, data, monkeypatch):
     assert "is the checkpoint itself" in error(path, "--out", path)
     assert "is quantized (int8) already" in error(path, "--out", out, "--quantization", "int4")
     assert "was trained with its activations quantized" in error(path, "--out", out, "--weight-only")
-    assert "2 to 16 bits, got 40" in error(path, "--out", out, "--bits", 40)
+    assert "has 2 to 16 bits" in error(path, "--out", out, "--bits", 40)
     assert "--batches must be at least 1" in error(path, "--out", out, "--batches", 0)
 
     def full(*args):

@@ -127,7 +127,7 @@ def test_plateau_and_diversity_see_what_they_need(runs):
     "flags, message",
     [
         (("--quantization", "int9"), "unknown preset 'int9' in quantization; did you mean 'int8'?"),
-        (("--quantization", "int8", "--num-bits", "40"), "quantization.num_bits: 2 to 16 bits, got 40"),
+        (("--quantization", "int8", "--num-bits", "40"), "follows it, and its format symmetric has 2 to 16 bits"),
         (("--quantization", "cpt_4_8", "--precision-schedule", "RC"), "unknown precision schedule 'RC'; did you mean"),
         (
             ("--quantization", "int8", "--quantization-rules", "[{match: '*.fc3.*', bits: 4}]"),

@@ -57,11 +57,12 @@ class QuantizationGroup(FairseqDataclass):
     )
     num_bits: Optional[int] = option(
         None,
-        "bits of weights and activations, 2 to 16; the upper bound of a schedule (null: the preset's)",
+        "bits of weights and activations, as many as their formats have (integers: 2 to 16); the upper bound of "
+        "a schedule (null: the preset's)",
         within=at_least(1),
     )
     num_grad_bits: Optional[int] = option(
-        None, "bits of gradients, 2 to 16, or 0 for full precision (null: the preset's)", within=at_least(0)
+        None, "bits of gradients, or 0 for full precision (null: the preset's)", within=at_least(0)
     )
     eval_bits: Optional[int] = option(
         None, "bits of validation and of saved models (null: num_bits)", within=at_least(0)

@@ -86,6 +86,7 @@ class Gemm:
         kind: forward, grad_input or grad_weight of a quantized product; "" for others.
         bits: planned bits of both factors; None is full precision.
         levels: the most distinct values that any scale of each factor covers; None where not counted.
+        allowed: the most that its number format has at those bits; None in full precision.
     """
 
     operator: str
@@ -94,6 +95,7 @@ class Gemm:
     kind: str
     bits: tuple[Optional[int], Optional[int]]
     levels: tuple[Optional[int], Optional[int]]
+    allowed: tuple[Optional[int], Optional[int]] = (None, None)
 
     @property
     def is_quantized(self) -> bool:
@@ -149,7 +151,8 @@ class GemmTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         path, kind, left, right = matched
         bits = (left.num_bits, right.num_bits)
-        self.gemms.append(Gemm(operator, flops, path, kind, bits, (levels(left), levels(right))))
+        counted, most = (levels(left), levels(right)), (allowed_levels(left), allowed_levels(right))
+        self.gemms.append(Gemm(operator, flops, path, kind, bits, counted, most))
 
     def _match(self, a: Tensor, b: Tensor) -> Optional[tuple[str, str, Operand, Operand]]:
         """The announced product whose operands these are: in either order, maybe reshaped or transposed."""
@@ -208,10 +211,10 @@ class GemmTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if path in planned:
                 raise TrainingError(f"quantization: {path!r} ran {flops} FLOPs of GEMMs past its quantizers")
         for gemm in self.gemms:
-            for bits, count in zip(gemm.bits, gemm.levels, strict=True):
-                if bits is not None and count is not None and count > 2**bits:
+            for bits, count, allowed in zip(gemm.bits, gemm.levels, gemm.allowed, strict=True):
+                if count is not None and allowed is not None and count > allowed:
                     what = f"{gemm.path!r} ({gemm.kind}) multiplied {count} levels"
-                    raise TrainingError(f"quantization: {what}, {bits} bits allow {2**bits}")
+                    raise TrainingError(f"quantization: {what}, {bits} bits of its format allow {allowed}")
 
     def table(self) -> str:
         """One row per product and kind, in full precision per module."""
@@ -250,6 +253,14 @@ def levels(operand: Operand) -> Optional[int]:
     else:
         rows = x.reshape(-1, x.shape[-1])
     return max(distinct(row) for row in rows)
+
+
+def allowed_levels(operand: Operand) -> Optional[int]:
+    """How many values the operand's number format has for one scale; None for a factor in full precision."""
+    if operand.num_bits is None:
+        return None
+    quantizer: Quantizer = operand.quantizer
+    return quantizer.format.num_levels(operand.num_bits)
 
 
 def distinct(x: Tensor) -> int:

@@ -31,7 +31,6 @@ from fairseq.quantization.plan.table import align
 from fairseq.quantization.plan.targets import find_sites
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.quantizer import Quantizer
-from fairseq.quantization.rounding.straight_through import inside_grid
 from fairseq.quantization.spec import WEIGHT
 
 
@@ -67,13 +66,13 @@ class Statistics:
         self.noise += float((result.detach().float() - wide).square().sum())
         quantizer.step.inspecting = True
         try:
-            grids = quantizer.grids(wide, self.num_bits)
+            all_qparams = quantizer.qparams(wide, self.num_bits)
             codes = quantizer.codes(x, self.num_bits) if bool(wide.isfinite().all()) else x.new_empty(0)
         finally:
             quantizer.step.inspecting = False
         self.codes.update(torch.unique(codes).tolist())
-        for piece, grid in zip(quantizer.pieces(wide), grids, strict=True):
-            self.outside += int((~inside_grid(piece, grid, quantizer.format)).sum())
+        for piece, qparams in zip(quantizer.pieces(wide), all_qparams, strict=True):
+            self.outside += int((~quantizer.format.is_inside(piece, qparams)).sum())
 
     def fill(self, row: ReportRow, levels: int) -> None:
         """Write the results into `row`."""
@@ -136,8 +135,8 @@ def report(
         row = ReportRow(planned.quantizer, planned.role, planned.spec.format if planned.active else "", None)
         rows.append(row)
         if planned.active and planned.quantizer in observing.found:
-            low, high = quantizers[planned.quantizer].format.code_range(observing.found[planned.quantizer].num_bits)
-            observing.found[planned.quantizer].fill(row, high - low + 1)
+            statistics = observing.found[planned.quantizer]
+            statistics.fill(row, quantizers[planned.quantizer].format.num_levels(statistics.num_bits))
         if whole and planned.product in meter.by_path:
             spent = meter.by_path[planned.product]
             row.bitops = 100 * (spent.quantized + spent.full) / whole

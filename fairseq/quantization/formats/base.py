@@ -1,19 +1,34 @@
-"""A number format: from a range to a grid, from reals to codes on it, and back.
+"""A number format: from a range to the parameters of its levels, from reals to codes, and back; and what it can.
 
-    grid      scale and zero point for values in [low, high]
-    quantize  code = clamp(round(x in units of the grid + noise), qmin, qmax)
+    qparams     scale and zero point for values in [low, high]
+    quantize    code = index of the level nearest to x (+ rounding noise), clamped to [quant_min, quant_max]
     dequantize  the real number that a code stands for
 
-Codes are whole numbers kept in floating point, which holds every code of up to 16 bits exactly; `Quantizer.codes`
-gives them as integers. Tensors handed to a format are fp32 (or fp64): the caller casts. `low`, `high` and the grid
-broadcast against `x`.
+A *uniform* format has evenly spaced levels, so that sums of codes are sums of values:
+
+    value = (code - zero_point) * scale   with an exact zero         value = code * scale + zero_point   without
+
+Any other format has levels of its own: value = level[code] * scale. Codes ascend with the values they stand for, and
+`code_range` says how many there are; what bit pattern a standard gives to a level is a matter of files. Codes are whole
+numbers kept in floating point, which holds every code of up to 16 bits exactly. Tensors handed to a format are fp32 (or
+fp64): the caller casts. `low`, `high` and the parameters broadcast against `x`; where blocks of values share a scale,
+`x` comes with an axis of blocks.
+
+What other code has to know of a format is declared by the format: nobody asks for its name. A new format is one file in
+this folder or in a folder of it:
+
+    @FORMATS.register("power_of_two")
+    class PowerOfTwo(NumberFormat):
+        name = "power_of_two"
+        is_uniform, has_exact_zero, covers_ends = False, True, True
+        ...
 
 >>> import torch
->>> from fairseq.quantization.formats import FORMATS
->>> affine = FORMATS.lookup("affine_int")()
+>>> from fairseq.quantization.formats import build_format
+>>> affine = build_format("affine_int")
 >>> x = torch.tensor([-1.0, 0.0, 0.3, 2.0])
->>> grid = affine.grid(x.min(), x.max(), num_bits=2)
->>> affine.quantize(x, grid), affine.fake_quantize(x, grid)
+>>> qparams = affine.qparams(x.min(), x.max(), num_bits=2)
+>>> affine.quantize(x, qparams), affine.fake_quantize(x, qparams)
 (tensor([0., 1., 1., 3.]), tensor([-1.,  0.,  0.,  2.]))
 """
 
@@ -27,42 +42,69 @@ from fairseq.errors import ConfigError
 from fairseq.quantization.registry import Registry
 
 
-class Grid(NamedTuple):
-    """The levels: `scale` apart, with codes from `low` to `high`; what `zero_point` means is the format's affair."""
+class QParams(NamedTuple):
+    """The levels in force for a tensor.
+
+    Attributes:
+        scale: what a level is multiplied by; 1 of a format without scale.
+        zero_point: in the format's meaning; 0 where it has none.
+        quant_min, quant_max: smallest and largest code: numbers, or tensors inside a compiled kernel, which must not
+            depend on the bits.
+    """
 
     scale: Tensor
     zero_point: Tensor
-    low: Any  # numbers, or tensors inside a compiled kernel, which must not depend on the bits
-    high: Any
+    quant_min: Any
+    quant_max: Any
 
 
 class Noise(Protocol):
-    """Rounding noise: adds one number in [-1/2, 1/2] to each element, in place."""
+    """Rounding noise: adds u in [-1/2, 1/2] to each element, in place.
+
+    The format says to what: to the place between two levels in units of their distance, so that the expected value is
+    the real number itself, whatever the distance is there.
+    """
 
     def add_to(self, x: Tensor) -> Tensor: ...
 
 
-def rounded_multiple(x: Tensor, scale: Tensor, noise: Optional[Noise], out: Optional[Tensor]) -> Tensor:
-    """round(x / scale + noise), by the reciprocal as torch's own quantizers do it, in `out` or a new tensor."""
-    codes = torch.mul(x, scale.reciprocal(), out=out)
-    if noise is not None:
-        noise.add_to(codes)
-    return codes.round_()
-
-
 class NumberFormat(ABC):
-    """One way of writing reals in few bits. Stateless: everything that varies is in the grid."""
+    """One way of writing reals in few bits. What varies from tensor to tensor is in the `QParams`; settings of the
+    format itself, if it has any, are attributes, and formats with the same ones are equal.
+
+    Attributes:
+        name: in configs, plans and files.
+        is_uniform: levels are evenly spaced. Integer products, learned scales and ONNX need it.
+        has_exact_zero: real 0 is a level, whatever the range. A uniform format then has whole zero points.
+        covers_ends: both ends of the range round to levels without clamping.
+        is_symmetric: the levels mirror around 0, so that of a range only the larger magnitude counts.
+        kernel_id: the format's number in `kernels/src/grids.h`, which has its arithmetic; None: torch's operations.
+        min_bits, max_bits: the bits that it has.
+        scale_bits, zero_point_bits: what one scale and one zero point take in storage.
+    """
 
     name: ClassVar[str]
-    exact_zero: ClassVar[bool]  # real 0 is a level, whatever the range
-    covers_ends: ClassVar[bool]  # both ends of the range round to levels without clamping
+    is_uniform: ClassVar[bool]
+    has_exact_zero: ClassVar[bool]
+    covers_ends: ClassVar[bool]
+    is_symmetric: ClassVar[bool] = False
+    kernel_id: ClassVar[Optional[int]] = None
     min_bits: ClassVar[int] = 2
     max_bits: ClassVar[int] = 16
-    numbers_per_scale: ClassVar[int] = 1  # fp32 numbers that describe one grid
+    scale_bits: ClassVar[int] = 32
+    zero_point_bits: ClassVar[int] = 0
+
+    def __eq__(self, other: object) -> bool:  # a kernel is compiled once for equal formats
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    # --- arithmetic -----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def grid(self, low: Tensor, high: Tensor, num_bits: int) -> Grid:
-        """The grid of 2**num_bits levels at most that covers [low, high]."""
+    def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
+        """The parameters with which the levels cover [low, high]."""
 
     @abstractmethod
     def code_range(self, num_bits: int) -> tuple[int, int]:
@@ -70,29 +112,76 @@ class NumberFormat(ABC):
 
     @abstractmethod
     def quantize(
-        self, x: Tensor, grid: Grid, noise: Optional[Noise] = None, out: Optional[Tensor] = None, clamp: bool = True
+        self,
+        x: Tensor,
+        qparams: QParams,
+        noise: Optional[Noise] = None,
+        out: Optional[Tensor] = None,
+        clamp: bool = True,
     ) -> Tensor:
-        """Codes of `x`, in a new tensor or in `out`. `clamp=False` says that x lies inside the grid."""
+        """Codes of `x`, in a new tensor or in `out`. `clamp=False` says that x lies between the outermost levels."""
 
     @abstractmethod
-    def dequantize(self, codes: Tensor, grid: Grid, out: Optional[Tensor] = None) -> Tensor:
+    def dequantize(self, codes: Tensor, qparams: QParams, out: Optional[Tensor] = None) -> Tensor:
         """The reals that codes stand for; `out` may be `codes`."""
 
     def fake_quantize(
-        self, x: Tensor, grid: Grid, noise: Optional[Noise] = None, out: Optional[Tensor] = None, clamp: bool = True
+        self,
+        x: Tensor,
+        qparams: QParams,
+        noise: Optional[Noise] = None,
+        out: Optional[Tensor] = None,
+        clamp: bool = True,
     ) -> Tensor:
-        """`x` rounded to the grid's levels: quantize, then dequantize in the same buffer."""
-        codes = self.quantize(x, grid, noise, out, clamp)
-        return self.dequantize(codes, grid, out=codes)
+        """`x` rounded to the levels: quantize, then dequantize in the same buffer."""
+        codes = self.quantize(x, qparams, noise, out, clamp)
+        return self.dequantize(codes, qparams, out=codes)
 
-    def max_value(self, num_bits: int) -> int:
-        """Largest code, that is the largest value in units of the scale."""
+    def is_inside(self, x: Tensor, qparams: QParams) -> Tensor:
+        """Where `x` rounds to a level without clamping, as booleans."""
+        if self.is_uniform:
+            codes = self.quantize(x, qparams, clamp=False)
+            inside: Tensor = (codes >= qparams.quant_min) & (codes <= qparams.quant_max)
+            return inside
+        ends = (torch.full_like(qparams.scale, end) for end in (qparams.quant_min, qparams.quant_max))
+        least, most = (self.dequantize(end, qparams) for end in ends)
+        return (x >= least) & (x <= most)
+
+    # --- what it is, at given bits --------------------------------------------------------------------------------
+
+    def max_value(self, num_bits: int) -> float:
+        """The largest value in units of the scale; of a uniform format the largest code."""
         return self.code_range(num_bits)[1]
 
+    def num_levels(self, num_bits: int) -> int:
+        """How many different values can share a scale."""
+        low, high = self.code_range(num_bits)
+        return high - low + 1
+
+    def is_signed(self, num_bits: int) -> bool:
+        """Whether codes run below zero."""
+        return self.code_range(num_bits)[0] < 0
+
+    def code_bits(self, num_bits: int) -> int:
+        """What one code takes in storage."""
+        return num_bits
+
+    def code_dtype(self, num_bits: int) -> torch.dtype:
+        """The smallest integer type that holds every code."""
+        low, high = self.code_range(num_bits)
+        for dtype in (torch.uint8, torch.int8, torch.int16):
+            if low >= torch.iinfo(dtype).min and high <= torch.iinfo(dtype).max:
+                return dtype
+        return torch.int32
+
+    def first_code(self, num_bits: int) -> int:
+        """The code that is stored as 0."""
+        return -(2 ** (self.code_bits(num_bits) - 1)) if self.is_signed(num_bits) else 0
+
     def bits_per_value(self, num_bits: int, values_per_scale: Optional[int] = None) -> float:
-        """Stored bits per value; `values_per_scale` spreads the grid's fp32 numbers over the values that share it."""
-        overhead = 0.0 if values_per_scale is None else 32 * self.numbers_per_scale / values_per_scale
-        return num_bits + overhead
+        """Stored bits per value; `values_per_scale` spreads scale and zero point over the values that share them."""
+        overhead = self.scale_bits + self.zero_point_bits
+        return self.code_bits(num_bits) + (0.0 if values_per_scale is None else overhead / values_per_scale)
 
     def check_bits(self, num_bits: int, where: str) -> int:
         """`num_bits` if this format has that many; ConfigError naming `where` otherwise."""
@@ -105,3 +194,8 @@ class NumberFormat(ABC):
 
 
 FORMATS: Registry[type[NumberFormat]] = Registry("number format", __name__.rpartition(".")[0])
+
+
+def build_format(name: str) -> NumberFormat:
+    """The format called `name`; ConfigError with the nearest name where there is none."""
+    return FORMATS.lookup(name)()

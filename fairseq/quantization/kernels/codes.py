@@ -2,17 +2,17 @@
 
     value = scale * (code - zero_point) + shift         code: 0 .. 2^b - 1 in uint8 (a symmetric code plus 2^(b-1))
 
-`scale`, `zero_point` (whole numbers, int32) and `shift` hold for all, per row or per column. `shift` is None for grids
-on which 0 is a level. The affine grid's real zero point is cut into a whole number of steps and the rest, so that the
+`scale`, `zero_point` (whole numbers, int32) and `shift` hold for all, per row or per column. `shift` is None of formats
+in which 0 is a level. A real zero point is cut into a whole number of steps and the rest, so that the
 large part of a product is exact in integers and only the small rest goes through floating point.
 
 Making codes is two passes over x: its range, and the codes. The numbers are those of the format's own `quantize`. A
 gradient is multiplied by `fold` (per column) and `fold_rows` before: see `integer.py` for why.
 
->>> from fairseq.quantization.formats import FORMATS
->>> number_format = FORMATS.lookup("affine_int")()
+>>> from fairseq.quantization.formats import build_format
+>>> number_format = build_format("affine_int")
 >>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
->>> codes = encode(x, number_format, number_format.grid(x.min(), x.max(), 2), 2)
+>>> codes = encode(x, number_format, number_format.qparams(x.min(), x.max(), 2), 2)
 >>> codes.data
 tensor([[0, 1, 3],
         [1, 2, 3]], dtype=torch.uint8)
@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from fairseq.native.compiled import LEAST_ELEMENTS, is_watched, kernel
-from fairseq.quantization.formats import Grid, NumberFormat
+from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels.library import library
 from fairseq.quantization.kernels.rounding import TracedNoise
 from fairseq.quantization.rounding.noise import HashNoise
@@ -133,40 +133,33 @@ def _width(num_bits: int) -> int:
 def encode(
     x: Tensor,
     number_format: NumberFormat,
-    grid: Grid,
+    qparams: QParams,
     num_bits: int,
     noise: Optional[HashNoise] = None,
     fold: Optional[Tensor] = None,
     fold_rows: Optional[Tensor] = None,
 ) -> Codes:
-    """Codes of `x` (R, C) on `grid`, whose scale has one element, R of them or C of them.
+    """Codes of `x` (R, C) in a uniform format, whose scale has one element, R of them or C of them.
 
     Args:
         noise: for stochastic rounding.
         fold, fold_rows: factors (1, C) and (R, 1) on x.
     """
-    scale, zero = (_beside(part, x) for part in (grid.scale, grid.zero_point))
+    scale, zero = (_beside(part, x) for part in (qparams.scale, qparams.zero_point))
     out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
-    base = base_code(grid, num_bits)
-    bounds = _bounds(grid.low, grid.high, base, x.device)
+    base = number_format.first_code(num_bits)
+    bounds = _bounds(qparams.quant_min, qparams.quant_max, base, x.device)
     hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
-    made = kernel(_encode, type(number_format), tuple(n > 1 for n in scale.shape), noise is None, fold is None,
+    made = kernel(_encode, number_format, tuple(n > 1 for n in scale.shape), noise is None, fold is None,
                   fold_rows is None, x.device.type, x.dtype)  # fmt: skip
     made(x, number_format, scale, zero, *bounds, *hashes, fold, fold_rows, out)
-    return described(out, scale, zero, base, num_bits, number_format)
+    return described(out, scale, zero, num_bits, number_format)
 
 
-def base_code(grid: Grid, num_bits: int) -> int:
-    """The code that is written as 0."""
-    return 0 if grid.low >= 0 else -(2 ** (num_bits - 1))
-
-
-def described(
-    data: Tensor, scale: Tensor, zero: Tensor, base: int, num_bits: int, number_format: NumberFormat
-) -> Codes:
-    """Codes from their data and the grid's numbers."""
-    if number_format.exact_zero:
-        return Codes(data, scale, (zero - base).to(torch.int32), None, num_bits)
+def described(data: Tensor, scale: Tensor, zero: Tensor, num_bits: int, number_format: NumberFormat) -> Codes:
+    """Codes of a uniform format from their data, scales and zero points."""
+    if number_format.has_exact_zero:
+        return Codes(data, scale, (zero - number_format.first_code(num_bits)).to(torch.int32), None, num_bits)
     zero_point = (-zero / scale).round().clamp(0, LARGEST_ZERO_POINT)
     return Codes(data, scale, zero_point.to(torch.int32), torch.addcmul(zero, zero_point, scale), num_bits)
 
@@ -186,32 +179,32 @@ def _encode(
     out: Tensor,
 ) -> None:
     noise = None if row_hashes is None or column_hashes is None else TracedNoise(row_hashes, column_hashes)
-    codes = number_format.quantize(_folded(x, fold, fold_rows), Grid(scale, zero, low, high), noise, None, True)
+    codes = number_format.quantize(_folded(x, fold, fold_rows), QParams(scale, zero, low, high), noise, None, True)
     out.copy_(codes.sub_(base))
 
 
 def encode_twice(
     x: Tensor,
     number_format: NumberFormat,
-    grids: tuple[Grid, Grid],
+    all_qparams: tuple[QParams, QParams],
     num_bits: int,
     noise: Optional[HashNoise],
     fold: Optional[Tensor],
     fold_rows: Optional[Tensor],
 ) -> tuple[Codes, Codes]:
     """`encode` of x times `fold` and of x times `fold_rows`, in one pass."""
-    if grids[0].scale.numel() > 1 or grids[1].scale.numel() > 1:
+    if all_qparams[0].scale.numel() > 1 or all_qparams[1].scale.numel() > 1:
         raise ValueError("one scale for all")
-    parts = [_beside(part, x) for grid in grids for part in (grid.scale, grid.zero_point)]
-    outs = [torch.empty(x.shape, dtype=torch.uint8, device=x.device) for _ in grids]
-    base = base_code(grids[0], num_bits)
-    bounds = _bounds(grids[0].low, grids[0].high, base, x.device)
+    parts = [_beside(part, x) for qparams in all_qparams for part in (qparams.scale, qparams.zero_point)]
+    outs = [torch.empty(x.shape, dtype=torch.uint8, device=x.device) for _ in all_qparams]
+    base = number_format.first_code(num_bits)
+    bounds = _bounds(all_qparams[0].quant_min, all_qparams[0].quant_max, base, x.device)
     hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
-    made = kernel(_encode_twice, type(number_format), noise is None, fold is None, fold_rows is None, x.device.type,
+    made = kernel(_encode_twice, number_format, noise is None, fold is None, fold_rows is None, x.device.type,
                   x.dtype)  # fmt: skip
     made(x, number_format, *parts, *bounds, *hashes, fold, fold_rows, *outs)
     first, second = (
-        described(out, parts[2 * index], parts[2 * index + 1], base, num_bits, number_format)
+        described(out, parts[2 * index], parts[2 * index + 1], num_bits, number_format)
         for index, out in enumerate(outs)
     )
     return first, second

@@ -1,8 +1,9 @@
 """Codes of a matrix with their range and grid, in one call (`codes.cpp`): what `codes.encode` makes after a range has
 been found and a grid been made of it, to the last bit.
 
+>>> from fairseq.quantization.formats import build_format
 >>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
->>> encode_matrix(x, [Wanted(Levels.of("affine_int", 2))]).codes[0].data.tolist()
+>>> encode_matrix(x, [Wanted(Levels.of(build_format("affine_int"), 2))]).codes[0].data.tolist()
 [[0, 1, 3], [1, 2, 3]]
 """
 
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor
 
 from fairseq.native.compiled import is_watched
-from fairseq.quantization.formats import Grid, NumberFormat
-from fairseq.quantization.kernels.codes import Codes, base_code, described
-from fairseq.quantization.kernels.grids import FORMATS, Levels
+from fairseq.quantization.formats import NumberFormat, QParams
+from fairseq.quantization.kernels.codes import Codes, described
+from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.library import library, required
 
 LEAST_NATIVE = 2**16  # elements: for fewer no compiler is started
@@ -37,9 +38,9 @@ class Made(NamedTuple):
     sums: Optional[Tensor]
 
 
-def is_available(x: Tensor, number_format: str) -> bool:
+def is_available(x: Tensor, number_format: NumberFormat) -> bool:
     """Whether `encode_matrix` takes `x`; not where torch's operations are watched, and not for little."""
-    if x.device.type != "cpu" or x.numel() < LEAST_NATIVE or number_format not in FORMATS or is_watched():
+    if x.device.type != "cpu" or x.numel() < LEAST_NATIVE or number_format.kernel_id is None or is_watched():
         return False
     return x.dtype == torch.float32 and library("codes") is not None
 
@@ -66,29 +67,25 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
     return Made([_codes(out, each.levels) for out, each in zip(outs, wanted, strict=True)], total)
 
 
-def encode_rows(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: int) -> Codes:
+def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int) -> Codes:
     """Codes of `x` (R, C), fp32 in order, on `grid`, which has a scale for each row; rounded to nearest.
 
     Raises:
         RuntimeError: there is no library, see `is_available`.
     """
     native = required("codes", "kernels.codes.encode")
-    scale, zero = (part.reshape(-1, 1).float().contiguous() for part in (grid.scale, grid.zero_point))
+    scale, zero = (part.reshape(-1, 1).float().contiguous() for part in (qparams.scale, qparams.zero_point))
     out = torch.empty(x.shape, dtype=torch.uint8, device="cpu")
-    levels = Levels.of(number_format.name, num_bits)
+    levels = Levels.of(number_format, num_bits)
     native.encode_rows(
         ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, x.shape), ctypes.byref(levels),
         *(ctypes.c_void_p(part.data_ptr()) for part in (scale, zero, out)), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
-    return described(out, scale, zero, base_code(grid, num_bits), num_bits, number_format)
+    return described(out, scale, zero, num_bits, number_format)
 
 
 def _codes(data: Tensor, levels: Levels) -> Codes:
-    shift = (
-        torch.tensor([[levels.shift]], dtype=torch.float32, device="cpu")
-        if levels.format == FORMATS["affine"]
-        else None
-    )
+    shift = torch.tensor([[levels.shift]], dtype=torch.float32, device="cpu") if levels.is_shifted else None
     zero_point = torch.tensor([[levels.zero_point]], dtype=torch.int32, device="cpu")
     return Codes(
         data, torch.tensor([[levels.scale]], dtype=torch.float32, device="cpu"), zero_point, shift, levels.num_bits

@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from fairseq.native.gelu import is_large, kernels, pointer, sizes
-from fairseq.quantization.formats import Grid, NumberFormat
-from fairseq.quantization.kernels.codes import base_code
+from fairseq.quantization.formats import NumberFormat, QParams
 
 
 def has_codes(x: Tensor, number_format: NumberFormat) -> bool:
     """Whether `range_of` and `codes_of` take `x` and that format."""
-    return is_large(x) and number_format.name in ("affine_int", "symmetric", "affine") and kernels(x) is not None
+    return is_large(x) and number_format.kernel_id is not None and kernels(x) is not None
 
 
 def range_of(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,17 +22,22 @@ def range_of(x: Tensor) -> tuple[Tensor, Tensor]:
     return ends[0], ends[1]
 
 
-def codes_of(x: Tensor, number_format: NumberFormat, grid: Grid, num_bits: int, out: Tensor) -> None:
+def codes_of(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int, out: Tensor) -> None:
     """Write the codes of GELU of `x`, in order, from 0 to `out` (uint8), where `has_codes`; one scale for all."""
     native = kernels(x)
     assert native is not None
-    zero, least = grid.zero_point.float(), base_code(grid, num_bits)
-    if number_format.exact_zero:  # clamped before the zero point is added: all three are whole numbers
-        numbers = [0.0, float(grid.scale.reciprocal()), float(grid.low - zero), float(grid.high - zero)]
+    zero, least = qparams.zero_point.float(), number_format.first_code(num_bits)
+    if number_format.has_exact_zero:  # clamped before the zero point is added: all three are whole numbers
+        numbers = [
+            0.0,
+            float(qparams.scale.reciprocal()),
+            float(qparams.quant_min - zero),
+            float(qparams.quant_max - zero),
+        ]
         offset = 0 if zero.isnan() else int(zero) - least
     else:
-        numbers, offset = [float(part) for part in (zero, grid.scale, grid.low, grid.high)], -least
+        numbers, offset = [float(part) for part in (zero, qparams.scale, qparams.quant_min, qparams.quant_max)], -least
     native.gelu_codes(
         pointer(x), pointer(out), ctypes.c_int64(x.numel()), *map(ctypes.c_float, numbers), ctypes.c_int32(offset),
-        ctypes.c_int32(not number_format.exact_zero), ctypes.c_int64(torch.get_num_threads()),
+        ctypes.c_int32(not number_format.has_exact_zero), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip

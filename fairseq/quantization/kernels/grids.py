@@ -1,6 +1,7 @@
 """A quantizer with one scale as our own kernels are told of it: `Levels` of grids.h.
 
->>> levels = Levels.of("symmetric", 8)
+>>> from fairseq.quantization.formats import build_format
+>>> levels = Levels.of(build_format("symmetric"), 8)
 >>> levels.num_bits, levels.given
 (8, 0)
 """
@@ -8,11 +9,15 @@
 import ctypes
 from typing import Optional
 
-FORMATS = {"affine_int": 0, "symmetric": 1, "affine": 2}
+from fairseq.quantization.formats import NumberFormat
+
+SYMMETRIC = 1  # the `kernel_id` of the format that kernels for weights alone are made for
 
 
 class Levels(ctypes.Structure):
-    """`Levels` of grids.h."""
+    """`Levels` of grids.h. `is_shifted`: values have a `shift` beside scale and zero point."""
+
+    is_shifted: bool
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("format", "num_bits", "given", "stochastic")),
@@ -24,11 +29,18 @@ class Levels(ctypes.Structure):
     @classmethod
     def of(
         cls,
-        number_format: str,
+        number_format: NumberFormat,
         num_bits: int,
         given: Optional[tuple[float, float]] = None,
         noise: Optional[int] = None,
     ) -> "Levels":
-        """A quantizer with one scale: `given` is its range if known, `noise` the hash state of stochastic rounding."""
+        """A quantizer with one scale, of a format with a `kernel_id`.
+
+        Args:
+            given: its range, if known.
+            noise: the hash state of stochastic rounding.
+        """
         low, high = given or (0.0, 0.0)
-        return cls(FORMATS[number_format], num_bits, given is not None, noise is not None, noise or 0, low, high)
+        made = cls(number_format.kernel_id, num_bits, given is not None, noise is not None, noise or 0, low, high)
+        made.is_shifted = not number_format.has_exact_zero
+        return made

@@ -23,7 +23,7 @@ from torch.utils import _python_dispatch
 
 from fairseq.native.compiled import calls_are_seen
 from fairseq.quantization.context import Step
-from fairseq.quantization.formats import Grid, NumberFormat
+from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.rounding.noise import SPREAD, HashNoise
 
 logger = logging.getLogger(__name__)
@@ -43,14 +43,14 @@ class TracedNoise:
         return x.add_(integers.to(x.dtype), alpha=2.0**-32)
 
 
-def _plain(number_format: NumberFormat, x: Tensor, grid: tuple[Tensor, ...], out: Tensor, clamp: bool) -> None:
-    out.copy_(number_format.fake_quantize(x, Grid(*grid), None, None, clamp))
+def _plain(number_format: NumberFormat, x: Tensor, qparams: tuple[Tensor, ...], out: Tensor, clamp: bool) -> None:
+    out.copy_(number_format.fake_quantize(x, QParams(*qparams), None, None, clamp))
 
 
 def _noisy(
-    number_format: NumberFormat, x: Tensor, grid: tuple[Tensor, ...], out: Tensor, rows: Tensor, columns: Tensor
+    number_format: NumberFormat, x: Tensor, qparams: tuple[Tensor, ...], out: Tensor, rows: Tensor, columns: Tensor
 ) -> None:
-    out.copy_(number_format.fake_quantize(x, Grid(*grid), TracedNoise(rows, columns), None, True))
+    out.copy_(number_format.fake_quantize(x, QParams(*qparams), TracedNoise(rows, columns), None, True))
 
 
 @functools.cache
@@ -71,7 +71,7 @@ def fake_quantize(
     step: Step,
     number_format: NumberFormat,
     x: Tensor,
-    grid: Grid,
+    qparams: QParams,
     noise: Optional[HashNoise],
     out: Tensor,
     clamp: bool,
@@ -85,12 +85,12 @@ def fake_quantize(
     traced = _python_dispatch._get_current_dispatch_mode() is not None  # somebody looks at every operation
     if traced or calls_are_seen() or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
         return False
-    views = _as_matrices(x, out, grid.scale, grid.zero_point, in_order=noise is not None)
+    views = _as_matrices(x, out, qparams.scale, qparams.zero_point, in_order=noise is not None)
     if views is None:
         return False
     matrix, target, scale, zero_point = views
-    arguments = (scale, zero_point, *_bounds(grid.low, grid.high, x.device))
-    variant = (type(number_format), scale.shape[0] > 1, scale.shape[1] > 1, clamp, noise is not None, x.device.type)
+    arguments = (scale, zero_point, *_bounds(qparams.quant_min, qparams.quant_max, x.device))
+    variant = (number_format, scale.shape[0] > 1, scale.shape[1] > 1, clamp, noise is not None, x.device.type)
     step.rounded[variant] += x.numel()
     if step.rounded[variant] < BREAK_EVEN:
         return False

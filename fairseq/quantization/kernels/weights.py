@@ -6,6 +6,7 @@ An update encodes every weight anew: range, codes, their copy for the forward pr
 five passes over memory, and memory is what they cost. The codes are those of format `symmetric` on the range `minmax`,
 to the last bit.
 
+>>> from fairseq.quantization.formats import build_format
 >>> weight = torch.tensor([[1.0, -0.5], [0.0, 254.0]])
 >>> codes = encode_rows(weight, 8)
 >>> codes.data.tolist(), codes.turned.tolist()
@@ -19,8 +20,10 @@ import torch
 from torch import Tensor
 
 from fairseq.native.compiled import is_watched
-from fairseq.quantization.formats.affine_int import MIN_SCALE
+from fairseq.quantization.formats import NumberFormat
+from fairseq.quantization.formats.integer.uniform import MIN_SCALE
 from fairseq.quantization.kernels.gemm import Right
+from fairseq.quantization.kernels.grids import SYMMETRIC
 from fairseq.quantization.kernels.library import library, required
 
 
@@ -38,8 +41,10 @@ class RowCodes(NamedTuple):
     scale: Tensor
 
 
-def is_available(weight: Tensor) -> bool:
-    """Whether `encode_rows` takes it: an fp32 matrix in order on the CPU, and a compiler was there."""
+def is_available(weight: Tensor, number_format: NumberFormat) -> bool:
+    """Whether `encode_rows` takes it: an fp32 matrix in order on the CPU, symmetric codes, and a compiler was there."""
+    if number_format.kernel_id != SYMMETRIC:
+        return False
     plain = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.dim() == 2
     return (
         plain and weight.is_contiguous() and weight.numel() > 0 and not is_watched() and library("weights") is not None

@@ -3,8 +3,8 @@
 Most observers look at the tensor at hand and keep nothing; `tracked` ones keep a running range for evaluation.
 
 >>> import torch
->>> from fairseq.quantization.formats import FORMATS
->>> request = Request(axes=(0, 1), format=FORMATS.lookup("symmetric")(), num_bits=8)
+>>> from fairseq.quantization.formats import build_format
+>>> request = Request(axes=(0, 1), format=build_format("symmetric"), num_bits=8)
 >>> OBSERVERS.lookup("minmax")()(torch.tensor([[1.0, -2.0]]), request)
 Range(low=tensor([[-2.]]), high=tensor([[1.]]), covers=True)
 """

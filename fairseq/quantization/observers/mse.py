@@ -33,8 +33,8 @@ class LeastSquares(Observer):
         least = torch.full_like(low, torch.inf)
         for factor in self.factors:
             trial_low, trial_high = full_low * factor, full_high * factor
-            grid = request.format.grid(trial_low, trial_high, request.num_bits)
-            error = request.format.fake_quantize(x, grid).sub_(x).square_().mean(request.axes, keepdim=True)
+            qparams = request.format.qparams(trial_low, trial_high, request.num_bits)
+            error = request.format.fake_quantize(x, qparams).sub_(x).square_().mean(request.axes, keepdim=True)
             better = error < least
             least = torch.where(better, error, least)
             low, high = torch.where(better, trial_low, low), torch.where(better, trial_high, high)

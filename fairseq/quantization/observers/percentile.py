@@ -3,8 +3,8 @@
 With n values in ascending order, k = ceil(percent / 100 * n): high is the k-th, low the (n + 1 - k)-th (nearest rank).
 
 >>> import torch
->>> from fairseq.quantization.formats import FORMATS
->>> request = Request(axes=(0,), format=FORMATS.lookup("affine")(), num_bits=8)
+>>> from fairseq.quantization.formats import build_format
+>>> request = Request(axes=(0,), format=build_format("affine"), num_bits=8)
 >>> Percentile(percent=90)(torch.arange(10.0), request)
 Range(low=tensor([1.]), high=tensor([8.]), covers=False)
 """

@@ -9,8 +9,8 @@ mean r over the update's micro-batches and processes. In evaluation R is used.
 Calibrating does the same with m = n/(n+1), so that R is the plain mean of the n batches so far, whatever it was before.
 Both wrap another source of ranges (`of`), min-max if none is named.
 
->>> from fairseq.quantization.formats import FORMATS
->>> request = Request(axes=(0,), format=FORMATS.lookup("affine")(), num_bits=8)
+>>> from fairseq.quantization.formats import build_format
+>>> request = Request(axes=(0,), format=build_format("affine"), num_bits=8)
 >>> observer = ExponentialAverage(momentum=0.9, shape=(1,))
 >>> _ = observer(torch.tensor([-1.0, 3.0]), request)
 >>> observer.eval()(torch.tensor([0.0]), request)

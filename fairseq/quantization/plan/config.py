@@ -115,19 +115,21 @@ def _fill(config: QuantizationConfig, preset: QuantizationConfig) -> Quantizatio
 
 def _check(config: QuantizationConfig) -> QuantizationConfig:
     for name, value in (("num_bits", config.num_bits), ("eval_bits", config.eval_bits)):
-        if not _is_whole(value) or not 2 <= value <= 16:
-            raise ConfigError(f"quantization.{name}: 2 to 16 bits, got {value!r}")
+        if not _is_whole(value) or value < 1:  # how many bits can be had, the formats say
+            raise ConfigError(f"quantization.{name}: must be a whole number of bits, 1 or more, got {value!r}")
     grad_bits = config.num_grad_bits
-    if grad_bits and not (_is_whole(grad_bits) and 2 <= grad_bits <= 16):
-        raise ConfigError(f"quantization.num_grad_bits: 2 to 16 bits, or 0 for full precision, got {grad_bits!r}")
+    if grad_bits and (not _is_whole(grad_bits) or grad_bits < 1):
+        raise ConfigError(
+            f"quantization.num_grad_bits: must be a whole number of bits, or 0 for full precision, got {grad_bits!r}"
+        )
     if not _is_whole(config.seed):
         raise ConfigError(f"quantization.seed: needs a whole number, got {config.seed!r}")
     if config.compute not in CHOICES["compute"]:
         raise ConfigError(unknown("compute", str(config.compute), CHOICES["compute"], where="quantization"))
     low, high = config.schedule.min_bits, config.num_bits
     if low is not None and config.schedule.name != "constant":
-        if not _is_whole(low) or low < 2:
-            raise ConfigError(f"quantization.schedule.min_bits: at least 2 bits, got {low!r}")
+        if not _is_whole(low) or low < 1:
+            raise ConfigError(f"quantization.schedule.min_bits: must be a whole number of bits, 1 or more, got {low!r}")
         if low > high:  # type: ignore[operator]
             raise ConfigError(
                 f"quantization.schedule.min_bits: the lower bound {low} lies above the upper bound num_bits {high}"

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from fairseq.native import minmax
 from fairseq.quantization.context import SCRATCH_LIMIT, Operand, Step
 from fairseq.quantization.kernels import heads
-from fairseq.quantization.kernels.grids import FORMATS, Levels
+from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.heads import Matrices
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
@@ -114,7 +114,7 @@ def _has_one_range(quantizer: Quantizer, num_bits: Optional[int], gradient: bool
         or quantizer.learned is not None
     ):
         return False
-    if quantizer.format.name not in FORMATS or (quantizer.stochastic and not gradient):
+    if quantizer.format.kernel_id is None or (quantizer.stochastic and not gradient):
         return False
     return type(observer.source if isinstance(observer, Tracked) and not gradient else observer) is MinMax
 
@@ -222,7 +222,7 @@ def _levels(factor: Factor, x: Optional[Tensor], scale: float) -> Levels:
     elif ends is not None:
         ends = (ends[0] * scale, ends[1] * scale)
     given = None if ends is None else (float(ends[0]), float(ends[1]))
-    return Levels.of(quantizer.format.name, num_bits, given)
+    return Levels.of(quantizer.format, num_bits, given)
 
 
 def _keeps_range(observer: Tracked) -> bool:
@@ -234,7 +234,7 @@ def _gradient_levels(call: Call) -> Levels:
     quantizer, num_bits, key = call.grad
     assert quantizer is not None and num_bits is not None
     noise = None if key is None or not quantizer.stochastic else hash_state(key)
-    return Levels.of(quantizer.format.name, num_bits, noise=noise)
+    return Levels.of(quantizer.format, num_bits, noise=noise)
 
 
 def _note_ranges(core: Core, record: heads.Attention) -> None:

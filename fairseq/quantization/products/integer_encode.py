@@ -66,23 +66,23 @@ class Kept:
 def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightCodes:
     """Codes of a weight (N, K)."""
     weight = weight.detach()
-    if type(quantizer.observer) is MinMax and quantizer.format.name == "symmetric" and weight.is_contiguous():
+    if type(quantizer.observer) is MinMax and quantizer.format.is_symmetric and weight.is_contiguous():
         by_row = quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.step.is_looked_at
-        if by_row and weight.numel() >= LEAST_ROWS_KERNEL and weights.is_available(weight):
+        if by_row and weight.numel() >= LEAST_ROWS_KERNEL and weights.is_available(weight, quantizer.format):
             quantizer._tell(weight, weight, num_bits)  # listeners there are only count
             if gemm.is_preferred(weight.device):
                 return WeightCodes.of_packed(weights.encode_packed(weight, num_bits), num_bits)
             return WeightCodes.of_rows(weights.encode_rows(weight, num_bits), num_bits)
         largest = magnitudes(weight) if quantizer.granularity.kind != "tensor" else magnitudes(weight).amax().view(1, 1)
-        grid = quantizer.format.grid(-largest, largest, num_bits)
+        qparams = quantizer.format.qparams(-largest, largest, num_bits)
     else:
-        grid = quantizer._grid(weight.float(), num_bits)[0]
+        qparams = quantizer._qparams(weight.float(), num_bits)[0]
     noise = quantizer._noise(weight, None, 0)
-    by_row = noise is None and grid.scale.numel() == weight.shape[0] > 1 and weight.is_contiguous()
-    if by_row and encoding.is_available(weight, quantizer.format.name):
-        codes = encoding.encode_rows(weight, quantizer.format, grid, num_bits)
+    by_row = noise is None and qparams.scale.numel() == weight.shape[0] > 1 and weight.is_contiguous()
+    if by_row and encoding.is_available(weight, quantizer.format):
+        codes = encoding.encode_rows(weight, quantizer.format, qparams, num_bits)
     else:
-        codes = encode(weight, quantizer.format, grid, num_bits, noise)
+        codes = encode(weight, quantizer.format, qparams, num_bits, noise)
     if quantizer.step.listeners:
         quantizer._tell(weight, decode(codes) if quantizer.step.is_looked_at else weight, num_bits)
     return WeightCodes(codes)
@@ -139,12 +139,12 @@ def _codes_of(quantizer: Quantizer, x: Tensor, num_bits: int, given: Optional[tu
     rows = wide.reshape(-1, x.shape[-1]).contiguous()
     noise = quantizer._noise(x, None, 0)
     one_range = quantizer.granularity.kind == "tensor" and quantizer.learned is None and noise is None
-    if not one_range or not encoding.is_available(rows, quantizer.format.name):
-        return encode(rows, quantizer.format, quantizer._grid(wide, num_bits)[0], num_bits, noise)
+    if not one_range or not encoding.is_available(rows, quantizer.format):
+        return encode(rows, quantizer.format, quantizer._qparams(wide, num_bits)[0], num_bits, noise)
     if given is None:
         found = minmax.known(x) if type(quantizer.observer) is MinMax else quantizer.range_of(wide, num_bits)[:2]
         given = None if found is None else (float(found[0]), float(found[1]))
-    levels = Levels.of(quantizer.format.name, num_bits, given)
+    levels = Levels.of(quantizer.format, num_bits, given)
     return encode_matrix(rows, [Wanted(levels)]).codes[0]
 
 
@@ -175,7 +175,7 @@ def gradient_codes(
     wanted = (wanted[0], wanted[1] or not wanted[0])  # a bias alone needs codes, too
     fold, fold_rows = (fold if wanted[0] else None), (fold_rows if wanted[1] else None)
     wide = grad.float() if grad.device.type == "cpu" else grad
-    if type(quantizer.observer) is MinMax and encoding.is_available(wide, quantizer.format.name):
+    if type(quantizer.observer) is MinMax and encoding.is_available(wide, quantizer.format):
         state = None if key is None else hash_state(key)
         # both are made with factors on either; with none they are the same
         factors = (
@@ -183,7 +183,7 @@ def gradient_codes(
             if all(wanted) and (fold, fold_rows) != (None, None)
             else [(fold, fold_rows)]
         )
-        sets = [Wanted(Levels.of(quantizer.format.name, num_bits, None, state), *each) for each in factors]
+        sets = [Wanted(Levels.of(quantizer.format, num_bits, None, state), *each) for each in factors]
         made, sums = encode_matrix(wide, sets, sums=True)
         assert sums is not None
         return GradientCodes(made[0] if wanted[0] else None, made[-1] if wanted[1] else None, sums)
@@ -199,18 +199,18 @@ def _torch_gradient_codes(
 ) -> tuple[Optional[Codes], Optional[Codes]]:  # fmt: skip
     noise = None if key is None else HashNoise(key, grad)
     if type(quantizer.observer) is MinMax:
-        ends = extremes(grad, fold, fold_rows, quantizer.format.name == "symmetric")
-        grids = [quantizer.format.grid(low, high, num_bits) for low, high in (ends[:2], ends[2:])]
+        ends = extremes(grad, fold, fold_rows, quantizer.format.is_symmetric)
+        all_qparams = [quantizer.format.qparams(low, high, num_bits) for low, high in (ends[:2], ends[2:])]
     else:
-        grids = [
-            quantizer._grid(grad.float() if factor is None else grad.float() * factor, num_bits)[0]
+        all_qparams = [
+            quantizer._qparams(grad.float() if factor is None else grad.float() * factor, num_bits)[0]
             for factor in (fold, fold_rows)
         ]
     if fold is None and fold_rows is None:
-        codes = encode(grad, quantizer.format, grids[0], num_bits, noise)
+        codes = encode(grad, quantizer.format, all_qparams[0], num_bits, noise)
         return (codes if wanted[0] else None), (codes if wanted[1] else None)
     if all(wanted):
-        return encode_twice(grad, quantizer.format, (grids[0], grids[1]), num_bits, noise, fold, fold_rows)
+        return encode_twice(grad, quantizer.format, (all_qparams[0], all_qparams[1]), num_bits, noise, fold, fold_rows)
     if wanted[0]:
-        return encode(grad, quantizer.format, grids[0], num_bits, noise, fold), None
-    return None, encode(grad, quantizer.format, grids[1], num_bits, noise, None, fold_rows)
+        return encode(grad, quantizer.format, all_qparams[0], num_bits, noise, fold), None
+    return None, encode(grad, quantizer.format, all_qparams[1], num_bits, noise, None, fold_rows)

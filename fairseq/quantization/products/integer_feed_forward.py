@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.kernels import gelu_codes, gemm
-from fairseq.quantization.kernels.codes import Codes, base_code, described
+from fairseq.quantization.kernels.codes import Codes, described
 from fairseq.quantization.kernels.linear import WeightCodes, forward_product
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.tracked import Tracked
@@ -77,11 +77,11 @@ def _codes_between(x: Codes, w: WeightCodes, bias: Optional[Tensor], quantizer: 
         found = Range(low.view(1), high.view(1), covers=True)
         if isinstance(observer, Tracked):
             observer.note(found)
-    grid = quantizer.format.grid(found.low, found.high, num_bits)
+    qparams = quantizer.format.qparams(found.low, found.high, num_bits)
     out = torch.empty(y.shape, dtype=torch.uint8, device="cpu")
-    gelu_codes.codes_of(y, quantizer.format, grid, num_bits, out)
-    scale, zero = (part.float().view(1, 1) for part in (grid.scale, grid.zero_point))
-    return described(out, scale, zero, base_code(grid, num_bits), num_bits, quantizer.format)
+    gelu_codes.codes_of(y, quantizer.format, qparams, num_bits, out)
+    scale, zero = (part.float().view(1, 1) for part in (qparams.scale, qparams.zero_point))
+    return described(out, scale, zero, num_bits, quantizer.format)
 
 
 def _tell(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:

@@ -1,7 +1,7 @@
 """Which settings allow a product on integer codes.
 
-A scale can be taken out of a sum only if it does not change along it, and codes can stand for values only where nothing
-else wants the values themselves.
+A scale can be taken out of a sum only if it does not change along it, and only where the levels are evenly spaced; and
+codes can stand for values only where nothing else wants the values themselves.
 
 >>> tensor, groups = QuantizerSpec(), QuantizerSpec(granularity="group:64")
 >>> obstacle(("x", groups), ("w", tensor), ("g", tensor))
@@ -13,6 +13,7 @@ True
 from typing import Optional
 
 from fairseq.errors import ConfigError
+from fairseq.quantization.formats import build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.spec import WEIGHT, QuantizerSpec
@@ -28,6 +29,10 @@ def obstacle(left: Named, right: Named, grad: Named, right_role: str = "activati
         grad: the output gradient's.
         right_role: `weight` in a linear layer, whose scales may differ by row.
     """
+    for path, spec in (left, right, grad):
+        number_format = build_format(spec.format)
+        if spec.quantize and not number_format.is_uniform:
+            return f"{path} has the format {number_format.name}, whose levels are not evenly spaced"
     for role, (path, spec) in (("activation", left), (right_role, right)):
         granularity = Granularity.parse(spec.granularity, axis=0 if role == WEIGHT else -1, where=path)
         by_row = role == WEIGHT and granularity.kind == "channel" and granularity.number == 0

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.formats import FORMATS, Grid, NumberFormat
+from fairseq.quantization.formats import NumberFormat, QParams, build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels.codes import Codes, Packed, described, pack
 from fairseq.quantization.quantizer import Quantizer
@@ -41,7 +41,7 @@ class PackedWeight(NamedTuple):
         zero_points: likewise, in the format's meaning; None where all are 0.
         format: name of the number format.
         granularity: as text.
-        num_bits: of the codes.
+        num_bits: as the quantizer's.
     """
 
     data: Tensor
@@ -58,15 +58,20 @@ class PackedWeight(NamedTuple):
         return self.data.shape[0], self.columns
 
     @property
+    def code_bits(self) -> int:
+        """What one code takes, before several are put into a byte."""
+        return self._format().code_bits(self.num_bits)
+
+    @property
     def num_bytes(self) -> int:
         """What codes, scales and zero points take."""
         return sum(t.numel() * t.element_size() for t in (self.data, *self.scales, *(self.zero_points or ())))
 
-    def grids(self) -> list[Grid]:
+    def qparams(self) -> list[QParams]:
         """The levels, as the quantizer's format describes them."""
         bounds = self._format().code_range(self.num_bits)
         zeros = self.zero_points or tuple(torch.zeros_like(scale) for scale in self.scales)
-        return [Grid(scale, zero, *bounds) for scale, zero in zip(self.scales, zeros, strict=True)]
+        return [QParams(scale, zero, *bounds) for scale, zero in zip(self.scales, zeros, strict=True)]
 
     def rows(self, indices: Tensor) -> "PackedWeight":
         """The rows `indices` (N,), as an embedding looks them up."""
@@ -81,21 +86,20 @@ class PackedWeight(NamedTuple):
     def values(self) -> Tensor:
         """The weight (R, C), fp32."""
         number_format = self._format()
-        values = self.unpacked().float().add_(first_code(number_format, self.num_bits))
-        for piece, grid in zip(Granularity.parse(self.granularity).pieces(values), self.grids(), strict=True):
-            number_format.dequantize(piece, grid, out=piece)
+        values = self.unpacked().float().add_(number_format.first_code(self.num_bits))
+        for piece, qparams in zip(Granularity.parse(self.granularity).pieces(values), self.qparams(), strict=True):
+            number_format.dequantize(piece, qparams, out=piece)
         return values
 
     def codes(self) -> Codes:
         """For integer products: 8 bits or fewer, and scales that do not change along a row."""
-        grid, number_format = self.grids()[0], self._format()
-        scale, zero = (part.expand(1 if part.numel() == 1 else self.data.shape[0], 1) for part in grid[:2])
-        return described(self.unpacked(), scale, zero, first_code(number_format, self.num_bits), self.num_bits,
-                        number_format)  # fmt: skip
+        qparams, number_format = self.qparams()[0], self._format()
+        scale, zero = (part.expand(1 if part.numel() == 1 else self.data.shape[0], 1) for part in qparams[:2])
+        return described(self.unpacked(), scale, zero, self.num_bits, number_format)
 
     def with_codes(self, codes: Tensor) -> "PackedWeight":
         """Other codes from 0, uint8 (R, C), on the same grid."""
-        return self._replace(data=_packed(codes, self.num_bits))
+        return self._replace(data=_packed(codes, self.code_bits))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
@@ -110,19 +114,14 @@ class PackedWeight(NamedTuple):
         }
 
     def _format(self) -> NumberFormat:
-        return FORMATS.lookup(self.format)()
+        return build_format(self.format)
 
     def unpacked(self) -> Tensor:
         """Codes from 0, uint8 or int32 (R, C)."""
         if self.data.dtype == torch.int16:
             return self.data.to(torch.int32) & 0xFFFF
         dummy = self.scales[0]
-        return Packed(Codes(self.data, dummy, dummy, None, self.num_bits), self.columns).unpack().data
-
-
-def first_code(number_format: NumberFormat, num_bits: int) -> int:
-    """The code that is stored as 0."""
-    return 0 if number_format.code_range(num_bits)[0] >= 0 else -(2 ** (num_bits - 1))
+        return Packed(Codes(self.data, dummy, dummy, None, self.code_bits), self.columns).unpack().data
 
 
 @torch.no_grad()
@@ -133,29 +132,30 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
         ConfigError: a number format whose codes do not fit into `num_bits`.
         DataError: a weight with inf or NaN.
     """
-    weight, first = weight.detach().float(), first_code(quantizer.format, num_bits)
+    weight, first = weight.detach().float(), quantizer.format.first_code(num_bits)
     low, high = quantizer.format.code_range(num_bits)
-    if low < first or high - first >= 2**num_bits or num_bits > MOST_BITS:
+    width = quantizer.format.code_bits(num_bits)
+    if low < first or high - first >= 2**width or width > MOST_BITS:
         raise ConfigError(
-            f"{quantizer.path}: codes {low} to {high} of format {quantizer.format.name} do not fit into {num_bits} bits"
+            f"{quantizer.path}: codes {low} to {high} of format {quantizer.format.name} do not fit into {width} bits"
         )
     codes = quantizer.codes(weight, num_bits).to(torch.int32) - first
-    grids = quantizer.grids(weight, num_bits)
+    all_qparams = quantizer.qparams(weight, num_bits)
     shapes = range_shapes(quantizer.granularity, weight)
-    scales = tuple(grid.scale.reshape(shape).clone() for grid, shape in zip(grids, shapes, strict=True))
+    scales = tuple(qparams.scale.reshape(shape).clone() for qparams, shape in zip(all_qparams, shapes, strict=True))
     zeros: Optional[tuple[Tensor, ...]] = tuple(
-        grid.zero_point.reshape(shape).clone() for grid, shape in zip(grids, shapes, strict=True)
+        qparams.zero_point.reshape(shape).clone() for qparams, shape in zip(all_qparams, shapes, strict=True)
     )
     if not any(bool(zero.any()) for zero in zeros or ()):
         zeros = None
-    data = codes.to(torch.int16) if num_bits > 8 else _packed(codes.to(torch.uint8), num_bits)
+    data = codes.to(torch.int16) if width > 8 else _packed(codes.to(torch.uint8), width)
     name, granularity = quantizer.format.name, str(quantizer.granularity)
     return PackedWeight(data, weight.shape[1], scales, zeros, name, granularity, num_bits)
 
 
-def _packed(codes: Tensor, num_bits: int) -> Tensor:
+def _packed(codes: Tensor, code_bits: int) -> Tensor:
     dummy = torch.empty(0)
-    return pack(Codes(codes, dummy, dummy, None, num_bits)).codes.data
+    return pack(Codes(codes, dummy, dummy, None, code_bits)).codes.data
 
 
 def range_shapes(granularity: Granularity, matrix: Tensor) -> list[tuple[int, ...]]:

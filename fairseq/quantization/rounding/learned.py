@@ -61,14 +61,14 @@ class LearnedScale(torch.autograd.Function):
 
 
 class LearnedClip(torch.autograd.Function):
-    """`x` clipped at `clip` and rounded to the format's grid on [0, clip], or [-clip, clip] if the format is signed."""
+    """`x` clipped at `clip` and rounded to levels on [0, clip], or on [-clip, clip] if the format is signed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, clip: Tensor, number_format: NumberFormat, num_bits: int) -> Tensor:
-        low = -clip if is_signed(number_format) else torch.zeros_like(clip)
+        low = -clip if number_format.is_signed(num_bits) else torch.zeros_like(clip)
         ctx.save_for_backward(x, clip, low)
-        grid = number_format.grid(low, clip, num_bits)
-        return number_format.fake_quantize(torch.minimum(torch.maximum(x, low), clip), grid)
+        qparams = number_format.qparams(low, clip, num_bits)
+        return number_format.fake_quantize(torch.minimum(torch.maximum(x, low), clip), qparams)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
@@ -82,8 +82,3 @@ class LearnedClip(torch.autograd.Function):
             slope = above.to(grad.dtype) - below.to(grad.dtype) * (low != 0)
             grad_clip = (grad * slope).sum_to_size(clip.shape)
         return grad_x, grad_clip, None, None
-
-
-def is_signed(number_format: NumberFormat) -> bool:
-    """Whether the format's codes run below zero."""
-    return number_format.code_range(number_format.min_bits)[0] < 0

@@ -3,8 +3,8 @@
 Parameters are created with the module and get their first values from the first tensor seen in training: the mean
 magnitude (LSQ), the range (a zero point) or the largest magnitude (a clip).
 
->>> from fairseq.quantization.formats import FORMATS
->>> grid = ScaleGrid("w", FORMATS.lookup("symmetric")(), Granularity("tensor"), (1,), 4, Step(), needs_data=False)
+>>> from fairseq.quantization.formats import build_format
+>>> grid = ScaleGrid("w", build_format("symmetric"), Granularity("tensor"), (1,), 4, Step(), needs_data=False)
 >>> grid(torch.tensor([1.0, -1.0, 4.0]), num_bits=4), grid.scale.data     # 2 * mean 2 / sqrt(7)
 (tensor([ 1.5119, -1.5119,  4.5356], grad_fn=<LearnedScaleBackward>), tensor([1.5119]))
 """
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from fairseq.errors import TrainingError
 from fairseq.quantization.context import Step
-from fairseq.quantization.formats import Grid, NumberFormat
-from fairseq.quantization.formats.affine_int import MIN_SCALE
+from fairseq.quantization.formats import NumberFormat, QParams
+from fairseq.quantization.formats.integer.uniform import MIN_SCALE
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.metadata_state import HiddenState
 from fairseq.quantization.observers.base import extremes
-from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale, is_signed
+from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
 
 
 class LearnedGrid(HiddenState):
@@ -29,7 +29,7 @@ class LearnedGrid(HiddenState):
 
     Args:
         path: the quantizer's path.
-        number_format, granularity: the quantizer's; the format has an exact zero.
+        number_format, granularity: the quantizer's; the format is uniform and has an exact zero.
         shape: of the parameters; broadcasts against the tensor.
         reference_bits: bits for which a scale is learned; at other bits the grid keeps its extent.
         step: state shared by the model's quantizers.
@@ -63,8 +63,8 @@ class LearnedGrid(HiddenState):
         """Give the parameters their first values."""
         raise NotImplementedError
 
-    def grid(self, x: Tensor, num_bits: int) -> Grid:
-        """The grid in force, without gradients."""
+    def qparams(self, x: Tensor, num_bits: int) -> QParams:
+        """The levels in force, without gradients."""
         raise NotImplementedError
 
     def ensure_initialized(self, x: Tensor) -> None:
@@ -106,14 +106,15 @@ class ScaleGrid(LearnedGrid):
 
     def create_parameters(self, shape: tuple[int, ...]) -> None:
         self.scale = nn.Parameter(torch.ones(shape))
-        self.zero_point: Optional[nn.Parameter] = None if is_signed(self.format) else nn.Parameter(torch.zeros(shape))
+        has_zero_point = not self.format.is_signed(self.reference_bits)
+        self.zero_point = nn.Parameter(torch.zeros(shape)) if has_zero_point else None
 
     def start(self, x: Tensor) -> None:
         axes = self.granularity.reduced(x)
         if self.zero_point is not None:
-            grid = self.format.grid(*extremes(x, axes), self.reference_bits)
-            self.set_first(self.scale, grid.scale)
-            self.set_first(self.zero_point, grid.zero_point)
+            qparams = self.format.qparams(*extremes(x, axes), self.reference_bits)
+            self.set_first(self.scale, qparams.scale)
+            self.set_first(self.zero_point, qparams.zero_point)
         else:
             mean = x.abs().mean(axes, keepdim=True) if axes else x.abs()
             scale = 2 * mean / self.format.max_value(self.reference_bits) ** 0.5
@@ -124,11 +125,11 @@ class ScaleGrid(LearnedGrid):
         ratio = self.format.max_value(num_bits) / self.format.max_value(self.reference_bits)
         return self.scale / ratio, None if self.zero_point is None else self.zero_point * ratio
 
-    def grid(self, x: Tensor, num_bits: int) -> Grid:
+    def qparams(self, x: Tensor, num_bits: int) -> QParams:
         self.ensure_initialized(x)
         scale, zero = self.at_bits(num_bits)
         low, high = self.format.code_range(num_bits)
-        return Grid(scale, torch.zeros_like(scale) if zero is None else zero.round().clamp(low, high), low, high)
+        return QParams(scale, torch.zeros_like(scale) if zero is None else zero.round().clamp(low, high), low, high)
 
     def forward(self, x: Tensor, num_bits: int) -> Tensor:
         self.ensure_initialized(x)
@@ -150,10 +151,10 @@ class ClipGrid(LearnedGrid):
         low, high = extremes(x, self.granularity.reduced(x))
         self.set_first(self.clip, torch.maximum(-low, high))
 
-    def grid(self, x: Tensor, num_bits: int) -> Grid:
+    def qparams(self, x: Tensor, num_bits: int) -> QParams:
         self.ensure_initialized(x)
-        low = -self.clip if is_signed(self.format) else torch.zeros_like(self.clip)
-        return self.format.grid(low, self.clip, num_bits)
+        low = -self.clip if self.format.is_signed(num_bits) else torch.zeros_like(self.clip)
+        return self.format.qparams(low, self.clip, num_bits)
 
     def forward(self, x: Tensor, num_bits: int) -> Tensor:
         self.ensure_initialized(x)

@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fairseq.quantization.formats import Grid, NumberFormat
-
 
 class Plain(torch.autograd.Function):
     """`value` in place of `x`; the gradient passes unchanged."""
@@ -41,10 +39,3 @@ class Clipped(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
         return grad * inside, None, None
-
-
-def inside_grid(x: Tensor, grid: Grid, number_format: NumberFormat) -> Tensor:
-    """Where `x` rounds to one of the grid's codes without clamping, as booleans."""
-    codes = number_format.quantize(x, grid, clamp=False)
-    inside: Tensor = (codes >= grid.low) & (codes <= grid.high)
-    return inside

@@ -24,7 +24,7 @@ class PrecisionSchedule:
         low, high: bounds; the last update runs at `high`.
 
     Raises:
-        ConfigError: bounds that are not 2 <= low <= high <= 16.
+        ConfigError: bounds that are not 1 <= low <= high. How many bits there are, the formats that follow it say.
     """
 
     name: ClassVar[str] = ""
@@ -32,10 +32,8 @@ class PrecisionSchedule:
 
     def __init__(self, low: int, high: int):
         for what, value in (("lower", low), ("upper", high)):
-            if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= 16:
-                raise ConfigError(
-                    f"precision schedule: the {what} bound must be a whole number of 2 to 16 bits, got {value!r}"
-                )
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"precision schedule: the {what} bound must be a whole number of bits, got {value!r}")
         if low > high:
             raise ConfigError(f"precision schedule: the lower bound {low} lies above the upper bound {high}")
         self.low, self.high = low, high

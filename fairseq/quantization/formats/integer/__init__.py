@@ -1,0 +1,1 @@
+"""Integer formats: evenly spaced levels."""
