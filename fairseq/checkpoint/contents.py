@@ -52,7 +52,7 @@ def _in_todays_layout(
     if state.get("args") is not None:
         for name, value in overrides.items():
             setattr(state["args"], name, value)
-    upgrade_state(state)
+    upgrade_state(state, path)
     if state.get("cfg") is not None:
         state["cfg"] = config.typed(state["cfg"], path)
         if overrides:

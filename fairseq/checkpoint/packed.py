@@ -1,7 +1,7 @@
 """Checkpoints of packed weights: codes in place of the weights that quantizers round, all else as usual.
 
-packed_weights   key of the weight -> PackedWeight.as_dict(): codes, columns, scales, zero_points, format, granularity,
-                 num_bits
+packed_weights   key of the weight -> PackedWeight.as_dict(): version, codes, columns, scales, zero_points, format,
+                 granularity, num_bits
 model            the other weights
 
 Whoever reads such a file gets the weights too, with the values of their codes, so that everything that takes
@@ -24,6 +24,7 @@ from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization.formats import FORMATS, NumberFormat, build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.products.packed_weight import MOST_BITS, PackedWeight, range_shapes
+from fairseq.quantization.versions import VERSION, clear_format
 
 KEY = "packed_weights"
 AVERAGES = ("ema", "ema_fp32_params")
@@ -90,10 +91,10 @@ def read_packed(entry: Any) -> PackedWeight:
     Raises:
         ValueError: what cannot be right about the entry, in a few words.
     """
-    if not isinstance(entry, Mapping) or set(entry) != set(PackedWeight._fields) - {"data"} | {"codes"}:
+    if not isinstance(entry, Mapping) or set(entry) - {"version"} != set(PackedWeight._fields) - {"data"} | {"codes"}:
         raise ValueError("is not a packed weight")
     num_bits, columns = entry["num_bits"], entry["columns"]
-    number_format = _known_format(entry["format"])
+    number_format = _known_format(clear_format(entry["format"], _known_version(entry)))
     most = min(number_format.max_bits, MOST_BITS)
     if type(num_bits) is not int or not number_format.min_bits <= num_bits <= most:
         raise ValueError(f"has {num_bits!r} bits; {number_format.name} has {number_format.min_bits} to {most}")
@@ -105,7 +106,7 @@ def read_packed(entry: Any) -> PackedWeight:
         raise ValueError("has scales that are not above 0")
     if entry["zero_points"] is not None:
         zeros = _numbers("zero points", entry["zero_points"], shapes)
-    found = PackedWeight(data, columns, scales, zeros, entry["format"], entry["granularity"], num_bits)
+    found = PackedWeight(data, columns, scales, zeros, number_format.name, entry["granularity"], num_bits)
     low, high = number_format.code_range(num_bits)
     codes, first = found.unpacked(), number_format.first_code(num_bits)
     if int(codes.min()) < low - first or int(codes.max()) > high - first:
@@ -114,6 +115,13 @@ def read_packed(entry: Any) -> PackedWeight:
     if whole and any(bool(((z < low) | (z > high) | (z != z.round())).any()) for z in zeros or ()):
         raise ValueError("has zero points that are no codes")
     return found
+
+
+def _known_version(entry: Mapping[str, Any]) -> int:
+    version = entry.get("version", 1)
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise ValueError(f"is of version {version!r}, and this build reads up to {VERSION}")
+    return version
 
 
 def _known_format(name: Any) -> NumberFormat:

@@ -3,17 +3,24 @@
 from argparse import Namespace
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
+
+from fairseq.quantization.versions import VERSION, clear_format, upgraded_row, version_of
 
 
-def upgrade_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Upgrade a checkpoint in place, and return it."""
+def upgrade_state(state: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Upgrade a checkpoint in place, and return it.
+
+    Raises:
+        CheckpointError: its quantization is of a later version; `path` names the file.
+    """
     _upgrade_training(state)
     _upgrade_position(state)
     if isinstance(state.get("args"), Namespace):
         upgrade_args(state["args"])
     if state.get("cfg") is not None:
         _upgrade_config(state["cfg"])
+    _upgrade_quantization(state, f"checkpoint {path}".strip())
     return state
 
 
@@ -81,6 +88,20 @@ def _upgrade_config(cfg: Any) -> None:
     for node in (cfg.get("generation"), _child(cfg.get("task"), "eval_wer_config")):
         if isinstance(_child(node, "print_alignment"), bool):
             node["print_alignment"] = "hard" if node["print_alignment"] else None
+
+
+def _upgrade_quantization(state: dict[str, Any], where: str) -> None:
+    """Names of formats and ranges in rules and plan keep the meaning that the file was written with."""
+    kept = state.get("quantization")
+    kept = kept if isinstance(kept, dict) else {}
+    version = version_of(kept, where)
+    rules = _child(_child(state.get("cfg"), "quantization"), "rules")
+    for rule in rules if isinstance(rules, (list, ListConfig)) else ():
+        if _child(rule, "format"):
+            rule["format"] = clear_format(rule["format"], version)
+    if isinstance(kept.get("plan"), list):
+        kept["plan"] = [upgraded_row(row, version) if isinstance(row, dict) else row for row in kept["plan"]]
+        kept["version"] = VERSION
 
 
 def _child(node: Any, key: str) -> Any:

@@ -1,9 +1,9 @@
 """Activation quantizers as ONNX nodes, at the range and bits of evaluation.
 
-    symmetric, affine_int    [Clip] -> QuantizeLinear(scale, zero point) -> DequantizeLinear(scale, zero point)
-    affine                   Sub(low) -> [Clip] -> QuantizeLinear(scale, 0) -> DequantizeLinear(scale, 0) -> Add(low)
+    symmetric, affine   [Clip] -> QuantizeLinear(scale, zero point) -> DequantizeLinear(scale, zero point)
+    affine_float_zp     Sub(low) -> [Clip] -> QuantizeLinear(scale, 0) -> DequantizeLinear(scale, 0) -> Add(low)
 
-Clip is there where the grid has fewer levels than the integer type. ONNX divides by the scale where `affine_int` and
+Clip is there where the grid has fewer levels than the integer type. ONNX divides by the scale where `affine` and
 `symmetric` multiply by its reciprocal, so a value half way between two codes may become the other one.
 """
 

@@ -1,6 +1,6 @@
-"""Which grids ONNX's QuantizeLinear and DequantizeLinear can express.
+"""Which number formats ONNX's QuantizeLinear and DequantizeLinear can express.
 
-`symmetric` and `affine_int` have an integer zero point, which is what the operators take. The `affine` grid has a real
+`symmetric` and `affine` have an integer zero point, which is what the operators take. `affine_float_zp` has a real
 one: its lower end is taken off before rounding and put back afterwards, as our own arithmetic does. What is no
 constant - a range taken from each batch or per token, stochastic rounding - is an error that names the rule with which
 a model can be exported.

@@ -124,7 +124,7 @@ class Weight(NamedTuple):
             graph.needs(f"{quantizer.path} with granularity {quantizer.granularity}")
             if not exact:
                 raise ConfigError(
-                    f"{quantizer.path}: an affine grid per group has no place in ONNX; a model can be exported when "
+                    f"{quantizer.path}: a real zero point per group has no place in ONNX; a model can be exported when "
                     f"trained with {{match: {quantizer.path!r}, format: affine_int}}"
                 )
         # onnxruntime would round the other factor to 8 bits where such a weight goes straight into MatMul: half the

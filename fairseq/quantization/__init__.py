@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fairseq.quantization.precision_scheduler import PrecisionScheduler as PrecisionScheduler
     from fairseq.quantization.quantized_model import Quantization as Quantization
     from fairseq.quantization.quantized_model import get_quantization as get_quantization
+    from fairseq.quantization.versions import read_plan as read_plan
 
 _HOMES = {
     "QuantizationConfig": "plan.settings",
@@ -49,6 +50,7 @@ _HOMES = {
     "PRESETS": "plan.presets",
     "Rule": "plan.rules",
     "PrecisionScheduler": "precision_scheduler",
+    "read_plan": "versions",
 }
 __all__ = [*_HOMES]
 

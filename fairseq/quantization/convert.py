@@ -34,7 +34,7 @@ from fairseq.quantization.plan.bounds import check_bits
 from fairseq.quantization.plan.compute import resolve_compute
 from fairseq.quantization.plan.config import ConfigLike, read_config
 from fairseq.quantization.plan.refusals import check_model, nothing_to_quantize, stays_in_full_precision
-from fairseq.quantization.plan.resolve import plan_specs
+from fairseq.quantization.plan.resolve import plan_specs, tell_of_new_meanings
 from fairseq.quantization.plan.table import Plan, PlanRow
 from fairseq.quantization.plan.targets import Site, close_fast_paths, find_sites
 from fairseq.quantization.quantized_model import Quantization
@@ -67,6 +67,7 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     if not resolved.is_on:
         return model
     sites = find_sites(model)
+    tell_of_new_meanings(resolved.rules)
     specs = plan_specs(sites, resolved)
     products = [product for site in sites if site.is_quantized(specs) for product in site.products()]
     specs, by_auto = resolve_compute(products, specs)

@@ -59,10 +59,10 @@ def calculate_qparams(
         keepdim: keep the reduced axis.
 
     Raises:
-        ConfigError: `true_zero`, which the affine grid cannot give (use the formats affine_int or symmetric).
+        ConfigError: `true_zero`, which a real zero point cannot give (use the formats affine or symmetric).
     """
     if true_zero:
-        raise ConfigError("calculate_qparams: an affine grid has no true zero; use the format affine_int or symmetric")
+        raise ConfigError("calculate_qparams: a real zero point gives no true zero; use the format affine or symmetric")
     with torch.no_grad():
         # tensors with fewer axes than `flatten_dims` counts on have one range
         flat = x.flatten(*flatten_dims) if x.dim() > flatten_dims[0] else x.flatten()

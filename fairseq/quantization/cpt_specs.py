@@ -1,7 +1,7 @@
 """CPT's settings for each role (Fu et al., arXiv:2101.09868): what a layer built by hand uses, and the presets `cpt_*`.
 
 Weights: one range per output channel. Activations: one range per tensor, a running one in evaluation. Gradients: one
-range per tensor, stochastic rounding. All on the affine grid with a real zero point, with the plain straight-through
+range per tensor, stochastic rounding. All in the format with a real zero point, with the plain straight-through
 estimator.
 
 >>> reference_spec(GRADIENT, num_grad_bits=8).rounding
@@ -19,4 +19,4 @@ def reference_spec(role: str, num_grad_bits: Optional[int] = 8) -> QuantizerSpec
         return QuantizerSpec(granularity="channel")
     if role == GRADIENT:
         return QuantizerSpec(bits=num_grad_bits or None, rounding="stochastic")
-    return QuantizerSpec(range="running")
+    return QuantizerSpec(range="ema_from_zero")

@@ -26,9 +26,10 @@ from torch.utils.hooks import RemovableHandle
 from fairseq.errors import CheckpointError, DataError
 from fairseq.quantization.context import CallHook, Step
 from fairseq.quantization.metadata_state import load_quantizer_state, quantizer_state
-from fairseq.quantization.observers.tracked import Running, Tracked
+from fairseq.quantization.observers.tracked import AverageFromZero, Tracked
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.table import Plan
+from fairseq.quantization.versions import VERSION
 
 SETTLED = 0.9  # a running range of momentum 0.9 gets there with 22 updates
 
@@ -93,7 +94,8 @@ class Quantization:
 
     def short_ranges(self, model: nn.Module) -> Optional[str]:
         """A warning, where running ranges have had too few updates to hold what training has shown; None elsewhere."""
-        covered = [module.coverage() for module in model.modules() if isinstance(module, Running) and module.has_data]
+        growing = [module for module in model.modules() if isinstance(module, AverageFromZero) and module.has_data]
+        covered = [module.coverage() for module in growing]
         if not covered or min(covered) >= SETTLED:
             return None
         return (
@@ -140,7 +142,8 @@ class Quantization:
 
     def state_dict(self, model: nn.Module) -> dict[str, Any]:
         """What a checkpoint keeps beside the weights: the plan and the quantizers' tensors."""
-        return {"plan": self.plan.as_dicts(), "state": quantizer_state(model), "seed": self.step.seed}
+        plan = self.plan.as_dicts()
+        return {"version": VERSION, "plan": plan, "state": quantizer_state(model), "seed": self.step.seed}
 
     def load_state_dict(self, model: nn.Module, state: dict[str, Any]) -> None:
         """Restore `state_dict`; CheckpointError where the checkpoint's plan keeps other quantizer state."""

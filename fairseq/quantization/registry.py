@@ -29,25 +29,33 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self._entries: dict[str, T] = {}
+        self._aliases: dict[str, str] = {}
         self._complete = False
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters what it decorates under `name`."""
+    def register(self, name: str, *aliases: str) -> Callable[[T], T]:
+        """Decorator that enters what it decorates under `name`; `aliases` are understood, too, and listed nowhere."""
 
         def decorate(entry: T) -> T:
-            if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered already")
+            for taken in (name, *aliases):
+                if taken in self._entries or taken in self._aliases:
+                    raise ValueError(f"{self.kind} {taken!r} is registered already")
             self._entries[name] = entry
+            self._aliases.update(dict.fromkeys(aliases, name))
             return entry
 
         return decorate
 
     def lookup(self, name: str) -> T:
         """The entry called `name`; ConfigError with the nearest name where there is none."""
-        self._fill()
+        name = self.canonical(name)
         if name not in self._entries:
-            raise ConfigError(unknown(self.kind, str(name), self._entries))
+            raise ConfigError(unknown(self.kind, str(name), {**self._entries, **self._aliases}))
         return self._entries[name]
+
+    def canonical(self, name: str) -> str:
+        """The name under which an alias is listed; any other name as it is."""
+        self._fill()
+        return self._aliases.get(name, name)
 
     def __iter__(self) -> Iterator[str]:
         self._fill()
@@ -55,7 +63,7 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         self._fill()
-        return name in self._entries
+        return name in self._entries or name in self._aliases
 
     def _fill(self) -> None:
         if self._complete:

@@ -41,7 +41,7 @@ class QuantizerSpec:
 
     quantize: bool = True
     bits: Union[int, str, None] = FOLLOW
-    format: str = "affine"
+    format: str = "affine_float_zp"
     granularity: str = "tensor"
     range: Union[str, Mapping[str, Any]] = "minmax"
     ste: str = "plain"

@@ -203,8 +203,9 @@ class QuantizedTraining:
         if not self._save_dir or len(plan.rows) == self._rows_written:
             return
         from fairseq.checkpoint.writing import atomic
+        from fairseq.quantization.versions import VERSION
 
-        saved = {"config": asdict(self.handle.config), "plan": plan.as_dicts()}
+        saved = {"version": VERSION, "config": asdict(self.handle.config), "plan": plan.as_dicts()}
         os.makedirs(self._save_dir, exist_ok=True)
         with atomic(os.path.join(self._save_dir, PLAN_FILE)) as file:
             file.write(json.dumps(saved, indent=2, default=dict).encode())

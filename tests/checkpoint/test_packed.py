@@ -24,7 +24,9 @@ def write(path, weights, **more):
 
 
 @pytest.mark.parametrize("num_bits", [2, 3, 4, 7, 8, 11])
-@pytest.mark.parametrize("settings", [{}, {"format": "affine"}, {"format": "affine_int", "granularity": "group:4"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"format": "affine_float_zp"}, {"format": "affine", "granularity": "group:4"}]
+)
 def test_there_and_back(num_bits, settings, tmp_path):
     weight = packed(num_bits, **settings)
     path = write(tmp_path / "packed.pt", {"fc.weight": weight}, last_optimizer_state={"x": torch.ones(99)})

@@ -44,23 +44,23 @@ LEARNED = [
     {"match": "*.self_attn.out_proj.weight", "learned": "scale", "bits": 4, "granularity": "tensor"},
     {
         "match": "*.q_proj.weight",
-        "format": "affine",
+        "format": "affine_float_zp",
         "granularity": "group:6",
     },  # no integer products
     {"match": "*.k_proj.weight", "format": "affine_int", "granularity": "group:6"},
 ]
-FORMATS = [  # `affine` has a real zero point, `affine_int` an integer one
-    {"match": "*.fc1.weight", "format": "affine"},
-    {"match": "*.fc1.input", "format": "affine", "range": {"name": "running", "momentum": 0.8}},
-    {"match": "*.fc1.grad_output", "format": "affine"},
+FORMATS = [  # what is affine_float_zp here was called affine when tests/fixtures/release was written
+    {"match": "*.fc1.weight", "format": "affine_float_zp"},
+    {"match": "*.fc1.input", "format": "affine_float_zp", "range": {"name": "running", "momentum": 0.8}},
+    {"match": "*.fc1.grad_output", "format": "affine_float_zp"},
     {"match": "*.fc2.weight", "format": "affine_int"},
     {"match": "*.fc2.input", "format": "affine_int", "range": {"name": "ema", "momentum": 0.5}},
     {"match": "*.fc2.grad_output", "format": "affine_int"},
-    {"match": "*.q_proj.weight", "format": "affine", "range": "mse"},
+    {"match": "*.q_proj.weight", "format": "affine_float_zp", "range": "mse"},
     {"match": "*.layers.1.*.v_proj.weight", "bits": 12},
-    {"match": "*.layers.0.*.v_proj.weight", "format": "affine", "bits": 2, "range": {"name": "percentile"}},
-    {"match": "*.self_attn.key", "format": "affine", "range": "running"},
-    {"match": "*embed_positions*", "format": "affine", "bits": 4, "granularity": "token"},
+    {"match": "*.layers.0.*.v_proj.weight", "format": "affine_float_zp", "bits": 2, "range": {"name": "percentile"}},
+    {"match": "*.self_attn.key", "format": "affine_float_zp", "range": "running"},
+    {"match": "*embed_positions*", "format": "affine_float_zp", "bits": 4, "granularity": "token"},
 ]
 
 

@@ -18,7 +18,8 @@ def quantizer(name: str, granularity: str = "tensor", **settings: object) -> Qua
 
 
 def test_registry() -> None:
-    assert NAMES == ["affine", "affine_int", "symmetric"]
+    assert NAMES == ["affine", "affine_float_zp", "symmetric"]
+    assert FORMATS.lookup("affine_int") is FORMATS.lookup("affine") and FORMATS.canonical("affine_int") == "affine"
     with pytest.raises(ConfigError, match="did you mean 'symmetric'"):
         FORMATS.lookup("symetric")
 
@@ -26,7 +27,7 @@ def test_registry() -> None:
 @pytest.mark.parametrize("num_bits", range(2, 17))
 def test_integer_formats_equal_torch(num_bits: int) -> None:
     x = torch.randn(40, 50) * 2 - 0.4
-    affine, symmetric = build_format("affine_int"), build_format("symmetric")
+    affine, symmetric = build_format("affine"), build_format("symmetric")
     qparams = affine.qparams(x.min() * 0.7, x.max() * 0.7, num_bits)  # values outside are clamped
     low, high = affine.code_range(num_bits)
     expected = torch.fake_quantize_per_tensor_affine(x, qparams.scale, qparams.zero_point.int(), low, high)
@@ -51,7 +52,7 @@ def test_clipped_gradient_equals_torch() -> None:
     ours = Quantizer(
         "t",
         ACTIVATION,
-        QuantizerSpec(format="affine_int", ste="clipped", range={"name": "percentile", "percent": 90}),
+        QuantizerSpec(format="affine", ste="clipped", range={"name": "percentile", "percent": 90}),
         Step(),
     )
     (ours(x, 4).tensor() * weights).sum().backward()
@@ -152,9 +153,9 @@ def test_granularities_by_hand() -> None:
     x = torch.tensor([[1.0, 2.0, 3.0, 40.0, 50.0], [0.1, 0.2, 0.3, 0.4, 0.5]])
     shapes = {"tensor": (1, 1), "channel": (1, 5), "channel:0": (2, 1), "token": (2, 1)}
     for granularity, shape in shapes.items():
-        (qparams,) = quantizer("affine", granularity).qparams(x, 8)
+        (qparams,) = quantizer("affine_float_zp", granularity).qparams(x, 8)
         assert tuple(qparams.scale.shape) == shape, granularity
-    first, rest = quantizer("affine", "group:3").qparams(x, 8)
+    first, rest = quantizer("affine_float_zp", "group:3").qparams(x, 8)
     assert tuple(first.scale.shape) == (2, 1, 1) and tuple(rest.scale.shape) == (2, 1)
     assert torch.allclose(first.zero_point.flatten(), torch.tensor([1.0, 0.1]))
     assert torch.allclose(rest.zero_point.flatten(), torch.tensor([40.0, 0.4]))
@@ -165,7 +166,7 @@ def test_granularities_by_hand() -> None:
 @pytest.mark.parametrize("text", ["row", "group", "group:0", "group:x", "tensor:3"])
 def test_bad_granularity(text: str) -> None:
     with pytest.raises(ConfigError, match="granularity"):
-        quantizer("affine", text)
+        quantizer("affine_float_zp", text)
 
 
 def test_range_sources() -> None:
@@ -180,23 +181,23 @@ def test_range_sources() -> None:
         y = quantizer("symmetric", range=source).fake(x, 4)
         bulk = slice(0, 4000)
         assert (y - x)[bulk].square().mean() <= (full - x)[bulk].square().mean()
-    ours = quantizer("affine", range={"name": "mse", "candidates": 64, "smallest": 0.01})
-    assert (ours.fake(x, 2) - x).square().mean() <= (quantizer("affine").fake(x, 2) - x).square().mean()
+    ours = quantizer("affine_float_zp", range={"name": "mse", "candidates": 64, "smallest": 0.01})
+    assert (ours.fake(x, 2) - x).square().mean() <= (quantizer("affine_float_zp").fake(x, 2) - x).square().mean()
     with pytest.raises(ConfigError, match="did you mean 'percentile'"):
-        quantizer("affine", range="percentil")
+        quantizer("affine_float_zp", range="percentil")
     with pytest.raises(ConfigError, match="percentile"):
-        quantizer("affine", range={"name": "percentile", "percentage": 99})
+        quantizer("affine_float_zp", range={"name": "percentile", "percentage": 99})
     with pytest.raises(ConfigError, match="50"):
-        quantizer("affine", range={"name": "percentile", "percent": 20})
+        quantizer("affine_float_zp", range={"name": "percentile", "percent": 20})
 
 
 def test_percentile_by_rows() -> None:
     x = torch.arange(40.0).view(4, 10)
-    (qparams,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).qparams(x, 8)
+    (qparams,) = quantizer("affine_float_zp", "token", range={"name": "percentile", "percent": 90}).qparams(x, 8)
     assert qparams.zero_point.flatten().tolist() == [1, 11, 21, 31]
     assert torch.allclose(qparams.scale.flatten() * 255, torch.full((4,), 7.0))
     # the rank is rounded up, so that at least `percent` of the values lie inside: the 10th of 11
-    (qparams,) = quantizer("affine", "token", range={"name": "percentile", "percent": 90}).qparams(
+    (qparams,) = quantizer("affine_float_zp", "token", range={"name": "percentile", "percent": 90}).qparams(
         torch.arange(11.0), 8
     )
     assert qparams.zero_point.item() == 1 and round(qparams.scale.item() * 255) == 8

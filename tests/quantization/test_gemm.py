@@ -96,7 +96,7 @@ def test_packing_is_torch_s(num_bits: int, columns: int, monkeypatch: pytest.Mon
 
 
 @needs.compiler
-@pytest.mark.parametrize("name", ["affine_int", "symmetric", "affine"])
+@pytest.mark.parametrize("name", ["affine", "symmetric", "affine_float_zp"])
 def test_codes_on_a_grid_for_each_row(name: str) -> None:
     x, number_format = torch.randn(9, 70), build_format(name)
     qparams = number_format.qparams(x.amin(1, keepdim=True), x.amax(1, keepdim=True), 5)
@@ -196,7 +196,7 @@ def exactly(made: Codes, expected: Codes) -> None:
 @settings(max_examples=150, deadline=None)
 @given(
     data=st.data(), rows=sizes, columns=st.integers(1, 600), num_bits=st.integers(2, 8),
-    name=st.sampled_from(["affine_int", "symmetric", "affine"]),
+    name=st.sampled_from(["affine", "symmetric", "affine_float_zp"]),
 )  # fmt: skip
 def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: int, num_bits: int, name: str) -> None:
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**20)))
@@ -221,7 +221,7 @@ def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), rows=sizes, columns=st.integers(1, 600), num_bits=st.integers(2, 8), noisy=st.booleans())
 def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int, num_bits: int, noisy: bool) -> None:
-    name = data.draw(st.sampled_from(["affine_int", "symmetric"]))
+    name = data.draw(st.sampled_from(["affine", "symmetric"]))
     x, number_format, key = torch.randn(rows, columns), build_format(name), NoiseKey(4, 5, 6)
     fold = torch.rand(1, columns) if data.draw(st.booleans()) else None
     fold_rows = torch.rand(rows, 1) if data.draw(st.booleans()) else None
@@ -242,7 +242,7 @@ def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int
 
 
 @needs.compiler
-@pytest.mark.parametrize("name", ["affine_int", "symmetric", "affine"])
+@pytest.mark.parametrize("name", ["affine", "symmetric", "affine_float_zp"])
 def test_nan_reaches_the_scale(name: str) -> None:
     x = torch.randn(4, 50)
     x[2, 7] = float("nan")

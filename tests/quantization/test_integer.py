@@ -277,7 +277,7 @@ def test_standalone_layer() -> None:
 
     specs = {
         "weight": QuantizerSpec(format="symmetric", granularity="channel", compute="integer"),
-        "input": QuantizerSpec(format="affine_int", compute="integer"),
+        "input": QuantizerSpec(format="affine", compute="integer"),
         "grad_output": QuantizerSpec(bits=8, format="symmetric", rounding="stochastic"),
     }
     alone, x = QLinear(24, 10, specs=specs), torch.randn(4, 24)

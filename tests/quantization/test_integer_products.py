@@ -78,7 +78,7 @@ def test_long_contractions(depth: int) -> None:
 @pytest.mark.parametrize("num_bits", range(2, 9))
 @pytest.mark.parametrize("columns", [1, 7, 16])
 def test_packing(num_bits: int, columns: int) -> None:
-    codes = codes_of(torch.randn(5, columns), "affine_int", num_bits)
+    codes = codes_of(torch.randn(5, columns), "affine", num_bits)
     packed = pack(codes)
     assert torch.equal(packed.unpack().data, codes.data)
     per_byte = {2: 4, 3: 2, 4: 2}.get(num_bits, 1)

@@ -74,7 +74,7 @@ def test_plumbing(name: str, granularity: str, rounding: str) -> None:
 def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
     for settings in (
-        {"format": "affine", "range": {"name": "running"}},
+        {"format": "affine_float_zp", "range": {"name": "running"}},
         {"format": "symmetric", "rounding": "stochastic"},
         {"format": "symmetric", "granularity": "token"},
     ):

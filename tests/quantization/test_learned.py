@@ -46,7 +46,7 @@ def test_per_channel_equals_torch(qmin: int, qmax: int) -> None:
 
 
 def test_clip_follows_the_formula() -> None:
-    affine, symmetric = build_format("affine_int"), build_format("symmetric")
+    affine, symmetric = build_format("affine"), build_format("symmetric")
     x, clip = leaf(-1.0, 0.4, 1.9, 2.0, 7.0), leaf(2.0)
     y = LearnedClip.apply(x, clip, affine, 4)
     y.sum().backward()
@@ -58,7 +58,7 @@ def test_clip_follows_the_formula() -> None:
 
 
 @pytest.mark.parametrize("learned", ["scale", "clip"])
-@pytest.mark.parametrize("name", ["symmetric", "affine_int"])
+@pytest.mark.parametrize("name", ["symmetric", "affine"])
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])
 def test_quantizer_learns(learned: str, name: str, granularity: str) -> None:
     spec = QuantizerSpec(bits=4, format=name, granularity=granularity, learned=learned)
@@ -107,7 +107,7 @@ def test_learned_layer_trains_weight_and_scale() -> None:
 def test_what_cannot_be_learned() -> None:
     cases = [
         (GRADIENT, {"learned": "scale", "format": "symmetric"}),
-        (ACTIVATION, {"learned": "scale", "format": "affine"}),
+        (ACTIVATION, {"learned": "scale", "format": "affine_float_zp"}),
         (ACTIVATION, {"learned": "scale", "format": "symmetric", "granularity": "token"}),
         (ACTIVATION, {"learned": "clip", "format": "symmetric", "rounding": "stochastic"}),
         (ACTIVATION, {"learned": "clip", "format": "symmetric", "granularity": "channel"}),  # features unknown

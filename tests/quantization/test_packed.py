@@ -22,7 +22,7 @@ from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, Ste
 GRANULARITIES = ("tensor", "channel", "channel:1", "token", "group:4", "group:5", "group:100")
 
 
-@pytest.mark.parametrize("number_format", ["symmetric", "affine_int", "affine"])
+@pytest.mark.parametrize("number_format", ["symmetric", "affine", "affine_float_zp"])
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("num_bits", [2, 3, 4, 5, 6, 7, 8, 9, 12, 16])
 def test_bit_for_bit(number_format, granularity, num_bits):
@@ -39,7 +39,7 @@ def test_bit_for_bit(number_format, granularity, num_bits):
 
 
 @pytest.mark.parametrize("learned", ["scale", "clip"])
-@pytest.mark.parametrize("number_format", ["symmetric", "affine_int"])
+@pytest.mark.parametrize("number_format", ["symmetric", "affine"])
 def test_learned_grids(learned, number_format):
     spec = QuantizerSpec(format=number_format, granularity="channel", learned=learned)
     quantizer = Quantizer("w", WEIGHT, spec, Step(), shape=(4, 6), reference_bits=4).eval()
@@ -134,7 +134,7 @@ def test_half_precision_models(transformer, tokens):
 
 
 def test_tables(tokens):
-    rules = [{"match": "embed.weight", "granularity": "group:8", "bits": 3, "format": "affine"}]
+    rules = [{"match": "embed.weight", "granularity": "group:8", "bits": 3, "format": "affine_float_zp"}]
     from tests.quantization.conftest import Transformer
 
     model = quantize_model(Transformer(), "int8", rules=rules)

@@ -157,7 +157,7 @@ def test_presets_give_the_bits_of_their_name(transformer: nn.Module) -> None:
     assert mixed["layers.1.self_attn.q_proj.weight"].spec.bits == 16 and mixed["layers.1.self_attn.key"].spec.bits == 16
     cpt = quantize_model(transformer, "cpt_3_8").quantization
     row = cpt.plan["layers.0.fc1.weight"]
-    assert (row.low, row.high, row.spec.format, row.spec.granularity) == (3, 8, "affine", "channel")
+    assert (row.low, row.high, row.spec.format, row.spec.granularity) == (3, 8, "affine_float_zp", "channel")
     assert cpt.plan["layers.0.fc1.grad_output"].spec.bits == 8 and cpt.config.eval_bits == 8
     assert cpt.plan["layers.0.fc1.grad_output"].spec.rounding == "stochastic"
 

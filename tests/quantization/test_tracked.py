@@ -5,10 +5,10 @@ import torch
 
 from fairseq.quantization.context import Step
 from fairseq.quantization.observers.base import Range
-from fairseq.quantization.observers.tracked import ExponentialAverage, Running, Tracked
+from fairseq.quantization.observers.tracked import AverageFromZero, ExponentialAverage, Tracked
 
 
-@pytest.mark.parametrize("kind", [Running, ExponentialAverage])
+@pytest.mark.parametrize("kind", [AverageFromZero, ExponentialAverage])
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.37])
 def test_one_number_is_folded_as_tensors_are(kind: type[Tracked], momentum: float) -> None:
     step = Step()

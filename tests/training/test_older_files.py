@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
-from fairseq.quantization import read_config
+from fairseq.quantization import read_config, read_plan
 from fairseq_cli.train import cli_main
 from tests.conformance.release_cases import CASES, arithmetic, evaluated, outcome
 
@@ -82,7 +82,7 @@ def test_goes_on_as_the_uninterrupted_run(name, unzipped, runs):
 @pytest.mark.parametrize("name", PLANS)
 def test_plan_file_tells_what_the_checkpoint_has(name, unzipped):
     """Its config, given back, is the config in force, and its rows are those of the model that the checkpoint makes."""
-    saved = json.loads((FIXTURES / f"{name}_plan.json").read_text(encoding="utf-8"))
+    saved = read_plan((FIXTURES / f"{name}_plan.json").read_text(encoding="utf-8"))
     models, _, _ = load_model_ensemble_and_task([str(unzipped(name))], {"data": str(data_of(name))})
     quantization = models[0].quantization
     assert read_config(saved["config"]) == quantization.config

@@ -26,6 +26,7 @@ def test_a_run(runs):
     assert rows[f"{layer}.fc2.grad_output"]["bits"] == 8
     assert rows["classification_heads.sentence_classification_head.dense.input"]["bits"] is None
     assert plan["config"]["preset"] == "cpt_4_8" and plan["config"]["schedule"]["num_cycles"] == 3
+    assert plan["version"] == runs.checkpoint("run")["quantization"]["version"] == 2
     table, start, summary = (result.out.find(text) for text in ("quantizer  ", "num_updates=1,", "BitOPs; quantized"))
     assert 0 < table < start < summary
     ratio = [(bits * bits + 16 * bits) / (8 * 8 * 3) for bits in expected_bits()]

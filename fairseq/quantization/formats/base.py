@@ -25,7 +25,7 @@ this folder or in a folder of it:
 
 >>> import torch
 >>> from fairseq.quantization.formats import build_format
->>> affine = build_format("affine_int")
+>>> affine = build_format("affine")
 >>> x = torch.tensor([-1.0, 0.0, 0.3, 2.0])
 >>> qparams = affine.qparams(x.min(), x.max(), num_bits=2)
 >>> affine.quantize(x, qparams), affine.fake_quantize(x, qparams)

@@ -10,7 +10,7 @@ Making codes is two passes over x: its range, and the codes. The numbers are tho
 gradient is multiplied by `fold` (per column) and `fold_rows` before: see `integer.py` for why.
 
 >>> from fairseq.quantization.formats import build_format
->>> number_format = build_format("affine_int")
+>>> number_format = build_format("affine")
 >>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
 >>> codes = encode(x, number_format, number_format.qparams(x.min(), x.max(), 2), 2)
 >>> codes.data

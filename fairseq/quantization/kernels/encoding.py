@@ -3,7 +3,7 @@ been found and a grid been made of it, to the last bit.
 
 >>> from fairseq.quantization.formats import build_format
 >>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
->>> encode_matrix(x, [Wanted(Levels.of(build_format("affine_int"), 2))]).codes[0].data.tolist()
+>>> encode_matrix(x, [Wanted(Levels.of(build_format("affine"), 2))]).codes[0].data.tolist()
 [[0, 1, 3], [1, 2, 3]]
 """
 

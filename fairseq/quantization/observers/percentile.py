@@ -4,7 +4,7 @@ With n values in ascending order, k = ceil(percent / 100 * n): high is the k-th,
 
 >>> import torch
 >>> from fairseq.quantization.formats import build_format
->>> request = Request(axes=(0,), format=build_format("affine"), num_bits=8)
+>>> request = Request(axes=(0,), format=build_format("affine_float_zp"), num_bits=8)
 >>> Percentile(percent=90)(torch.arange(10.0), request)
 Range(low=tensor([1.]), high=tensor([8.]), covers=False)
 """

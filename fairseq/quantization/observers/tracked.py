@@ -3,14 +3,14 @@
 While training a tensor is quantized with its own range r, and a running range R is updated once per update with the
 mean r over the update's micro-batches and processes. In evaluation R is used.
 
-    running (CPT)  R <- m R + (1 - m) r         for the minimum and for the width apart, from 0
+    ema_from_zero  R <- m R + (1 - m) r         for the minimum and for the width apart, from 0 (CPT's; alias running)
     ema            the same, divided by the sum of the weights so far, 1 - m^n after n updates: right from the first one
 
 Calibrating does the same with m = n/(n+1), so that R is the plain mean of the n batches so far, whatever it was before.
 Both wrap another source of ranges (`of`), min-max if none is named.
 
 >>> from fairseq.quantization.formats import build_format
->>> request = Request(axes=(0,), format=build_format("affine"), num_bits=8)
+>>> request = Request(axes=(0,), format=build_format("affine_float_zp"), num_bits=8)
 >>> observer = ExponentialAverage(momentum=0.9, shape=(1,))
 >>> _ = observer(torch.tensor([-1.0, 3.0]), request)
 >>> observer.eval()(torch.tensor([0.0]), request)
@@ -172,8 +172,8 @@ def _rounded(number: float) -> float:
     return ctypes.c_float(number).value
 
 
-@OBSERVERS.register("running")
-class Running(Tracked):
+@OBSERVERS.register("ema_from_zero", "running")
+class AverageFromZero(Tracked):
     """CPT's QuantMeasure: average without correction, so the range grows from 0 over the first updates."""
 
     def coverage(self) -> float:

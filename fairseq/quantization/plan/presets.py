@@ -2,9 +2,9 @@
 
 | preset | weights, per channel | activations, per tensor | gradients, stochastic | bits |
 | --- | --- | --- | --- | --- |
-| `cpt_L_H`, `cpt` | affine | affine, running range | affine | cosine from L to H, 32 cycles |
-| `int16`, `int8`, `int4` | symmetric | exact zero, averaged range | symmetric | constant |
-| `ffn4_mha16`, `ffn16_mha4` | symmetric | exact zero, averaged range | symmetric | pinned per block |
+| `cpt_L_H`, `cpt` | affine_float_zp | affine_float_zp, average from 0 | affine_float_zp | cosine, 32 cycles |
+| `int16`, `int8`, `int4` | symmetric | affine, averaged range | symmetric | constant |
+| `ffn4_mha16`, `ffn16_mha4` | symmetric | affine, averaged range | symmetric | pinned per block |
 
 Heads over the encoder (`classification_heads`, `lm_head`, output projections) and embeddings stay in full precision
 unless a rule quantizes them; attention's output is quantized as the input of `out_proj`, so its own quantizer is off,

@@ -1,12 +1,18 @@
 """From a config to the settings of every quantizer that a model can have."""
 
+import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 from fairseq.quantization.cpt_specs import reference_spec
-from fairseq.quantization.plan.rules import resolve
+from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.observers import OBSERVERS
+from fairseq.quantization.plan.rules import Rule, resolve
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.targets import Site
 from fairseq.quantization.spec import QuantizerSpec
+
+logger = logging.getLogger(__name__)
 
 
 def plan_specs(sites: list[Site], config: QuantizationConfig) -> dict[str, QuantizerSpec]:
@@ -20,4 +26,24 @@ def plan_specs(sites: list[Site], config: QuantizationConfig) -> dict[str, Quant
                 reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=site.converts_by_default
             )
     others = {site.path: site.kind for site in sites if not site.points}
-    return resolve(config.rules, roles, start, others)
+    return {path: _canonical(spec) for path, spec in resolve(config.rules, roles, start, others).items()}
+
+
+def _canonical(spec: QuantizerSpec) -> QuantizerSpec:
+    """`spec` without aliases: equal settings are told alike, and compare equal."""
+    source = spec.range
+    if isinstance(source, str):
+        source = OBSERVERS.canonical(source)
+    elif "name" in source:
+        source = {**source, "name": OBSERVERS.canonical(source["name"])}
+    return replace(spec, format=FORMATS.canonical(spec.format), range=source)
+
+
+def tell_of_new_meanings(rules: Iterable[Rule]) -> None:
+    """Log what `affine` means, if a rule says it: it once meant another format."""
+    named = [rule.match for rule in rules if rule.format == "affine"]
+    if named:
+        logger.warning(
+            f"quantization rule {named[0]!r}: the format affine has an integer zero point (its other name, affine_int, "
+            "says so); the one with a real zero point, which was called affine before, is affine_float_zp"
+        )

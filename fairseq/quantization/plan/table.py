@@ -4,10 +4,10 @@
 >>> from fairseq.quantization import quantize_model
 >>> model = quantize_model(nn.Sequential(nn.Linear(4, 4)), "int8")
 >>> print(model.quantization.plan.table())
-quantizer      format      bits       granularity  range              rounding    ste    compute
-0.weight       symmetric   8          channel      minmax             nearest     plain  simulate
-0.input        affine_int  8          tensor       ema(momentum=0.9)  nearest     plain  simulate
-0.grad_output  symmetric   8, pinned  tensor       minmax             stochastic         simulate
+quantizer      format     bits       granularity  range              rounding    ste    compute
+0.weight       symmetric  8          channel      minmax             nearest     plain  simulate
+0.input        affine     8          tensor       ema(momentum=0.9)  nearest     plain  simulate
+0.grad_output  symmetric  8, pinned  tensor       minmax             stochastic         simulate
 """
 
 import html

@@ -27,6 +27,7 @@ from fairseq.quantization.formats import NumberFormat, QParams, build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels.codes import Codes, Packed, described, pack
 from fairseq.quantization.quantizer import Quantizer
+from fairseq.quantization.versions import VERSION
 
 MOST_BITS = 16
 
@@ -104,6 +105,7 @@ class PackedWeight(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
         return {
+            "version": VERSION,
             "codes": self.data,
             "columns": self.columns,
             "scales": list(self.scales),

@@ -7,6 +7,8 @@ The arithmetic is that of `torch.fake_quantize_per_tensor_affine`: x is multipli
 Values at the ends of the range lie up to half a step outside the levels and are clamped; that is no further than
 rounding moves any value, but it biases stochastic rounding there. For gradients prefer `symmetric`.
 
+`affine_int` is the same; before version 2 of plans, `affine` was what is `affine_float_zp` now (`versions.py`).
+
 >>> import torch
 >>> format = Affine()
 >>> format.fake_quantize(torch.tensor([-0.1, 0.0, 3.0]), format.qparams(torch.tensor(-0.1), torch.tensor(3.0), 4))
@@ -22,11 +24,11 @@ from fairseq.quantization.formats.base import FORMATS, Noise, QParams
 from fairseq.quantization.formats.integer.uniform import MIN_SCALE, IntegerFormat, rounded_multiple
 
 
-@FORMATS.register("affine_int")
+@FORMATS.register("affine", "affine_int")
 class Affine(IntegerFormat):
     """Levels `(code - zero_point) * scale` with an integer zero point."""
 
-    name = "affine_int"
+    name = "affine"
     has_exact_zero = True
     covers_ends = False  # widening to 0 and rounding the zero point may move either end by half a step
     kernel_id = 0

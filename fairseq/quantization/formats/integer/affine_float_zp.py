@@ -23,11 +23,11 @@ from fairseq.quantization.formats.integer.uniform import IntegerFormat
 MIN_SCALE = 1e-8  # the reference's floor: a constant tensor maps to itself
 
 
-@FORMATS.register("affine")
+@FORMATS.register("affine_float_zp")
 class AffineFloatZeroPoint(IntegerFormat):
     """Levels `zero_point + code * scale` with a real zero point."""
 
-    name = "affine"
+    name = "affine_float_zp"
     has_exact_zero = False
     covers_ends = True
     kernel_id = 2

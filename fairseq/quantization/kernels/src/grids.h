@@ -1,9 +1,9 @@
 // Ranges, grids and codes with one scale for all: what observers/minmax.py, formats/*.py and codes.py compute, to the last
 // bit, without a tensor for every number.
 //
-//     affine_int   code = clamp(round(x * (1 / scale) + u) + zero, 0, 2^b - 1)
-//     symmetric    code = clamp(round(x * (1 / scale) + u), -q, q) + 2^(b-1)
-//     affine       code = round(clamp((x - zero) / scale + u, 0, 2^b - 1))
+//     affine            code = clamp(round(x * (1 / scale) + u) + zero, 0, 2^b - 1)
+//     symmetric         code = clamp(round(x * (1 / scale) + u), -q, q) + 2^(b-1)
+//     affine_float_zp   code = round(clamp((x - zero) / scale + u, 0, 2^b - 1))
 //     value = scale (code - zero_point) + shift
 //
 // u is 0, or the noise of noise.py: ((row hash xor column hash) * kSpread) / 2^32 as a signed number. In fp32, rounded half
@@ -19,7 +19,7 @@
 
 namespace {
 
-enum : int32_t { kAffineInt = 0, kSymmetric = 1, kAffine = 2 };
+enum : int32_t { kAffine = 0, kSymmetric = 1, kAffineFloatZp = 2 };
 constexpr float kLeastScale = std::numeric_limits<float>::min(), kLeastAffineScale = 1e-8f;
 constexpr float kLargestZeroPoint = 255.0f;
 constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, half to even
@@ -143,7 +143,7 @@ inline void make_grid(Levels& x, const Range& found, float factor) {
     }
     const float most = largest_code(x);
     x.shift = 0.0f;
-    if (x.format == kAffineInt) {
+    if (x.format == kAffine) {
         const float low = at_most(x.low, 0.0f), high = at_least(x.high, 0.0f);
         float parts[2] = {high / most, low / most};
         settle(parts);
@@ -187,13 +187,13 @@ inline void encode(const float* x, int64_t count, float factor, const Levels& le
                    const uint32_t* columns, uint8_t* codes) {
     alignas(64) float steps[kStrip];
     const float most = largest_code(levels), reciprocal = 1.0f / levels.scale, zero = levels.zero, scale = levels.scale;
-    const float above = levels.format == kSymmetric ? most : levels.format == kAffineInt ? most - zero : most;
-    const float below = levels.format == kSymmetric ? -most : levels.format == kAffineInt ? -zero : 0.0f;
-    const int32_t offset = levels.format == kAffine ? 0 : levels.zero_point;
+    const float above = levels.format == kSymmetric ? most : levels.format == kAffine ? most - zero : most;
+    const float below = levels.format == kSymmetric ? -most : levels.format == kAffine ? -zero : 0.0f;
+    const int32_t offset = levels.format == kAffineFloatZp ? 0 : levels.zero_point;
     for (int64_t start = 0; start < count; start += kStrip) {
         const int64_t size = std::min(kStrip, count - start);
         const float* __restrict values = x + start;
-        if (levels.format == kAffine) {
+        if (levels.format == kAffineFloatZp) {
             for (int64_t i = 0; i < size; ++i) steps[i] = values[i] * factor;
             settle(steps);
             for (int64_t i = 0; i < size; ++i) steps[i] = (steps[i] - zero) / scale;
