@@ -58,7 +58,17 @@ def pack_state(state: Mapping[str, Any], packed: Mapping[str, PackedWeight], hal
 
     Args:
         half: write what is not packed in fp16, where fp16 reaches.
+
+    Raises:
+        CheckpointError: a learned scale that is not above 0, which no reader would take.
     """
+    for key, weight in packed.items():
+        if any(bool((scale <= 0).any()) for scale in weight.scales):
+            least = min(float(scale.amin()) for scale in weight.scales)
+            raise CheckpointError(
+                f"weight {key} cannot be packed: its learned scale has become {least:.3g}, which is not above 0; learn "
+                "scales at a smaller learning rate, or without learned: scale"
+            )
     kept = {key: value for key, value in state.items() if key not in ("last_optimizer_state", KEY)}
     kept["extra_state"] = {key: v for key, v in state.get("extra_state", {}).items() if key not in AVERAGES}
     rest = OrderedDict((key, value) for key, value in state["model"].items() if key not in packed)

@@ -32,7 +32,7 @@ class QuantizerSpec:
         format: name of a number format.
         granularity: which values share a range, as text.
         range: range source, a name or `{name: ..., options}`.
-        ste: gradient of rounding: `plain` passes it everywhere, `clipped` only inside the grid.
+        ste: gradient of rounding: `plain` passes it everywhere, `clipped` only between the outermost levels.
         learned: `scale` (LSQ), `clip` (PACT) or `none`.
         rounding: `nearest` or `stochastic`.
         compute: how the product is carried out: `simulate` multiplies rounded values in floating point, `integer` codes

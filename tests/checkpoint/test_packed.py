@@ -39,6 +39,15 @@ def test_there_and_back(num_bits, settings, tmp_path):
     assert torch.equal(found.data, weight.data) and found.num_bits == num_bits and found.shape == (3, 9)
 
 
+def test_a_learned_scale_below_zero_is_not_written(tmp_path):
+    """Readers refuse it: it says so before there is a file that nobody can read."""
+    weight = packed(4)
+    weight = weight._replace(scales=tuple(-scale for scale in weight.scales))
+    with pytest.raises(CheckpointError, match=r"weight fc.weight cannot be packed: its learned scale has become -"):
+        write(tmp_path / "packed.pt", {"fc.weight": weight})
+    assert not (tmp_path / "packed.pt").exists()
+
+
 def test_the_rest_in_half_precision(tmp_path):
     tied = torch.randn(5)
     state = {"model": {"a": tied, "b": torch.tensor([1e6]), "c": torch.tensor([1, 2]), "d": tied, "e": tied[:3]}}

@@ -326,7 +326,7 @@ def _weighted_sums(data: Tensor, weights: Tensor, axis: int) -> Tensor:
 
 
 def _beside(part: Tensor, x: Tensor) -> Tensor:
-    """A grid's numbers as fp32 (1, 1), (R, 1) or (1, C)."""
+    """Scales or zero points as fp32 (1, 1), (R, 1) or (1, C)."""
     if part.numel() == 1:
         return part.reshape(1, 1).float()
     return part.reshape(-1, 1).float() if part.shape[-1] == 1 else part.reshape(1, -1).float()

@@ -46,7 +46,7 @@ def is_available(x: Tensor, number_format: NumberFormat) -> bool:
 
 
 def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Made:
-    """Codes of `x` (R, C), fp32 in order, for one or two grids, which have the same noise.
+    """Codes of `x` (R, C), fp32 in order, for one or two sets of levels, which have the same noise.
 
     Raises:
         RuntimeError: there is no library, see `is_available`.
@@ -68,7 +68,7 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
 
 
 def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int) -> Codes:
-    """Codes of `x` (R, C), fp32 in order, on `grid`, which has a scale for each row; rounded to nearest.
+    """Codes of `x` (R, C), fp32 in order, with a scale for each row; rounded to nearest.
 
     Raises:
         RuntimeError: there is no library, see `is_available`.

@@ -1,4 +1,4 @@
-"""Range observers: from a tensor to the interval that its grid has to cover. One file each; `OBSERVERS` finds them."""
+"""Range observers: from a tensor to the interval that its levels cover. One file each; `OBSERVERS` finds them."""
 
 from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request
 

@@ -21,7 +21,7 @@ from fairseq.quantization.registry import Registry
 
 
 class Request(NamedTuple):
-    """For which grid a range is wanted: the axes that share a range, the format and its bits."""
+    """For what a range is wanted: the axes that share a range, the format and its bits."""
 
     axes: tuple[int, ...]
     format: NumberFormat

@@ -1,4 +1,4 @@
-"""The range whose grid has the least mean squared error: the full range shrunk by the best of several factors.
+"""The range with which rounding has the least mean squared error: the full range shrunk by the best of several factors.
 
     r* = argmin_r mean (fake_quantize(x; r * low, r * high) - x)^2,   r = 1, ..., smallest
 
