@@ -11,6 +11,7 @@ weight i of parameter k starts at ((5 i + 3 k) mod 13 - 6) / 8, its gradient at 
 """
 
 import json
+import sys
 import types
 from pathlib import Path
 
@@ -89,7 +90,7 @@ OWN_KEYS = ("lr", "lr_old", "betas", "eps", "weight_decay", "amsgrad", "momentum
 
 
 def main() -> None:
-    """Run every case under fairseq 0.12 and write the file."""
+    """Run every case under fairseq 0.12 and write the file: the fixture, or the one that is named."""
     from fairseq.optim import OPTIMIZER_REGISTRY
 
     cases = []
@@ -98,10 +99,10 @@ def main() -> None:
         params = make_params()
         optimizer = OPTIMIZER_REGISTRY[name](values, params)
         cases.append({"optimizer": name, "config": config, **run(optimizer, params, config["lr"][0])})
-    OUT.parent.mkdir(exist_ok=True)
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
     lines = ",\n".join(json.dumps(case) for case in cases)
-    OUT.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    print(f"{len(cases)} cases in {OUT}")
+    out.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    print(f"{len(cases)} cases in {out}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Optimizers give fairseq 0.12's weights and states (tests/fixtures/optimizers.json)."""
 
 import json
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,6 +57,13 @@ def fixture_state(case):
     return {"state": state, "param_groups": case["param_groups"]}
 
 
+def close(found, expected):
+    """Within a few rounding errors: the fixtures are of one processor, and torch's vector units round roots and quotients
+    otherwise on another. `test_live_to_the_last_bit` compares on one machine.
+    """
+    torch.testing.assert_close(found, expected, rtol=2e-6, atol=2e-7)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["optimizer"])
 def test_weights_equal_fairseq(case):
     params, done = make_params(), 0
@@ -64,7 +72,7 @@ def test_weights_equal_fairseq(case):
         train(optimizer, params, case["config"]["lr"][0], range(done + 1, int(update) + 1))
         done = int(update)
         for p, expected in zip(params, weights, strict=True):
-            assert p.flatten().tolist() == expected, update  # to the last bit
+            close(p, torch.tensor(expected).view(p.shape))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["optimizer"] == "adam"], ids=["eps1e-6", "eps1e-2"])
@@ -100,7 +108,23 @@ def test_state_has_fairseqs_layout(case):
         ours = state["state"][int(index)]
         assert set(ours) == set(expected)
         for key, value in expected.items():
-            assert (ours[key].tolist() if torch.is_tensor(ours[key]) else ours[key]) == value, key
+            if torch.is_tensor(ours[key]):
+                close(ours[key], torch.tensor(value).view(ours[key].shape))
+            else:
+                assert ours[key] == value, key
+
+
+@pytest.mark.oracle
+def test_live_to_the_last_bit(tmp_path, oracle_python, oracle_env, repository):
+    script, out = repository / "tests" / "conformance" / "make_optimizer_fixtures.py", tmp_path / "optimizers.json"
+    subprocess.run([oracle_python, "-W", "ignore", script, out], env=oracle_env, check=True, cwd=tmp_path)
+    for case in json.loads(out.read_text()):
+        params, done = make_params(), 0
+        optimizer = make_optimizer(case["optimizer"], case["config"], params, use_old_adam=True)
+        for update, weights in case["weights"].items():
+            train(optimizer, params, case["config"]["lr"][0], range(done + 1, int(update) + 1))
+            done = int(update)
+            assert [p.flatten().tolist() for p in params] == weights, (case["optimizer"], update)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -125,8 +149,6 @@ def test_adam_goes_on_from_fairseqs_state(fused):
 
 @pytest.mark.oracle
 def test_fairseq_goes_on_from_our_adam_state(tmp_path, oracle_python, oracle_env):
-    import subprocess
-
     params = make_params()
     optimizer = make_optimizer("adam", CASES[0]["config"], params)
     train(optimizer, params, 1e-3, range(1, 21))
