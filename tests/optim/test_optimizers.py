@@ -58,7 +58,7 @@ def fixture_state(case):
 
 
 def close(found, expected):
-    """Within a few rounding errors: the fixtures are of one processor, and torch's vector units round roots and quotients
+    """Within a few rounding errors: the fixtures are of one processor, and torch rounds roots and quotients
     otherwise on another. `test_live_to_the_last_bit` compares on one machine.
     """
     torch.testing.assert_close(found, expected, rtol=2e-6, atol=2e-7)
