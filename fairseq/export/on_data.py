@@ -40,7 +40,8 @@ class OnData(NamedTuple):
         logits = f"logits within {self.logit:.1e} (they go up to {self.scale:.1e})"
         if self.differing is None:
             return f"on {self.examples} examples of {self.subset}: {logits}"
-        return f"on {self.examples} examples of {self.subset}: {self.differing} predictions differ, {logits}"
+        predictions = "1 prediction differs" if self.differing == 1 else f"{self.differing} predictions differ"
+        return f"on {self.examples} examples of {self.subset}: {predictions}, {logits}"
 
 
 @torch.no_grad()
