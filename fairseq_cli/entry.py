@@ -18,7 +18,9 @@ from fairseq_cli.threads import sleep_while_waiting
 
 
 def command(main: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a command's entry point: `FairseqError` -> `error: ...` on stderr and its exit code; Ctrl-C -> 130."""
+    """Wrap a command's entry point: `FairseqError` -> `error: ...` on stderr and its exit code; Ctrl-C -> 130; a file
+    that cannot be read or written -> its name and the system's reason.
+    """
 
     @functools.wraps(main)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -35,6 +37,10 @@ def command(main: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
+        except OSError as error:
+            if error.filename is None or os.environ.get("FAIRSEQ_TRACEBACK"):
+                raise
+            sys.exit(_fail(f"{error.filename}: {error.strerror}", 1))
 
     return run
 

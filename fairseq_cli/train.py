@@ -45,6 +45,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.data.iterating.loading import deaths_of_workers
     from fairseq.distributed import utils as distributed_utils
     from fairseq.logging import metrics
+    from fairseq.logging.side_outputs import report_all_once
     from fairseq.plugins import import_user_module
     from fairseq.trainer import Trainer
     from fairseq.training.batches import check_same_start
@@ -56,6 +57,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.training.setup import check_sizes, check_start, log_model, log_setup
     from fairseq.training.trainable import select_trainable
 
+    report_all_once(logging.getLogger().handlers)
     check_sizes(cfg)
     config_of(cfg.quantization)
     keep_freed_memory()

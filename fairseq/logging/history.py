@@ -6,7 +6,8 @@
     {"tag": "done", "epoch": null, "num_updates": 936}                            the run came to its end
 
 Numbers are kept unrounded as the loop reports them; NaN and infinities are `null`. A run that resumes at update U
-first drops the lines after U (`truncate`), so that no update is recorded twice, and the line of its end.
+first drops the lines after U (`truncate`), so that no update is recorded twice, and the line of its end. A history that
+cannot be read or written is reported once; it never ends a run.
 
 >>> import tempfile
 >>> history = History.in_folder(tempfile.mkdtemp())
@@ -23,6 +24,9 @@ import os
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from fairseq.errors import DataError
+from fairseq.logging.side_outputs import SideOutput, reason
+
 FILE_NAME = "history.jsonl"
 DONE = "done"  # tag of a finished run's last line
 
@@ -32,6 +36,7 @@ class History:
 
     def __init__(self, path: Union[str, Path]):
         self.path = Path(path)
+        self._output = SideOutput(str(path), "curves of this run will lack updates")
 
     @classmethod
     def in_folder(cls, folder: Union[str, Path]) -> "History":
@@ -45,46 +50,75 @@ class History:
             plain = _plain(value)
             if key not in record and plain is not _SKIP:
                 record[key] = plain
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(record, allow_nan=False) + "\n"
-        with open(self.path, "a+b") as file:
-            if file.seek(0, os.SEEK_END) > 0:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # the process was killed inside a line
-                    line = "\n" + line
-            file.write(line.encode())
+        with self._output.attempt():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            line = json.dumps(record, allow_nan=False) + "\n"
+            with open(self.path, "a+b") as file:
+                if file.seek(0, os.SEEK_END) > 0:
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # the process was killed inside a line
+                        line = "\n" + line
+                file.write(line.encode())
 
     def truncate(self, num_updates: int) -> None:
-        """Drop every line later than update `num_updates`, and the end of the run: it goes on."""
-        if not self.path.exists():
-            return
-        kept = [
-            record
-            for record in read_history(self.path)
-            if record["num_updates"] <= num_updates and record["tag"] != DONE
-        ]
-        partial = self.path.with_name(self.path.name + ".tmp")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        os.replace(partial, self.path)
+        """Drop every line later than update `num_updates`, what is not a line of a history, and the end of the run."""
+        with self._output.attempt():
+            if not self.path.is_file():  # none yet; or a device, whose end may never come
+                return
+            kept = [
+                line
+                for line in _lines(self.path)
+                if (record := _record(line)) and _at(record) <= num_updates and record["tag"] != DONE
+            ]
+            partial = self.path.with_name(self.path.name + ".tmp")
+            try:
+                partial.write_bytes(b"".join(line + b"\n" for line in kept))
+                os.replace(partial, self.path)
+            finally:
+                partial.unlink(missing_ok=True)
 
     def last(self, tag: str) -> dict[str, Any]:
         """The last record of `tag`, an empty one where there is none."""
-        records = read_history(self.path) if self.path.exists() else []
+        records: list[dict[str, Any]] = []
+        if self.path.is_file():
+            with self._output.attempt():
+                records = read_history(self.path)
         return next((record for record in reversed(records) if record["tag"] == tag), {})
 
 
 def read_history(path: Union[str, Path]) -> list[dict[str, Any]]:
-    """All records in file order; `path` may be the run's folder. A line cut short by a crash is skipped."""
+    """All records in file order; `path` may be the run's folder. What is not a record, such as a line cut short by a
+    crash, is skipped.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     path = Path(path)
-    records = []
-    for line in (path / FILE_NAME if path.is_dir() else path).read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("num_updates"), int) and "tag" in record:
-            records.append(record)
-    return records
+    try:
+        lines = _lines(path / FILE_NAME if path.is_dir() else path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from None
+    return [record for line in lines if (record := _record(line)) is not None]
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")
+
+
+def _record(line: bytes) -> Optional[dict[str, Any]]:
+    """The record that a line holds, or None."""
+    try:
+        record = json.loads(line.decode())
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("tag"), str):
+        return None
+    step = record.get("num_updates")
+    return record if isinstance(step, int) and 0 <= step < 2**63 else None
+
+
+def _at(record: dict[str, Any]) -> int:
+    return record["num_updates"]
 
 
 _SKIP = object()

@@ -24,6 +24,7 @@ from fairseq.errors import ConfigError, unknown
 from fairseq.logging import trackers
 from fairseq.logging.bars import BaseProgressBar, format_stat, logger, rename_logger
 from fairseq.logging.run_bar import RunBar
+from fairseq.logging.side_outputs import LogFile
 from fairseq.logging.terminal import lines_above_bars, result_line
 from fairseq.logging.trackers import TensorboardProgressBarWrapper, WandBProgressBarWrapper
 
@@ -255,7 +256,7 @@ def _also_write_to(path: str) -> None:
     """Send this module's lines to `path` too. A bar is made for every epoch, so a file that is attached already is
     left alone.
     """
-    handler = logging.FileHandler(path, delay=True)
+    handler = LogFile(path)
     attached = (getattr(other, "baseFilename", None) for other in logger.handlers)
     if handler.baseFilename not in attached:
         logger.addHandler(handler)

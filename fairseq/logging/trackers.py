@@ -3,10 +3,12 @@
     bar = wrap(bar, tensorboard_logdir="runs/rte")      # tensorboard --logdir runs/rte
 
 TensorBoard: one run folder per tag (`train_inner`, `train`, `valid`, ...). wandb: keys `tag/name`. A package that is
-    not installed is an optional extra: one warning says how to get it, and the run goes on without.
+    not installed is an optional extra: one warning says how to get it, and the run goes on without. So it does when a
+    tracker fails: one warning names it, and it gets nothing more.
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import logging
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from fairseq.logging.bars import BaseProgressBar
 from fairseq.logging.meters import AverageMeter
+from fairseq.logging.side_outputs import SideOutput
 
 logger = logging.getLogger(__name__)
 
@@ -99,14 +102,28 @@ class _Wrapper(BaseProgressBar):
 
 
 @functools.cache
+def _output(name: str) -> SideOutput:
+    """The tracker called `name`: every epoch makes a new bar, but one failure is enough."""
+    return SideOutput(name, "it gets nothing more")
+
+
+@functools.cache
 def _writer(folder: str) -> Any:
     """The one open writer of `folder`: every epoch makes a new bar, but all of them belong to one run."""
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(folder)
+    with contextlib.suppress(AttributeError):
+        # its thread raises in our calls what it met; the traceback that it prints besides says nothing more
+        writer._get_file_writer().event_writer._async_writer._worker._invoke_excepthook = lambda *_: None
     writer.add_text("sys.argv", " ".join(sys.argv))
-    atexit.register(writer.close)
+    atexit.register(_close, writer)
     return writer
+
+
+def _close(writer: Any) -> None:
+    with contextlib.suppress(OSError):  # every call above flushes: what fails here has been reported
+        writer.close()
 
 
 class TensorboardProgressBarWrapper(_Wrapper):
@@ -117,16 +134,24 @@ class TensorboardProgressBarWrapper(_Wrapper):
         import tensorboard  # noqa: F401 - a missing package shows here, not at the first statistic
 
         self.tensorboard_logdir = tensorboard_logdir
+        self._output = _output(f"TensorBoard's files in {tensorboard_logdir}")
 
     def _track(self, stats: dict[str, Any], tag: Optional[str], step: Optional[int]) -> None:
-        writer = _writer(os.path.join(self.tensorboard_logdir, tag or ""))
-        numbers, step = scalars(stats, step)
-        for key, value in numbers.items():
-            writer.add_scalar(key, value, step)
-        writer.flush()
+        if self._output.failed:
+            return
+        with self._output.attempt():
+            writer = _writer(os.path.join(self.tensorboard_logdir, tag or ""))
+            numbers, step = scalars(stats, step)
+            for key, value in numbers.items():
+                writer.add_scalar(key, value, step)
+            writer.flush()
 
     def update_config(self, config: dict[str, Any]) -> None:
-        _writer(self.tensorboard_logdir).add_text("config", json.dumps(config, indent=2, default=str))
+        if not self._output.failed:
+            with self._output.attempt():
+                writer = _writer(self.tensorboard_logdir)
+                writer.add_text("config", json.dumps(config, indent=2, default=str))
+                writer.flush()
         self.wrapped_bar.update_config(config)
 
 
@@ -138,14 +163,21 @@ class WandBProgressBarWrapper(_Wrapper):
         import wandb
 
         self._wandb = wandb
-        if wandb.run is None:
-            wandb.init(project=wandb_project, name=run_name)
+        self._output = _output(f"wandb's project {wandb_project}")
+        if wandb.run is None and not self._output.failed:
+            with self._output.attempt():
+                wandb.init(project=wandb_project, name=run_name)
 
     def _track(self, stats: dict[str, Any], tag: Optional[str], step: Optional[int]) -> None:
-        numbers, step = scalars(stats, step)
-        prefix = "" if tag is None else f"{tag}/"
-        self._wandb.log({prefix + key: value for key, value in numbers.items()}, step=step)
+        if self._output.failed:
+            return
+        with self._output.attempt():
+            numbers, step = scalars(stats, step)
+            prefix = "" if tag is None else f"{tag}/"
+            self._wandb.log({prefix + key: value for key, value in numbers.items()}, step=step)
 
     def update_config(self, config: dict[str, Any]) -> None:
-        self._wandb.config.update(config, allow_val_change=True)
+        if not self._output.failed:
+            with self._output.attempt():
+                self._wandb.config.update(config, allow_val_change=True)
         self.wrapped_bar.update_config(config)

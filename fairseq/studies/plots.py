@@ -8,11 +8,14 @@ updates; one colour a run, thin lines for training, marked ones for validation. 
 update where the run recorded their changes (tag `bits`), else as often as it reported.
 """
 
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq.errors import ConfigError, unknown
+from fairseq.errors import ConfigError, DataError, unknown
+from fairseq.logging.side_outputs import reason
 from fairseq.studies.records import Run
 
 # what fairseq-validated runs report besides the loss, in the order of interest
@@ -32,10 +35,22 @@ def default_panels(runs: Sequence[Run]) -> list[str]:
 
 
 def plot(runs: Sequence[Run], out: Path, metrics: Optional[Sequence[str]] = None) -> list[str]:
-    """Draw `runs` and write `out`; returns the keys that were drawn, one a panel. See `draw`."""
+    """Draw `runs` and write `out`, whole or not at all; returns the keys that were drawn, one a panel. See `draw`.
+
+    Raises:
+        DataError: `out` cannot be written.
+    """
     figure, panels = draw(runs, metrics)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150, facecolor="white")
+    partial = out.with_name(f".{out.name}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(partial, format=out.suffix.removeprefix(".") or "png", dpi=150, facecolor="white")
+        os.replace(partial, out)
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {reason(error)}; choose another file by --out") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
     return panels
 
 

@@ -46,9 +46,10 @@ class Run:
     def series(self, tag: str, key: str) -> list[tuple[int, float]]:
         """`(num_updates, value)` of all lines of `tag` that report `key`, by update; other validation subsets not."""
         points = {
-            record["num_updates"]: float(record[key])
+            record["num_updates"]: value
             for record in self.records
-            if record["tag"] == tag and isinstance(record.get(key), (int, float)) and math.isfinite(record[key])
+            if record["tag"] == tag and isinstance(record.get(key), (int, float))
+            if (value := _number(record[key])) is not None and math.isfinite(value)
         }
         return sorted(points.items())
 
@@ -82,10 +83,17 @@ def _is_replaced(file: Path) -> bool:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a fairseq log file with json or simple lines."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        parsed = (parse_line(line.rstrip("\n")) for line in file)
-        return [record for record in parsed if record is not None]
+    """The records of a fairseq log file with json or simple lines.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            parsed = (parse_line(line.rstrip("\n")) for line in file)
+            return [record for record in parsed if record is not None]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
 def parse_line(line: str) -> Optional[dict[str, Any]]:
@@ -97,7 +105,7 @@ def parse_line(line: str) -> Optional[dict[str, Any]]:
     if rest.startswith("{"):
         try:
             raw = json.loads(rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         pairs = {key.removeprefix(f"{tag}_"): value for key, value in raw.items() if key != "epoch"}
     elif simple := _SIMPLE.match(rest):
@@ -108,7 +116,7 @@ def parse_line(line: str) -> Optional[dict[str, Any]]:
     else:
         return None
     numbers = {key: number for key, value in pairs.items() if (number := _number(value)) is not None}
-    if "num_updates" not in numbers:
+    if not 0 <= numbers.get("num_updates", -1) < 2**63:
         return None
     return {"tag": tag, **numbers, "num_updates": int(numbers["num_updates"])}
 
@@ -116,7 +124,7 @@ def parse_line(line: str) -> Optional[dict[str, Any]]:
 def _number(value: Any) -> Optional[float]:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

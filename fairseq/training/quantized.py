@@ -25,6 +25,7 @@ from torch import nn
 from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import CheckpointError
 from fairseq.logging import metrics
+from fairseq.logging.side_outputs import SideOutput
 
 logger = logging.getLogger(__name__)
 
@@ -205,11 +206,13 @@ class QuantizedTraining:
         from fairseq.checkpoint.writing import atomic
         from fairseq.quantization.versions import VERSION
 
+        path = os.path.join(self._save_dir, PLAN_FILE)
         saved = {"version": VERSION, "config": asdict(self.handle.config), "plan": plan.as_dicts()}
-        os.makedirs(self._save_dir, exist_ok=True)
-        with atomic(os.path.join(self._save_dir, PLAN_FILE)) as file:
-            file.write(json.dumps(saved, indent=2, default=dict).encode())
         self._rows_written = len(plan.rows)
+        with SideOutput(path, "the plan is in the log and in the checkpoints").attempt():
+            os.makedirs(self._save_dir, exist_ok=True)
+            with atomic(path) as file:
+                file.write(json.dumps(saved, indent=2, default=dict).encode())
 
     def _short_plan(self, headline: str, save_dir: Optional[str]) -> str:
         plan = self.handle.plan
