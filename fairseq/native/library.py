@@ -5,7 +5,7 @@
 
 The compiler is `CXX`, or `c++`, `g++`, `clang++`, whichever is found first; it takes about a second. What it makes is
 kept in `~/.cache/fairseq` (or under `XDG_CACHE_HOME`) under a name that changes with source, compiler, flags and
-processor.
+processor. What other users could have written is not loaded, but built anew (`trusted`).
 """
 
 import ctypes
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Optional
 
 import torch
+
+from fairseq.native import trusted
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,8 @@ def required(name: str, instead: str, folder: Path = SOURCES) -> ctypes.CDLL:
 def is_built(name: str, folder: Path = SOURCES, uses_torch: bool = False) -> bool:
     """Whether `library` would find it on disk."""
     try:
-        return _target(folder / f"{name}.cpp", uses_torch).is_file()
+        target = _target(folder / f"{name}.cpp", uses_torch)
+        return target.is_file() and trusted.distrust(target) is None and trusted.distrust(target.parent) is None
     except OSError:
         return False
 
@@ -89,21 +92,22 @@ def _built(source: Path, uses_torch: bool = False) -> Path:
     """The shared library of a source file, compiled if it is not there yet.
 
     Raises:
-        OSError: there is no compiler, or nowhere to write.
+        OSError: there is no compiler, nowhere to write, or the folder is somebody else's.
         subprocess.SubprocessError: it fails.
     """
     target = _target(source, uses_torch)
-    if target.is_file():
+    trusted.prepare(target.parent)
+    if target.is_file() and trusted.distrust(target) is None:
         return target
     flags = (f"-I{SOURCES}", *(_torch_flags() if uses_torch else ()))
     compiler = _compiler()
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
         try:
             _compile([compiler, *FLAGS, *NATIVE, str(source), "-o", str(made), *flags])
         except subprocess.CalledProcessError:
             _compile([compiler, *FLAGS, str(source), "-o", str(made), *flags])
+        trusted.protect(made)
         os.replace(made, target)  # several processes may build at once: each puts a whole file there
     return target
 

@@ -76,7 +76,7 @@ def test_truncating_what_cannot_be_written(tmp_path, caplog):
 
 def test_a_history_that_cannot_be_read(tmp_path):
     (tmp_path / "h.jsonl" / "history.jsonl").mkdir(parents=True)
-    with pytest.raises(DataError, match="cannot read .*directory"):
+    with pytest.raises(DataError, match=r"cannot read .*directory"):
         read_history(tmp_path / "h.jsonl")
 
 
@@ -173,7 +173,7 @@ def test_plot_that_cannot_be_written(tmp_path):
         "run", [{"tag": "train", "num_updates": 1, "loss": 10**400}, {"tag": "train", "num_updates": 2, "loss": 1}]
     )
     (tmp_path / "out.png").mkdir()
-    with pytest.raises(DataError, match="cannot write .*out.png"):
+    with pytest.raises(DataError, match=r"cannot write .*out\.png"):
         plot([run], tmp_path / "out.png")
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
     plot([run], tmp_path / "fine.png")
