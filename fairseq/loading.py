@@ -84,7 +84,7 @@ def config_of(state: dict[str, Any], path: str) -> DictConfig:
     if state.get("cfg") is not None:
         return state["cfg"] if OmegaConf.is_config(state["cfg"]) else config.typed(state["cfg"], path)
     if state.get("args") is not None:
-        return config.from_args(state["args"])
+        return config.from_args(state["args"], path)
     raise CheckpointError(f"checkpoint {path} holds weights, but no config to build the model from")
 
 
