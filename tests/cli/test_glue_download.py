@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from file_server import serving
 
-from fairseq.data.glue import download
+from fairseq.data.glue import archive, download, manifest
 from fairseq.errors import DataError
 
 
@@ -27,9 +27,9 @@ def big(server):
 
 def make_zip(path, members):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w") as packed:
         for name, content in members.items():
-            archive.writestr(name, content)
+            packed.writestr(name, content)
 
 
 def fetch(server, folder, checksum=None):
@@ -135,11 +135,88 @@ def test_a_damaged_archive_is_not_kept(server, tmp_path):
     assert not list((tmp_path / "glue").glob("RTE*"))
 
 
-def test_mrpc_comes_as_three_files(server, tmp_path):
+@pytest.mark.parametrize("damage", ["cut short", "bad block", "no zip", "bomb", "outside"])
+def test_a_damaged_archive_that_was_left_is_fetched_again(server, tmp_path, damage):
+    make_zip(server.root / "glue/data/RTE.zip", {"RTE/train.tsv": "a"})
+    left = tmp_path / "glue" / "RTE.zip"
+    make_zip(left, {"RTE/train.tsv": "b" * 1000})
+    content = left.read_bytes()
+    if damage == "cut short":
+        left.write_bytes(content[:-30])
+    elif damage == "bad block":  # a compressed member whose stream is no stream
+        with zipfile.ZipFile(left, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("RTE/train.tsv", os.urandom(1000))
+        content = bytearray(left.read_bytes())
+        content[60:70] = b"\xff" * 10
+        left.write_bytes(content)
+    elif damage == "no zip":
+        left.write_bytes(b"<html>busy</html>")
+    elif damage == "bomb":
+        with zipfile.ZipFile(left, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("RTE/train.tsv", bytes(1 << 25))
+    else:
+        make_zip(left, {"RTE/train.tsv": "a", "../outside.tsv": "b"})
+    folder = download.fetch_task("RTE", tmp_path, server.url)
+    assert (folder / "train.tsv").read_text() == "a" and not left.exists()
+
+
+def test_an_archive_that_changed_since_it_was_recorded_is_fetched_again(server, tmp_path, caplog):
+    make_zip(server.root / "glue/data/RTE.zip", {"RTE/train.tsv": "a"})
+    left = tmp_path / "glue" / "RTE.zip"
+    make_zip(left, {"RTE/train.tsv": "b"})
+    manifest.record(left)
+    make_zip(left, {"RTE/train.tsv": "c"})
+    folder = download.fetch_task("RTE", tmp_path, server.url)
+    assert (folder / "train.tsv").read_text() == "a" and "is not as it was fetched" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", [b"{", b"\xff", b"[]", b'{"RTE.zip": 3}', b'{"RTE.zip": {"bytes": 1}}', b"[" * 100_000]
+)
+def test_a_damaged_manifest_is_begun_anew(server, tmp_path, text, caplog):
+    make_zip(server.root / "glue/data/RTE.zip", {"RTE/train.tsv": "a"})
+    (tmp_path / "glue").mkdir()
+    (tmp_path / "glue" / "manifest.json").write_bytes(text)
+    download.fetch_task("RTE", tmp_path, server.url)
+    assert "manifest.json is damaged" in caplog.text
+    assert set(json.loads((tmp_path / "glue" / "manifest.json").read_text())["RTE.zip"]) == {"bytes", "sha256"}
+
+
+def test_a_full_disk_is_not_called_a_damaged_file(tmp_path, monkeypatch):
+    make_zip(tmp_path / "RTE.zip", {"RTE/train.tsv": "a"})
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive.shutil, "copyfileobj", full)
+    with pytest.raises(DataError, match=r"cannot unpack .*RTE\.zip: No space left") as caught:
+        archive.extract(tmp_path / "RTE.zip", tmp_path / "RTE", "RTE")
+    assert not isinstance(caught.value, archive.DamagedArchive) and (tmp_path / "RTE.zip").exists()
+
+
+def test_an_endless_download_is_ended(server, big, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "MAX_BYTES", 100_000)
+    with pytest.raises(DataError, match="more than 100,000 bytes came"):
+        fetch(server, tmp_path)
+    assert not list(tmp_path.glob("big.bin*"))
+
+
+def test_a_damaged_etag_begins_anew(server, big, tmp_path):
+    (tmp_path / "big.bin.part").write_bytes(b"x" * 10)
+    (tmp_path / "big.bin.part.etag").write_bytes(b"\xff\n")
+    assert fetch(server, tmp_path) == big
+
+
+def test_mrpc_comes_as_three_files(server, tmp_path, caplog):
     for path in download.MRPC_FILES.values():
         (server.root / path).parent.mkdir(parents=True, exist_ok=True)
         (server.root / path).write_text("x")
-    assert sorted(os.listdir(download.fetch_task("MRPC", tmp_path, server.url))) == sorted(download.MRPC_FILES)
+    folder = download.fetch_task("MRPC", tmp_path, server.url)
+    assert sorted(os.listdir(folder)) == sorted([*download.MRPC_FILES, "manifest.json"])
+    damaged = folder / next(iter(download.MRPC_FILES))
+    damaged.write_text("y")
+    download.fetch_task("MRPC", tmp_path, server.url)
+    assert damaged.read_text() == "x" and len(server.requests) == 4
 
 
 def test_bpe_files_are_checked(server, tmp_path):

@@ -8,22 +8,20 @@ since (`If-Range`). What was fetched is kept in `$FAIRSEQ_CACHE` (default `~/.ca
 
 The BPE files have a pinned sha256. For the archives none is published: size and sha256 of the first download are
 recorded in `manifest.json` beside them, and a later download that differs says so; the TSV files inside are compared
-with known ones.
+with known ones. What is damaged is removed and fetched again.
 """
 
-import hashlib
-import json
+import http.client
 import logging
 import os
-import shutil
 import sys
-import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 from typing import Optional
 
+from fairseq.data.glue.archive import DamagedArchive, extract
+from fairseq.data.glue.manifest import is_as_recorded, record, sha256
 from fairseq.data.glue.mrpc import DEV_IDS, PUBLISHED
 from fairseq.errors import ConfigError, DataError
 
@@ -67,6 +65,7 @@ KNOWN = {
     "WNLI/dev.tsv": "cba00490596dd14be8cf53b4f53bb744abe3a7b89f81ab210528d80225338ed5",
 }
 _BLOCK = 1 << 16
+MAX_BYTES = 4 << 30  # of one download: the largest archive has a third of a gigabyte
 
 
 def cache_dir() -> Path:
@@ -74,16 +73,15 @@ def cache_dir() -> Path:
     return Path(os.environ.get("FAIRSEQ_CACHE") or Path.home() / ".cache" / "fairseq")
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch_bpe(cache: Optional[Path] = None, base_url: str = BASE_URL) -> Path:
     """The folder with `encoder.json`, `vocab.bpe` and `dict.txt`, downloaded where they are not in the cache."""
     folder = (cache or cache_dir()) / "gpt2_bpe"
     for name, checksum in BPE_FILES.items():
-        fetch(f"{base_url}fairseq/gpt2_bpe/{name}", folder / name, checksum)
+        url = f"{base_url}fairseq/gpt2_bpe/{name}"
+        if checksum is None:
+            _fetch_recorded(url, folder / name)
+        else:
+            fetch(url, folder / name, checksum)
     compare_with_known("gpt2_bpe", folder)
     return folder
 
@@ -98,39 +96,58 @@ def fetch_task(name: str, cache: Optional[Path] = None, base_url: str = BASE_URL
     folder = cache / "glue" / name
     if name == "MRPC":
         for file, path in MRPC_FILES.items():
-            fetch(base_url + path, folder / file)
+            _fetch_recorded(base_url + path, folder / file)
         return folder
     if name not in ARCHIVES:
         raise ConfigError(f"GLUE task {name} is not published as an archive; give its folder by --glue-dir")
     if not folder.is_dir():
         archive = cache / "glue" / ARCHIVES[name]
-        fetch(f"{base_url}glue/data/{ARCHIVES[name]}", archive)
-        record(archive)
-        extract(archive, folder, name)
+        url, was_there = f"{base_url}glue/data/{ARCHIVES[name]}", archive.is_file()
+        _fetch_recorded(url, archive)
+        try:
+            extract(archive, folder, name)
+        except DamagedArchive as error:
+            if not was_there:  # just fetched: it would come the same way again
+                raise
+            logger.warning("%s; fetching it again", error)
+            _fetch_recorded(url, archive)
+            extract(archive, folder, name)
         archive.unlink()
     compare_with_known(name, folder)
     return folder
 
 
-def fetch(url: str, target: Path, checksum: Optional[str] = None) -> None:
+def _fetch_recorded(url: str, target: Path) -> None:
+    """`fetch` without a published checksum: what was fetched is recorded, and fetched again where it has changed."""
+    if target.is_file() and not is_as_recorded(target):
+        logger.warning("%s is not as it was fetched, fetching it again", target)
+        target.unlink()
+    if fetch(url, target):
+        record(target)
+
+
+def fetch(url: str, target: Path, checksum: Optional[str] = None) -> bool:
     """Download `url` to `target`, going on where an earlier attempt stopped.
 
     Args:
         checksum: the sha256 that the file must have; an existing file without it is fetched again.
+
+    Returns:
+        whether it was downloaded; False where it was there.
 
     Raises:
         DataError: the download failed or has another checksum. The part that came is kept in the first case.
     """
     if target.is_file():
         if checksum is None or sha256(target) == checksum:
-            return
+            return False
         logger.warning("%s has another sha256 than expected, fetching it again", target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         _download(url, part, target.name)
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         kept = f"; {part.stat().st_size} bytes are kept and will be continued" if part.is_file() else ""
         raise DataError(f"cannot download {url}: {reason}{kept}; run the command again, or give local files") from None
     if checksum is not None and (found := sha256(part)) != checksum:
@@ -138,16 +155,18 @@ def fetch(url: str, target: Path, checksum: Optional[str] = None) -> None:
         raise DataError(f"{url}: sha256 is {found[:16]}..., expected {checksum[:16]}...; run the command again")
     _forget_validator(part)
     os.replace(part, target)
+    return True
 
 
 def _download(url: str, part: Path, name: str) -> None:
     """Append what is missing to `part`; a server that ignores the range starts it over."""
     validator = part.with_name(part.name + ".etag")
-    have = part.stat().st_size if part.is_file() and validator.is_file() else 0
+    tag = validator.read_text("latin-1") if validator.is_file() else ""
+    have = part.stat().st_size if part.is_file() and tag.isascii() and tag.isprintable() and tag else 0
     request = urllib.request.Request(url, headers={"User-Agent": "fairseq"})
     if have:
         request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", validator.read_text())
+        request.add_header("If-Range", tag)
     try:
         response = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
@@ -165,13 +184,21 @@ def _download(url: str, part: Path, name: str) -> None:
                 validator.write_text(tag)
         length = response.headers.get("Content-Length")
         start = have if resumed else 0
-        total = start + int(length) if length else None
+        total = start + int(length) if length and length.isdecimal() else None
+        written = start
         with part.open("ab" if resumed else "wb") as file, _bar(name, total, start) as bar:
             while block := response.read(_BLOCK):
+                written += len(block)
+                if written > MAX_BYTES:
+                    break
                 file.write(block)
                 bar.update(len(block))
             file.flush()
             os.fsync(file.fileno())
+    if written > MAX_BYTES:
+        part.unlink()
+        _forget_validator(part)
+        raise OSError(0, f"more than {MAX_BYTES:,} bytes came")
     if total is not None and part.stat().st_size != total:
         raise OSError(0, f"connection closed after {part.stat().st_size} of {total} bytes")
 
@@ -184,64 +211,6 @@ def _bar(name: str, total: Optional[int], start: int):  # type: ignore[no-untype
     from tqdm import tqdm
 
     return tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, file=sys.stderr, mininterval=0.5)
-
-
-def record(archive: Path) -> None:
-    """Note the archive's size and sha256 in `manifest.json`; say so when an earlier download had another."""
-    manifest = archive.with_name("manifest.json")
-    entries = json.loads(manifest.read_text()) if manifest.is_file() else {}
-    entry = {"bytes": archive.stat().st_size, "sha256": sha256(archive)}
-    earlier = entries.get(archive.name)
-    if earlier is None:
-        logger.info("%s: no published checksum; recorded sha256 %s in %s", archive.name, entry["sha256"], manifest)
-    elif earlier != entry:
-        logger.warning(
-            "%s differs from the one fetched before (sha256 %s, now %s)",
-            archive.name,
-            earlier["sha256"],
-            entry["sha256"],
-        )
-    entries[archive.name] = entry
-    temporary = manifest.with_name(manifest.name + ".tmp")
-    temporary.write_text(json.dumps(entries, indent=1, sort_keys=True))
-    os.replace(temporary, manifest)
-
-
-def extract(archive: Path, folder: Path, top: str) -> None:
-    """Unpack the members below `top/` into `folder`, all or nothing.
-
-    Raises:
-        DataError: not a zip file, a damaged member, or a member that would land outside the folder.
-    """
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        try:
-            with zipfile.ZipFile(archive) as contents:
-                for member in contents.infolist():
-                    _extract_member(contents, member, temporary, archive)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
-            archive.unlink(missing_ok=True)
-            raise DataError(
-                f"{archive} is no intact zip file ({error}); run the command again to fetch it anew"
-            ) from None
-        inner = temporary / top
-        if not inner.is_dir():
-            inner = next((path for path in temporary.iterdir() if path.is_dir()), temporary)
-        os.replace(inner, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _extract_member(contents: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, archive: Path) -> None:
-    target = (folder / member.filename).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise DataError(f"{archive} has a member outside its folder: {member.filename!r}; do not use this file")
-    if member.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with contents.open(member) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file)
 
 
 def compare_with_known(name: str, folder: Path) -> None:
