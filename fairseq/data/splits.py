@@ -27,7 +27,7 @@ def load_indexed_dataset(
     """The dataset at `path` (no extension), or None where there is none.
 
     Args:
-        dictionary: encodes raw text.
+        dictionary: encodes raw text; ids of indexed data that it does not have are an error when they are read.
         dataset_impl: its format; None: what the index says.
         combine: append `path1`, `path2`, ... as far as they exist.
         default: the format where nothing says otherwise.
@@ -42,6 +42,8 @@ def load_indexed_dataset(
         if dataset is None:
             _complain_about_half_a_pair(path_k)
             break
+        if dictionary is not None and hasattr(dataset, "expect_ids_of"):
+            dataset.expect_ids_of(dictionary)
         logger.info(f"loaded {len(dataset):,} examples from: {path_k}")
         datasets.append(dataset)
         if not combine:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq.data import MMapIndexedDataset
+from fairseq.data import (
+    Dictionary,
+    IdDataset,
+    MMapIndexedDataset,
+    NestedDictionaryDataset,
+    PadDataset,
+    SortDataset,
+)
+from fairseq.data.indexed import tokens
+from fairseq.data.indexed.files import check_files
 from fairseq.data.indexed.mmap_builder import MMapIndexedDatasetBuilder
 from fairseq.data.indexed_dataset import (
     best_fitting_int_dtype,
@@ -18,7 +27,9 @@ from fairseq.data.indexed_dataset import (
     make_builder,
     make_dataset,
 )
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.data.ragged import BatchReader
+from fairseq.data.splits import load_indexed_dataset
 from fairseq.errors import ConfigError, DataError
 
 ITEMS = [[1, 2, 3], [], [7]]
@@ -191,9 +202,9 @@ def damaged_index(tmp_path, change):
     return prefix
 
 
-def put(form, offset, value):
+def put(form, offset, *values):
     def change(content):
-        struct.pack_into(form, content, offset, value)
+        struct.pack_into(form, content, offset, *values)
         return content
 
     return change
@@ -207,11 +218,15 @@ DAMAGE = {
     "cut": (lambda content: content[:-5], "57 bytes long, 62 expected for 3 items"),
     "too long": (lambda content: content + b"x", "63 bytes long, 62 expected"),
     "huge count": (put("<Q", 18, 2**62), "expected for 4611686018427387904 items"),
-    "size outside": (put("<i", 26, 5), "does not hold item 0"),
-    "negative size": (put("<i", 30, -1), "does not hold item 1"),
-    "pointer outside": (put("<q", 38, 2**62), "does not hold item 0"),
-    "negative pointer": (put("<q", 46, -8), "does not hold item 1"),
-    "last pointer": (put("<q", 54, 8), "does not hold item 2"),
+    "size outside": (put("<i", 26, 5), "is damaged: item 1"),
+    "negative size": (put("<i", 30, -1), "is damaged: item 1 .-1 elements"),
+    "last size": (put("<i", 34, 9), "does not hold the 3 items"),
+    "pointer outside": (put("<q", 38, 2**62), "is damaged: item 0"),
+    "negative pointer": (put("<q", 46, -8), "is damaged: item 1"),
+    "last pointer": (put("<q", 54, 8), "is damaged: item 2"),
+    "gap": (put("<qq", 46, 8, 8), "is damaged: item 1"),
+    "shifted": (put("<qqq", 38, 2, 8, 8), "is damaged: item 0"),
+    "swapped": (put("<ii", 26, 0, 3), "is damaged: item 1"),
 }
 
 
@@ -227,12 +242,75 @@ def test_a_damaged_index_is_named(tmp_path, name):
 def test_truncated_data_is_told_when_it_is_opened(tmp_path):
     prefix = write(tmp_path)
     (tmp_path / "data.bin").write_bytes((tmp_path / "data.bin").read_bytes()[:-1])
-    with pytest.raises(DataError, match=r"data.bin \(7 bytes\) does not hold item 2 of .*data.idx"):
+    with pytest.raises(DataError, match=r"data.bin \(7 bytes\) does not hold the 3 items of .*data.idx"):
         make_dataset(prefix, "mmap")
     prefix = write(tmp_path, impl="cached")
     (tmp_path / "data.bin").write_bytes((tmp_path / "data.bin").read_bytes()[:-1])
     with pytest.raises(DataError, match=r"data.bin .*truncated"):
         make_dataset(prefix, "cached")
+
+
+@pytest.mark.parametrize("impl", ["mmap", "cached"])
+def test_data_of_another_run_is_told(tmp_path, impl):
+    prefix = write(tmp_path, impl=impl)
+    (tmp_path / "data.bin").write_bytes((tmp_path / "data.bin").read_bytes() + bytes(8))
+    with pytest.raises(DataError, match=r"data.bin .*does not hold .*of another run"):
+        make_dataset(prefix, impl).sizes  # noqa: B018
+
+
+@pytest.mark.parametrize("impl", ["mmap", "cached"])
+@pytest.mark.parametrize("read", ["item", "gather", "range", "copied"])
+def test_ids_beyond_the_dictionary(tmp_path, impl, read, monkeypatch):
+    monkeypatch.setattr(tokens, "_SHIFT", 2)  # four elements are a block
+    dictionary = Dictionary()
+    for word in "abcdef":
+        dictionary.add_symbol(word)  # ids 4 to 9
+    builder = make_builder(str(tmp_path / "data.bin"), impl, vocab_size=20)
+    for item in ([4, 5], [6], [], [9, 4, 4, 4, 4, 4, 4, 4, 4], [4], [4], [10, 4], []):
+        builder.add_item(torch.tensor(item, dtype=torch.int64))
+    builder.finalize(str(tmp_path / "data.idx"))
+    dataset = load_indexed_dataset(str(tmp_path / "data"), dictionary)
+    if read == "copied":
+        dataset = pickle.loads(pickle.dumps(dataset))
+    if read == "gather" and impl == "mmap":
+        get = lambda *items: BatchReader(items).gather(dataset).flat.tolist()  # noqa: E731
+    elif read == "range" and impl == "mmap":
+        get = lambda *items: dataset.read_range(items[0], items[-1]).tolist()  # noqa: E731
+    else:
+        get = lambda *items: [id for item in items for id in dataset[item].tolist()]  # noqa: E731
+    assert get(0, 1) == [4, 5, 6] and get(2) == [] and get(7) == []
+    assert get(2, 3) == [9, 4, 4, 4, 4, 4, 4, 4, 4]
+    with pytest.raises(DataError, match=r"data.bin: element 14 \(item 6\) is token 10, .* has ids 0 to 9; use the"):
+        get(6)
+    dictionary.add_symbol("a word that was forgotten")
+    again = load_indexed_dataset(str(tmp_path / "data"), dictionary)
+    assert again[6].tolist() == [10, 4] and again[3].tolist() == [9, 4, 4, 4, 4, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("impl", ["mmap", "cached"])
+@pytest.mark.parametrize("file", ["data.bin", "data.idx"])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_files_that_become_shorter_are_told_before_the_next_epoch(tmp_path, impl, file, shuffle):
+    prefix = write(tmp_path, impl=impl)
+    dataset = make_dataset(prefix, impl)
+    parts = NestedDictionaryDataset({"id": IdDataset(), "net_input": {"x": PadDataset(dataset, 1, False)}})
+    itr = EpochBatchIterator(SortDataset(parts, [np.arange(3)]), parts.collater, [[0, 1], [2]])
+    assert len(list(itr.next_epoch_itr(shuffle=shuffle))) == 2
+    assert len(list(itr.next_epoch_itr(shuffle=shuffle))) == 2
+    with open(tmp_path / file, "r+b") as opened:
+        opened.truncate(4)
+    with pytest.raises(DataError, match=rf"{file} had \d+ bytes when it was opened and has 4 now") as caught:
+        itr.next_epoch_itr(shuffle=shuffle)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_replaced_does_not_matter(tmp_path):
+    prefix = write(tmp_path)
+    dataset = make_dataset(prefix, "mmap")
+    (tmp_path / "new").write_bytes(b"")
+    (tmp_path / "new").replace(tmp_path / "data.bin")
+    check_files(dataset)
+    assert len(items_of(dataset)) == 3
 
 
 def test_missing_half(tmp_path):

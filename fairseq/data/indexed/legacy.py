@@ -5,17 +5,19 @@
 .bin   the elements; text is stored with 1 added (Lua counted from 1), `fix_lua_indexing` takes it off again
 """
 
+import math
 import struct
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
 
 from fairseq.data.fairseq_dataset import FairseqDataset
-from fairseq.data.indexed.mmap import map_file
+from fairseq.data.indexed.files import check_size, map_file
 from fairseq.data.indexed.names import DTYPES, LEGACY_MAGIC, data_file_path, dtype_code, index_file_path, pair_exists
+from fairseq.data.indexed.tokens import TokenCheck
 from fairseq.errors import DataError
 
 _HEADER = struct.Struct("<8sQQQQQ")
@@ -49,33 +51,61 @@ class IndexedDataset(FairseqDataset):
         numbers = np.frombuffer(buffer, "<i8", offset=_HEADER.size)
         self.dim_offsets, self.data_offsets, self.sizes = np.split(numbers, [self._len + 1, 2 * (self._len + 1)])
         data = map_file(data_file_path(self.path))
+        self._buffers = {path: buffer, data_file_path(self.path): data}
+        self._dictionary: Any = None
+        self._tokens: Optional[TokenCheck] = None
         self._elements = np.frombuffer(data, np.dtype(self.dtype).newbyteorder("<"), len(data) // self.element_size)
         self._check_offsets()
 
     def _check_offsets(self) -> None:
+        index, data = index_file_path(self.path), data_file_path(self.path)
         for offsets, end, what in (
-            (self.dim_offsets, self.s, index_file_path(self.path)),
-            (self.data_offsets, len(self._elements), data_file_path(self.path)),
+            (self.dim_offsets, self.s, index),
+            (self.data_offsets, len(self._elements), data),
         ):
-            if offsets[0] < 0 or offsets[-1] > end or (offsets[1:] < offsets[:-1]).any():
-                raise DataError(f"{what} does not hold what its index says: truncated; preprocess the data again")
+            if offsets[0] != 0 or offsets[-1] != end or (offsets[1:] < offsets[:-1]).any():
+                raise DataError(
+                    f"{what} does not hold what {index} says: truncated or of another run; preprocess the data again"
+                )
+        if len(self._buffers[data]) % self.element_size:
+            raise DataError(f"{data} ends within an element: truncated; preprocess the data again")
         shaped = bool((np.diff(self.dim_offsets) != 1).any())
-        lengths = np.diff(self.data_offsets)
+        lengths = np.diff(self.data_offsets).tolist() if shaped else np.diff(self.data_offsets)
         products = self._products() if shaped else self.sizes[self.dim_offsets[:-1]]
-        if not np.array_equal(products, lengths):
-            raise DataError(f"{index_file_path(self.path)}: sizes and offsets disagree; preprocess the data again")
+        # dimensions of shaped items are bounded too, as (2^40, 0) has the product 0
+        limit = np.iinfo(np.int32).max
+        if (self.sizes < 0).any() or (self.sizes > limit).any() or not np.array_equal(products, lengths):
+            raise DataError(f"{index}: sizes and offsets disagree; preprocess the data again")
 
-    def _products(self) -> np.ndarray:
-        """Number of elements of each item from its dimensions."""
-        bounds = self.dim_offsets.tolist()
-        return np.array([np.prod(self.sizes[a:b]) for a, b in pairwise(bounds)])
+    def _products(self) -> list[int]:
+        """Number of elements of each item from its dimensions; Python's integers do not overflow."""
+        sizes = self.sizes.tolist()
+        return [math.prod(sizes[a:b]) for a, b in pairwise(self.dim_offsets.tolist())]
+
+    def expect_ids_of(self, dictionary: Any) -> None:
+        """From now on an id beyond `dictionary` (anything with a length) is a DataError when it is first read."""
+        self._dictionary = dictionary
+        if np.issubdtype(self.dtype, np.integer):
+            first = int(self.fix_lua_indexing)
+            self._tokens = TokenCheck(self._elements, range(first, len(dictionary) + first), self._describe)
+
+    def _describe(self, element: int) -> str:
+        item = int(np.searchsorted(self.data_offsets, element, side="right")) - 1
+        return f"{data_file_path(self.path)}: element {element} (item {item})"
+
+    def check_files(self) -> None:
+        """Raise DataError where a file has become shorter since it was opened."""
+        for path, buffer in self._buffers.items():
+            check_size(path, buffer)
 
     def __getstate__(self) -> tuple:
-        return self.path, self.fix_lua_indexing
+        return self.path, self.fix_lua_indexing, None if self._dictionary is None else len(self._dictionary)
 
     def __setstate__(self, state: tuple) -> None:
-        self.path, self.fix_lua_indexing = state
+        self.path, self.fix_lua_indexing, num_ids = state
         self._open()
+        if num_ids is not None:
+            self.expect_ids_of(range(num_ids))
 
     def check_index(self, i: int) -> None:
         if i < 0 or i >= self._len:
@@ -83,7 +113,10 @@ class IndexedDataset(FairseqDataset):
 
     def __getitem__(self, i: int) -> torch.Tensor:
         self.check_index(i)
-        elements = self._elements[self.data_offsets[i] : self.data_offsets[i + 1]]
+        start, end = int(self.data_offsets[i]), int(self.data_offsets[i + 1])
+        if self._tokens is not None:
+            self._tokens.look(start, end)
+        elements = self._elements[start:end]
         shape = self.sizes[self.dim_offsets[i] : self.dim_offsets[i + 1]].tolist()
         if elements.dtype.kind == "f":
             return torch.from_numpy(elements.astype(elements.dtype.newbyteorder("="))).reshape(shape)

@@ -5,38 +5,25 @@
     .bin   the elements, no header
 
 Opening maps the two files and reads the 26 bytes of the header, so it takes as long for ten million items as for ten.
-The first use of the data checks in one pass that every item lies within the file; after that, reading needs no checks.
+The first use of the data checks in one pass that the items follow each other and fill the file, as every builder writes
+them; after that, reading needs no checks.
 """
 
-import mmap
-import os
 import struct
-from typing import Any, Union
+from typing import Any, Optional
 
 import numpy as np
 import torch
 
-from fairseq.data.errors import MissingDataError
 from fairseq.data.fairseq_dataset import FairseqDataset
+from fairseq.data.indexed.files import check_size, map_file
 from fairseq.data.indexed.names import DTYPES, MMAP_MAGIC, data_file_path, index_file_path, pair_exists
+from fairseq.data.indexed.tokens import TokenCheck
 from fairseq.data.ragged import BatchReader, Ragged
 from fairseq.errors import DataError
 
 HEADER = struct.Struct("<9sQBQ")  # magic, version, element type, number of items
 _CHECKED_AT_ONCE = 1 << 16
-
-
-def map_file(path: str) -> Union[mmap.mmap, bytes]:
-    """The file's bytes, mapped read-only (an empty file cannot be mapped: `b""`)."""
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                return b""
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError:
-        raise MissingDataError(f"no file {path}; run fairseq-preprocess, or check the data folder") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
 class MMapIndex:
@@ -59,6 +46,7 @@ class MMapIndex:
                 f"{path} is {len(buffer)} bytes long, {expected} expected for {count} items; preprocess the data again"
             )
         self.path = path
+        self.buffer = buffer
         self.dtype = DTYPES[code]
         self.sizes = np.frombuffer(buffer, "<i4", count, HEADER.size)
         self.pointers = np.frombuffer(buffer, "<i8", count, HEADER.size + 4 * count)
@@ -67,20 +55,30 @@ class MMapIndex:
         return len(self.sizes)
 
     def check(self, num_bytes: int, data_path: str) -> None:
-        """Raise DataError unless every item lies within a data file of `num_bytes`."""
+        """Raise DataError unless the items follow each other and fill a data file of `num_bytes`."""
         itemsize = np.dtype(self.dtype).itemsize
+        position = 0  # where the next item has to begin
         for first in range(0, len(self), _CHECKED_AT_ONCE):  # blocks that stay in the cache
             pointers = self.pointers[first : first + _CHECKED_AT_ONCE]
-            lengths = self.sizes[first : first + _CHECKED_AT_ONCE].astype(np.int64) * itemsize
-            # written so that no pointer can overflow the sum
-            bad = (lengths < 0) | (pointers < 0) | (pointers > num_bytes - lengths) | (pointers % itemsize != 0)
-            if bad.any():
-                item = first + int(bad.argmax())
+            lengths = self.sizes[first : first + _CHECKED_AT_ONCE].astype(np.int64)
+            lengths *= itemsize
+            ends = np.cumsum(lengths)
+            ends += position
+            wrong = lengths < 0
+            wrong[0] |= pointers[0] != position
+            wrong[1:] |= pointers[1:] != ends[:-1]
+            if wrong.any():
+                item = first + int(wrong.argmax())
                 raise DataError(
-                    f"{data_path} ({num_bytes} bytes) does not hold item {item} of {self.path} (byte "
-                    f"{self.pointers[item]}, {self.sizes[item]} elements): truncated or of another run; "
-                    "preprocess the data again"
+                    f"{self.path} is damaged: item {item} ({self.sizes[item]} elements from byte {self.pointers[item]} "
+                    "on) does not begin where the items before it end; preprocess the data again"
                 )
+            position = int(ends[-1])
+        if position != num_bytes:
+            raise DataError(
+                f"{data_path} ({num_bytes} bytes) does not hold the {len(self)} items of {self.path} ({position} "
+                "bytes): truncated or of another run; preprocess the data again"
+            )
 
 
 class MMapIndexedDataset(FairseqDataset):
@@ -96,8 +94,11 @@ class MMapIndexedDataset(FairseqDataset):
         self._path = path
         self._index = MMapIndex(index_file_path(path))
         buffer = map_file(data_file_path(path))
+        self._buffer = buffer
         self._num_bytes = len(buffer)
         self._checked = False
+        self._tokens: Optional[TokenCheck] = None
+        self._dictionary: Any = None
         dtype = np.dtype(self._index.dtype).newbyteorder("<")
         self._itemsize = dtype.itemsize
         self._elements = np.frombuffer(buffer, dtype, len(buffer) // dtype.itemsize)
@@ -108,15 +109,40 @@ class MMapIndexedDataset(FairseqDataset):
                 self._check()
 
     def _check(self) -> None:
+        self.check_files()
         self._index.check(self._num_bytes, data_file_path(self._path))
         self._checked = True
+        if self._dictionary is not None and np.issubdtype(self._index.dtype, np.integer):
+            self._tokens = TokenCheck(self._elements, range(len(self._dictionary)), self._describe)
+
+    def _describe(self, element: int) -> str:
+        item = int(np.searchsorted(self._index.pointers, element * self._itemsize, side="right")) - 1
+        return f"{data_file_path(self._path)}: element {element} (item {item})"
+
+    def _look(self, start: int, end: int) -> None:
+        assert self._tokens is not None
+        self._tokens.look(start, end)
+        if self._tokens.left == 0:
+            self._tokens = None
+
+    def expect_ids_of(self, dictionary: Any) -> None:
+        """From now on an id beyond `dictionary` (anything with a length) is a DataError when it is first read."""
+        self._dictionary, self._checked = dictionary, False
+
+    def check_files(self) -> None:
+        """Raise DataError where a file has become shorter since it was opened."""
+        check_size(self._index.path, self._index.buffer)
+        check_size(data_file_path(self._path), self._buffer)
 
     # A worker process opens the files again instead of receiving their bytes.
-    def __getstate__(self) -> str:
-        return self._path
+    def __getstate__(self) -> tuple:
+        return self._path, None if self._dictionary is None else len(self._dictionary)
 
-    def __setstate__(self, state: str) -> None:
-        self._open(state)
+    def __setstate__(self, state: tuple) -> None:
+        path, num_ids = state
+        self._open(path)
+        if num_ids is not None:
+            self.expect_ids_of(range(num_ids))
 
     def __len__(self) -> int:
         return len(self._index)
@@ -125,23 +151,32 @@ class MMapIndexedDataset(FairseqDataset):
         if not self._checked:
             self._check()
         start = int(self._index.pointers[i]) // self._itemsize
-        return torch.from_numpy(self._elements[start : start + int(self._index.sizes[i])].astype(self._out))
+        end = start + int(self._index.sizes[i])
+        if self._tokens is not None:
+            self._look(start, end)
+        return torch.from_numpy(self._elements[start:end].astype(self._out))
 
     def read_range(self, first: int, last: int) -> torch.Tensor:
-        """Items `first .. last` joined, `(sum of lengths,)`: one read where they follow each other in the file."""
-        starts = self._index.pointers[first : last + 1] // self._itemsize
-        sizes = self.sizes[first : last + 1]
-        if (starts[1:] == starts[:-1] + sizes[:-1]).all():
-            return torch.from_numpy(self._elements[starts[0] : starts[-1] + sizes[-1]].astype(self._out))
-        return torch.cat([self[i] for i in range(first, last + 1)])
+        """Items `first .. last` joined, `(sum of lengths,)`."""
+        if not self._checked:
+            self._check()
+        start = int(self._index.pointers[first]) // self._itemsize
+        end = int(self._index.pointers[last]) // self._itemsize + int(self._index.sizes[last])
+        if self._tokens is not None:
+            self._look(start, end)
+        return torch.from_numpy(self._elements[start:end].astype(self._out))
 
     def gather(self, reader: BatchReader) -> Ragged:
         if not self._checked:
             self._check()
         lengths = self._index.sizes[reader.indices]
-        starts = (self._index.pointers[reader.indices] // self._itemsize).tolist()
+        starts = self._index.pointers[reader.indices] // self._itemsize
+        if self._tokens is not None:
+            self._tokens.look_at_all(starts, starts + lengths)
+            if self._tokens.left == 0:
+                self._tokens = None
         elements = self._elements
-        pieces = [elements[start : start + n] for start, n in zip(starts, lengths.tolist(), strict=True)]
+        pieces = [elements[start : start + n] for start, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
         return Ragged(np.concatenate(pieces, dtype=self._out), lengths)
 
     @property

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from fairseq.data.indexed.files import check_files
 from fairseq.data.iterating.counting import CountingIterator, ShardedIterator
 from fairseq.data.iterating.loading import BatchLoader
 from fairseq.data.seeding import numpy_seed
@@ -158,6 +159,7 @@ class EpochBatchIterator(EpochBatchIterating):
     def next_epoch_itr(
         self, shuffle: bool = True, fix_batches_to_gpus: bool = False, set_dataset_epoch: bool = True
     ) -> CountingIterator:
+        check_files(self.dataset)
         shuffle = shuffle and not self.disable_shuffling
         previous, self.epoch = self.epoch, self.next_epoch_idx
         if set_dataset_epoch and hasattr(self.dataset, "set_epoch"):
