@@ -182,7 +182,7 @@ def _starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
         path = cfg.restore_file.replace(".pt", f"{suffix}.pt")
         return _existing(path, "restore_file", cfg.save_dir, trainer), False
     last = os.path.join(cfg.save_dir, f"checkpoint_last{suffix}.pt")
-    if not os.path.exists(last):
+    if not exists(last, CheckpointError):
         if cfg.continue_once is not None:
             return _existing(cfg.continue_once, "continue_once", cfg.save_dir, trainer), False
         if cfg.finetune_from_model is not None:
@@ -194,7 +194,7 @@ def _starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
 
 def _existing(path: str, setting: str, save_dir: str, trainer: Any) -> str:
     """`path`, which a user asked for: training from scratch instead would ignore the request without a word."""
-    if trainer.is_data_parallel_master and not os.path.exists(path):
+    if trainer.is_data_parallel_master and not exists(path, CheckpointError):
         beside = os.path.join(save_dir, path)
         hint = f"; did you mean {beside}?" if os.path.exists(beside) else f" (started in {os.getcwd()})"
         raise CheckpointError(f"checkpoint.{setting}: {path} does not exist{hint}")

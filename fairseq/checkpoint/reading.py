@@ -22,6 +22,7 @@ import torch
 
 from fairseq.checkpoint import inert, limits
 from fairseq.errors import CheckpointError
+from fairseq.file_io import exists
 
 # PyTorch admits these, and they take memory by number
 ALLOCATING = {"builtins.bytearray", "torch._utils._rebuild_meta_tensor_no_storage"}
@@ -37,7 +38,7 @@ def read(path: Union[str, os.PathLike], *, shapes_only: bool = False) -> Any:
         CheckpointError: no such file; damaged; or holding more than data, with the name of what was refused.
     """
     path = os.fspath(path)
-    if not os.path.isfile(path):
+    if not exists(path, CheckpointError) or not os.path.isfile(path):
         raise CheckpointError(f"checkpoint {path} does not exist (started in {os.getcwd()})")
     try:
         if zipfile.is_zipfile(path) and not shapes_only:
@@ -45,6 +46,8 @@ def read(path: Union[str, os.PathLike], *, shapes_only: bool = False) -> Any:
         return _load(path, "meta" if shapes_only else "cpu")
     except CheckpointError:
         raise
+    except PermissionError as error:
+        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror}") from None
     except (Exception, RecursionError) as error:  # a damaged file can make the parser fail in any way
         raise CheckpointError(
             f"checkpoint {path} is damaged or no PyTorch checkpoint ({_damage(error)}); use another copy of it"

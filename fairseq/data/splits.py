@@ -13,6 +13,7 @@ from fairseq.data.errors import MissingDataError
 from fairseq.data.indexed.names import data_file_path, index_file_path, pair_exists
 from fairseq.data.indexed_dataset import infer_dataset_impl, make_dataset
 from fairseq.errors import DataError
+from fairseq.file_io import exists
 
 logger = logging.getLogger("fairseq.data.data_utils")  # the name fairseq logs this under
 
@@ -57,7 +58,7 @@ def load_indexed_dataset(
 
 def _complain_about_half_a_pair(path: str) -> None:
     for there, missing in ((index_file_path, data_file_path), (data_file_path, index_file_path)):
-        if os.path.exists(there(path)):
+        if exists(there(path)):
             raise MissingDataError(f"{there(path)} is there, but {missing(path)} is not; preprocess the data again")
 
 
@@ -72,7 +73,7 @@ def infer_language_pair(path: str) -> tuple[Optional[str], Optional[str]]:
 
 def _find_extra_valid_paths(dataset_path: str) -> set[str]:
     """Names of validation splits in a folder besides `valid`: {"valid1", ...}."""
-    if not os.path.isdir(dataset_path):
+    if not exists(dataset_path) or not os.path.isdir(dataset_path):
         raise MissingDataError(f"no data folder {dataset_path}; check task.data")
     return {path.name.split(".")[0] for path in Path(dataset_path).glob("valid*.*")} - {"valid"}
 

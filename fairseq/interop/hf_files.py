@@ -95,9 +95,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        with open(path, "rb"):  # the library calls whatever it cannot open missing
+            pass
         return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged or missing ({error}); get the file again") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}; get the file again") from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({' '.join(str(error).split())[:160]}); get the file again") from None
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

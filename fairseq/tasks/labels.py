@@ -17,11 +17,22 @@ from fairseq.data import Dictionary
 from fairseq.data.ragged import BatchReader, can_gather
 from fairseq.errors import DataError
 
+MAX_FLOAT = float(np.finfo(np.float32).max)
+
 
 def read_numbers(path: str, num_targets: int) -> list[list[float]]:
-    """The targets of a regression: `num_targets` numbers on each line."""
-    with open(path, encoding="utf-8") as file:
-        return [parse_number(line, num_targets, path, number) for number, line in enumerate(file, 1)]
+    """The targets of a regression: `num_targets` numbers on each line.
+
+    Raises:
+        DataError: the file cannot be read, or a line holds something else; says which.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [parse_number(line, num_targets, path, number) for number, line in enumerate(file, 1)]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8; prepare the data again") from None
 
 
 def parse_number(line: str, num_targets: int, path: str, number: int) -> list[float]:
@@ -32,15 +43,17 @@ def parse_number(line: str, num_targets: int, path: str, number: int) -> list[fl
     """
     words = line.split()
     if len(words) != num_targets:
-        raise DataError(f"{path}, line {number}: expected {num_targets} number(s), found {line.strip()!r}")
+        raise DataError(f"{path}, line {number}: expected {num_targets} number(s), found {line.strip()[:80]!r}")
     values = []
     for word in words:
         try:
             values.append(float(word))
         except ValueError:
-            raise DataError(f"{path}, line {number}: {word!r} is not a number") from None
+            raise DataError(f"{path}, line {number}: {word[:80]!r} is not a number") from None
         if not math.isfinite(values[-1]):
-            raise DataError(f"{path}, line {number}: {word!r} is not a finite number")
+            raise DataError(f"{path}, line {number}: {word[:80]!r} is not a finite number")
+        if abs(values[-1]) > MAX_FLOAT:
+            raise DataError(f"{path}, line {number}: {word[:80]!r} is beyond single precision, in which models compute")
     return values
 
 
@@ -71,7 +84,9 @@ def read_classes(labels: Any, dictionary: Dictionary, num_classes: int, path: st
         DataError: an example without exactly one label, or with one that is not among `num_classes`.
     """
     tokens, lengths = _tokens(labels)
-    without_eos = lengths - (tokens[np.cumsum(lengths) - 1] == dictionary.eos())
+    ended = lengths > 0  # an example without any token has no last one
+    without_eos = np.array(lengths)
+    without_eos[ended] -= tokens[np.cumsum(lengths)[ended] - 1] == dictionary.eos()
     if (without_eos != 1).any():
         example = int(np.flatnonzero(without_eos != 1)[0])
         raise DataError(f"{path}: example {example} has {without_eos[example]} labels instead of one")
@@ -89,6 +104,8 @@ def read_classes(labels: Any, dictionary: Dictionary, num_classes: int, path: st
 
 def _tokens(labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """All tokens of a dataset in one array, and the number of tokens of each item."""
+    if not len(labels):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     if can_gather(labels):
         ragged = BatchReader(range(len(labels))).gather(labels)
         return ragged.flat, np.asarray(ragged.lengths)

@@ -30,6 +30,7 @@ from fairseq.data import (
 from fairseq.data.shorten_dataset import maybe_shorten_dataset
 from fairseq.dataclass.tasks import MaskedLMConfig
 from fairseq.errors import ConfigError, DataError
+from fairseq.file_io import exists
 from fairseq.tasks import register_task
 from fairseq.tasks.dictionaries import CarriesDictionaries, carried
 
@@ -59,7 +60,7 @@ class MaskedLMTask(CarriesDictionaries):
             if getattr(cfg, option):
                 raise ConfigError(f"task.{option} is not supported; set it to false")
         dictionary = carried(task_state, "source")
-        if dictionary is None or os.path.exists(cls._dict_path(cfg)):
+        if dictionary is None or exists(cls._dict_path(cfg)):
             dictionary = cls.load_dict(cfg)
         return cls(cfg, dictionary, **kwargs)
 
@@ -70,7 +71,7 @@ class MaskedLMTask(CarriesDictionaries):
     @classmethod
     def load_dict(cls, cfg: Any) -> Dictionary:
         path = cls._dict_path(cfg)
-        if not os.path.exists(path):
+        if not exists(path):
             raise DataError(
                 f"task.data={cfg.data}: there is no {path}; prepare a data folder with fairseq-preprocess --only-source"
             )

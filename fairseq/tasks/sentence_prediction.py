@@ -35,6 +35,7 @@ from fairseq.data.class_names import label_names
 from fairseq.data.shorten_dataset import maybe_shorten_dataset
 from fairseq.dataclass.tasks import SentencePredictionConfig
 from fairseq.errors import ConfigError, DataError
+from fairseq.file_io import exists
 from fairseq.tasks import register_task
 from fairseq.tasks.dictionaries import CarriesDictionaries, carried, difference
 from fairseq.tasks.labels import read_classes, read_numbers
@@ -89,7 +90,7 @@ class SentencePredictionTask(CarriesDictionaries):
     @classmethod
     def _dictionary(cls, data: str, folder: str, of_checkpoint: Optional[Dictionary]) -> Dictionary:
         path = os.path.join(data, folder, "dict.txt")
-        if os.path.exists(path):
+        if exists(path):
             dictionary = cls.load_dictionary(path)
             found = difference(dictionary, of_checkpoint) if of_checkpoint is not None else None
             if found is not None:
@@ -141,6 +142,7 @@ class SentencePredictionTask(CarriesDictionaries):
         src_tokens = maybe_shorten_dataset(
             src_tokens, split, cfg.shorten_data_split_list, cfg.shorten_method, self.max_positions(), cfg.seed
         )
+        self._check_tokens(src_tokens.sizes, split)
         parts = {
             "id": IdDataset(),
             "net_input": {
@@ -158,6 +160,15 @@ class SentencePredictionTask(CarriesDictionaries):
             parts["target"] = labels
         self.datasets[split] = self._in_order(NestedDictionaryDataset(parts, sizes=[src_tokens.sizes]))
         logger.info(f"Loaded {split} with #samples: {len(src_tokens)}")
+
+    def _check_tokens(self, sizes: Any, split: str) -> None:
+        """Raise DataError where an example has no token: a head reads the first one."""
+        empty = np.flatnonzero(np.asarray(sizes) == 0)
+        if len(empty):
+            raise DataError(
+                f"task.data={self.cfg.data}: example {empty[0]} of split {split!r} has no tokens ({len(empty)} of "
+                f"{len(sizes)} have none); set task.init_token=0, or leave it out and prepare the data again"
+            )
 
     def _in_order(self, dataset: NestedDictionaryDataset) -> Any:
         """The examples in the random order that `seed` gives, or as they are with `no_shuffle`."""
@@ -208,7 +219,7 @@ class SentencePredictionTask(CarriesDictionaries):
         path = os.path.join(cfg.data, "label", split)
         if cfg.regression_target:
             path += ".label"
-            targets: Any = read_numbers(path, cfg.num_classes) if os.path.exists(path) else None
+            targets: Any = read_numbers(path, cfg.num_classes) if exists(path) else None
         else:
             dictionary = self.label_dictionary
             assert dictionary is not None

@@ -29,6 +29,7 @@ from fairseq.data import (
 from fairseq.data.shorten_dataset import maybe_shorten_dataset
 from fairseq.dataclass.tasks import SentenceRankingConfig
 from fairseq.errors import ConfigError, DataError
+from fairseq.file_io import exists
 from fairseq.tasks import register_task
 from fairseq.tasks.dictionaries import carried
 from fairseq.tasks.labels import read_choices
@@ -79,6 +80,8 @@ class SentenceRankingTask(SentencePredictionTask):
         if cfg.separator_token is not None:
             context = PrependTokenDataset(context, cfg.separator_token)
         candidates = [self._candidate(f"input{n}", context, split, combine) for n in range(1, cfg.num_classes + 1)]
+        for tokens in candidates:
+            self._check_tokens(tokens.sizes, split)
         parts: dict[str, Any] = {
             "id": IdDataset(),
             "nsentences": NumSamplesDataset(),
@@ -90,7 +93,7 @@ class SentenceRankingTask(SentencePredictionTask):
                 "src_lengths": NumelDataset(tokens, reduce=False),
             }
         path = os.path.join(cfg.data, "label", f"{split}.label")
-        if os.path.exists(path):
+        if exists(path):
             labels = read_choices(path, cfg.num_classes)
             if len(labels) != len(context):
                 raise DataError(f"{path}: {len(labels)} labels for {len(context)} examples of split {split!r}")

@@ -7,6 +7,7 @@ from typing import Any, Optional
 from fairseq import checkpoint_utils
 from fairseq.checkpoint import format as checkpoint_format
 from fairseq.errors import CheckpointError, FairseqError
+from fairseq.file_io import exists
 from fairseq.logging import metrics
 from fairseq.training.changed_settings import report_changes, same_component
 from fairseq.training.statistics import restart_time_meters
@@ -64,7 +65,7 @@ def load(
 ) -> Optional[dict[str, Any]]:
     """Put a checkpoint into `trainer`; returns its `extra_state`, or None where there is no such file."""
     logger.info(f"Preparing to load checkpoint {filename}")
-    if not os.path.exists(filename):
+    if not exists(filename, CheckpointError):
         logger.info(f"No existing checkpoint found {filename}")
         return None
     state = checkpoint_utils.load_checkpoint_to_cpu(filename)
@@ -123,7 +124,7 @@ def _dictionary_path(task_cfg: Any) -> Optional[str]:
     if not data:
         return None
     candidates = [os.path.join(data, folder, "dict.txt") for folder in ("input0", "")]
-    return next((path for path in candidates if os.path.exists(path)), None)
+    return next((path for path in candidates if exists(path)), None)
 
 
 def _load_optimizer(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fairseq.data.encoders.gpt2_split import Splitter
 from fairseq.data.encoders.gpt2_words import WordCache
 from fairseq.errors import DataError
+from fairseq.file_io import exists
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -115,7 +116,7 @@ def _load(vocab: str, merges: str, add_prefix_space: bool) -> "Tokenizer":
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     for path in (vocab, merges):
-        if not os.path.isfile(path):
+        if not exists(path) or not os.path.isfile(path):
             raise DataError(f"no BPE file {path}; fairseq-prepare-glue downloads encoder.json and vocab.bpe")
     try:
         model = models.BPE.from_file(vocab, merges)

@@ -15,6 +15,7 @@ from fairseq.data.encoders import register_bpe
 from fairseq.data.encoders.special_tokens import SPECIAL, find_special_tokens, renamed
 from fairseq.dataclass.encoders import BertBPEConfig, HuggingFaceTokenizerConfig
 from fairseq.errors import ConfigError, DataError
+from fairseq.file_io import exists
 
 
 def wordpiece(vocab: str, cased: bool = False) -> Any:
@@ -59,7 +60,7 @@ def lower_case(folder: Path) -> bool:
 
 
 def _check(path: str) -> None:
-    if not os.path.isfile(path):
+    if not exists(path) or not os.path.isfile(path):
         raise DataError(f"no tokenizer file {path}; give the folder that fairseq-import-hf made")
 
 

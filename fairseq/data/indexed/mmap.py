@@ -169,6 +169,8 @@ class MMapIndexedDataset(FairseqDataset):
     def gather(self, reader: BatchReader) -> Ragged:
         if not self._checked:
             self._check()
+        if not len(reader.indices):
+            return Ragged(np.zeros(0, self._out), np.zeros(0, np.int32))
         lengths = self._index.sizes[reader.indices]
         starts = self._index.pointers[reader.indices] // self._itemsize
         if self._tokens is not None:

@@ -13,6 +13,9 @@ from typing import Any, Optional
 
 import numpy as np
 
+from fairseq.errors import DataError
+from fairseq.file_io import exists
+
 MMAP_MAGIC = b"MMIDIDX\x00\x00"
 LEGACY_MAGIC = b"TNTIDX\x00\x00"
 HUFFMAN_MAGIC = b"HUFFIDX\x00\x00"
@@ -62,14 +65,17 @@ def data_file_path(prefix_path: str) -> str:
 
 def pair_exists(prefix_path: str) -> bool:
     """True where both files of the pair are there."""
-    return os.path.exists(index_file_path(prefix_path)) and os.path.exists(data_file_path(prefix_path))
+    return exists(index_file_path(prefix_path)) and exists(data_file_path(prefix_path))
 
 
 def infer_dataset_impl(path: str) -> Optional[str]:
     """`mmap`, `cached` or `huffman` by the magic number of `path.idx`, `raw` for a plain file `path`, else None."""
     if pair_exists(path):
-        with open(index_file_path(path), "rb") as file:
-            magic = file.read(8)
+        try:
+            with open(index_file_path(path), "rb") as file:
+                magic = file.read(8)
+        except OSError as error:
+            raise DataError(f"cannot read {index_file_path(path)}: {error.strerror}") from None
         formats = {LEGACY_MAGIC[:8]: "cached", MMAP_MAGIC[:8]: "mmap", HUFFMAN_MAGIC[:8]: "huffman"}
         return formats.get(magic)
     return "raw" if os.path.isfile(path) else None

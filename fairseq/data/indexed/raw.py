@@ -9,6 +9,7 @@ import torch
 from fairseq.data.errors import MissingDataError
 from fairseq.data.fairseq_dataset import FairseqDataset
 from fairseq.file_chunker_utils import iter_lines
+from fairseq.file_io import exists
 
 
 class IndexedRawTextDataset(FairseqDataset):
@@ -52,4 +53,4 @@ class IndexedRawTextDataset(FairseqDataset):
 
     @staticmethod
     def exists(path: str) -> bool:
-        return os.path.isfile(path)
+        return exists(path) and os.path.isfile(path)

@@ -31,6 +31,7 @@ from fairseq.dataclass.compose.repository import Repository
 from fairseq.dataclass.finish import check_complete
 from fairseq.dataclass.typed import as_mapping, typed_config
 from fairseq.errors import ConfigError, unknown
+from fairseq.file_io import exists
 
 logger = logging.getLogger("fairseq.config")
 
@@ -42,8 +43,12 @@ def search_path(config_dir: Optional[str] = None) -> ConfigSearchPath:
     path = create_config_search_path(None)
     schema_source = path.get_path().pop()
     if config_dir is not None:
-        if not os.path.isdir(config_dir):
+        if not exists(config_dir, ConfigError) or not os.path.isdir(config_dir):
             raise ConfigError(f"there is no config folder {config_dir}")
+        try:
+            os.listdir(config_dir)
+        except OSError as error:
+            raise ConfigError(f"cannot read the config folder {config_dir}: {error.strerror}") from None
         path.append("command-line", f"file://{os.path.abspath(config_dir)}")
     path.append("main", f"file://{PACKAGED}")
     path.get_path().append(schema_source)
