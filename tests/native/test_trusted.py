@@ -14,8 +14,8 @@ from fairseq.native import library, trusted
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An own cache folder, in which "compiling" writes a file that tells itself from a planted one."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(native, "_compile", lambda command: Path(command[command.index("-o") + 1]).write_text("ours"))
-    monkeypatch.setattr(native, "_compiler", lambda: os.__file__)
+    monkeypatch.setattr(library, "_compile", lambda command: Path(command[command.index("-o") + 1]).write_text("ours"))
+    monkeypatch.setattr(library, "_compiler", lambda: os.__file__)
     previous = os.umask(0o002)  # the usual one where each user has an own group
     yield library.cache_folder()
     os.umask(previous)
