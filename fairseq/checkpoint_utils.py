@@ -152,7 +152,8 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Op
     if extra_state is not None and not (reset_all or cfg.reset_dataloader):
         position = extra_state["train_iterator"]
         epoch_itr = trainer.get_train_iterator(epoch=position["epoch"], load_dataset=True, **passthrough_args)
-        epoch_itr.load_state_dict(position)
+        with restoring(path, "extra_state.train_iterator", "set checkpoint.reset_dataloader to begin an epoch anew"):
+            epoch_itr.load_state_dict(position)
     else:
         epoch_itr = trainer.get_train_iterator(epoch=1, load_dataset=True, **passthrough_args)
     trainer.lr_step(epoch_itr.epoch)
@@ -233,6 +234,9 @@ def prune_state_dict(state_dict: dict[str, Any], model_cfg: Any) -> dict[str, An
 def load_ema_from_checkpoint(fpath: str) -> dict[str, Any]:
     """The checkpoint at `fpath` with the moving average of the weights in place of the weights."""
     state = reading.read(fpath)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"checkpoint {fpath} holds no model in fairseq's layout, but {type(state).__name__}")
+    check_layout(state, fpath)
     averaged = state.get("extra_state", {}).get("ema_fp32_params") or state.get("extra_state", {}).get("ema")
     if not averaged:
         raise CheckpointError(f"checkpoint {fpath} holds no averaged weights; train with ema.store_ema=true")

@@ -13,6 +13,7 @@ from fairseq import tasks
 from fairseq.checkpoint import config
 from fairseq.checkpoint.contents import get_maybe_sharded_checkpoint_filename, load_checkpoint_to_cpu
 from fairseq.checkpoint.format import load_weights
+from fairseq.checkpoint.layout import restoring
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization import keep_integer_weights
 from fairseq.training.quantize import quantize
@@ -98,7 +99,8 @@ def build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: 
     """
     # tasks of plugins may not know the argument
     knows = "from_checkpoint" in inspect.signature(task.build_model).parameters
-    model = task.build_model(cfg.model, **({"from_checkpoint": True} if knows else {}))
+    with restoring(path, "config"), Budget.of(state["model"], path):
+        model = task.build_model(cfg.model, **({"from_checkpoint": True} if knows else {}))
     history = state.get("optimizer_history")
     if history:
         model.set_num_updates(history[-1].get("num_updates", 0))

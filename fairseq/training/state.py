@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 from fairseq import checkpoint_utils
 from fairseq.checkpoint import format as checkpoint_format
+from fairseq.checkpoint.layout import restoring
 from fairseq.errors import CheckpointError, FairseqError
 from fairseq.file_io import exists
 from fairseq.logging import metrics
@@ -70,18 +71,20 @@ def load(
         return None
     state = checkpoint_utils.load_checkpoint_to_cpu(filename)
     if not reset_optimizer and state.get("task_state"):
-        try:
-            trainer.task.load_state_dict(state["task_state"])
-        except FairseqError as error:
-            where = _dictionary_path(trainer.cfg.task)
-            raise CheckpointError(f"{filename}: {error}" + (f" (now: {where})" if where else "")) from None
+        with restoring(filename, "task_state"):
+            try:
+                trainer.task.load_state_dict(state["task_state"])
+            except FairseqError as error:
+                where = _dictionary_path(trainer.cfg.task)
+                raise CheckpointError(f"{filename}: {error}" + (f" (now: {where})" if where else "")) from None
     _load_weights(trainer, state, filename)
     if trainer.ema is not None:
         _load_average(trainer, state["extra_state"], filename)
     if trainer.quantization is not None and state.get("quantization"):
         # a file of packed weights has no optimizer state to go on with
         only_weights = reset_optimizer or "packed_weights" in state
-        trainer.quantization.load_state_dict(state["quantization"], filename, only_weights=only_weights)
+        with restoring(filename, "quantization"):
+            trainer.quantization.load_state_dict(state["quantization"], filename, only_weights=only_weights)
     if not reset_optimizer:
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
     if state.get("cfg") is not None:
@@ -102,7 +105,8 @@ def _load_weights(trainer: Any, state: dict[str, Any], filename: str) -> None:
         dict_path=_dictionary_path(trainer.cfg.task),
     )
     if state.get("criterion"):
-        trainer.get_criterion().load_state_dict(state["criterion"])
+        with restoring(filename, "criterion"):
+            trainer.get_criterion().load_state_dict(state["criterion"])
 
 
 def _load_average(trainer: Any, extra_state: dict[str, Any], filename: str) -> None:
@@ -139,9 +143,11 @@ def _load_optimizer(
         return
     trainer.optimizer_history = state["optimizer_history"][:-1]
     if not reset_lr_scheduler and same_component(state.get("cfg"), trainer.cfg, "lr_scheduler"):
-        trainer.lr_scheduler.load_state_dict(last["lr_scheduler_state"])
-    trainer.optimizer.load_state_dict(state["last_optimizer_state"], optimizer_overrides=overrides)
-    trainer.set_num_updates(last["num_updates"])
+        with restoring(filename, "lr_scheduler_state", "set checkpoint.reset_lr_scheduler to begin it anew"):
+            trainer.lr_scheduler.load_state_dict(last["lr_scheduler_state"])
+    with restoring(filename, "last_optimizer_state", "set checkpoint.reset_optimizer to begin it anew"):
+        trainer.optimizer.load_state_dict(state["last_optimizer_state"], optimizer_overrides=overrides)
+        trainer.set_num_updates(last["num_updates"])
 
 
 def _load_progress(
@@ -151,14 +157,15 @@ def _load_progress(
     logger.info(f"Loaded checkpoint {filename} (epoch {position['epoch']} @ {trainer.get_num_updates()} updates)")
     if reset_meters:
         return extra_state
-    trainer.add_previous_training_time(extra_state.get("previous_training_time", 0.0))
-    if extra_state.get("metrics"):
-        metrics.load_state_dict(extra_state["metrics"])
-        restart_time_meters()
-        if position.get("iterations_in_epoch", 0) == 0 or trainer.cfg.checkpoint.reset_dataloader:
-            metrics.reset_meters("train")  # they are of the epoch that ended; another one begins
-    if trainer.loss_scale is not None and extra_state.get("loss_scale") and not reset_optimizer:
-        trainer.loss_scale.load_state_dict(extra_state["loss_scale"])
-    if extra_state.get("early_stopping") and not reset_optimizer:
-        trainer.early_stopping.load_state_dict(extra_state["early_stopping"])
+    with restoring(filename, "extra_state", "set checkpoint.reset_meters to begin statistics anew"):
+        trainer.add_previous_training_time(extra_state.get("previous_training_time", 0.0))
+        if extra_state.get("metrics"):
+            metrics.load_state_dict(extra_state["metrics"])
+            restart_time_meters()
+            if position.get("iterations_in_epoch", 0) == 0 or trainer.cfg.checkpoint.reset_dataloader:
+                metrics.reset_meters("train")  # they are of the epoch that ended; another one begins
+        if trainer.loss_scale is not None and extra_state.get("loss_scale") and not reset_optimizer:
+            trainer.loss_scale.load_state_dict(extra_state["loss_scale"])
+        if extra_state.get("early_stopping") and not reset_optimizer:
+            trainer.early_stopping.load_state_dict(extra_state["early_stopping"])
     return extra_state
