@@ -28,6 +28,8 @@ def wordpiece(vocab: str, cased: bool = False) -> Any:
     except Exception as error:  # the library raises plain Exception
         raise DataError(f"cannot read the WordPiece vocabulary {vocab}: {' '.join(str(error).split())}") from None
     tokenizer = Tokenizer(model)
+    if tokenizer.token_to_id("[UNK]") is None:
+        raise DataError(f"the WordPiece vocabulary {vocab} has no [UNK]; get the file again")
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -41,10 +43,11 @@ def from_json(path: str) -> Any:
     _check(path)
     try:
         tokenizer = Tokenizer.from_file(path)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode("a \u2603")  # what does not fit together may show only now, such as a missing unknown token
     except Exception as error:  # the library raises plain Exception
-        raise DataError(f"cannot read the tokenizer {path}: {' '.join(str(error).split())}") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+        raise DataError(f"cannot read the tokenizer {path}: {' '.join(str(error).split())[:200]}") from None
     return tokenizer
 
 
