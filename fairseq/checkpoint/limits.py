@@ -12,10 +12,11 @@ Traceback (most recent call last):
 ValueError: lists in lists that unfold to more than 10,000,000 entries
 """
 
+import io
 import os
 import zipfile
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -23,6 +24,18 @@ from torch import Tensor
 MOST_ENTRIES = 10_000_000
 # times the file's size, plus: PyTorch compresses nothing, and only positions and masks are ever expanded
 RATIO, FREE = 4, 1 << 24  # bytes
+
+
+class Bounded(io.BufferedReader):
+    """A file that is asked for at most what it holds: `read` takes memory for all that a pickle claims to follow."""
+
+    def __init__(self, path: str):
+        super().__init__(io.FileIO(path))
+        self._size = os.path.getsize(path)
+
+    def read(self, size: Optional[int] = -1) -> bytes:
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def check_archive(archive: zipfile.ZipFile, path: str) -> None:

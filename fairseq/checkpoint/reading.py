@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Union
 import torch
 
 from fairseq.checkpoint import inert, limits
+from fairseq.checkpoint.limits import Bounded
 from fairseq.errors import CheckpointError
 from fairseq.file_io import exists
 
@@ -75,7 +76,11 @@ def _load_with(path: str, device: str, allowed: list) -> Any:
     with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on old pickle protocols and storage types
         try:
-            loaded = torch.load(path, map_location=device, weights_only=True)
+            if zipfile.is_zipfile(path):
+                loaded = torch.load(path, map_location=device, weights_only=True)
+            else:
+                with Bounded(path) as file:
+                    loaded = torch.load(file, map_location=device, weights_only=True)
         except CheckpointError as error:  # raised by a stand-in, with what it will not rebuild
             raise _refusal(path, str(error)) from None
     if device != "meta":
@@ -99,7 +104,7 @@ def _names(path: str) -> set[str]:
     """Every class or function that the file names."""
     if zipfile.is_zipfile(path):
         return set(_names_in(io.BytesIO(torch._C.PyTorchFileReader(path).get_record("data.pkl"))))
-    with open(path, "rb") as file:
+    with Bounded(path) as file:
         found: set[str] = set()
         for _ in range(4):  # magic number, protocol, system, object; storages follow
             found |= set(_names_in(file))

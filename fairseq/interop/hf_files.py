@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any, Optional
 
-import torch
 from torch import Tensor
 
 from fairseq.checkpoint import reading
@@ -55,6 +54,12 @@ def _cached(name: str) -> Optional[Path]:
     return snapshot if (snapshot / "config.json").is_file() else None
 
 
+def reason(error: BaseException) -> str:
+    """Why reading failed, on one line."""
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or " ".join(str(error).split())[:160] or type(error).__name__
+
+
 def read_json(path: Path) -> Any:
     """The contents of a JSON file; CheckpointError where it is missing or damaged."""
     try:
@@ -62,7 +67,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise CheckpointError(f"there is no {path}; the folder must hold a Hugging Face model") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; get the file again") from None
+        raise CheckpointError(f"cannot read {path}: {reason(error)}; get the file again") from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -79,8 +84,11 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         if (folder / name).exists():
             files = [folder / name]
         elif index.exists():
-            parts = read_json(index).get("weight_map", {}).values()
-            files = [folder / Path(part).name for part in sorted(set(parts))]
+            described = read_json(index)
+            parts = described.get("weight_map") if isinstance(described, dict) else None
+            if not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
+                raise CheckpointError(f"{index} does not say which file holds which weight; get the file again")
+            files = [folder / Path(part).name for part in sorted(set(parts.values()))]
         else:
             continue
         tensors: dict[str, Tensor] = {}
@@ -108,4 +116,4 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     loaded = reading.read(path)
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path} does not hold named tensors; get the file again")
-    return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, torch.Tensor)}
+    return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor) and isinstance(name, str)}

@@ -23,6 +23,7 @@ from fairseq.errors import CheckpointError, ConfigError
 from fairseq.interop import hf_files, hf_names, hf_tokenizer
 from fairseq.interop.hf_compare import Comparison, compare
 from fairseq.output_files import check_folder, staged
+from fairseq.interop.hf_checks import check_sizes, size_of
 
 TYPES = ("roberta", "xlm-roberta", "bert", "camembert")
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_accurate", "gelu_pytorch_tanh": "gelu_accurate", "relu": "relu"}
@@ -68,6 +69,7 @@ def import_encoder(folder: Path, dest: Path, overwrite: bool = False) -> Import:
     model = model_settings(config, str(folder))
     theirs = hf_files.read_tensors(folder)
     state, left_out = rename(theirs, config, str(folder))
+    check_sizes(model, state, TOKENS, POSITIONS, str(folder))
     with staged(dest, WRITTEN, overwrite) as new:
         vocabulary = hf_tokenizer.convert(folder, new, len(state[TOKENS]))
         place(state, theirs, vocabulary.order, _first_position(config))
@@ -94,23 +96,24 @@ def model_settings(config: dict[str, Any], where: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{where}: activation {config['hidden_act']!r} is not known; known: {', '.join(ACTIVATIONS)}"
         )
-    try:
-        settings = {
-            "_name": "roberta",
-            "encoder_layers": int(config["num_hidden_layers"]),
-            "encoder_embed_dim": int(config["hidden_size"]),
-            "encoder_ffn_embed_dim": int(config["intermediate_size"]),
-            "encoder_attention_heads": int(config["num_attention_heads"]),
-            "activation_fn": activation,
-            "layer_norm_eps": float(config.get("layer_norm_eps", 1e-12)),
-        }
-        for theirs, ours in DROPOUT.items():
-            if config.get(theirs) is not None:
-                settings[ours] = float(config[theirs])
-    except KeyError as error:
-        raise CheckpointError(f"{where}: config.json does not say {error.args[0]}; get the file again") from None
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{where}: config.json has a size that is no number ({error})") from None
+    epsilon = config.get("layer_norm_eps", 1e-12)
+    if not isinstance(epsilon, (int, float)) or not 0 <= epsilon < 1:
+        raise CheckpointError(f"{where}: layer_norm_eps must be a small number, not {epsilon!r:.80}")
+    settings = {
+        "_name": "roberta",
+        "encoder_layers": size_of(config, "num_hidden_layers", where),
+        "encoder_embed_dim": size_of(config, "hidden_size", where),
+        "encoder_ffn_embed_dim": size_of(config, "intermediate_size", where),
+        "encoder_attention_heads": size_of(config, "num_attention_heads", where),
+        "activation_fn": activation,
+        "layer_norm_eps": float(epsilon),
+    }
+    for theirs, ours in DROPOUT.items():
+        rate = config.get(theirs)
+        if rate is not None and (not isinstance(rate, (int, float)) or not 0 <= rate <= 1):
+            raise CheckpointError(f"{where}: {theirs} must be a number from 0 to 1, not {rate!r:.80}")
+        if rate is not None:
+            settings[ours] = float(rate)
     if kind != "bert" and activation != "gelu":  # RoBERTa's language model head knows exact GELU only
         settings["lm_head_activation_fn"] = "gelu"
     return settings

@@ -1,7 +1,7 @@
 """Damage to valid files, by seed: the same seed gives the same damage.
 
-    damaged = damage(content, random.Random(3))             # bytes: flipped, cut, doubled, spliced, numbers changed
-    changed = change({"lr": [0.1], "seed": 1}, rng)         # nested data: values, keys and kinds changed
+damaged = damage(content, random.Random(3))             # bytes: flipped, cut, doubled, spliced, numbers changed
+changed = change({"lr": [0.1], "seed": 1}, rng)         # nested data: values, keys and kinds changed
 """
 
 import copy
@@ -15,8 +15,10 @@ import torch
 
 NUMBERS = (0, 1, -1, 2, 127, 128, 255, 256, 65535, 2**31 - 1, -(2**31), 2**32, 2**40, 2**62, 2**63 - 1, -(2**63))
 WRITTEN = ("0", "-1", "1e999", "-1e999", "nan", "9" * 30, "9" * 5000, "1e39", "0x10", "1_000", "٣", "", "null", "2.5")
-TOKENS = (b"\xff", b"\x00", b"\n", b"\t", b"\r", b'"', b"{", b"[" * 5000, b"}", b"]", b":", b",", b"&a *a", b"${oc.env:HOME}",
-          b"!!python/object:x", "\u2028".encode(), b"\xed\xa0\x80", b" ", b"<<: *a\n", b"- ", b"null")  # fmt: skip
+TOKENS = (
+    b"\xff", b"\x00", b"\n", b"\t", b"\r", b'"', b"{", b"[" * 5000, b"}", b"]", b":", b",", b"&a *a", b"${oc.env:HOME}",
+    b"!!python/object:x", "\u2028".encode(), b"\xed\xa0\x80", b" ", b"<<: *a\n", b"- ", b"null",
+)  # fmt: skip
 LEAVES: tuple[Any, ...] = (
     None, True, 0, -1, 3, 2**31, 2**40, 2**62, 2**70, 0.5, float("nan"), float("inf"), "", "x", "\ud800", "${x}",
     "${oc.env:HOME}", b"\xff", [], {}, [[]], {"x": 1}, {1: 2}, (1,), Namespace(x=1),

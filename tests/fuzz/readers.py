@@ -34,8 +34,8 @@ from fairseq.dataclass.typed import typed_config
 from fairseq.dataclass.utils import to_plain
 from fairseq.interop.hf_import import import_encoder
 from fairseq.logging.history import History, read_history
-from fairseq.quantization.plan.config import read_config
 from fairseq.quantization.plan import latency_cache
+from fairseq.quantization.plan.config import read_config
 from fairseq.studies.records import find_runs
 from fairseq.tokenizer import tokenize_line
 
@@ -418,7 +418,7 @@ def read_costs(folder: Path, out: Path) -> None:
     for entry in latency_cache._read(folder / "integer_costs.json").values():
         try:
             costs = latency_cache.Costs.of_lists(entry)
-        except (KeyError, TypeError, ValueError):  # what `costs` takes for a file of another version
+        except (KeyError, OverflowError, TypeError, ValueError):  # what `costs` takes for a file of another version
             continue
         costs.prefers_integers((8, 8)), costs.prefers_integer_attention(1, 8)
 
@@ -434,7 +434,9 @@ READERS: dict[str, Reader] = {
     ),
     "sentence_ranking": Reader(write_pairs, read_batches("sentence_ranking", num_classes=2), ("label/train.label",)),
     "masked_lm": Reader(
-        write_pairs, read_batches("masked_lm", tokens_per_sample=4, sample_break_mode="complete"), ("train.*", "dict.txt")
+        write_pairs,
+        read_batches("masked_lm", tokens_per_sample=4, sample_break_mode="complete"),
+        ("train.*", "dict.txt"),
     ),
     "glue": Reader(write_glue, read_glue),
     "archive": Reader(write_archive, read_archive, nested=(".json",)),
@@ -462,5 +464,3 @@ READERS: dict[str, Reader] = {
 def quiet() -> None:
     """Warnings about damaged files are not what is looked at."""
     logging.disable(logging.CRITICAL)
-
-

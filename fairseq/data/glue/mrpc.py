@@ -46,5 +46,10 @@ def split_published(folder: Path, target: Path) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    try:
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start}); get the file again") from None
     return text.removesuffix("\n").split("\n")

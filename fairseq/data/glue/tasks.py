@@ -125,6 +125,8 @@ def read_split(task: GlueTask, folder: Path, split: str) -> Split:
         raise MissingDataError(f"{task.name} has no {task.splits[split][0]}.tsv in {folder}; {_advice(task, split)}")
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); get the file again") from None
     if not lines[-1]:

@@ -8,6 +8,7 @@
 - In a config whose defaults list has no `_self_`, what the list names comes on top, as in the Hydra that fairseq uses.
 """
 
+import os
 from typing import Any, List, Optional
 
 import yaml
@@ -16,9 +17,17 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fairseq.dataclass import schema
 from fairseq.errors import ConfigError
+
+MAX_NODES = 100_000
+# what reading a file of another shape or encoding ends in
+UNREADABLE = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, OSError, OmegaConfBaseException, RecursionError,
+    TypeError, ValueError,
+)  # fmt: skip
 
 
 class Repository(ConfigRepository):
@@ -33,16 +42,22 @@ class Repository(ConfigRepository):
         if source is None:
             return self._component(config_path)
         try:
+            _check_file(source, config_path)
             result = source.load_config(config_path)
         except yaml.YAMLError as error:
             raise ConfigError(f"{config_path}.yaml in {source.path}: {_one_line(error)}") from None
+        except UNREADABLE as error:
+            raise ConfigError(f"{config_path}.yaml in {source.path}: {_reason(error)}") from None
         result.is_schema_source = source is self.sources[-1]
         if not config_path.startswith("hydra/") and isinstance(result.config, DictConfig):
             self._read_as_fairseq(config_path, result)
-        defaults = self._extract_defaults_list(config_path, result.config)
-        if config_path == self.primary and len(defaults) > 0 and "_self_" not in defaults:
-            defaults.insert(0, "_self_")
-        result.defaults_list = self._create_defaults_list(config_path, defaults)
+        try:
+            defaults = self._extract_defaults_list(config_path, result.config)
+            if config_path == self.primary and len(defaults) > 0 and "_self_" not in defaults:
+                defaults.insert(0, "_self_")
+            result.defaults_list = self._create_defaults_list(config_path, defaults)
+        except UNREADABLE as error:
+            raise ConfigError(f"{config_path}.yaml in {source.path}, defaults list: {_reason(error)}") from None
         return result
 
     def group_exists(self, config_path: str) -> bool:
@@ -88,6 +103,38 @@ def _expand_bare_name(config: Any, slot: str) -> None:
     value = value._value() if value is not None else None
     if isinstance(value, str) and value != "???" and "${" not in value:
         config[slot] = {"_name": value}
+
+
+def _check_file(source: Any, config_path: str) -> None:
+    """Raise ValueError for a file that would unfold to far more than it holds: aliases of aliases double each time."""
+    if source.scheme() != "file":
+        return
+    path = os.path.join(source.path, source._normalize_file_name(config_path))
+    if not os.path.isfile(path):
+        return
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    if "&" in text and "*" in text and _nodes(yaml.compose(text, Loader=yaml.SafeLoader), {}) > MAX_NODES:
+        raise ValueError(f"its aliases unfold to more than {MAX_NODES:,} values")
+
+
+def _nodes(node: Any, counted: dict[int, int]) -> int:
+    """How many nodes a document has, those that aliases repeat counted each time."""
+    if id(node) not in counted:
+        counted[id(node)] = 1  # where it contains itself
+        parts = node.value if isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) else ()
+        inner = [part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,))]
+        counted[id(node)] = 1 + sum(_nodes(part, counted) for part in inner)
+    return counted[id(node)]
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 (byte {error.start})"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _one_line(error: yaml.YAMLError) -> str:

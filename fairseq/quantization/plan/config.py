@@ -63,6 +63,7 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in values:
         if name not in names:
             raise ConfigError(unknown("key", str(name), names, where="quantization"))
+    check_kinds(QuantizationConfig, {k: v for k, v in values.items() if k not in ("schedule", "rules")}, "quantization")
     typed = dict(values)
     schedule = typed.get("schedule")
     if isinstance(schedule, str):
@@ -76,6 +77,8 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
         options = schedule.get("options") or {}
         if not isinstance(options, Mapping):
             raise ConfigError(f"quantization.schedule.options: needs a mapping, got {options!r}")
+        schedule["options"] = options
+        check_kinds(ScheduleConfig, schedule, "quantization.schedule")
         typed["schedule"] = ScheduleConfig(**{**schedule, "options": dict(options)})
     elif "schedule" in typed and schedule is None:
         del typed["schedule"]

@@ -38,7 +38,7 @@ def costs(device_type: str = "cpu") -> Costs:
     if entry is not None and entry.get("sources") == sources:
         try:
             return Costs.of_lists(entry)
-        except (KeyError, TypeError, ValueError):  # of another version
+        except (KeyError, OverflowError, TypeError, ValueError):  # of another version
             pass
     logger.info("quantization: measuring once what integer products cost on this machine (%s)", path)
     found = calibrate_latency.measure(device_type)
@@ -74,7 +74,7 @@ def _sources() -> str:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):  # not there, or not ours: measure again
+    except (OSError, RecursionError, ValueError):  # not there, or not ours: measure again
         return {}
     if not isinstance(found, dict):
         return {}

@@ -25,6 +25,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Optional, Union
 
 from fairseq.errors import ConfigError, nearest, unknown
+from fairseq.quantization.plan.kinds import check_kinds
 from fairseq.quantization.spec import FOLLOW, GRADIENT, QuantizerSpec
 
 
@@ -104,6 +105,7 @@ def read_rules(rules: Iterable[Union[Rule, Mapping[str, Any]]]) -> list[Rule]:
         for name in rule:
             if name not in names:
                 raise ConfigError(unknown("field", str(name), names, where=f"quantization rule {rule['match']!r}"))
+        check_kinds(Rule, rule, f"quantization rule {rule['match']!r}")  # type: ignore[arg-type]
         read.append(Rule(**{str(name): value for name, value in rule.items()}))
     return read
 

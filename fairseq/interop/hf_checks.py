@@ -1,0 +1,99 @@
+"""What a Hugging Face folder must hold for an import: kinds and sizes, before anything is made of them.
+
+>>> check_vocabulary({"a": "0"}, "vocab.json")
+Traceback (most recent call last):
+...
+fairseq.errors.CheckpointError: vocab.json: 'a' has no id, but '0'; get the file again
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fairseq.errors import CheckpointError
+
+MAX_SIZE = 2**31
+_LAYER = re.compile(r"encoder\.sentence_encoder\.layers\.(\d+)\.")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; CheckpointError where it cannot be read or is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} is not UTF-8 (byte {error.start}); get the file again") from None
+
+
+def check_vocabulary(tokens: Any, where: str) -> dict[str, int]:
+    """`tokens`, if it maps text to different ids from 0.
+
+    Raises:
+        CheckpointError: it does not, with the first entry that is wrong.
+    """
+    if not isinstance(tokens, dict):
+        raise CheckpointError(f"{where}: expected tokens with their ids, found a {type(tokens).__name__}")
+    owners: dict[int, str] = {}
+    for token, index in tokens.items():
+        if not isinstance(token, str) or not _is_writable(token):
+            raise CheckpointError(f"{where}: {token!r:.80} is no text; get the file again")
+        if type(index) is not int or not 0 <= index < MAX_SIZE:
+            raise CheckpointError(f"{where}: {token!r:.80} has no id, but {index!r:.80}; get the file again")
+        if owners.setdefault(index, token) != token:
+            raise CheckpointError(f"{where}: {owners[index]!r:.80} and {token!r:.80} both have id {index}")
+    return tokens
+
+
+def _is_writable(token: str) -> bool:
+    try:
+        token.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+        return False
+    return True
+
+
+def size_of(config: dict[str, Any], name: str, where: str) -> int:
+    """A positive whole number among the settings in config.json."""
+    if name not in config:
+        raise CheckpointError(f"{where}: config.json does not say {name}; get the file again")
+    value = config[name]
+    if type(value) is not int or not 0 < value < MAX_SIZE:
+        raise CheckpointError(f"{where}: {name} must be a positive whole number, not {value!r:.80}")
+    return value
+
+
+def check_sizes(model: dict[str, Any], state: dict[str, Tensor], tokens: str, positions: str, where: str) -> None:
+    """Raise CheckpointError where the weights have other sizes than config.json says.
+
+    Args:
+        model: our `model` group.
+        state: weights under our names.
+        tokens, positions: names of the two tables in `state`.
+    """
+    width, inner = model["encoder_embed_dim"], model["encoder_ffn_embed_dim"]
+    layers = {int(match[1]) for name in state if (match := _LAYER.match(name))}
+    if layers != set(range(model["encoder_layers"])):
+        raise _differs(where, "num_hidden_layers", model["encoder_layers"], len(layers))
+    if width % model["encoder_attention_heads"]:
+        raise CheckpointError(
+            f"{where}: hidden_size={width} is no multiple of num_attention_heads={model['encoder_attention_heads']}"
+        )
+    for name in (tokens, positions):
+        if state[name].dim() != 2 or state[name].shape[1] != width:
+            raise _differs(where, "hidden_size", width, tuple(state[name].shape))
+    rows = len(state[tokens])
+    for name, shape in (("encoder.lm_head.weight", (rows, width)), ("encoder.lm_head.bias", (rows,))):
+        if name in state and tuple(state[name].shape) != shape:
+            raise CheckpointError(f"{where}: the {name} is {tuple(state[name].shape)}, expected {shape}")
+    for layer in layers:
+        weight = state.get(f"encoder.sentence_encoder.layers.{layer}.fc1.weight")
+        if weight is None or tuple(weight.shape) != (inner, width):
+            found = "no weight" if weight is None else tuple(weight.shape)
+            raise _differs(where, "intermediate_size", inner, found)
+
+
+def _differs(where: str, name: str, said: Any, found: Any) -> CheckpointError:
+    return CheckpointError(f"{where}: config.json says {name}={said}, the weights have {found}; get both again")
