@@ -7,8 +7,11 @@ nested data (checkpoints, JSON, YAML) are also damaged at that level, where dama
 import io
 import json
 import logging
+import os
 import pickle
 import shutil
+import signal
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ from fairseq.dataclass.finish import finish
 from fairseq.dataclass.initialize import compose
 from fairseq.dataclass.typed import typed_config
 from fairseq.dataclass.utils import to_plain
+from fairseq.errors import ConfigError, DataError
 from fairseq.interop.hf_import import import_encoder
 from fairseq.logging.history import History, read_history
 from fairseq.quantization.plan import latency_cache
@@ -398,7 +402,6 @@ def write_plan(folder: Path) -> None:
 
 def read_plan(folder: Path, out: Path) -> None:
     """The settings of a plan, as checkpoints and configs bring them too."""
-    from fairseq.errors import ConfigError
     from fairseq.interop.hf_files import read_json
     from fairseq.quantization import quantize_model
 
@@ -458,6 +461,39 @@ READERS: dict[str, Reader] = {
     "history": Reader(write_history, read_runs),
     "plan": Reader(write_plan, read_plan, nested=(".json",)),
     "costs": Reader(write_costs, read_costs, nested=(".json",)),
+}
+
+
+# -- readers with faults, which the runner has to find -----------------------------------------------------------------
+
+
+def broken(fault: Callable[[], Any]) -> Reader:
+    """Has its fault where the file is damaged."""
+
+    def read(folder: Path, out: Path) -> None:
+        if (folder / "file").read_bytes() != b"content":
+            fault()
+
+    return Reader(lambda folder: (folder / "file").write_bytes(b"content") and None, read)
+
+
+def two_lines() -> None:
+    raise DataError("one\ntwo")
+
+
+def allocates() -> None:
+    try:
+        bytearray(1 << 40)
+    except MemoryError:
+        raise DataError("the file is damaged") from None
+
+
+BROKEN: dict[str, Reader] = {
+    "raises": broken(lambda: {}["x"]),
+    "two lines": broken(two_lines),
+    "allocates": broken(allocates),
+    "ends": broken(lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    "hangs": broken(lambda: time.sleep(60)),
 }
 
 
