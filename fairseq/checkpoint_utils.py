@@ -19,9 +19,11 @@ from torch import nn
 from fairseq.checkpoint import config, names, reading, writing
 from fairseq.checkpoint.contents import get_maybe_sharded_checkpoint_filename, load_checkpoint_to_cpu
 from fairseq.checkpoint.format import load_weights
+from fairseq.checkpoint.layout import check_layout, restoring
 from fairseq.checkpoint.names import checkpoint_paths
 from fairseq.checkpoint.upgrade import upgrade_state as _upgrade_state_dict
 from fairseq.errors import CheckpointError, ConfigError
+from fairseq.file_io import exists
 from fairseq.loading import load_model_ensemble, load_model_ensemble_and_task
 
 __all__ = [

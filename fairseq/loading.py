@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fairseq import tasks
 from fairseq.checkpoint import config
+from fairseq.checkpoint.budget import Budget
 from fairseq.checkpoint.contents import get_maybe_sharded_checkpoint_filename, load_checkpoint_to_cpu
 from fairseq.checkpoint.format import load_weights
 from fairseq.checkpoint.layout import restoring
@@ -66,9 +67,11 @@ def load_model_ensemble_and_task(
             state = load_checkpoint_to_cpu(path, arg_overrides)
         cfg = config_of(state, path)
         if task is None:
-            task = tasks.setup_task(cfg.task, from_checkpoint=True, task_state=state.get("task_state"))
+            with restoring(path, "task"):
+                task = tasks.setup_task(cfg.task, from_checkpoint=True, task_state=state.get("task_state"))
         if state.get("task_state"):
-            task.load_state_dict(state["task_state"])
+            with restoring(path, "task_state"):
+                task.load_state_dict(state["task_state"])
         models.append(build(task, cfg, state, path, strict, integer_weights))
         state = None
     if cfg is None:
@@ -144,14 +147,15 @@ def _quantized(model: Any, cfg: DictConfig, state: dict[str, Any], path: str, in
                 "quantizes it"
             )
         return model
-    try:
-        model = quantize(model, cfg.quantization)
-        if state.get("quantization"):
-            model.quantization.load_state_dict(model, state["quantization"])
-        if integer_weights or "packed_weights" in state:
-            keep_integer_weights(model, state.get("packed_weights"))
-    except (CheckpointError, ConfigError) as error:
-        raise CheckpointError(f"checkpoint {path}: {error}") from None
+    with restoring(path, "quantization"):
+        try:
+            model = quantize(model, cfg.quantization)
+            if state.get("quantization"):
+                model.quantization.load_state_dict(model, state["quantization"])
+            if integer_weights or "packed_weights" in state:
+                keep_integer_weights(model, state.get("packed_weights"))
+        except (CheckpointError, ConfigError) as error:
+            raise CheckpointError(f"checkpoint {path}: {error}") from None
     bits = model.quantization.config.eval_bits
     logger.info(f"quantized as trained (quantization={cfg.quantization.preset}), evaluation at {bits} bits")
     warning = model.quantization.short_ranges(model)

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from fairseq.errors import CheckpointError
 
 RATIO, FREE = 4, 1 << 24  # times the elements in the file, plus
-PER_TENSOR = 1 << 9  # elements: about what modules, parameters and their dicts weigh in Python
+PER_TENSOR = 1 << 13  # elements: about what modules, parameters and their dicts weigh in Python
 SIZED = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
 COUNTED = {torch.arange, torch.linspace, torch.randperm, torch.eye}
 

@@ -9,7 +9,7 @@ import os
 from typing import Any, Optional
 
 from fairseq.checkpoint import config, reading
-from fairseq.checkpoint.format import check_layout
+from fairseq.checkpoint.layout import check_layout, restoring
 from fairseq.checkpoint.upgrade import upgrade_state
 from fairseq.errors import CheckpointError, ConfigError
 
@@ -52,7 +52,8 @@ def _in_todays_layout(
     if state.get("args") is not None:
         for name, value in overrides.items():
             setattr(state["args"], name, value)
-    upgrade_state(state, path)
+    with restoring(path, "layout"):
+        upgrade_state(state, path)
     if state.get("cfg") is not None:
         state["cfg"] = config.typed(state["cfg"], path)
         if overrides:
@@ -61,7 +62,7 @@ def _in_todays_layout(
             overwrite_args_by_name(state["cfg"], overrides)
     elif state.get("args") is not None:
         try:
-            state["cfg"] = config.from_args(state["args"])
+            state["cfg"] = config.from_args(state["args"], path)
         except ConfigError as error:
             # not needed to take weights from the file; load_model_ensemble_and_task raises it
             logger.debug(f"checkpoint {path}: {error}")

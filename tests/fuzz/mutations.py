@@ -27,10 +27,14 @@ WRITTEN_NUMBER = re.compile(rb"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 def damage(content: bytes, rng: random.Random) -> bytes:
-    """One to three kinds of damage, one after the other."""
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        content = rng.choice(DAMAGES)(content, rng)
-    return content
+    """One to three kinds of damage, one after the other; what left the bytes as they were is tried again."""
+    damaged = content
+    for _ in range(10):
+        for _ in range(rng.choice((1, 1, 1, 2, 3))):
+            damaged = rng.choice(DAMAGES)(damaged, rng)
+        if damaged != content:
+            break
+    return damaged
 
 
 def _span(content: bytes, rng: random.Random) -> tuple[int, int]:

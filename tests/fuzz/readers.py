@@ -38,7 +38,7 @@ from fairseq.dataclass.utils import to_plain
 from fairseq.errors import ConfigError, DataError
 from fairseq.interop.hf_import import import_encoder
 from fairseq.logging.history import History, read_history
-from fairseq.quantization.plan import latency_cache
+from fairseq.quantization.plan import latency, latency_cache
 from fairseq.quantization.plan.config import read_config
 from fairseq.studies.records import find_runs
 from fairseq.tokenizer import tokenize_line
@@ -420,7 +420,7 @@ def write_costs(folder: Path) -> None:
 def read_costs(folder: Path, out: Path) -> None:
     for entry in latency_cache._read(folder / "integer_costs.json").values():
         try:
-            costs = latency_cache.Costs.of_lists(entry)
+            costs = latency.Costs.of_lists(entry)
         except (KeyError, OverflowError, TypeError, ValueError):  # what `costs` takes for a file of another version
             continue
         costs.prefers_integers((8, 8)), costs.prefers_integer_attention(1, 8)

@@ -1,6 +1,6 @@
 """Damage valid files by seed and read them: only errors of ours on one line, and no memory beyond what files hold.
 
-    python tests/fuzz/run.py --mutations 20000                      # all readers, about 15 minutes
+    python tests/fuzz/run.py --mutations 20000                      # all readers, about 10 minutes
     python tests/fuzz/run.py --mutations 3000 --reader "hf bert" --seed 7
     python tests/fuzz/run.py --reader yaml --only 123 --keep folder # one of them again; its files stay in `folder`
 

@@ -31,7 +31,6 @@ from fairseq.dataclass.compose.repository import Repository
 from fairseq.dataclass.finish import check_complete
 from fairseq.dataclass.typed import as_mapping, typed_config
 from fairseq.errors import ConfigError, unknown
-from fairseq.file_io import exists
 
 logger = logging.getLogger("fairseq.config")
 
@@ -43,10 +42,10 @@ def search_path(config_dir: Optional[str] = None) -> ConfigSearchPath:
     path = create_config_search_path(None)
     schema_source = path.get_path().pop()
     if config_dir is not None:
-        if not exists(config_dir, ConfigError) or not os.path.isdir(config_dir):
-            raise ConfigError(f"there is no config folder {config_dir}")
         try:
             os.listdir(config_dir)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ConfigError(f"there is no config folder {config_dir}") from None
         except OSError as error:
             raise ConfigError(f"cannot read the config folder {config_dir}: {error.strerror}") from None
         path.append("command-line", f"file://{os.path.abspath(config_dir)}")

@@ -17,6 +17,7 @@ from dataclasses import fields, replace
 from typing import Any, TypeGuard, Union
 
 from fairseq.errors import ConfigError, unknown
+from fairseq.quantization.plan.kinds import check_kinds
 from fairseq.quantization.plan.presets import PRESETS
 from fairseq.quantization.plan.rules import read_rules
 from fairseq.quantization.plan.settings import QuantizationConfig, ScheduleConfig

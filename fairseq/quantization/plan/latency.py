@@ -90,7 +90,7 @@ class Costs(NamedTuple):
         """From `as_lists`.
 
         Raises:
-            KeyError, TypeError: it is something else.
+            KeyError, OverflowError, TypeError, ValueError: it is something else.
         """
         return cls(
             *(Ways(*(Line(*map(float, found[kind][way])) for way in Ways._fields)) for kind in cls._fields),
