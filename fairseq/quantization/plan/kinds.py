@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from fairseq.errors import ConfigError
 
+MAX_NUMBER = 2**63
 WORDS = {int: "a number", str: "text", bool: "true or false", type(None): "null"}
 
 
@@ -29,7 +30,7 @@ def check_kinds(dataclass: type, values: Mapping[str, Any], where: str) -> None:
 def _is_of(value: Any, kind: Any) -> bool:
     kind = get_origin(kind) or kind
     if kind is int:  # 4.0 is what some formats make of 4; whoever takes bits wants them whole
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
     if kind is Sequence:
         return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
     return is_dataclass(kind) or isinstance(value, kind)
