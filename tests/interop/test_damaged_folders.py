@@ -1,4 +1,4 @@
-"""Hugging Face folders of another shape or encoding, or whose parts do not fit together: one line that names the file."""
+"""Hugging Face folders of another shape or encoding, or with parts that do not fit: one line that names the file."""
 
 import json
 import shutil
