@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.errors import CheckpointError
+from fairseq.interop.hf_checks import check_vocabulary, read_text
 from fairseq.interop.hf_files import read_json
 
 # classes whose files are those of byte-level BPE, and of BERT's WordPiece; others do more than their files say
@@ -131,6 +132,8 @@ def _overridden(described: Description, config: dict[str, Any], kind: Optional[s
 def _byte_level(folder: Path, config: dict[str, Any]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+    check_vocabulary(read_json(folder / "vocab.json"), str(folder / "vocab.json"))
+    read_text(folder / "merges.txt")
     try:
         model = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     except Exception as error:  # the library raises plain Exception

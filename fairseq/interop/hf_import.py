@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from fairseq.checkpoint import writing
+from fairseq.checkpoint.layout import restoring
 from fairseq.data.class_names import label_names
 from fairseq.data.dictionary import Dictionary
 from fairseq.dataclass.models import RobertaConfig
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.interop import hf_files, hf_names, hf_tokenizer
+from fairseq.interop.hf_checks import check_sizes, size_of
 from fairseq.interop.hf_compare import Comparison, compare
 from fairseq.output_files import check_folder, staged
-from fairseq.interop.hf_checks import check_sizes, size_of
 
 TYPES = ("roberta", "xlm-roberta", "bert", "camembert")
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_accurate", "gelu_pytorch_tanh": "gelu_accurate", "relu": "relu"}
@@ -71,8 +72,9 @@ def import_encoder(folder: Path, dest: Path, overwrite: bool = False) -> Import:
     state, left_out = rename(theirs, config, str(folder))
     check_sizes(model, state, TOKENS, POSITIONS, str(folder))
     with staged(dest, WRITTEN, overwrite) as new:
-        vocabulary = hf_tokenizer.convert(folder, new, len(state[TOKENS]))
-        place(state, theirs, vocabulary.order, _first_position(config))
+        with restoring(str(folder), "tokenizer", "get its files again"):
+            vocabulary = hf_tokenizer.convert(folder, new, len(state[TOKENS]))
+        place(state, theirs, vocabulary.order, _first_position(config, len(state[POSITIONS]), str(folder)))
         model["max_positions"] = len(state[POSITIONS]) - OFFSET
         model["untie_weights_roberta"] = _untied(state)
         bpe = _with_paths(vocabulary.bpe, dest)
@@ -153,12 +155,14 @@ def rename(theirs: dict[str, Tensor], config: dict[str, Any], where: str) -> tup
     return state, rest + [f"{name}[1:]" for name in types if len(theirs[name]) > 1]
 
 
-def _first_position(config: dict[str, Any]) -> int:
-    """The row of the position table that belongs to the first token."""
+def _first_position(config: dict[str, Any], rows: int, where: str) -> int:
+    """The row of the position table, which has `rows`, that belongs to the first token."""
     if config["model_type"] == "bert":
         return 0
     pad = config.get("pad_token_id")
-    return OFFSET if pad is None else int(pad) + 1
+    if pad is not None and (type(pad) is not int or not 0 <= pad < rows - 1):
+        raise CheckpointError(f"{where}: pad_token_id must be a row of the {rows} positions, not {pad!r:.80}")
+    return OFFSET if pad is None else pad + 1
 
 
 def place(state: dict[str, Tensor], theirs: dict[str, Tensor], order: list[int], first_position: int) -> None:
