@@ -150,10 +150,7 @@ def _byte_level(folder: Path, config: dict[str, Any]) -> Any:
 def _wordpiece(folder: Path, config: dict[str, Any]) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    try:
-        lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"cannot read {folder / 'vocab.txt'}: {error}; get the file again") from None
+    lines = read_text(folder / "vocab.txt").split("\n")
     vocab = {token: index for index, token in enumerate(lines) if token}
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=_text(config.get("unk_token", "[UNK]"))))
     tokenizer.normalizer = normalizers.BertNormalizer(
