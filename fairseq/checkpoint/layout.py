@@ -74,7 +74,7 @@ def check_layout(state: dict[str, Any], filename: str) -> None:
             if not isinstance(value, kinds):
                 raise _odd(filename, path, value)
             most = MAX_EPOCH if path.endswith("epoch") else MAX_COUNT
-            if kinds == (int,) and not 0 <= value < most:
+            if kinds == (int,) and isinstance(value, int) and not 0 <= value < most:
                 raise CheckpointError(f"checkpoint {filename} is damaged: its {path} is {value:.6g}; use another copy")
 
 
