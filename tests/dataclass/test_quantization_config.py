@@ -101,9 +101,9 @@ def test_a_preset_of_ones_own(tmp_path):
         (["quantization=int8", "quantization.num_bits=four"], "quantization.num_bits must be an integer, not 'four'"),
         (
             ["quantization=int8", "quantization.num_bits=-8"],
-            "num_bits: must be a whole number of bits, 1 or more",
+            "quantization.num_bits must be at least 1, not -8",
         ),
-        (["quantization=int8", "quantization.num_grad_bits=-1"], "num_grad_bits: must be a whole number of bits, or 0"),
+        (["quantization=int8", "quantization.num_grad_bits=-1"], "num_grad_bits must be at least 0, not -1"),
         (["quantization=cpt_4_8", "quantization.num_bits=3"], "lower bound 4 lies above the upper bound num_bits 3"),
         (["quantization=int8", "quantization.schedule.num_cycles=4"], "no effect: the schedule is constant"),
         (["quantization.num_bits=4"], "quantization.num_bits=4 has no effect with preset none; choose a preset"),
