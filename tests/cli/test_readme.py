@@ -160,9 +160,25 @@ def test_the_names_of_paths_are_replaced():
     assert all(name in used for name in PATHS)
 
 
+@pytest.mark.slow
+def test_readme_python_reads_what_its_commands_wrote(folder, environment, bpe, pretrained):
+    """The block that predicts: with the tokenizer of the test, which is not the published one."""
+    (block,) = (block for block in blocks("python") if "from_pretrained" in block)
+    tokenizer = f"gpt2_encoder_json={str(bpe / 'encoder.json')!r}, gpt2_vocab_bpe={str(bpe / 'vocab.bpe')!r}"
+    program = block.replace(").eval()", f", {tokenizer}).eval()").replace("rte-run", PATHS["rte-run"])
+    program = program.replace("RTE-bin", PATHS["RTE-bin"])
+    program = program.replace("roberta.predict_label", "print(roberta.predict_label")
+    program = re.sub(r"(print\(.*\))(  #)", r"\1)\2", program)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in ("['entailment']", "['not_entailment']")
+
+
 def test_readme_python_runs_without_a_warning(tmp_path, environment):
-    """The ```python blocks, one after the other, as one program."""
-    program = "\n".join(blocks("python"))
+    """The other ```python blocks, one after the other, as one program."""
+    program = "\n".join(block for block in blocks("python") if "from_pretrained" not in block)
     assert "calibrate" in program and "scheduler.step()" in program
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
