@@ -14,7 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from fairseq.errors import ConfigError
 
 MAX_NUMBER = 2**63
-WORDS = {int: "a number", str: "text", bool: "true or false", type(None): "null"}
+WORDS = {int: "a whole number", str: "text", bool: "true or false", type(None): "null"}
 
 
 def check_kinds(dataclass: type, values: Mapping[str, Any], where: str) -> None:
