@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import CrossEntropyConfig
-from fairseq.quantization.bits import given
+from fairseq.quantization.bits import bits_kwargs
 
 CrossEntropyCriterionConfig = CrossEntropyConfig  # fairseq's name
 
@@ -29,7 +29,7 @@ class CrossEntropyCriterion(FairseqCriterion):
     def forward(
         self, model: nn.Module, sample: dict[str, Any], reduce: bool = True, num_bits: Optional[int] = None
     ) -> tuple[Any, Any, dict[str, Any]]:
-        net_output = model(**sample["net_input"], **given(num_bits))
+        net_output = model(**sample["net_input"], **bits_kwargs(num_bits))
         loss, _ = self.compute_loss(model, net_output, sample, reduce=reduce)
         num_sentences = sample["target"].size(0)
         sample_size = num_sentences if self.sentence_avg else sample["ntokens"]

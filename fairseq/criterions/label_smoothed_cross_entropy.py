@@ -14,7 +14,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import LabelSmoothedCrossEntropyConfig
 from fairseq.logging import metrics
-from fairseq.quantization.bits import given
+from fairseq.quantization.bits import bits_kwargs
 
 LabelSmoothedCrossEntropyCriterionConfig = LabelSmoothedCrossEntropyConfig  # fairseq's name
 
@@ -66,7 +66,7 @@ class LabelSmoothedCrossEntropyCriterion(FairseqCriterion):
     def forward(
         self, model: nn.Module, sample: dict[str, Any], reduce: bool = True, num_bits: Optional[int] = None
     ) -> tuple[Any, Any, dict[str, Any]]:
-        net_output = model(**sample["net_input"], **given(num_bits))
+        net_output = model(**sample["net_input"], **bits_kwargs(num_bits))
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
         num_sentences = sample["target"].size(0)
         sample_size = num_sentences if self.sentence_avg else sample["ntokens"]

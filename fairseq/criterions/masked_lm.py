@@ -13,7 +13,7 @@ from torch import nn
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_loss, log_perplexity, total
 from fairseq.dataclass.criterions import MaskedLmCriterionConfig
-from fairseq.quantization.bits import given
+from fairseq.quantization.bits import bits_kwargs
 
 MaskedLmConfig = MaskedLmCriterionConfig  # fairseq's name
 
@@ -32,7 +32,7 @@ class MaskedLmLoss(FairseqCriterion):
         sample_size = masked_tokens.sum()
         # a mask of all True where nothing is masked, chosen on the device so that nothing waits for it
         masked_tokens = torch.where(masked_tokens.any(), masked_tokens, masked_tokens.new_ones(()))
-        logits = model(**sample["net_input"], masked_tokens=masked_tokens, **given(num_bits))[0]  # (masked, V)
+        logits = model(**sample["net_input"], masked_tokens=masked_tokens, **bits_kwargs(num_bits))[0]  # (masked, V)
         targets = model.get_targets(sample, [logits])[masked_tokens]
         loss = F.cross_entropy(
             logits.float().view(-1, logits.size(-1)), targets.view(-1), ignore_index=self.padding_idx, reduction="sum"

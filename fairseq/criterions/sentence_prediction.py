@@ -20,7 +20,7 @@ from fairseq.data.class_names import label_names
 from fairseq.dataclass.criterions import SentencePredictionCriterionConfig
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging import metrics
-from fairseq.quantization.bits import given
+from fairseq.quantization.bits import bits_kwargs
 from fairseq.scoring import glue_metrics
 
 # option -> what it reports: name and function of (predictions, targets)
@@ -62,7 +62,7 @@ class SentencePredictionCriterion(FairseqCriterion):
             **sample["net_input"],
             features_only=True,
             classification_head_name=self.classification_head_name,
-            **given(num_bits),
+            **bits_kwargs(num_bits),
         )
         targets = model.get_targets(sample, [logits]).view(-1)  # type: ignore[operator]
         sample_size = targets.numel()

@@ -13,7 +13,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.criterions.fairseq_criterion import log_classification
 from fairseq.criterions.sentence_prediction import check_head, classification_loss
 from fairseq.dataclass.criterions import SentenceRankingCriterionConfig
-from fairseq.quantization.bits import given
+from fairseq.quantization.bits import bits_kwargs
 
 
 @register_criterion("sentence_ranking", dataclass=SentenceRankingCriterionConfig)
@@ -44,7 +44,7 @@ class SentenceRankingCriterion(FairseqCriterion):
         check_head(model, self.ranking_head_name, "criterion.ranking_head_name")
         scores = [
             model(  # (B, 1)
-                **sample[f"net_input{number}"], classification_head_name=self.ranking_head_name, **given(num_bits)
+                **sample[f"net_input{number}"], classification_head_name=self.ranking_head_name, **bits_kwargs(num_bits)
             )[0]
             for number in range(1, self.num_classes + 1)
         ]

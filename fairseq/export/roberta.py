@@ -97,7 +97,7 @@ class Writer:
         if quantizer is None:
             return x
         self.layouts[quantizer.path] = layout
-        return self.activations(quantizer, x, quantizer.bits(quantizer.step.default_bits))
+        return self.activations(quantizer, x, quantizer.bits(quantizer.context.default_bits))
 
     def linear(
         self, layer: nn.Linear, path: str, x: str, layout: str = "time first", name: Optional[str] = None

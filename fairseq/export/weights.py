@@ -76,7 +76,7 @@ class Weight(NamedTuple):
         if quantizers is None:
             return cls(name, value)
         quantizer = quantizers.get_submodule("weight")
-        num_bits = quantizer.bits(quantizer.step.default_bits)
+        num_bits = quantizer.bits(quantizer.context.default_bits)
         return cls(name, value, quantizer, num_bits, getattr(quantizers, "integers", None))
 
     def write(self, graph: Graph) -> str:

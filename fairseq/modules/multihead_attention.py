@@ -12,6 +12,7 @@ Every matrix product is a submodule that is called: `q_proj`, `k_proj`, `v_proj`
 (torch.Size([5, 3, 8]), torch.Size([3, 5, 5]))
 """
 
+import contextlib
 import math
 from typing import Any, Optional
 
@@ -21,22 +22,29 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError
 from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
 from fairseq.modules.attention import state
-from fairseq.modules.attention.core import add_mask, fused_attention, merge_heads, probabilities, split_heads
+from fairseq.modules.attention.core import merge_heads, split_heads
+from fairseq.modules.attention.implementations import (
+    FusedFloat,
+    FusedInteger,
+    Implementation,
+    Operands,
+    Result,
+    StepByStep,
+)
 from fairseq.modules.attention.masks import additive_mask, with_extra_key
-from fairseq.modules.dropout import draw_seed, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.matmul import MatMul
-from fairseq.modules.plain import has_hooks, is_plain
+from fairseq.modules.plain import has_hooks
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import QLinear
-from fairseq.quantization.layers.matmul import QMatmul
-from fairseq.quantization.products.integer_attention import Dropping, integer_attention
-from fairseq.quantization.products.linear import LinearQuantizers
 
 
 class MultiheadAttention(FairseqIncrementalState, nn.Module):
     """Attention of `num_heads` heads over `embed_dim` channels.
+
+    Attributes:
+        implementations: ways to compute what lies between the projections; the first that can run does.
 
     Args:
         embed_dim: width C of queries and of the result.
@@ -50,6 +58,8 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         encoder_decoder_attention: keys and values are both projected from `key`.
         q_noise, qn_block_size: quantization noise on the projections.
     """
+
+    implementations: tuple[Implementation, ...] = (FusedInteger(), FusedFloat(), StepByStep())
 
     def __init__(
         self,
@@ -139,67 +149,36 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         Returns:
             The result (T, B, C), and probabilities (B, T, S) or (H, B, T, S) before dropout, or None.
         """
-        step = None if self._steady_quantizers is None else self._steady_quantizers.step
-        if step is not None:  # one set of codes for the three projections, also where tensors count no versions
-            step.unchanged = query
-        projected = self.q_proj(query, **bits_for(self.q_proj, num_bits))  # (T, B, C)
-        k, v, key_padding_mask, attn_mask = self._keys_and_values(
-            query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv, num_bits
-        )
-        if step is not None:
-            step.unchanged = None
-        mask = additive_mask(key_padding_mask, attn_mask, projected.dtype)
-
+        with self._one_set_of_codes(query):  # the three projections share them
+            q = self.q_proj(query, **bits_for(self.q_proj, num_bits))  # (T, B, C)
+            k, v, key_padding_mask, attn_mask = self._keys_and_values(
+                query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv, num_bits
+            )  # (B*H, S, D) each
+        mask = additive_mask(key_padding_mask, attn_mask, q.dtype)
         need_weights = need_weights or need_head_weights
-        if not (need_weights or before_softmax):
-            context = self._in_integers(split_heads(projected, self.num_heads), k, v, mask, num_bits)
-            if context is not None:
-                return self._output(context, num_bits), None
-        q = split_heads(projected * self.scaling, self.num_heads)  # (B*H, T, D)
-        if not (need_weights or before_softmax) and self._may_fuse(q):
-            context = fused_attention(q, k, v, mask, self.num_heads, self.dropout_module.p if self.training else 0.0)
-            return self._output(context, num_bits), None
-
-        scores = self.qk_matmul(q, k.transpose(1, 2), **bits_for(self.qk_matmul, num_bits))  # (B*H, T, S)
-        scores = add_mask(scores, mask, self.num_heads)
+        operands = Operands(q, k, v, mask, num_bits, need_weights)
         if before_softmax:
-            return scores, v
-        probs = probabilities(scores)
-        context = self.pv_matmul(self.dropout_module(probs), v, **bits_for(self.pv_matmul, num_bits))  # (B*H, T, D)
-        weights = self._weights(probs, need_head_weights) if need_weights else None
-        return self._output(context, num_bits), weights
+            return StepByStep.scores(self, operands), v
+        context, probs = self._attend(operands)
+        weights = None if probs is None else self._weights(probs, need_head_weights)
+        return self.out_proj(merge_heads(context, self.num_heads), **bits_for(self.out_proj, num_bits)), weights
 
-    def _output(self, context: Tensor, num_bits: Optional[int]) -> Tensor:
-        return self.out_proj(merge_heads(context, self.num_heads), **bits_for(self.out_proj, num_bits))
+    def _attend(self, operands: Operands) -> Result:
+        """The context (B*H, T, D), and the probabilities where they are wanted, by the first that can."""
+        for implementation in self.implementations:
+            if implementation.can_run(self, operands):
+                result = implementation.run(self, operands)
+                if result is not None:
+                    return result
+        raise ConfigError("attention: none of its implementations can run; StepByStep always can")
 
-    def _in_integers(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], num_bits: Optional[int]
-    ) -> Optional[Tensor]:
-        """The context (B*H, T, D) in one piece, if both products run on codes and nothing else sits on them."""
-        dropout_module, drop = self.dropout_module, None
-        if not (is_plain(self.qk_matmul, QMatmul) and is_plain(self.pv_matmul, QMatmul)):
-            return None
-        if not is_plain(dropout_module, FairseqDropout):
-            return None
-        if dropout_module.p > 0 and (dropout_module.training or dropout_module.apply_during_inference):
-            dropped = share_dropped(dropout_module.p)
-            if not dropped:
-                return None
-
-            def drop() -> Dropping:
-                return Dropping(dropped, int(draw_seed()))
-
-        products = self.qk_matmul.quantizers, self.pv_matmul.quantizers
-        return integer_attention(*products, q, k, v, mask, self.num_heads, self.scaling, drop, num_bits)
-
-    def _may_fuse(self, q: Tensor) -> bool:
-        """One kernel may do the work if nothing sits on the two products and, on the CPU, nothing is dropped."""
-        if (
-            not (is_plain(self.qk_matmul, MatMul) and is_plain(self.pv_matmul, MatMul))
-            or self.dropout_module.apply_during_inference
-        ):
-            return False
-        return q.is_cuda or not self.training or self.dropout_module.p == 0
+    def _one_set_of_codes(self, query: Tensor) -> contextlib.AbstractContextManager[None]:
+        """A block in which nothing writes to `query`, also where tensors count no writes: in inference mode."""
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        quantizers = self.q_proj.quantizers if type(self.q_proj) is QLinear else None
+        if quantizers is None or not query.is_inference() or any(has_hooks(each) for each in projections):
+            return contextlib.nullcontext()
+        return quantizers.context.vouching(query)
 
     def _weights(self, probs: Tensor, each_head: bool) -> Tensor:
         probs = probs.float().unflatten(0, (-1, self.num_heads))  # (B, H, T, S)
@@ -233,14 +212,6 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             k, v = (torch.cat([x, x.new_zeros(x.size(0), 1, x.size(2))], dim=1) for x in (k, v))
             key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)
         return k, v, key_padding_mask, attn_mask
-
-    @property
-    def _steady_quantizers(self) -> Optional[LinearQuantizers]:
-        """Those of a projection without hooks, which might change its input."""
-        projections = (self.q_proj, self.k_proj, self.v_proj)
-        if type(self.q_proj) is not QLinear or any(has_hooks(projection) for projection in projections):
-            return None
-        return self.q_proj.quantizers
 
     def _project(
         self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor], num_bits: Optional[int]

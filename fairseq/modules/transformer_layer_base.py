@@ -10,23 +10,23 @@ from typing import Any, Optional
 from torch import Tensor, nn
 
 from fairseq.dataclass.transformer import TransformerConfig
-from fairseq.modules.activations import gelu, get_activation_fn
+from fairseq.errors import ConfigError
+from fairseq.modules.activations import get_activation_fn
 from fairseq.modules.dropout import mask_of, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
+from fairseq.modules.feed_forward import FusedInteger, Implementation, LayerByLayer, computes_in_integers
 from fairseq.modules.plain import is_plain
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.native.compiled import is_watched
 from fairseq.native.norm import add_and_normalize, is_available
-from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import QLinear
-from fairseq.quantization.products.integer_feed_forward import integer_feed_forward
-from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
-from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
 class TransformerLayer(nn.Module):
     """Base of the layers. Subclasses create their attention first, then call `build_feed_forward`: parameter order is
     API."""
+
+    feed_forward_implementations: tuple[Implementation, ...] = (FusedInteger(), LayerByLayer())
 
     dropout_module: nn.Module
     activation_dropout_module: nn.Module
@@ -77,14 +77,8 @@ class TransformerLayer(nn.Module):
             if masks and is_available(x, residual, norm.weight, norm.bias):
                 mask = mask_of(dropped) if dropped else None
                 parts = (x, residual, norm.weight, norm.bias)
-                return add_and_normalize(*parts, norm.eps, mask, compact=self.is_integer(num_bits))
+                return add_and_normalize(*parts, norm.eps, mask, compact=computes_in_integers(self, num_bits))
         return self.after(norm, dropout(x), residual)
-
-    def is_integer(self, num_bits: Optional[int]) -> bool:
-        """Whether the feed-forward block computes in integers of at most 8 bits at `num_bits`, its gradients included.
-        Then what backward needs of the functions between its products is kept in 16 bits.
-        """
-        return all(_is_integer(layer, num_bits) for layer in (self.fc1, self.fc2))
 
     @staticmethod
     def rename_layer_norms(state_dict: dict[str, Any], name: str, norms: Sequence[str]) -> None:
@@ -97,23 +91,9 @@ class TransformerLayer(nn.Module):
 
     def feed_forward(self, x: Tensor, num_bits: Optional[int] = None) -> Tensor:
         """Position-wise, at `num_bits`; the dropout behind `fc2` is the caller's."""
-        layers = is_plain(self.fc1, QLinear) and is_plain(self.fc2, QLinear)
-        dropout = self.activation_dropout_module
-        keeps_all = is_plain(dropout, FairseqDropout) and not dropout.is_active
-        if layers and keeps_all and self.activation_fn is gelu:
-            y = integer_feed_forward(self.fc1, self.fc2, x, num_bits)  # type: ignore[arg-type]
-            if y is not None:
-                return y
-        x = self.fc1(x, **bits_for(self.fc1, num_bits))
-        exact = self.activation_fn is not gelu or not self.is_integer(num_bits)
-        x = self.activation_fn(x) if exact else gelu(x, compact=True)
-        return self.fc2(self.activation_dropout_module(x), **bits_for(self.fc2, num_bits))
-
-
-def _is_integer(layer: nn.Module, num_bits: Optional[int]) -> bool:
-    quantizers = getattr(layer, "quantizers", None)
-    if not isinstance(quantizers, LinearQuantizers) or not quantizers.integer:
-        return False
-    num_bits = quantizers.step.resolve(num_bits)
-    bits = [quantizers.quantizer(name).bits(num_bits) for name in LINEAR_ROLES]
-    return all(each is not None and each <= MAX_INTEGER_BITS for each in bits)
+        for implementation in self.feed_forward_implementations:
+            if implementation.can_run(self, x):
+                y = implementation.run(self, x, num_bits)
+                if y is not None:
+                    return y
+        raise ConfigError("feed-forward: none of its implementations can run; LayerByLayer always can")

@@ -3,7 +3,7 @@
     x = self.fc1(x, **bits_for(self.fc1, num_bits))
 
 A module of a plugin whose forward knows no `num_bits` is called as ever; what it calls in turn runs at the bits of the
-outermost call (see `step.py`). Without bits nothing is handed on and nothing is looked up.
+model's call (`context.py` says what `num_bits` means). Without bits nothing is handed on and nothing is looked up.
 
 >>> class Takes:
 ...     def forward(self, x, num_bits=None): ...
@@ -18,7 +18,7 @@ import inspect
 from typing import Any, Optional
 
 
-def given(num_bits: Optional[int]) -> dict[str, int]:
+def bits_kwargs(num_bits: Optional[int]) -> dict[str, int]:
     """Keyword arguments for the call of a whole model: a quantized one takes `num_bits` whatever its forward knows."""
     return {} if num_bits is None else {"num_bits": num_bits}
 

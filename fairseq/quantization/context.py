@@ -1,29 +1,39 @@
-"""What all quantizers of one model share: the bits of the call under way, the noise's key, and who is listening.
+"""What all quantizers of one model share: the bits that are asked for, the key of the noise, who is listening.
 
-`num_bits` is threaded as an argument where a model's forward knows it. In any other model the value given to the
-outermost call, `model(x, num_bits=4)`, holds for that call; `model(x)` runs at the declared default. Nothing outlives
-the call.
+`num_bits`, wherever it is an argument - of a model, of a layer, of a function here:
 
->>> step = Step(default_bits=8)
->>> step.resolve(4), step.resolve(None)
-(4, 8)
->>> with step.call(None):
-...     step.resolve(4), step.resolve(None)
-(4, None)
+    None    inherit: what the caller above said. That is the argument of the innermost call of the model that is under
+            way; else of the innermost block `running_at(bits)`; else the model's declared default. A lone layer has
+            nobody above it and no default: full precision.
+    0       full precision. A quantizer whose rule pins its bits keeps them.
+    n       n bits for all quantizers that follow.
+
+Bits that have been resolved are a number: `resolve` never gives None. What a quantizer makes of it (`Quantizer.bits`)
+is the number of bits that a tensor is rounded to, or None where it is not rounded.
+
+`num_bits` is threaded as an argument where a model's forward knows it (`bits.py`). In any other model the value given
+to the outermost call, `model(x, num_bits=4)`, holds for that call. Nothing outlives the call (`call_state.py`).
+
+>>> context = QuantizationContext(default_bits=8)
+>>> context.resolve(4), context.resolve(None), context.resolve(0)
+(4, 8, 0)
+>>> with context.call(2):
+...     context.resolve(4), context.resolve(None)
+(4, 2)
 """
 
 import contextlib
+import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Optional, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
+from fairseq.quantization.call_state import OFF, Block, CallState, current, untraced
 from fairseq.quantization.rounding.noise import NoiseKey
-
-SCRATCH_LIMIT = 2**25  # elements: 128 MiB that stay allocated
+from fairseq.quantization.scratch import Scratch
 
 
 class Operand(NamedTuple):
@@ -32,16 +42,6 @@ class Operand(NamedTuple):
     quantizer: Any
     tensor: Tensor
     num_bits: Optional[int]
-
-
-class Shared(NamedTuple):
-    """The last activation that was quantized, for a next quantizer with the same settings: q, k, v share one."""
-
-    x: Tensor
-    version: int
-    settings: Any
-    range: Any
-    result: Any  # a tensor, or its codes
 
 
 class Listener(Protocol):
@@ -61,11 +61,11 @@ class Listener(Protocol):
         """A product is about to run: `kind` is forward, grad_input or grad_weight, `macs` its multiply-accumulates."""
 
 
-class Step:
-    """State of a quantized model between and during calls.
+class QuantizationContext:
+    """State of a quantized model between calls, and what a call needs to know of it.
 
     Args:
-        default_bits: bits where a call names none (the declared evaluation bits).
+        default_bits: bits where nobody names any (the declared evaluation bits); None for full precision.
         seed: of the rounding noise.
         fused: use compiled kernels for large tensors.
     """
@@ -79,85 +79,143 @@ class Step:
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
         self.inspecting = False  # somebody looks at grids: running ranges stay as they are
-        self.switched_off = False  # everything in full precision, pinned bits too
         self.rounded: Counter[Any] = Counter()  # values by kernel, which decide whether compiling it pays
         self.listeners: list[Listener] = []
-        self.shared: Optional[Shared] = None
-        self.unchanged: Optional[Tensor] = None  # a tensor of inference mode, whose owner vouches for it
-        self._call_bits: Optional[int] = None
-        self._depth = 0
-        self._scratch: dict[torch.device, Tensor] = {}
+        self.scratch = Scratch()
+        self._live_calls: dict[int, weakref.ref[CallState]] = {}  # whose graphs may run parts of them again
+
+    # --- bits -----------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Optional[CallState]:
+        """The innermost call or block that is under way; in backward, the call of which a part is run again."""
+        return current(self)
 
     @property
     def in_call(self) -> bool:
         """Whether a call of the model is under way."""
-        return self._depth > 0
+        state = current(self)
+        return state is not None and state.running
 
-    @property
-    def is_looked_at(self) -> bool:
-        """Whether a listener looks into tensors."""
-        return any(not getattr(listener, "counts_only", False) for listener in self.listeners)
+    @untraced
+    def resolve(self, num_bits: Optional[int]) -> int:
+        """The bits that a quantizer follows where it is handed `num_bits` (see the table above)."""
+        return self._resolved(num_bits, current(self))
 
-    @contextlib.contextmanager
-    def running_at(self, num_bits: Optional[int]) -> Iterator[None]:
+    @untraced
+    def layer_call(self, num_bits: Optional[int], training: bool) -> tuple[int, Optional[CallState]]:
+        """`resolve`, for a layer that is about to run, and `state`, which it hands to its quantizers.
+
+        A layer trained on its own counts its calls as updates.
+        """
+        state = current(self)
+        alone = training and self.counts_itself and (state is None or not state.running)
+        if alone and torch._C._current_graph_task_id() == -1:  # else a part that has been counted is run again
+            self.update += 1
+        if num_bits is None or (state is not None and state.off):
+            return self._resolved(num_bits, state), state
+        return num_bits, state
+
+    def _resolved(self, num_bits: Optional[int], state: Optional[CallState]) -> int:
+        if state is not None and state.off:
+            return OFF
+        if num_bits is None:
+            num_bits = self.default_bits if state is None else state.bits
+        return num_bits or 0
+
+    # --- calls and blocks -----------------------------------------------------------------------------------------
+
+    @untraced
+    def _state(self, num_bits: Optional[int], call: bool, training: bool = False, off: bool = False) -> CallState:
+        """A state to enter: of a call, or of a block of code."""
+        above = current(self)
+        bits = self.resolve(num_bits)
+        inside = above is not None and above.running
+        again = torch._C._current_graph_task_id() != -1  # a checkpointed call, which has been counted
+        if call and training and self.counts_itself and not inside and not again:
+            self.update += 1
+        noise = (self.update, self.micro_batch) if call else None
+        if above is not None and (inside or again):
+            noise = above.noise
+        return CallState(self, max(bits, 0), off or bits == OFF, call or inside, noise)
+
+    @untraced
+    def run(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        num_bits: Optional[int],
+        training: bool,
+        argument: Optional[str] = None,
+    ) -> Any:
+        """`function(*args, **kwargs)` as a call of the model at `num_bits`.
+
+        Args:
+            training: the outermost call in training counts as an update where no trainer counts them.
+            argument: name under which the function takes its bits, if it does.
+        """
+        state = self._state(num_bits, call=True, training=training)
+        return state.run(function, args, kwargs if argument is None else {**kwargs, argument: state.bits})
+
+    def call(self, num_bits: Optional[int], training: bool = False) -> Block:
+        """A block of code that is a call of the model at `num_bits`."""
+        return Block(self._state(num_bits, call=True, training=training))
+
+    def running_at(self, num_bits: Optional[int]) -> Block:
         """Calls inside the block that name no bits run at `num_bits`."""
-        before = self.default_bits, self._call_bits
-        self.default_bits = self._call_bits = num_bits
-        try:
-            yield
-        finally:
-            self.default_bits, self._call_bits = before
+        return Block(self._state(num_bits, call=False))
+
+    def full_precision(self) -> Block:
+        """No quantizer rounds inside the block."""
+        return Block(self._state(0, call=False, off=True))
 
     @contextlib.contextmanager
-    def full_precision(self) -> Iterator[None]:
-        """No quantizer rounds inside the block."""
-        before, self.switched_off = self.switched_off, True
+    def vouching(self, x: Tensor) -> Iterator[None]:
+        """Nobody writes to `x` inside the block, so its codes may be shared though its writes are not counted."""
+        state = current(self) if x.is_inference() else None
+        if state is None:
+            yield
+            return
         try:
+            state.unchanged = x
             yield
         finally:
-            self.switched_off = before
+            state.unchanged = None
+
+    def keep(self, call: CallState) -> None:
+        """Remember a call that is over for as long as its graph holds it."""
+        key, calls = id(call), self._live_calls
+
+        def forget(reference: "weakref.ref[CallState]") -> None:
+            if calls.get(key) is reference:
+                del calls[key]
+
+        calls[key] = weakref.ref(call, forget)
+
+    def live_calls(self) -> list[CallState]:
+        """Calls with a graph."""
+        return [call for call in (reference() for reference in list(self._live_calls.values())) if call is not None]
+
+    # --- between calls --------------------------------------------------------------------------------------------
 
     def set(self, update: int, micro_batch: int = 0) -> None:
         """Say which update and which of its micro-batches (counted over all processes) comes next."""
         self.update, self.micro_batch, self.counts_itself = update, micro_batch, False
 
-    def resolve(self, num_bits: Optional[int]) -> Optional[int]:
-        """The bits that a quantizer follows: the argument; else the outermost call's; outside any call the default."""
-        if num_bits is not None:
-            return num_bits or None  # 0 is full precision, as in the reference
-        # a checkpointed segment is run again during backward, when the call is over but its bits still count
-        if self._depth or torch._C._current_graph_task_id() != -1:
-            return self._call_bits
-        return self.default_bits
+    def noise_key(self, layer: int) -> NoiseKey:
+        """The key of the noise that quantizer number `layer` adds now."""
+        return self.noise_key_in(current(self), layer)
 
-    def layer_call(self, num_bits: Optional[int], training: bool) -> Optional[int]:
-        """`resolve`, for a layer that is about to run. A layer trained on its own counts its calls as updates."""
-        if training and self.counts_itself and not self._depth and torch._C._current_graph_task_id() == -1:
-            self.update += 1
-        return self.resolve(num_bits)
+    def noise_key_in(self, state: Optional[CallState], layer: int) -> NoiseKey:
+        """The same for one who knows the `state`."""
+        noise = None if state is None else state.noise
+        return NoiseKey(self.seed, layer, *(noise or (self.update, self.micro_batch)))
 
-    def enter(self, num_bits: Optional[int], training: bool) -> None:
-        """The outermost call begins."""
-        if not self._depth:
-            self._call_bits = num_bits or None
-            if training and self.counts_itself:
-                self.update += 1
-        self._depth += 1
-
-    def leave(self) -> None:
-        """A call ends."""
-        self._depth -= 1
-        if not self._depth:
-            self.shared = self.unchanged = None
-
-    @contextlib.contextmanager
-    def call(self, num_bits: Optional[int], training: bool = False) -> Iterator[None]:
-        """`enter` and `leave` around a block."""
-        self.enter(num_bits, training)
-        try:
-            yield
-        finally:
-            self.leave()
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether a listener looks into tensors."""
+        return any(not getattr(listener, "counts_only", False) for listener in self.listeners)
 
     @contextlib.contextmanager
     def listening(self, *listeners: Listener) -> Iterator[None]:
@@ -169,57 +227,6 @@ class Step:
             for listener in listeners:
                 self.listeners.remove(listener)
 
-    def noise_key(self, layer: int) -> NoiseKey:
-        """The key of the noise that quantizer number `layer` adds now."""
-        return NoiseKey(self.seed, layer, self.update, self.micro_batch)
-
-    def scratch(self, like: Tensor) -> Tensor:
-        """An uninitialised fp32 tensor of `like`'s shape whose memory the next call on that device reuses.
-
-        For quantized gradients, which are dead as soon as their two products are formed: no fresh pages for each of
-        them. Very large ones get memory of their own.
-        """
-        if like.numel() > SCRATCH_LIMIT:
-            return torch.empty(like.shape, dtype=torch.float32, device=like.device)
-        buffer = self._scratch.get(like.device)
-        if buffer is None or buffer.numel() < like.numel():
-            buffer = self._scratch[like.device] = torch.empty(like.numel(), dtype=torch.float32, device=like.device)
-        return buffer[: like.numel()].view(like.shape)
-
     def __getstate__(self) -> dict[str, Any]:
-        # copies and pickles of a model start with no call under way, no listeners and no scratch memory
-        return {
-            **self.__dict__,
-            "listeners": [],
-            "shared": None,
-            "unchanged": None,
-            "_scratch": {},
-            "_depth": 0,
-            "_call_bits": None,
-        }
-
-
-class CallHook:
-    """Hooks on the outermost module: take `num_bits` from the call, or give a forward that threads it the default."""
-
-    def __init__(self, step: Step, threaded: bool):
-        self.step = step
-        self.threaded = threaded
-
-    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Forward pre-hook, with keyword arguments."""
-        num_bits = kwargs.get("num_bits", self.step.default_bits)
-        self.step.enter(num_bits, module.training)
-        rest = {name: value for name, value in kwargs.items() if name != "num_bits"}
-        return args, {**rest, "num_bits": num_bits} if self.threaded else rest
-
-    def after(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Forward hook, called also when the forward raises."""
-        self.step.leave()
-
-    def install(self, module: nn.Module) -> list[RemovableHandle]:
-        """Hook `module`; the handles remove the hooks."""
-        return [
-            module.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True),
-            module.register_forward_hook(self.after, always_call=True),
-        ]
+        # copies and pickles of a model start with no listeners, no scratch memory and no graphs
+        return {**self.__dict__, "listeners": [], "scratch": Scratch(), "_live_calls": {}}

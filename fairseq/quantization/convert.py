@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.first_call import FirstCall
 from fairseq.quantization.integer_weights import restore_float_weights
 from fairseq.quantization.plan.bounds import check_bits
@@ -80,15 +80,15 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     if left_out:
         logger.warning(stays_in_full_precision(left_out))
 
-    step = Step(default_bits=resolved.eval_bits, seed=resolved.seed, fused=resolved.fused)
+    context = QuantizationContext(default_bits=resolved.eval_bits, seed=resolved.seed, fused=resolved.fused)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     for site in sites:
         if site.is_quantized(specs):
-            layer = site.install(specs, step, schedule.high)
+            layer = site.install(specs, context, schedule.high)
             layer.get_submodule("quantizers").train(site.module.training).to(device)
             model = _replace(model, site.path, layer)
     close_fast_paths(model)
-    quantization = Quantization(resolved, Plan(rows), step, threaded=_threads_bits(model))
+    quantization = Quantization(resolved, Plan(rows), context, threaded=_threads_bits(model))
     quantization.attach(model)
     FirstCall(quantization).install(model)
     return model

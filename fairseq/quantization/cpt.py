@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, TrainingError
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats.integer.affine_float_zp import MIN_SCALE
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey
 
@@ -234,7 +234,7 @@ class QuantMeasure(nn.Module):
         self.register_buffer("num_measured", torch.zeros(1))
         self.flatten_dims, self.momentum, self.measure = flatten_dims, momentum, measure
         self.inplace, self.dequantize, self.stochastic = inplace, dequantize, stochastic
-        self.step = Step()
+        self.context = QuantizationContext()
 
     def forward(self, input: Tensor, num_bits: Optional[int], qparams: Optional[QParams] = None) -> Tensor:
         """`input` at `num_bits`; untouched for None or 0, and while measuring."""
@@ -251,7 +251,7 @@ class QuantMeasure(nn.Module):
             qparams = QParams(self.running_range, self.running_zero_point, bits)
         if self.measure:
             return input
-        key = self.step.noise_key(0)
+        key = self.context.noise_key(0)
         return quantize(
             input,
             qparams=qparams,
@@ -267,4 +267,4 @@ class QuantMeasure(nn.Module):
         for running, value in ((self.running_zero_point, qparams.zero_point), (self.running_range, qparams.range)):
             running.mul_(momentum).add_(value.reshape(running.shape) * (1 - momentum))
         self.num_measured += 1
-        self.step.set(self.step.update + 1)
+        self.context.set(self.context.update + 1)

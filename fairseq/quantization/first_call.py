@@ -64,7 +64,7 @@ class FirstCall:
 
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Forward pre-hook."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or self.quantization.step.in_call:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or self.quantization.context.in_call:
             return
         self._clear_up()
         if module.training and self._waits_for_training:
@@ -81,7 +81,7 @@ class FirstCall:
     def after(self, module: nn.Module, args: Any, output: Any) -> None:
         """Forward hook, called also when the forward raises."""
         watch = self._watched.get("call")
-        if watch is None or watch.thread is not threading.current_thread() or self.quantization.step.in_call:
+        if watch is None or watch.thread is not threading.current_thread() or self.quantization.context.in_call:
             return
         watch.stop()
         failed = sys.exc_info()[1] is not watch.exception  # then the next call will do
@@ -106,8 +106,7 @@ class FirstCall:
             self._watched.pop("call", None)
 
     def _can_watch(self, kwargs: Mapping[str, Any]) -> bool:
-        step = self.quantization.step
-        if step.switched_off or not kwargs.get("num_bits", step.default_bits):
+        if self.quantization.context.resolve(kwargs.get("num_bits")) <= 0:
             return False  # in full precision no quantizer is called
         return torch.is_grad_enabled() or not self._fast_attention
 

@@ -126,13 +126,13 @@ class PrecisionScheduler:
         """Leave the model: it trains at its declared bits again."""
         self._hook.remove()
         self.quantization.is_driven = False
-        self.quantization.step.counts_itself = True
+        self.quantization.context.counts_itself = True
 
     def _before_call(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Forward pre-hook of the model."""
-        if not module.training or self.quantization.step.in_call:
+        if not module.training or self.quantization.context.in_call:
             return args, kwargs
         rank, world = _place()
         self.quantization.begin_micro_batch(self.num_updates, self._calls * world + rank)

@@ -24,8 +24,9 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from fairseq.errors import CheckpointError, DataError
-from fairseq.quantization.context import CallHook, Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.metadata_state import load_quantizer_state, quantizer_state
+from fairseq.quantization.model_call import ModelCall
 from fairseq.quantization.observers.tracked import AverageFromZero, Tracked
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.table import Plan
@@ -40,27 +41,30 @@ class Quantization:
     Attributes:
         config: complete, with the preset's fields and rules.
         plan: every quantizer with its settings.
-        step: state shared by the quantizers.
+        context: state shared by the quantizers.
         threaded: whether the model's forward takes `num_bits` itself.
         is_driven: whether somebody gives each update the bits of its schedule.
         hooks: on the model, for as long as it is quantized.
     """
 
-    def __init__(self, config: QuantizationConfig, plan: Plan, step: Step, threaded: bool):
-        self.config, self.plan, self.step, self.threaded = config, plan, step, threaded
+    def __init__(self, config: QuantizationConfig, plan: Plan, context: QuantizationContext, threaded: bool):
+        self.config, self.plan, self.context, self.threaded = config, plan, context, threaded
         self.is_driven = False
-        self._hook = CallHook(step, threaded)
+        self._call: Optional[ModelCall] = None
         self.hooks: list[RemovableHandle] = []
 
     def attach(self, model: nn.Module) -> None:
         """Become `model.quantization`."""
-        self.hooks = self._hook.install(model)
+        self._call = ModelCall(model, self.context, self.threaded)
+        self.hooks = self._call.install()
         model.quantization = self  # type: ignore[assignment]
 
     def detach(self, model: nn.Module) -> None:
         """Undo `attach`."""
         for handle in self.hooks:
             handle.remove()
+        if self._call is not None:
+            self._call.remove()
         del model.quantization
 
     def __repr__(self) -> str:
@@ -80,12 +84,12 @@ class Quantization:
             micro_batch: the i-th of rank r among W processes is i * W + r, so that rounding does not depend on W.
             counts: False for a batch that stands in for a missing one: ranges do not look at it.
         """
-        self.step.set(update, micro_batch)
-        self.step.inspecting = not counts
+        self.context.set(update, micro_batch)
+        self.context.inspecting = not counts
 
     def end_update(self, model: nn.Module, group: Any = None) -> None:
         """Fold the update's ranges into the running ones; over all processes of `group` if torch.distributed runs."""
-        self.step.inspecting = False
+        self.context.inspecting = False
         observers = [module for module in model.modules() if isinstance(module, Tracked)]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             _sum_over_processes(observers, group)
@@ -123,7 +127,7 @@ class Quantization:
         for module in model.modules():
             if isinstance(module, Tracked):
                 module.calibrated = 0
-        self.step.calibrating = True
+        self.context.calibrating = True
         empty = True
         try:
             with torch.no_grad():
@@ -132,7 +136,7 @@ class Quantization:
                     self.end_update(model)
                     empty = False
         finally:
-            self.step.calibrating = False
+            self.context.calibrating = False
             for module in training:
                 module.training = True
         if empty:
@@ -143,7 +147,7 @@ class Quantization:
     def state_dict(self, model: nn.Module) -> dict[str, Any]:
         """What a checkpoint keeps beside the weights: the plan and the quantizers' tensors."""
         plan = self.plan.as_dicts()
-        return {"version": VERSION, "plan": plan, "state": quantizer_state(model), "seed": self.step.seed}
+        return {"version": VERSION, "plan": plan, "state": quantizer_state(model), "seed": self.context.seed}
 
     def load_state_dict(self, model: nn.Module, state: dict[str, Any]) -> None:
         """Restore `state_dict`; CheckpointError where the checkpoint's plan keeps other quantizer state."""

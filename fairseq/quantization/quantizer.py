@@ -6,7 +6,7 @@
 
 Scales and codes are computed in fp32 whatever the tensor's type; the value has the tensor's type.
 
->>> quantizer = Quantizer("fc1.input", ACTIVATION, QuantizerSpec(format="symmetric"), Step(), features=3)
+>>> quantizer = Quantizer("fc1.input", ACTIVATION, QuantizerSpec(format="symmetric"), QuantizationContext(), features=3)
 >>> x = torch.tensor([[0.1, -1.0, 0.7]])
 >>> quantizer.codes(x, num_bits=3)
 tensor([[ 0, -3,  2]], dtype=torch.int8)
@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, DataError
-from fairseq.quantization.context import Shared, Step
+from fairseq.quantization.call_state import OFF, CallState, Shared
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import QParams, build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels import rounding
@@ -32,7 +33,16 @@ from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_numbe
 from fairseq.quantization.rounding.straight_through import Clipped, Plain
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
 
-__all__ = ["ACTIVATION", "GRADIENT", "WEIGHT", "Quantized", "Quantizer", "QuantizerSpec", "Step", "brief"]
+__all__ = [
+    "ACTIVATION",
+    "GRADIENT",
+    "WEIGHT",
+    "QuantizationContext",
+    "Quantized",
+    "Quantizer",
+    "QuantizerSpec",
+    "brief",
+]
 
 
 class Quantized(NamedTuple):
@@ -55,7 +65,7 @@ class Quantizer(nn.Module):
         path: its name in rules, plans and messages.
         role: WEIGHT, ACTIVATION or GRADIENT.
         spec: its settings.
-        step: state shared by the model's quantizers.
+        context: state shared by the model's quantizers.
         features: size of the last axis where it is known; a running or learned range per channel needs it.
         shape: the weight's shape, for a weight.
         reference_bits: bits for which a learned scale is kept if the spec pins none.
@@ -69,13 +79,13 @@ class Quantizer(nn.Module):
         path: str,
         role: str,
         spec: QuantizerSpec,
-        step: Step,
+        context: QuantizationContext,
         features: Optional[int] = None,
         shape: Optional[tuple[int, ...]] = None,
         reference_bits: int = 8,
     ):
         super().__init__()
-        self.path, self.role, self.step = path, role, step
+        self.path, self.role, self.context = path, role, context
         self.spec = spec.check(path, role)
         self.format = build_format(spec.format)
         self.granularity = Granularity.parse(spec.granularity, axis=0 if role == WEIGHT else -1, where=path)
@@ -83,15 +93,16 @@ class Quantizer(nn.Module):
         self.layer = layer_number(path)
         # a group's ranges come in two parts; noise, learned grids and masks belong to one quantizer
         self.may_share = role == ACTIVATION and self.granularity.kind != "group" and not self.stochastic
-        self.last_range: Optional[Range] = None
-        self.observer = build_observer(spec.range, path, shape=(1,), step=step)
+        self.observer = build_observer(spec.range, path, shape=(1,), context=context)
         self.learned: Optional[LearnedGrid] = None
         if spec.learned != "none":
             reference = spec.bits if isinstance(spec.bits, int) else reference_bits
             kind, kept = LEARNED_GRIDS[spec.learned], self._range_shape(features, shape)
-            self.learned = kind(path, self.format, self.granularity, kept, reference, step, needs_data=role != WEIGHT)
+            self.learned = kind(
+                path, self.format, self.granularity, kept, reference, context, needs_data=role != WEIGHT
+            )
         elif self.observer.tracked:
-            self.observer = build_observer(spec.range, path, shape=self._range_shape(features, shape), step=step)
+            self.observer = build_observer(spec.range, path, shape=self._range_shape(features, shape), context=context)
 
     def _range_shape(self, features: Optional[int], shape: Optional[tuple[int, ...]]) -> tuple[int, ...]:
         """Shape of a range that is kept between batches."""
@@ -110,18 +121,28 @@ class Quantizer(nn.Module):
     # --- bits -----------------------------------------------------------------------------------------------------
 
     def bits(self, num_bits: Optional[int]) -> Optional[int]:
-        """Bits in force where `num_bits` is threaded: pinned ones, or `num_bits`; None is full precision."""
+        """Bits to which a tensor is rounded where `num_bits` is threaded: pinned ones, or `num_bits`; None for none.
+
+        Args:
+            num_bits: as everywhere (see `context.py`), or what the context resolved it to.
+        """
+        if num_bits is None:
+            num_bits = self.context.resolve(None)
         bits = self.spec.bits
         if bits == FOLLOW:
             bits = num_bits
-        if not self.spec.quantize or bits is None or self.step.switched_off:
+        if not self.spec.quantize or not bits or num_bits == OFF:
             return None
         return self.format.check_bits(bits, self.path)  # type: ignore[arg-type]
 
     # --- rounding -------------------------------------------------------------------------------------------------
 
-    def forward(self, x: Tensor, num_bits: Optional[int]) -> Quantized:
-        """`x` at `num_bits` (as `bits` resolved them), with the gradient that the estimator of the spec gives."""
+    def forward(self, x: Tensor, num_bits: Optional[int], state: Optional[CallState] = None) -> Quantized:
+        """`x` rounded to what `bits` gave as `num_bits`, with the gradient that the estimator of the spec gives.
+
+        Args:
+            state: of the model's call, in which quantizers with the same settings share what they make of a tensor.
+        """
         if num_bits is None or x.numel() == 0:
             return Quantized(x, x)
         if self.learned is not None and not torch.compiler.is_exporting():
@@ -129,14 +150,26 @@ class Quantizer(nn.Module):
             self._tell(x, y, num_bits)
             return Quantized(y, y.detach())
         if self.spec.ste == "plain" or not (x.requires_grad and torch.is_grad_enabled()):
-            return Quantized(x, self._shared(x, num_bits) if self.may_share else self.fake(x, num_bits))
+            return Quantized(x, self._shared(x, num_bits, state) if self.may_share else self.fake(x, num_bits))
         value, inside = self.fake(x, num_bits), self._inside(x, num_bits)
         route: Tensor = Clipped.apply(x, value, inside)  # type: ignore[no-untyped-call]
         return Quantized(route, route.detach())
 
     @torch.no_grad()
-    def fake(self, x: Tensor, num_bits: int, out: Optional[Tensor] = None, key: Optional[NoiseKey] = None) -> Tensor:
-        """`x` rounded to its levels, in x's type; no gradient. `out`: fp32 memory of x's shape to work in."""
+    def fake(
+        self,
+        x: Tensor,
+        num_bits: int,
+        out: Optional[Tensor] = None,
+        key: Optional[NoiseKey] = None,
+        ranges: Optional[list[Range]] = None,
+    ) -> Tensor:
+        """`x` rounded to its levels, in x's type; no gradient.
+
+        Args:
+            out: fp32 memory of x's shape to work in.
+            ranges: is given what the observer says of x.
+        """
         if x.numel() == 0:
             return x
         wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
@@ -145,10 +178,10 @@ class Quantizer(nn.Module):
         elif out is None or out.dtype != x.dtype:
             out = torch.empty_like(x)
         for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
-            qparams, clamp = self._qparams(piece, num_bits)
+            qparams, clamp = self._qparams(piece, num_bits, ranges)
             noise = self._noise(piece, key, index)
-            compiled = self.step.fused and rounding.fake_quantize(
-                self.step, self.format, piece, qparams, noise, target, clamp
+            compiled = self.context.fused and rounding.fake_quantize(
+                self.context, self.format, piece, qparams, noise, target, clamp
             )
             if not compiled:
                 self.format.fake_quantize(piece, qparams, noise, target, clamp)
@@ -156,27 +189,29 @@ class Quantizer(nn.Module):
         self._tell(x, result, num_bits)
         return result
 
-    def _shared(self, x: Tensor, num_bits: int) -> Tensor:
+    def _shared(self, x: Tensor, num_bits: int, state: Optional[CallState]) -> Tensor:
         """`fake`, or what the quantizer before this one made of the same tensor with the same settings."""
         if torch.compiler.is_exporting():
             return self.fake(x, num_bits)
-        if self.observer.tracked and not (self.training or self.step.calibrating):
+        if self.observer.tracked and not (self.training or self.context.calibrating):
             return self.fake(x, num_bits)  # each has its own running range
-        settings, last = (self.spec, num_bits, self.training), self.step.shared
+        if state is None or not state.running:
+            return self.fake(x, num_bits)
+        settings, last = (self.spec, num_bits, self.training), state.shared
         if last is not None and last.x is x and last.version == x._version and last.settings == settings:
             if isinstance(self.observer, Tracked):
                 self.observer.note(last.range)
             self._tell(x, last.result, num_bits, reused=True)
             return last.result
-        self.step.shared = None
-        result = self.fake(x, num_bits)
-        if self.step.in_call and not x.is_inference():
-            self.step.shared = Shared(x, x._version, settings, self.last_range, result)
-        self.last_range = None
+        state.shared = None
+        ranges: list[Range] = []
+        result = self.fake(x, num_bits, ranges=ranges)
+        if not x.is_inference():
+            state.shared = Shared(x, x._version, settings, ranges[0] if ranges else None, result)
         return result
 
     def _tell(self, x: Tensor, result: Tensor, num_bits: int, reused: bool = False) -> None:
-        for listener in self.step.listeners:
+        for listener in self.context.listeners:
             listener.quantized(self, x, result, num_bits, reused)
 
     @torch.no_grad()
@@ -200,18 +235,18 @@ class Quantizer(nn.Module):
         """Views of `x` in which ranges run over whole axes."""
         return self.granularity.pieces(x)
 
-    def _qparams(self, x: Tensor, num_bits: int) -> tuple[QParams, bool]:
+    def _qparams(self, x: Tensor, num_bits: int, ranges: Optional[list[Range]] = None) -> tuple[QParams, bool]:
         """The levels for `x`, and whether values may lie outside them."""
         if self.learned is not None:
             return self.learned.qparams(x, num_bits), True
-        low, high, covers = self.range_of(x, num_bits)
+        low, high, covers = self.range_of(x, num_bits, ranges)
         return self.format.qparams(low, high, num_bits), not (covers and self.format.covers_ends)
 
-    def range_of(self, x: Tensor, num_bits: int) -> Range:
-        """What the observer says of `x`."""
+    def range_of(self, x: Tensor, num_bits: int, ranges: Optional[list[Range]] = None) -> Range:
+        """What the observer says of `x`; appended to `ranges`, too."""
         found: Range = self.observer(x, Request(self.granularity.reduced(x), self.format, num_bits))
-        if self.may_share and not torch.compiler.is_exporting():  # nothing that is traced may stay behind
-            self.last_range = found
+        if ranges is not None:
+            ranges.append(found)
         return found
 
     def _noise(self, x: Tensor, key: Optional[NoiseKey], index: int) -> Optional[HashNoise]:
@@ -222,7 +257,7 @@ class Quantizer(nn.Module):
                 f"{self.path}: stochastic rounding depends on Python state and cannot be exported; use "
                 f"{{match: {self.path!r}, rounding: nearest}}"
             )
-        return HashNoise(key or self.step.noise_key(self.layer + index), x)
+        return HashNoise(key or self.context.noise_key(self.layer + index), x)
 
     @torch.no_grad()
     def _inside(self, x: Tensor, num_bits: int) -> Tensor:

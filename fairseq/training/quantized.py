@@ -72,7 +72,7 @@ class QuantizedTraining:
         self._optimization = optimization
         self._saved: Mapping[str, Any] = {}
         self._bits = self.schedule.high
-        watch_plain_products(model, handle.step)
+        watch_plain_products(model, handle.context)
 
     @classmethod
     def of(cls, model: nn.Module, optimization: Any, device: torch.device) -> Optional["QuantizedTraining"]:
@@ -131,8 +131,8 @@ class QuantizedTraining:
         """Around forward and backward of the update that follows `num_updates` done ones; gives its bits."""
         assert self.total_updates is not None, "get the training iterator first: it says how long the run is"
         self._bits = self.run.bits(num_updates)
-        step = self.handle.step
-        with step.running_at(self._bits), step.listening(self.meter):
+        context = self.handle.context
+        with context.running_at(self._bits), context.listening(self.meter):
             yield self._bits
 
     @property
@@ -168,7 +168,7 @@ class QuantizedTraining:
 
     def while_checking(self) -> contextlib.AbstractContextManager:
         """Around a validation step before the first update, when running ranges are still empty."""
-        return self.handle.step.full_precision()
+        return self.handle.context.full_precision()
 
     def warn_of_short_ranges(self) -> None:
         """Before an evaluation: say so where the ranges for it have not settled yet."""

@@ -9,12 +9,12 @@ from fairseq.checkpoint.packed import pack_state, read_packed
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, torch_persistent_save
 from fairseq.errors import CheckpointError
 from fairseq.quantization.products.packed_weight import pack_weight
-from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 
 
 def packed(num_bits=4, **settings):
     spec = QuantizerSpec(**{"format": "symmetric", "granularity": "channel", **settings})
-    return pack_weight(Quantizer("w", WEIGHT, spec, Step(), shape=(3, 9)), torch.randn(3, 9), num_bits)
+    return pack_weight(Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(3, 9)), torch.randn(3, 9), num_bits)
 
 
 def write(path, weights, **more):

@@ -15,7 +15,7 @@ def cost_of(model: nn.Module, tokens: torch.Tensor, bits: int, update: int = 0) 
     quantization = model.quantization
     meter = CostMeter(upper_bits=quantization.config.num_bits)
     quantization.begin_micro_batch(update)
-    with meter.counting(model, quantization.step):
+    with meter.counting(model, quantization.context):
         model(tokens, num_bits=bits).sum().backward()
     return meter.take()
 
@@ -45,7 +45,7 @@ def test_saving_on_the_model_is_cpts(
 def test_every_product_and_value_is_counted(transformer: nn.Module, tokens: torch.Tensor) -> None:
     model = quantize_model(transformer, "int8")
     meter = CostMeter(upper_bits=8)
-    with trace_gemms(model) as trace, meter.counting(model, model.quantization.step):
+    with trace_gemms(model) as trace, meter.counting(model, model.quantization.context):
         model(tokens, num_bits=4).sum().backward()
     full = sum(trace.full_precision().values()) // 2  # FLOPs are two per multiply-accumulate
     assert meter.total.full == full * 32 * 32
@@ -67,7 +67,7 @@ def test_frozen_and_evaluation_cost_less(transformer: nn.Module, tokens: torch.T
     # of the first layer only the forward products are left; the second keeps all but the gradient of its input
     assert whole.quantized * 0.5 < frozen.quantized < whole.quantized * 0.7
     meter = CostMeter(upper_bits=8)
-    with torch.no_grad(), meter.counting(model, model.quantization.step):
+    with torch.no_grad(), meter.counting(model, model.quantization.context):
         model(tokens)
     assert meter.total.quantized == pytest.approx(whole.quantized / 3)
 
@@ -89,21 +89,21 @@ class Mixed(nn.Module):
 def test_torchs_own_modules_are_counted() -> None:
     model = quantize_model(Mixed(), "int8", rules=[{"match": "attention.*", "quantize": False}])
     x, meter = torch.randn(3, 6, 8), CostMeter(upper_bits=8)
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), meter.counting(model, model.quantization.step):
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), meter.counting(model, model.quantization.context):
         model(x, num_bits=8)
     linear = 3 * 6 * 8 * 8
     assert meter.total.full / 32**2 == counter.get_total_flops() / 2 - linear
     # FlopCounterMode knows no recurrent layers: their gates by hand
     model = quantize_model(nn.Sequential(nn.Linear(8, 8), nn.LSTM(8, 5, batch_first=True)), "int8")
-    with torch.no_grad(), meter.counting(model, model.quantization.step):
+    with torch.no_grad(), meter.counting(model, model.quantization.context):
         model(x)
     assert meter.by_path["1"].full / 32**2 == 3 * 6 * 4 * 5 * (8 + 5)
     cell = quantize_model(nn.Sequential(nn.Linear(8, 8), nn.GRUCell(8, 5)), "int8")
     pair = quantize_model(nn.ModuleDict({"fc": nn.Linear(2, 2), "pair": nn.Bilinear(8, 8, 4)}), "int8")
     meter = CostMeter(upper_bits=8)
-    with torch.no_grad(), meter.counting(cell, cell.quantization.step):
+    with torch.no_grad(), meter.counting(cell, cell.quantization.context):
         cell(x[0])
-    with torch.no_grad(), meter.counting(pair, pair.quantization.step):
+    with torch.no_grad(), meter.counting(pair, pair.quantization.context):
         pair["pair"](x, x)
     assert meter.by_path["1"].full / 32**2 == 6 * 3 * 5 * (8 + 5)
     assert meter.by_path["pair"].full / 32**2 == 3 * 6 * 4 * 8 * 8
@@ -117,9 +117,9 @@ def test_pinned_bits_save_nothing_by_the_schedule(transformer: nn.Module, tokens
 def test_totals_resume(transformer: nn.Module, tokens: torch.Tensor) -> None:
     model = quantize_model(transformer, "int8")
     meter = CostMeter(upper_bits=8)
-    with meter.counting(model, model.quantization.step):
+    with meter.counting(model, model.quantization.context):
         model(tokens).sum().backward()
     resumed = CostMeter(upper_bits=8)
     resumed.load_state_dict(meter.state_dict())
     assert resumed.total == meter.total and resumed.take() == Cost()
-    assert not model.quantization.step.listeners and not model.classification_heads._forward_hooks
+    assert not model.quantization.context.listeners and not model.classification_heads._forward_hooks

@@ -7,7 +7,7 @@ import torch
 from fairseq.errors import ConfigError, TrainingError
 from fairseq.modules.quantize import QLinear, QMatmul, QuantMeasure, calculate_qparams, quantize, quantize_grad
 from fairseq.quantization.cpt_specs import reference_spec
-from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 from fairseq.quantization.spec import FOLLOW, GRADIENT
 
 from . import oracle
@@ -107,13 +107,13 @@ def test_quant_measure_calibrates() -> None:
 
 @pytest.mark.parametrize("num_bits", ALL_BITS)
 def test_quantizers_of_the_preset(num_bits: int) -> None:
-    weight = Quantizer("w", WEIGHT, reference_spec(WEIGHT), Step(), shape=(16, 33))
+    weight = Quantizer("w", WEIGHT, reference_spec(WEIGHT), QuantizationContext(), shape=(16, 33))
     x = tensor(16, 33)
     assert same(weight.fake(x, num_bits), oracle.per_row(x.numpy(), num_bits))
-    step = Step()
-    activation, expected = Quantizer("a", ACTIVATION, reference_spec(ACTIVATION), step), oracle.RunningRange()
+    context = QuantizationContext()
+    activation, expected = Quantizer("a", ACTIVATION, reference_spec(ACTIVATION), context), oracle.RunningRange()
     for update in range(4):
-        step.set(update)
+        context.set(update)
         x = tensor(2, 6, 5, seed=update)
         assert same(activation.fake(x, num_bits), expected.train(x.numpy(), num_bits))
     assert same(activation.eval().fake(x, num_bits), expected.evaluate(x.numpy(), num_bits))

@@ -7,7 +7,7 @@ from torch import nn
 from fairseq.errors import ConfigError, DataError, TrainingError
 from fairseq.quantization import QLinear, quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, QuantizationContext, Quantizer, QuantizerSpec
 
 NAMES = list(FORMATS)
 GRANULARITIES = ["tensor", "channel", "token", "group:3"]
@@ -15,7 +15,9 @@ GRANULARITIES = ["tensor", "channel", "token", "group:3"]
 
 def quantizer(name: str, granularity: str = "tensor", role: str = ACTIVATION, **settings: object) -> Quantizer:
     bits = {"bits": 8} if role == GRADIENT else {}
-    return Quantizer("t", role, QuantizerSpec(format=name, granularity=granularity, **bits, **settings), Step())
+    return Quantizer(
+        "t", role, QuantizerSpec(format=name, granularity=granularity, **bits, **settings), QuantizationContext()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,10 +104,10 @@ def test_failed_call_leaves_no_trace() -> None:
     model = quantize_model(nn.Sequential(nn.Linear(6, 4)), "int8")
     with pytest.raises(RuntimeError):
         model(torch.randn(2, 5))
-    assert not model.quantization.step.in_call
+    assert not model.quantization.context.in_call
     with pytest.raises(ConfigError):
         model(torch.randn(2, 6), num_bits=99)
-    assert not model.quantization.step.in_call and model(torch.randn(2, 6)).shape == (2, 4)
+    assert not model.quantization.context.in_call and model(torch.randn(2, 6)).shape == (2, 4)
 
 
 def test_nothing_to_quantize() -> None:

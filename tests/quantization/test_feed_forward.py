@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fairseq.dataclass.transformer import TransformerConfig
-from fairseq.modules import transformer_layer_base
+from fairseq.modules import feed_forward
 from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayerBase
 from fairseq.native import gelu
 from fairseq.native.library import library
@@ -49,7 +49,7 @@ class Taken:
             self.results.append(y is not None)
             return y
 
-        monkeypatch.setattr(transformer_layer_base, "integer_feed_forward", counted)
+        monkeypatch.setattr(feed_forward, "integer_feed_forward", counted)
 
 
 def run(model: Any, x: Tensor, evaluates: bool) -> tuple[Tensor, dict[str, Any]]:

@@ -82,8 +82,8 @@ def test_everything_that_multiplies_has_a_row(x: Tensor, caplog: pytest.LogCaptu
 def test_hooks_and_modes_are_gone_after_the_first_call(x: Tensor) -> None:
     model = quantize_model(Own(), "int8")
     model(x)
-    assert len(model._forward_hooks) == len(model._forward_pre_hooks) == 1
-    assert not _get_current_function_mode_stack() and not model.quantization.step.listeners
+    assert not model._forward_hooks and len(model._forward_pre_hooks) == 1
+    assert not _get_current_function_mode_stack() and not model.quantization.context.listeners
 
 
 def test_results_are_the_same_with_and_without_watching(x: Tensor) -> None:
@@ -150,7 +150,7 @@ def test_a_part_in_full_precision_by_rule_is_no_surprise(x: Tensor, caplog: pyte
 
 def test_a_call_in_full_precision_is_not_the_first(x: Tensor, caplog: pytest.LogCaptureFixture) -> None:
     model = quantize_model(nn.Sequential(nn.Linear(8, 8), Block()), "int8")
-    with model.quantization.step.full_precision():
+    with model.quantization.context.full_precision():
         model(x)
     model(x, num_bits=0)
     assert not lines(caplog)
@@ -174,11 +174,11 @@ def test_a_call_that_fails_or_is_interrupted_is_not_the_first(x: Tensor, caplog:
         with pytest.raises(error):
             model(x)
     failing.error = None
-    model.quantization.step.leave() if model.quantization.step.in_call else None
+    model.quantization.context.leave() if model.quantization.context.in_call else None
     assert not lines(caplog)
     model(x)
     assert ["einsum" in line for line in lines(caplog)] == [True]
-    assert not _get_current_function_mode_stack() and not model.quantization.step.listeners
+    assert not _get_current_function_mode_stack() and not model.quantization.context.listeners
 
 
 @pytest.mark.parametrize("line", range(5, 700, 23))
@@ -203,15 +203,15 @@ def test_an_interrupt_at_any_line_leaves_nothing_behind(line: int, x: Tensor, ca
     finally:
         sys.settrace(tracer)
         torch.set_grad_enabled(True)  # an interrupt just before the end of a `with torch.no_grad()` skips that
-    while model.quantization.step.in_call:
-        model.quantization.step.leave()
+    while model.quantization.context.in_call:
+        model.quantization.context.leave()
     model(x)
     assert [row.quantizer for row in model.quantization.plan.rows if row.kind] == [
         "1.scaled_dot_product_attention",
         "1.einsum",
     ]
     assert len(lines(caplog)) <= 1  # none where the interrupt came after it
-    assert not _get_current_function_mode_stack() and not model.quantization.step.listeners
+    assert not _get_current_function_mode_stack() and not model.quantization.context.listeners
 
 
 def test_calls_of_other_threads_are_not_mixed_in(x: Tensor, caplog: pytest.LogCaptureFixture) -> None:
@@ -253,10 +253,10 @@ def test_a_thread_that_died_in_its_call_does_not_keep_others_from_watching(
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
-    model.quantization.step.leave() if model.quantization.step.in_call else None
+    model.quantization.context.leave() if model.quantization.context.in_call else None
     model(x)
     assert ["einsum" in line for line in lines(caplog)] == [True]
-    assert not model.quantization.step.listeners
+    assert not model.quantization.context.listeners
 
 
 def test_bert_of_transformers(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,14 +7,16 @@ from hypothesis import strategies as st
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.formats import FORMATS, build_format
-from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 
 NAMES = list(FORMATS)
 GRANULARITIES = ["tensor", "channel", "channel:0", "token", "group:3"]
 
 
 def quantizer(name: str, granularity: str = "tensor", **settings: object) -> Quantizer:
-    return Quantizer("t", ACTIVATION, QuantizerSpec(format=name, granularity=granularity, **settings), Step())
+    return Quantizer(
+        "t", ACTIVATION, QuantizerSpec(format=name, granularity=granularity, **settings), QuantizationContext()
+    )
 
 
 def test_registry() -> None:
@@ -53,7 +55,7 @@ def test_clipped_gradient_equals_torch() -> None:
         "t",
         ACTIVATION,
         QuantizerSpec(format="affine", ste="clipped", range={"name": "percentile", "percent": 90}),
-        Step(),
+        QuantizationContext(),
     )
     (ours(x, 4).tensor() * weights).sum().backward()
     grad, x.grad = x.grad, None
@@ -159,7 +161,7 @@ def test_granularities_by_hand() -> None:
     assert tuple(first.scale.shape) == (2, 1, 1) and tuple(rest.scale.shape) == (2, 1)
     assert torch.allclose(first.zero_point.flatten(), torch.tensor([1.0, 0.1]))
     assert torch.allclose(rest.zero_point.flatten(), torch.tensor([40.0, 0.4]))
-    weight = Quantizer("w", WEIGHT, QuantizerSpec(granularity="channel"), Step(), shape=(2, 5))
+    weight = Quantizer("w", WEIGHT, QuantizerSpec(granularity="channel"), QuantizationContext(), shape=(2, 5))
     assert tuple(weight.qparams(x, 8)[0].scale.shape) == (2, 1)
 
 

@@ -16,7 +16,7 @@ from fairseq.modules.attention.core import add_mask, probabilities
 from fairseq.native import library, minmax
 from fairseq.quantization import MatMul, quantize_model
 from fairseq.quantization.analysis.bitops import CostMeter
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.kernels import heads
 from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels.codes import decode
@@ -318,7 +318,7 @@ def test_who_looks_gets_the_steps(calls: list[str], monkeypatch: pytest.MonkeyPa
         def product(self, *_: Any) -> None: ...
 
     module = attention()
-    with module.quantization.step.listening(Looking()):
+    with module.quantization.context.listening(Looking()):
         attend(module)
     attend(module, need_weights=True)
     handles: list[Callable[[], None]] = [
@@ -355,7 +355,7 @@ def test_costs_are_those_of_the_steps(calls: list[str], monkeypatch: pytest.Monk
     for load in (heads.library, lambda name: None):
         monkeypatch.setattr(heads, "library", load)
         module, meter = attention(), CostMeter(8)
-        with module.quantization.step.listening(meter):
+        with module.quantization.context.listening(meter):
             attend(module)
         found.append(meter.by_path)
     assert len(calls) == 2 and found[0] == found[1]
@@ -370,15 +370,15 @@ def test_inference_mode_and_updates_of_a_layer_alone(calls: list[str]) -> None:
         module.eval()(x, x, x, need_weights=False)
     assert calls == ["forward", "backward", "forward"]
     case = Case()
-    step: Step = case.model.quantization.step
-    step.counts_itself = True
+    context: QuantizationContext = case.model.quantization.context
+    context.counts_itself = True
     products = case.model.qk.quantizers, case.model.pv.quantizers
-    before = step.update
+    before = context.update
     core.integer_attention(*products, *case.operands, None, 3, 1.0, None, 8)
-    whole = step.update - before
+    whole = context.update - before
     q, k, v = case.operands
     case.model.pv(case.model.qk(q, k.mT, 8), v, 8)
-    assert step.update - before == 2 * whole == 4
+    assert context.update - before == 2 * whole == 4
 
 
 def test_context_comes_with_its_range(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS
 from fairseq.quantization.kernels import rounding
-from fairseq.quantization.quantizer import ACTIVATION, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import ACTIVATION, QuantizationContext, Quantizer, QuantizerSpec
 from tests import needs
 
 COMPILE = torch.compile
@@ -36,7 +36,9 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pair(**settings: Any) -> tuple[Quantizer, Quantizer]:
     spec = QuantizerSpec(**settings)
-    return Quantizer("t", ACTIVATION, spec, Step(fused=True)), Quantizer("t", ACTIVATION, spec, Step())
+    return Quantizer("t", ACTIVATION, spec, QuantizationContext(fused=True)), Quantizer(
+        "t", ACTIVATION, spec, QuantizationContext()
+    )
 
 
 def graphs() -> int:
@@ -66,7 +68,7 @@ def test_plumbing(name: str, granularity: str, rounding: str) -> None:
     for odd in (torch.randn(9), torch.randn(9, 1), torch.randn(1, 9), torch.tensor(2.0), torch.randn(0, 9)):
         if granularity != "group:5" or odd.dim():
             assert torch.equal(compiled.fake(odd, 4), eager.fake(odd, 4))
-    assert compiled.step.fused
+    assert compiled.context.fused
 
 
 @needs.torch_compiler
@@ -80,7 +82,7 @@ def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         compiled, eager = pair(**settings)
         agree(compiled, eager, [(300, 400), (7, 50, 310)])
-        assert compiled.step.fused
+        assert compiled.context.fused
 
 
 def test_small_tensors_compile_nothing() -> None:
@@ -114,7 +116,7 @@ def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, capl
     assert [record.getMessage() for record in caplog.records] == [
         "quantization: no compiled kernels, rounding eagerly (no C++ compiler)"
     ]
-    assert not compiled.step.fused
+    assert not compiled.context.fused
 
 
 @pytest.mark.usefixtures("traced_only")

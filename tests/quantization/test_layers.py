@@ -109,8 +109,8 @@ def test_deepcopy_keeps_working_apart() -> None:
     twin = copy.deepcopy(model)
     twin.quantization.begin_micro_batch(7)
     twin(torch.randn(3, 6), num_bits=2)
-    assert model.quantization.step.update != 7
-    assert twin[0].quantizers.step is twin.quantization.step is twin[1].quantizers.step
+    assert model.quantization.context.update != 7
+    assert twin[0].quantizers.context is twin.quantization.context is twin[1].quantizers.context
     assert twin[0].weight is not model[0].weight
 
 
@@ -226,7 +226,7 @@ def test_torch_attention_in_full_precision(options: dict[str, Any], masks: str) 
         arguments["key_padding_mask"] = torch.zeros(3, 7, dtype=torch.bool).index_fill_(1, torch.tensor([6]), True)
     for average in (True, False):
         expected, probs = attention(query, key, value, average_attn_weights=average, **arguments)
-        y, weights = ours(query, key, value, average_attn_weights=average, **arguments, num_bits=None)
+        y, weights = ours(query, key, value, average_attn_weights=average, **arguments, num_bits=0)
         assert torch.allclose(y, expected, atol=1e-5) and torch.allclose(weights, probs, atol=1e-5)
     assert ours(query, key, value, need_weights=False)[1] is None
 
@@ -235,7 +235,7 @@ def test_torch_attention_unbatched_and_nested() -> None:
     attention = nn.MultiheadAttention(8, 2)
     ours = quantize_model(copy.deepcopy(attention), "int8")
     x = torch.randn(5, 8)
-    for theirs, mine in zip(attention(x, x, x), ours(x, x, x, num_bits=None), strict=True):
+    for theirs, mine in zip(attention(x, x, x), ours(x, x, x, num_bits=0), strict=True):
         assert torch.allclose(theirs, mine, atol=1e-6)
     nested = torch.nested.nested_tensor([torch.randn(3, 8), torch.randn(2, 8)])
     with pytest.raises(ConfigError, match="nested"):
@@ -251,7 +251,7 @@ def test_torch_encoder_is_quantized_also_on_its_fast_path() -> None:
     encoder.eval(), ours.eval()
     with torch.no_grad():
         exact, rough = encoder(x, src_key_padding_mask=padding), ours(x, src_key_padding_mask=padding)
-        same = ours(x, src_key_padding_mask=padding, num_bits=None)
+        same = ours(x, src_key_padding_mask=padding, num_bits=0)
     assert torch.allclose(same[~padding], exact[~padding], atol=1e-5)
     error = (rough - exact)[~padding].norm() / exact[~padding].norm()
     assert 0.01 < error < 0.5
@@ -294,7 +294,7 @@ def test_inputs_shared_by_projections_are_rounded_once(transformer: nn.Module, t
 
         def product(self, *_: Any, **__: Any) -> None: ...
 
-    with model.quantization.step.listening(Counter()):
+    with model.quantization.context.listening(Counter()):
         model(tokens)
     assert (Counter.work, Counter.reused) == (4, 4)  # per layer: q and out; k and v
     inputs = [model.layers[0].self_attn.get_submodule(f"{n}_proj").quantizers.quantizer("input") for n in "qkv"]

@@ -6,7 +6,7 @@ import torch
 from fairseq.errors import ConfigError, TrainingError
 from fairseq.quantization.formats import build_format
 from fairseq.quantization.layers import QLinear
-from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
 
 
@@ -62,7 +62,7 @@ def test_clip_follows_the_formula() -> None:
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])
 def test_quantizer_learns(learned: str, name: str, granularity: str) -> None:
     spec = QuantizerSpec(bits=4, format=name, granularity=granularity, learned=learned)
-    quantizer = Quantizer("q", ACTIVATION, spec, Step(), features=6)
+    quantizer = Quantizer("q", ACTIVATION, spec, QuantizationContext(), features=6)
     x = torch.linspace(0.1, 3, 30).view(5, 6)
     quantizer(x, 4)  # first values
     parameters = list(quantizer.parameters())
@@ -83,7 +83,7 @@ def test_quantizer_learns(learned: str, name: str, granularity: str) -> None:
 
 def test_scale_starts_at_the_mean_magnitude_and_keeps_its_extent_at_other_bits() -> None:
     spec = QuantizerSpec(format="symmetric", learned="scale")
-    quantizer = Quantizer("w", WEIGHT, spec, Step(), shape=(3, 4), reference_bits=4)
+    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(3, 4), reference_bits=4)
     w = torch.randn(3, 4)
     (qparams,) = quantizer.qparams(w, 4)
     assert torch.allclose(qparams.scale, 2 * w.abs().mean() / 7**0.5)
@@ -114,7 +114,7 @@ def test_what_cannot_be_learned() -> None:
     ]
     for role, settings in cases:
         with pytest.raises(ConfigError, match=r"learned|granularity"):
-            Quantizer("q", role, QuantizerSpec(**settings), Step())
-    fresh = Quantizer("q", ACTIVATION, QuantizerSpec(format="symmetric", learned="scale"), Step()).eval()
+            Quantizer("q", role, QuantizerSpec(**settings), QuantizationContext())
+    fresh = Quantizer("q", ACTIVATION, QuantizerSpec(format="symmetric", learned="scale"), QuantizationContext()).eval()
     with pytest.raises(TrainingError, match="has seen no data"):
         fresh(torch.randn(3), 4)

@@ -18,7 +18,7 @@ from fairseq.quantization.formats import FORMATS, NumberFormat, QParams, build_f
 from fairseq.quantization.formats.base import Noise
 from fairseq.quantization.integer_weights import keep_integer_weights, pack_weights
 from fairseq.quantization.products.packed_weight import pack_weight
-from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 
 NAME = "powers_of_two"
 
@@ -90,7 +90,7 @@ def quantized(model: nn.Module, rules: list[dict[str, object]] = EVERYWHERE, **c
 
 
 def test_levels_and_codes() -> None:
-    quantizer = Quantizer("x", ACTIVATION, QuantizerSpec(format=NAME), Step())
+    quantizer = Quantizer("x", ACTIVATION, QuantizerSpec(format=NAME), QuantizationContext())
     x = torch.tensor([8.0, -8.0, 5.9, 6.1, 0.0, 2.9, -3.1, 0.01])
     assert quantizer.fake(x, 4).tolist() == [8, -8, 4, 8, 0, 2, -4, 0]
     codes = quantizer.codes(x, 4)
@@ -99,12 +99,12 @@ def test_levels_and_codes() -> None:
     # a gradient passes where x lies between the outermost levels
     spec = QuantizerSpec(format=NAME, ste="clipped", range={"name": "percentile", "percent": 75.0})
     x = torch.tensor([1.0, -1.0, 0.3, 9.0], requires_grad=True)
-    Quantizer("x", ACTIVATION, spec, Step())(x, 4).tensor().sum().backward()
+    Quantizer("x", ACTIVATION, spec, QuantizationContext())(x, 4).tensor().sum().backward()
     assert x.grad is not None and x.grad.tolist() == [1, 1, 1, 0]
 
 
 def test_stochastic_rounding_keeps_the_mean_whatever_the_distance() -> None:
-    quantizer = Quantizer("g", "gradient", QuantizerSpec(format=NAME, rounding="stochastic"), Step())
+    quantizer = Quantizer("g", "gradient", QuantizerSpec(format=NAME, rounding="stochastic"), QuantizationContext())
     for value in (0.3, 0.7, -0.011, 0.9):
         x = torch.full((400, 500), value)
         x[0, 0] = 1
@@ -165,7 +165,7 @@ def test_saved_and_packed(transformer: nn.Module, tokens: Tensor, tmp_path) -> N
 @pytest.mark.parametrize("num_bits", range(2, 6))
 def test_packed_at_every_width(num_bits: int) -> None:
     spec = QuantizerSpec(format=NAME, granularity="channel", range="mse")
-    quantizer = Quantizer("w", WEIGHT, spec, Step(), shape=(6, 13))
+    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(6, 13))
     weight = torch.randn(6, 13)
     assert torch.equal(pack_weight(quantizer, weight, num_bits).values(), quantizer.fake(weight, num_bits))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fairseq.quantization import quantize_model
-from fairseq.quantization.quantizer import GRADIENT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import GRADIENT, QuantizationContext, Quantizer, QuantizerSpec
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
 
 
@@ -38,7 +38,9 @@ def test_uniform_and_uncorrelated() -> None:
 @pytest.mark.parametrize("name", ["affine_float_zp", "affine", "symmetric"])
 @pytest.mark.parametrize("num_bits", [2, 4, 8])
 def test_rounding_is_unbiased(name: str, num_bits: int) -> None:
-    quantizer = Quantizer("g", GRADIENT, QuantizerSpec(bits=8, format=name, rounding="stochastic"), Step())
+    quantizer = Quantizer(
+        "g", GRADIENT, QuantizerSpec(bits=8, format=name, rounding="stochastic"), QuantizationContext()
+    )
     # the ends of affine_int's grid lie up to half a step inside the range: stay clear of them
     x = torch.rand(60, 70) * 2 - 0.8 if name != "affine" else torch.rand(60, 70).round(decimals=2) * 2
     (qparams,) = quantizer.qparams(x, num_bits)

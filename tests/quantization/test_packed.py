@@ -17,7 +17,7 @@ from fairseq.quantization.integer_weights import (
 )
 from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.products.packed_weight import pack_weight
-from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 
 GRANULARITIES = ("tensor", "channel", "channel:1", "token", "group:4", "group:5", "group:100")
 
@@ -27,7 +27,7 @@ GRANULARITIES = ("tensor", "channel", "channel:1", "token", "group:4", "group:5"
 @pytest.mark.parametrize("num_bits", [2, 3, 4, 5, 6, 7, 8, 9, 12, 16])
 def test_bit_for_bit(number_format, granularity, num_bits):
     spec = QuantizerSpec(format=number_format, granularity=granularity)
-    quantizer = Quantizer("w", WEIGHT, spec, Step(), shape=(6, 13))
+    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(6, 13))
     weight = torch.randn(6, 13) * torch.logspace(-20, 20, 6)[:, None]
     weight[2] = 0
     packed = pack_weight(quantizer, weight, num_bits)
@@ -42,7 +42,7 @@ def test_bit_for_bit(number_format, granularity, num_bits):
 @pytest.mark.parametrize("number_format", ["symmetric", "affine"])
 def test_learned_grids(learned, number_format):
     spec = QuantizerSpec(format=number_format, granularity="channel", learned=learned)
-    quantizer = Quantizer("w", WEIGHT, spec, Step(), shape=(4, 6), reference_bits=4).eval()
+    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(4, 6), reference_bits=4).eval()
     weight = torch.randn(4, 6)
     value = quantizer(weight, 4).value
     assert torch.equal(pack_weight(quantizer, weight, 4).values(), value)
@@ -50,7 +50,7 @@ def test_learned_grids(learned, number_format):
 
 def test_layout_of_the_bytes():
     """What files hold: changing it would make them unreadable."""
-    quantizer = Quantizer("w", WEIGHT, QuantizerSpec(format="symmetric"), Step())
+    quantizer = Quantizer("w", WEIGHT, QuantizerSpec(format="symmetric"), QuantizationContext())
     weight = torch.tensor([[-1.0, 0.0, 1.0, 0.0, 1.0]])
     assert pack_weight(quantizer, weight, 2).data.tolist() == [[1 | 3 << 2 | 3 << 4, 2 | 2 << 2]]
     weight = torch.tensor([[-7.0, 0.0, 7.0]])

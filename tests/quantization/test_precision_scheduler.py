@@ -30,7 +30,7 @@ class Listener:
     def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int, reused: bool) -> None:
         if quantizer.path == "0.input":
             self.bits.append(num_bits)
-            self.keys.append((quantizer.step.update, quantizer.step.micro_batch))
+            self.keys.append((quantizer.context.update, quantizer.context.micro_batch))
 
     def product(self, *_: Any) -> None: ...
 
@@ -59,11 +59,11 @@ def expected(total: int = TOTAL) -> list[int]:
 def test_step_beside_the_optimizers() -> None:
     model, listener = build(), Listener()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
-    with model.quantization.step.listening(listener):
+    with model.quantization.context.listening(listener):
         train(model, scheduler, torch.optim.SGD(model.parameters(), lr=0.1), TOTAL)
     assert listener.bits == expected() and len(set(expected())) > 3
     listener.bits.clear()
-    with model.quantization.step.listening(listener), torch.no_grad():
+    with model.quantization.context.listening(listener), torch.no_grad():
         model.eval()(batch(0))  # at the declared evaluation bits
         model.train()(batch(0), num_bits=3)  # a call that names bits has them
     assert listener.bits == [8, 3]
@@ -72,7 +72,7 @@ def test_step_beside_the_optimizers() -> None:
 def test_loop_over_bits() -> None:
     model, listener = build(), Listener()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
-    with model.quantization.step.listening(listener):
+    with model.quantization.context.listening(listener):
         for update, bits in enumerate(scheduler):
             model(batch(update)).sum().backward()
             assert bits == listener.bits[-1]
@@ -84,7 +84,7 @@ def test_loop_over_bits() -> None:
 def test_calls_between_two_steps_are_micro_batches() -> None:
     model, listener = build(), Listener()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
-    with model.quantization.step.listening(listener):
+    with model.quantization.context.listening(listener):
         for _ in range(2):
             for micro in range(3):
                 model(batch(micro)).sum().backward()
@@ -130,7 +130,7 @@ def test_a_copy_has_a_scheduler_of_its_own() -> None:
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
     other = copy.deepcopy(model)
     train(model, scheduler, torch.optim.SGD(model.parameters(), lr=0.1), 3)
-    with other.quantization.step.listening(listener):
+    with other.quantization.context.listening(listener):
         other(batch(0))
     assert listener.bits == [4] and listener.keys == [(0, 0)]
 
@@ -138,7 +138,7 @@ def test_a_copy_has_a_scheduler_of_its_own() -> None:
 def test_detached_models_train_as_before() -> None:
     model, listener = build(), Listener()
     PrecisionScheduler(model, total_updates=TOTAL).detach()
-    with model.quantization.step.listening(listener):
+    with model.quantization.context.listening(listener):
         model(batch(0)), model(batch(0))
     assert listener.bits == [8, 8] and listener.keys == [(1, 0), (2, 0)]
 
@@ -161,7 +161,7 @@ def test_models_in_a_data_parallel_wrapper() -> None:
 
     model, listener = Wrapper(build()), Listener()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
-    with model.module.quantization.step.listening(listener):  # type: ignore[union-attr]
+    with model.module.quantization.context.listening(listener):  # type: ignore[union-attr]
         for update, _ in enumerate(scheduler):
             model(batch(update)).sum().backward()
     assert listener.bits == expected()

@@ -99,7 +99,7 @@ def test_heads_and_embeddings_by_rule(tokens: torch.Tensor) -> None:
     assert not trace.full_precision()
     table = model.encoder.lm_head.weight
     rows = torch.arange(34)
-    with model.quantization.step.call(3):
+    with model.quantization.context.call(3):
         assert not torch.equal(model.encoder.sentence_encoder.embed_tokens(rows), table)
     assert table is model.encoder.sentence_encoder.embed_tokens.weight
     positions = model.encoder.sentence_encoder.embed_positions
@@ -127,7 +127,7 @@ def test_bits_matter(tokens: torch.Tensor) -> None:
     model = quantize_model(copy.deepcopy(plain), "int8")
     errors = [float((scores(model, tokens, num_bits=bits) - exact).norm().detach()) for bits in (2, 4, 8, 12)]
     assert errors[0] > errors[1] > errors[2] > errors[3] > 0
-    assert torch.allclose(scores(model, tokens, num_bits=None), exact, atol=1e-6)
+    assert torch.allclose(scores(model, tokens, num_bits=0), exact, atol=1e-6)
 
 
 @pytest.mark.parametrize("compute", ["simulate", "integer"])

@@ -180,7 +180,7 @@ def test_bits_of_a_call(transformer: nn.Module, tokens: torch.Tensor) -> None:
 
         def product(self, *_: object, **__: object) -> None: ...
 
-    with model.quantization.step.listening(Listener()):
+    with model.quantization.context.listening(Listener()):
         for argument, expected in (({}, 8), ({"num_bits": 4}, 4)):
             model.quantization.begin_micro_batch(expected)
             model(tokens, **argument).sum().backward()
@@ -188,7 +188,7 @@ def test_bits_of_a_call(transformer: nn.Module, tokens: torch.Tensor) -> None:
             assert seen["layers.0.fc2.input"] == 3 and seen["layers.0.fc2.weight"] == 3  # pinned
             assert seen["layers.0.fc1.grad_output"] == 8
         seen.clear()
-        model(tokens, num_bits=None)
+        model(tokens, num_bits=0)
         assert all(path.startswith(("layers.0.fc2", "layers.1.fc2")) for path in seen) and seen
         seen.clear()
         model.layers[0](torch.randn(2, 3, 16))  # a part of the model on its own: at the default
@@ -212,8 +212,8 @@ def test_threaded_models_get_the_argument() -> None:
     model = quantize_model(Threaded(), "int8", eval_bits=6)
     assert model.quantization.threaded
     x = torch.randn(2, 4)
-    model(x), model(x, num_bits=3), model(x, num_bits=None)
-    assert model.seen == [6, 3, None]
+    model(x), model(x, num_bits=3), model(x, num_bits=0)
+    assert model.seen == [6, 3, 0]
 
 
 def test_checkpointed_segments_recompute_at_the_bits_of_their_call() -> None:

@@ -48,7 +48,6 @@ def test_one_set_for_three_projections(mode: Any, made: list[tuple[int, ...]]) -
         assert model(x.clone(), x, x, need_weights=False)[0].equal(expected)
     handle.remove()
     assert made.count((5, 3, 16)) == 4
-    assert model.quantization.step.unchanged is None
 
 
 def test_not_with_other_ranges(made: list[tuple[int, ...]]) -> None:
@@ -66,6 +65,6 @@ def test_not_after_a_write() -> None:
     x = torch.randn(5, 16)
     model(x)
     model.eval()
-    with torch.no_grad(), model.quantization.step.call(None):
+    with torch.no_grad(), model.quantization.context.call(None):
         first = model[0](x, num_bits=8)
         assert not model[0](x.mul_(-1), num_bits=8).equal(first)

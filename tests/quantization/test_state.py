@@ -104,7 +104,8 @@ def test_removal_restores_the_float_model(transformer: nn.Module, tokens: torch.
     again = quantize_model(quantize_model(model, "int4"), "int8")  # another plan replaces the first
     assert again.quantization.plan["layers.0.fc1.weight"].high == 8
     again(tokens)  # the hooks that watch the first call are gone after it
-    assert len(again._forward_hooks) == len(again._forward_pre_hooks) == 1
+    assert not again._forward_hooks and len(again._forward_pre_hooks) == 1
+    assert "forward" not in vars(remove_quantization(again)) and not again._forward_pre_hooks
 
 
 def test_running_ranges_average_over_an_update(transformer: nn.Module) -> None:

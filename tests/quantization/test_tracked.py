@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.tracked import AverageFromZero, ExponentialAverage, Tracked
 
@@ -11,11 +11,11 @@ from fairseq.quantization.observers.tracked import AverageFromZero, ExponentialA
 @pytest.mark.parametrize("kind", [AverageFromZero, ExponentialAverage])
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.37])
 def test_one_number_is_folded_as_tensors_are(kind: type[Tracked], momentum: float) -> None:
-    step = Step()
-    one, several = kind(momentum, shape=(1,), step=step), kind(momentum, shape=(2,), step=step)
+    context = QuantizationContext()
+    one, several = kind(momentum, shape=(1,), context=context), kind(momentum, shape=(2,), context=context)
     for update in range(120):
-        step.set(update)
-        step.calibrating = update >= 80
+        context.set(update)
+        context.calibrating = update >= 80
         for _ in range(1 + update % 3):
             low = torch.randn(1, 1) * 10.0 ** (update % 7 - 3)
             high = low + torch.rand(1, 1) * (torch.inf if update % 37 == 5 else 7)

@@ -16,7 +16,7 @@ from fairseq.quantization import quantize_model, read_config, read_plan
 from fairseq.quantization.formats import build_format
 from fairseq.quantization.observers import OBSERVERS
 from fairseq.quantization.products.packed_weight import pack_weight
-from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 from fairseq.quantization.versions import VERSION
 
 X = torch.tensor([0.3, 1.0, 2.0])
@@ -62,7 +62,7 @@ def test_plain_affine_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_packed_weights(version: int | None, formats: list[str]) -> None:
     weight = torch.randn(3, 5) + 1
     for written, meant in zip(("affine", "affine_int"), formats, strict=True):
-        quantizer = Quantizer("w", WEIGHT, QuantizerSpec(format=meant), Step(), shape=(3, 5))
+        quantizer = Quantizer("w", WEIGHT, QuantizerSpec(format=meant), QuantizationContext(), shape=(3, 5))
         entry = pack_weight(quantizer, weight, 4).as_dict()
         assert entry.pop("version") == VERSION
         entry["format"] = written

@@ -211,7 +211,7 @@ def test_micro_batches_are_numbered_over_all_processes(trainer_of, monkeypatch):
     for name, value in (("get_world_size", 4), ("get_rank", 3)):
         monkeypatch.setattr(quantized.distributed_utils, name, lambda value=value: value)
     trainer.quantization.begin_micro_batch(num_updates=7, index=2, is_dummy=False)
-    key = trainer.get_model().quantization.step.noise_key(0)
+    key = trainer.get_model().quantization.context.noise_key(0)
     assert (key.update, key.micro_batch) == (7, 2 * 4 + 3)
 
 

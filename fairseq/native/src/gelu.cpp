@@ -193,23 +193,30 @@ struct Coding {
     int32_t offset, divides;
 };
 
-INLINE Ints code(Floats y, const Coding& how) {
+// `bad`: lanes in which a value was NaN, which no code stands for.
+INLINE Ints code(Floats y, const Coding& how, Ints& bad) {
+    bad |= y != y;
     Floats step = how.divides ? (y - how.zero) / how.factor : y * how.factor;
     step = step < how.low ? all(how.low) : step;
     step = step > how.high ? all(how.high) : step;
     return nearest(step) + how.offset;
 }
 
-void codes_of(const float* x, uint8_t* codes, const Coding& how, int64_t begin, int64_t end) {
+bool codes_of(const float* x, uint8_t* codes, const Coding& how, int64_t begin, int64_t end) {
     typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
     const Table& odds = odd_table();
+    Ints bad = {};
     int64_t i = begin;
     for (; i + kLanes <= end; i += kLanes) {
-        const Bytes bytes = __builtin_convertvector(code(value(load(x + i), odds), how), Bytes);
+        const Bytes bytes = __builtin_convertvector(code(value(load(x + i), odds), how, bad), Bytes);
         std::memcpy(codes + i, &bytes, sizeof(bytes));
     }
-    if (i < end) store_rest(codes + i, __builtin_convertvector(code(value(rest<Floats>(x + i, end - i), odds), how), Bytes),
-                            end - i);
+    if (i < end)
+        store_rest(codes + i, __builtin_convertvector(code(value(rest<Floats>(x + i, end - i), odds), how, bad), Bytes),
+                   end - i);
+    bool found = false;
+    for (int64_t lane = 0; lane < kLanes; ++lane) found |= bad[lane] != 0;
+    return found;
 }
 
 void ends_of(const float* x, int64_t begin, int64_t end, Ends& shown) {
@@ -256,10 +263,14 @@ extern "C" void gelu_range(const float* x, int64_t count, float* range, int64_t 
     in_pieces(count, threads, range, [&](int64_t begin, int64_t end, Ends& ends) { ends_of(x, begin, end, ends); });
 }
 
-// Codes of GELU's values, which are not written.
-extern "C" void gelu_codes(const float* x, uint8_t* codes, int64_t count, float zero, float factor, float low, float high,
+// Codes of GELU's values, which are not written. 1 where one of them is NaN, else 0.
+extern "C" int gelu_codes(const float* x, uint8_t* codes, int64_t count, float zero, float factor, float low, float high,
                            int32_t offset, int32_t divides, int64_t threads) {
     const Coding how{zero, factor, low, high, offset, divides};
     float range[2];
-    in_pieces(count, threads, range, [&](int64_t begin, int64_t end, Ends&) { codes_of(x, codes, how, begin, end); });
+    int bad = 0;
+    in_pieces(count, threads, range, [&](int64_t begin, int64_t end, Ends&) {
+        if (codes_of(x, codes, how, begin, end)) __atomic_store_n(&bad, 1, __ATOMIC_RELAXED);
+    });
+    return bad;
 }

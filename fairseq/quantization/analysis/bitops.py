@@ -26,7 +26,7 @@ from typing import Any, Optional
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from fairseq.quantization.context import Operand, Step
+from fairseq.quantization.context import Operand, QuantizationContext
 from fairseq.quantization.plan.target import Site
 from fairseq.quantization.plan.targets import find_sites
 from fairseq.quantization.products.simulated import tell_full_precision
@@ -167,26 +167,26 @@ class CostMeter:
         self._total = Cost(**state["total"])
 
     @contextmanager
-    def counting(self, model: nn.Module, step: Step) -> Iterator["CostMeter"]:
+    def counting(self, model: nn.Module, context: QuantizationContext) -> Iterator["CostMeter"]:
         """Count everything that runs inside the block: the quantized layers, and plain Linear layers and products."""
-        handles = watch_plain_products(model, step)
+        handles = watch_plain_products(model, context)
         try:
-            with step.listening(self):
+            with context.listening(self):
                 yield self
         finally:
             for handle in handles:
                 handle.remove()
 
 
-def watch_plain_products(model: nn.Module, step: Step) -> list[RemovableHandle]:
+def watch_plain_products(model: nn.Module, context: QuantizationContext) -> list[RemovableHandle]:
     """Have modules that multiply without quantizers tell `step`'s listeners, too, by hooks."""
 
     def hook_for(site: Site) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            if step.listeners:
+            if context.listeners:
                 product = site.plain_product((*args, *kwargs.values()), output)
                 if product is not None:
-                    tell_full_precision(step.listeners, site.path, *product)
+                    tell_full_precision(context.listeners, site.path, *product)
 
         return hook
 

@@ -288,7 +288,7 @@ def trace_gemms(model: nn.Module) -> Iterator[GemmTrace]:
         register_module_forward_pre_hook(before),
         register_module_forward_hook(after, always_call=True),
     ]
-    listening = nullcontext() if quantization is None else quantization.step.listening(trace)
+    listening = nullcontext() if quantization is None else quantization.context.listening(trace)
     try:
         with listening, trace:
             yield trace

@@ -39,6 +39,13 @@ from fairseq.quantization.rounding.noise import HashNoise
 LARGEST_ZERO_POINT = 255  # beyond the codes there is nothing that a whole zero point would keep exact
 
 
+class NotANumber(Exception):
+    """A tensor that is rounded to a given range holds NaN. No code stands for it: its product has to be simulated.
+
+    Where the range is the tensor's own, it is NaN itself, and so are the scale and the product.
+    """
+
+
 class Codes(NamedTuple):
     """A matrix (R, C) as codes.
 
@@ -158,6 +165,7 @@ def encode(
 
 def described(data: Tensor, scale: Tensor, zero: Tensor, num_bits: int, number_format: NumberFormat) -> Codes:
     """Codes of a uniform format from their data, scales and zero points."""
+    scale = scale + (scale - scale)  # an infinite one is NaN: what it stands for is 0 * inf, as in the simulation
     if number_format.has_exact_zero:
         return Codes(data, scale, (zero - number_format.first_code(num_bits)).to(torch.int32), None, num_bits)
     zero_point = (-zero / scale).round().clamp(0, LARGEST_ZERO_POINT)

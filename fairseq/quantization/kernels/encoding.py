@@ -8,6 +8,7 @@ been found and a grid been made of it, to the last bit.
 """
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from fairseq.native.compiled import is_watched
 from fairseq.quantization.formats import NumberFormat, QParams
-from fairseq.quantization.kernels.codes import Codes, described
+from fairseq.quantization.kernels.codes import Codes, NotANumber, described
 from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.library import library, required
 
@@ -51,6 +52,7 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
     Raises:
         RuntimeError: there is no library, see `is_available`.
         MemoryError: too little of it.
+        NotANumber: x holds NaN, and a range was given.
     """
     native = required("codes", "kernels.codes.encode")
     rows, columns = x.shape
@@ -64,6 +66,8 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for the codes of {rows}x{columns} values")
+    if any(each.levels.given and math.isnan(each.levels.low) for each in wanted):
+        raise NotANumber
     return Made([_codes(out, each.levels) for out, each in zip(outs, wanted, strict=True)], total)
 
 

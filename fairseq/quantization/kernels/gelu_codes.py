@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fairseq.native.gelu import is_large, kernels, pointer, sizes
 from fairseq.quantization.formats import NumberFormat, QParams
+from fairseq.quantization.kernels.codes import NotANumber
 
 
 def has_codes(x: Tensor, number_format: NumberFormat) -> bool:
@@ -23,7 +24,11 @@ def range_of(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def codes_of(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int, out: Tensor) -> None:
-    """Write the codes of GELU of `x`, in order, from 0 to `out` (uint8), where `has_codes`; one scale for all."""
+    """Write the codes of GELU of `x`, in order, from 0 to `out` (uint8), where `has_codes`; one scale for all.
+
+    Raises:
+        NotANumber: GELU of x holds NaN, and the scale is not NaN.
+    """
     native = kernels(x)
     assert native is not None
     zero, least = qparams.zero_point.float(), number_format.first_code(num_bits)
@@ -37,7 +42,9 @@ def codes_of(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits:
         offset = 0 if zero.isnan() else int(zero) - least
     else:
         numbers, offset = [float(part) for part in (zero, qparams.scale, qparams.quant_min, qparams.quant_max)], -least
-    native.gelu_codes(
+    bad = native.gelu_codes(
         pointer(x), pointer(out), ctypes.c_int64(x.numel()), *map(ctypes.c_float, numbers), ctypes.c_int32(offset),
         ctypes.c_int32(not number_format.has_exact_zero), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
+    if bad and not qparams.scale.isnan():
+        raise NotANumber

@@ -44,7 +44,7 @@ class Attention(ctypes.Structure):
         ("seed", ctypes.c_uint64),
         ("threads", ctypes.c_int64),
         *((name, ctypes.c_float) for name in ("factor", "y_low", "y_high")),
-        ("dropped", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("dropped", "bad")),
         *((f"{name}_levels", Levels) for name in ("q", "k", "v", "probs", "grad_y", "grad_scores")),
     ]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils import _python_dispatch
 
 from fairseq.native.compiled import calls_are_seen
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.rounding.noise import SPREAD, HashNoise
 
@@ -68,7 +68,7 @@ def _bounds(low: int, high: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def fake_quantize(
-    step: Step,
+    context: QuantizationContext,
     number_format: NumberFormat,
     x: Tensor,
     qparams: QParams,
@@ -78,7 +78,7 @@ def fake_quantize(
 ) -> bool:
     """Write the rounded `x` to `out` and return True; False, having done nothing, where no kernel fits.
 
-    A compiler that fails is reported once, and `step.fused` is switched off.
+    A compiler that fails is reported once, and `context.fused` is switched off.
     """
     if x.numel() < LEAST_ELEMENTS or x.dtype != torch.float32 or out.dtype != torch.float32:
         return False
@@ -91,8 +91,8 @@ def fake_quantize(
     matrix, target, scale, zero_point = views
     arguments = (scale, zero_point, *_bounds(qparams.quant_min, qparams.quant_max, x.device))
     variant = (number_format, scale.shape[0] > 1, scale.shape[1] > 1, clamp, noise is not None, x.device.type)
-    step.rounded[variant] += x.numel()
-    if step.rounded[variant] < BREAK_EVEN:
+    context.rounded[variant] += x.numel()
+    if context.rounded[variant] < BREAK_EVEN:
         return False
     try:
         if noise is None:
@@ -104,7 +104,7 @@ def fake_quantize(
         logger.warning(
             "quantization: no compiled kernels, rounding eagerly (%s)", str(error).strip().partition("\n")[0]
         )
-        step.fused = False
+        context.fused = False
         return False
     return True
 

@@ -16,7 +16,7 @@ from typing import Any, Optional
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.quantizer import WEIGHT, Quantizer, brief
@@ -26,11 +26,13 @@ from fairseq.quantization.spec import QuantizerSpec
 class TableQuantizer(nn.Module):
     """The quantizer of an embedding's table."""
 
-    def __init__(self, path: str, weight: Tensor, spec: QuantizerSpec, step: Step, reference_bits: int = 8):
+    def __init__(
+        self, path: str, weight: Tensor, spec: QuantizerSpec, context: QuantizationContext, reference_bits: int = 8
+    ):
         super().__init__()
-        self.step = step
+        self.context = context
         name = f"{path}.weight".lstrip(".")
-        self.weight = Quantizer(name, WEIGHT, spec, step, shape=tuple(weight.shape), reference_bits=reference_bits)
+        self.weight = Quantizer(name, WEIGHT, spec, context, shape=tuple(weight.shape), reference_bits=reference_bits)
         self.integers: Optional[IntegerWeight] = None  # in place of the table, see layers/resident.py
 
     def __repr__(self) -> str:
@@ -50,14 +52,14 @@ class QEmbedding(nn.Embedding):
 
     def __init__(self, *args: Any, spec: Optional[QuantizerSpec] = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.quantizers = TableQuantizer("", self.weight, spec or reference_spec(WEIGHT), Step())
+        self.quantizers = TableQuantizer("", self.weight, spec or reference_spec(WEIGHT), QuantizationContext())
 
     def forward(self, input: Tensor, num_bits: Optional[int] = None) -> Tensor:
         """Rows `input` (...) of the table -> (..., embedding_dim)."""
         if self.quantizers is None:
             return self._rows(input, self.weight)
         quantizer = self.quantizers.weight
-        bits = quantizer.bits(self.quantizers.step.layer_call(num_bits, self.training))
+        bits = quantizer.bits(self.quantizers.context.layer_call(num_bits, self.training)[0])
         integers = self.quantizers.integers
         if integers is not None:
             integers.check(quantizer.path, bits, self.training)

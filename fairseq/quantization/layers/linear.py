@@ -23,7 +23,7 @@ from typing import Any, Optional
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
 from fairseq.quantization.spec import QuantizerSpec
@@ -58,7 +58,7 @@ class QLinear(nn.Linear):
         self.quantizers = None
         if quantized:
             specs = specs or {name: reference_spec(role, num_grad_bits) for name, role in LINEAR_ROLES.items()}
-            self.quantizers = LinearQuantizers("", self.weight, specs, Step())
+            self.quantizers = LinearQuantizers("", self.weight, specs, QuantizationContext())
 
     def forward(self, input: Tensor, num_bits: Optional[int] = None) -> Tensor:
         """`input` (..., in_features) -> (..., out_features).

@@ -19,7 +19,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.spec import ACTIVATION, GRADIENT
@@ -76,7 +76,7 @@ class QMatmul(MatMul):
         if quantizers is None:
             paths = self.paths("")
             specs = {key: reference_spec(role, num_grad_bits) for key, (_, role) in paths.items()}
-            quantizers = MatMulQuantizers("", paths, specs, Step())
+            quantizers = MatMulQuantizers("", paths, specs, QuantizationContext())
         self.quantizers = quantizers
 
     def forward(self, a: Tensor, b: Tensor, num_bits: Optional[int] = None) -> Tensor:

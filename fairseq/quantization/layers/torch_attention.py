@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.layers.matmul import MatMul
 from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
 from fairseq.quantization.products.matmul import MatMulQuantizers
@@ -42,7 +42,7 @@ class AttentionQuantizers(nn.Module):
         path: str,
         attention: nn.MultiheadAttention,
         specs: Mapping[tuple[str, str], QuantizerSpec],
-        step: Step,
+        context: QuantizationContext,
         reference_bits: int = 8,
     ):
         super().__init__()
@@ -52,9 +52,9 @@ class AttentionQuantizers(nn.Module):
             own = {key: spec for (owner, key), spec in specs.items() if owner == part}
             if part in PRODUCTS:
                 paths = PRODUCTS[part].paths(prefix + part)
-                self.add_module(part, MatMulQuantizers(prefix + part, paths, own, step, reference_bits))
+                self.add_module(part, MatMulQuantizers(prefix + part, paths, own, context, reference_bits))
             else:
-                self.add_module(part, LinearQuantizers(prefix + part, weights[part], own, step, reference_bits))
+                self.add_module(part, LinearQuantizers(prefix + part, weights[part], own, context, reference_bits))
 
     def part(self, name: str) -> Any:
         """One product."""

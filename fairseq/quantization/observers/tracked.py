@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError, TrainingError
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request
 from fairseq.quantization.registry import build
 
@@ -37,7 +37,7 @@ class Tracked(Observer):
         momentum: weight of the past, from 0 up to but not including 1.
         of: the source that is averaged, a name or `{name: ..., options}`.
         shape: the range's shape (all ones for one range per tensor).
-        step: shared state of the model, which knows where an update ends.
+        context: shared state of the model, which knows where an update ends.
         where: the quantizer's path, for error messages.
     """
 
@@ -52,7 +52,7 @@ class Tracked(Observer):
         momentum: float = 0.9,
         of: Any = "minmax",
         shape: tuple[int, ...] = (1,),
-        step: Optional[Step] = None,
+        context: Optional[QuantizationContext] = None,
         where: str = "range",
     ):
         super().__init__()
@@ -62,7 +62,7 @@ class Tracked(Observer):
         self.source = build_observer(of, where=where)
         if self.source.tracked:
             raise ConfigError(f"{where}: a running range cannot average another running range")
-        self.step = step or Step()
+        self.context = context or QuantizationContext()
         self.where = where
         self.register_buffer("running_low", torch.zeros(shape))
         self.register_buffer("running_width", torch.zeros(shape))
@@ -75,7 +75,7 @@ class Tracked(Observer):
         self.has_data = False  # weight > 0, without asking the device
 
     def forward(self, x: Tensor, request: Request) -> Range:
-        if not (self.training or self.step.calibrating):
+        if not (self.training or self.context.calibrating):
             return self.evaluation_range(x)
         current = self.source(x, request)
         self.note(current)
@@ -83,13 +83,13 @@ class Tracked(Observer):
 
     def note(self, current: Range) -> None:
         """Take account of a range seen in training."""
-        if self.step.inspecting:
+        if self.context.inspecting:
             return
-        if self.pending_count and self.pending_update != self.step.update:
+        if self.pending_count and self.pending_update != self.context.update:
             self.commit()
         self.pending += torch.stack([current.low, current.high - current.low]).view_as(self.pending)
         self.pending_count += 1
-        self.pending_update = self.step.update
+        self.pending_update = self.context.update
 
     def evaluation_range(self, x: Tensor) -> Range:
         """The running range, shaped to broadcast against `x`."""
@@ -118,7 +118,7 @@ class Tracked(Observer):
         """Fold what the update has shown into the running range."""
         if self.pending_count:
             momentum = self.momentum
-            if self.step.calibrating:
+            if self.context.calibrating:
                 momentum = self.calibrated / (self.calibrated + 1)
                 self.calibrated += 1
             if self.running_low.numel() == 1 and self.running_low.device.type == "cpu":
@@ -188,12 +188,12 @@ class ExponentialAverage(Tracked):
         return self.running_low / self.weight, self.running_width / self.weight
 
 
-def build_observer(source: Any, where: str = "range", **context: Any) -> Observer:
-    """An observer from a name or from `{name: ..., option: value}`; `context` (shape, step) is for tracked ones."""
+def build_observer(source: Any, where: str = "range", **tracking: Any) -> Observer:
+    """An observer from a name or from `{name: ..., option: value}`; `tracking` (shape, context) is for tracked ones."""
     options = {"name": source} if isinstance(source, str) else dict(source)
     name = options.pop("name", None)
     if name is None:
         raise ConfigError(f"{where}: a range source given as a mapping needs a name")
     kind = OBSERVERS.lookup(name)
-    extra = {**context, "where": where} if kind.tracked else {}
+    extra = {**tracking, "where": where} if kind.tracked else {}
     return build(kind, options, f"{where}: range {name}", **extra)

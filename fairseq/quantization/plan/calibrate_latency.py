@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.native.compiled import compiler
-from fairseq.quantization.context import Step as RunState
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.kernels import rounding
 from fairseq.quantization.layers.matmul import MatMul, QMatmul
 from fairseq.quantization.plan.config import read_config
@@ -107,7 +107,7 @@ def _update(module: nn.Module, compute: str, shapes: Sequence[tuple[int, ...]], 
     """Forward and backward of `module`, quantized by the preset int8, on random tensors of `shapes`."""
     # without a path of its own a product of activations would have none for its quantizers
     model = nn.Sequential(module) if isinstance(module, nn.Linear) else module
-    context = RunState(default_bits=BITS, fused=True)
+    context = QuantizationContext(default_bits=BITS, fused=True)
     context.rounded = _Enough()
     targets = find_sites(model)
     specs = plan_specs(targets, read_config("int8", compute=compute))

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Optional, TypeVar
 
 from torch import Tensor, nn
 
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.spec import GRADIENT, QuantizerSpec
 
@@ -100,7 +100,7 @@ class Site:
         """Whether any of its forward quantizers is on; a gradient alone is not rounded."""
         return any(specs[path].quantize for path, role in self.points.values() if role != GRADIENT)
 
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         """The module with quantizers; parameters are shared with the old one, or it is the old one."""
         raise NotImplementedError
 

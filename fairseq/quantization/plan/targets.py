@@ -18,7 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.layers.embedding import QEmbedding, TableQuantizer
 from fairseq.quantization.layers.linear import QLinear
 from fairseq.quantization.layers.matmul import MatMul, QMatmul
@@ -77,9 +77,9 @@ class LinearSite(Site):
     def products(self) -> list[Product]:
         return [linear_product(self.path, (self.module.out_features, self.module.in_features))]  # type: ignore[arg-type]
 
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QLinear)
-        layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), step, reference_bits)
+        layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), context, reference_bits)
         return layer  # type: ignore[no-any-return]
 
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
@@ -104,9 +104,9 @@ class ProjectionSite(Site):
     def products(self) -> list[Product]:
         return [linear_product(self.path, (self.module.out_features, self.module.in_features))]
 
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         shape = torch.empty(self.module.out_features, self.module.in_features, device="meta")
-        self.module.quantizers = LinearQuantizers(self.path, shape, self.own(specs), step, reference_bits)
+        self.module.quantizers = LinearQuantizers(self.path, shape, self.own(specs), context, reference_bits)
         return self.module
 
     def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
@@ -135,9 +135,9 @@ class EmbeddingSite(Site):
     def product(self, key: Any) -> Optional[str]:
         return None  # rows are looked up, nothing is multiplied
 
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QEmbedding)
-        layer.quantizers = TableQuantizer(self.path, layer.weight, self.own(specs)["weight"], step, reference_bits)
+        layer.quantizers = TableQuantizer(self.path, layer.weight, self.own(specs)["weight"], context, reference_bits)
         return layer  # type: ignore[no-any-return]
 
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
@@ -170,9 +170,9 @@ class MatMulSite(Site):
     def products(self) -> list[Product]:
         return [matmul_product(self.path, self.module, self.heads)]
 
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         paths = self.module.paths(self.path)
-        quantizers = MatMulQuantizers(self.path, paths, self.own(specs), step, reference_bits)
+        quantizers = MatMulQuantizers(self.path, paths, self.own(specs), context, reference_bits)
         layer = QMatmul(self.module.left, self.module.right, self.module.output, quantizers=quantizers)
         layer.training = self.module.training
         return layer
@@ -217,9 +217,9 @@ class AttentionSite(Site):
         part: str = key[0]
         return f"{self.path}.{part}".lstrip(".")
 
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         layer = retype(self.module, QMultiheadAttention)
-        layer.quantizers = AttentionQuantizers(self.path, layer, self.own(specs), step, reference_bits)
+        layer.quantizers = AttentionQuantizers(self.path, layer, self.own(specs), context, reference_bits)
         return layer  # type: ignore[no-any-return]
 
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
@@ -242,7 +242,7 @@ class HiddenSite(Site):
         self.reason = reason
         self.points = linear_points(path)
 
-    def install(self, specs: Specs, step: Step, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         raise ConfigError(
             f"cannot quantize {self.path!r}: {self.reason}; use nn.Linear there, or exclude it with the rule "
             f"{{match: {self.path + '.*'!r}, quantize: false}}"

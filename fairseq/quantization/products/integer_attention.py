@@ -18,18 +18,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fairseq.native import minmax
-from fairseq.quantization.context import SCRATCH_LIMIT, Operand, Step
+from fairseq.quantization.context import Operand, QuantizationContext
 from fairseq.quantization.kernels import heads
+from fairseq.quantization.kernels.codes import NotANumber
 from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.heads import Matrices
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked
 from fairseq.quantization.products.matmul import MatMulQuantizers
-from fairseq.quantization.products.simulated import Call, Factor, GradientRounding
+from fairseq.quantization.products.simulated import Call, Factor
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import hash_state
-from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 KEPT = ("q", "k", "v", "probs")
 
@@ -52,8 +52,8 @@ class Core(NamedTuple):
     dropping: Optional[Dropping]
 
     @property
-    def step(self) -> Step:
-        return self.qk.step
+    def context(self) -> QuantizationContext:
+        return self.qk.context
 
     def factors(self) -> dict[str, Factor]:
         """The quantizers by name."""
@@ -74,10 +74,14 @@ def integer_attention(
         drop: gives `Dropping`, called only if the context is found here; None keeps all.
         num_bits: as the products take it.
     """
-    step = qk.step
+    context = qk.context
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    bits = step.resolve(num_bits)
-    if pv.step is not step or step.is_looked_at or not (_fits(qk, bits, wanted) and _fits(pv, bits, wanted)):
+    resolved = context.resolve(num_bits)
+    if (
+        pv.context is not context
+        or not (_fits(qk, resolved, wanted) and _fits(pv, resolved, wanted))
+        or context.is_looked_at
+    ):
         return None
     if mask is not None:
         mask = _of_sentences(mask, q.shape[0] // num_heads, q.shape[1], k.shape[1])
@@ -87,32 +91,35 @@ def integer_attention(
         return None
     if torch.is_autocast_enabled("cpu") or torch.compiler.is_exporting() or not heads.is_available(q, k, v):
         return None
-    step.shared = None  # as quantizers leave it
-    core = Core(_call(qk, num_bits), _call(pv, num_bits), mask, num_heads, factor, None if drop is None else drop())
+    calls = []
+    for product in (qk, pv):
+        bits, state = product.layer_call(num_bits)
+        calls.append(Call.of(product, bits, state))
+    if state is not None:
+        state.shared = None  # as quantizers leave it
+    core = Core(calls[0], calls[1], mask, num_heads, factor, None if drop is None else drop())
     ends: list[float] = []
-    context: Tensor = IntegerAttention.apply(q, k, v, core, ends)  # type: ignore[no-untyped-call]
-    minmax.note(context, *torch.tensor(ends, dtype=torch.float32, device="cpu").unbind())
-    if "result" in pv._modules:
-        result = pv.quantizer("result")
-        context = result(context, result.bits(bits)).tensor()
-    return context
+    try:
+        y: Tensor = IntegerAttention.apply(q, k, v, core, ends)  # type: ignore[no-untyped-call]
+    except NotANumber:
+        return None
+    minmax.note(y, *torch.tensor(ends, dtype=torch.float32, device="cpu").unbind())
+    return y if bits.result is None else pv.quantizer("result")(y, bits.result, state).tensor()
 
 
-def _fits(product: MatMulQuantizers, num_bits: Optional[int], backward: bool) -> bool:
+def _fits(product: MatMulQuantizers, num_bits: int, backward: bool) -> bool:
     if not product.integer:
         return False
+    bits = product.bits_at(num_bits)
+    if not bits.have_codes or (backward and not bits.grad_has_codes):
+        return False
     names = ("left", "right", "grad_output") if backward else ("left", "right")
-    return all(_has_one_range(product.quantizer(name), num_bits, name == "grad_output") for name in names)
+    return all(_has_one_range(product.quantizer(name), name == "grad_output") for name in names)
 
 
-def _has_one_range(quantizer: Quantizer, num_bits: Optional[int], gradient: bool) -> bool:
-    bits, observer = quantizer.bits(num_bits), quantizer.observer
-    if (
-        bits is None
-        or bits > MAX_INTEGER_BITS
-        or quantizer.granularity.kind != "tensor"
-        or quantizer.learned is not None
-    ):
+def _has_one_range(quantizer: Quantizer, gradient: bool) -> bool:
+    observer = quantizer.observer
+    if quantizer.granularity.kind != "tensor" or quantizer.learned is not None:
         return False
     if quantizer.format.kernel_id is None or (quantizer.stochastic and not gradient):
         return False
@@ -127,13 +134,6 @@ def _of_sentences(mask: Tensor, batch: int, queries: int, keys: int) -> Optional
         return None
     mask = mask.expand(-1, -1, -1, keys)
     return mask if mask.stride(3) == 1 else mask.contiguous()
-
-
-def _call(product: MatMulQuantizers, num_bits: Optional[int]) -> Call:
-    bits = product.step.layer_call(num_bits, product.training)
-    left, right = (Factor(quantizer, quantizer.bits(bits)) for quantizer in map(product.quantizer, ("left", "right")))
-    grad = GradientRounding.of(product.quantizer("grad_output"), bits, product.step)
-    return Call(product.path, product.step, left, right, grad)
 
 
 class IntegerAttention(torch.autograd.Function):
@@ -165,6 +165,8 @@ class IntegerAttention(torch.autograd.Function):
         )
         record.scratch = None if scratch is None else scratch.data_ptr()
         record.run("forward")
+        if record.bad:
+            raise NotANumber
         ends += [record.y_low, record.y_high]
         _note_ranges(core, record)
         _tell_forward(core, q, k, v, record)
@@ -189,10 +191,13 @@ class IntegerAttention(torch.autograd.Function):
         record.grad_y = Matrices.of(grad)
         record.grad_q, record.grad_k, record.grad_v = (Matrices.of(x) for x in grads)
         record.grad_y_levels, record.grad_scores_levels = _gradient_levels(core.pv), _gradient_levels(core.qk)
-        scratch = _scratch(core.step, record.count, record.queries, record.keys)
+        size = record.count * record.queries * record.keys
+        scratch = core.context.scratch.take(size, grad.device)
         record.scratch = scratch.data_ptr()
         record.run("backward")
-        _tell_backward(core, grad, scratch, record, ctx.needs_input_grad)
+        scores = scratch[:size].view(record.count, record.queries, record.keys)
+        _tell_backward(core, grad, scores, record, ctx.needs_input_grad)
+        core.context.scratch.give_back(scratch)
         return (*grads, None, None)
 
 
@@ -203,13 +208,6 @@ def _in_order(x: Tensor) -> Tensor:
 def _like_projections(count: int, length: int, width: int) -> Tensor:
     """An uninitialised (B*H, T, D) in the memory order of (T, B, H * D), as projections read and write it."""
     return torch.empty_strided((count, length, width), (width, count * width, 1), dtype=torch.float32, device="cpu")
-
-
-def _scratch(step: Step, *shape: int) -> Tensor:
-    like = torch.empty((), dtype=torch.float32, device="cpu").expand(shape)
-    if torch.is_inference_mode_enabled() or like.numel() > SCRATCH_LIMIT:
-        return torch.empty(shape, dtype=torch.float32, device="cpu")
-    return step.scratch(like)
 
 
 def _levels(factor: Factor, x: Optional[Tensor], scale: float) -> Levels:
@@ -227,7 +225,7 @@ def _levels(factor: Factor, x: Optional[Tensor], scale: float) -> Levels:
 
 def _keeps_range(observer: Tracked) -> bool:
     """Whether values are rounded to the range of earlier batches."""
-    return not (observer.training or observer.step.calibrating)
+    return not (observer.training or observer.context.calibrating)
 
 
 def _gradient_levels(call: Call) -> Levels:
@@ -250,7 +248,7 @@ def _note_ranges(core: Core, record: heads.Attention) -> None:
 
 
 def _tell_forward(core: Core, q: Tensor, k: Tensor, v: Tensor, record: heads.Attention) -> None:
-    if not core.step.listeners:
+    if not core.context.listeners:
         return
     probs = _scores_like(record)
     for call, left, right, width in ((core.qk, q, k, record.depth), (core.pv, probs, v, record.width)):
@@ -260,7 +258,7 @@ def _tell_forward(core: Core, q: Tensor, k: Tensor, v: Tensor, record: heads.Att
 
 
 def _tell_backward(core: Core, grad: Tensor, scores: Tensor, record: heads.Attention, needed: tuple[bool, ...]) -> None:
-    if not core.step.listeners:
+    if not core.context.listeners:
         return
     q, k, v = (torch.empty(()).expand(record.count, n, d) for n, d in (
         (record.queries, record.depth), (record.keys, record.depth), (record.keys, record.width)

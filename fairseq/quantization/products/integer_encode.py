@@ -5,16 +5,18 @@ torch; the codes are the same. Inputs are kept for backward packed (several to t
 on one input share them.
 """
 
+import math
 from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.quantization.context import Shared
+from fairseq.quantization.call_state import CallState, Shared
 from fairseq.quantization.kernels import encoding, gemm, weights
 from fairseq.quantization.kernels.codes import (
     Codes,
+    NotANumber,
     Packed,
     column_sums,
     decode,
@@ -27,6 +29,7 @@ from fairseq.quantization.kernels.codes import (
 from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
 from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.linear import WeightCodes
+from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked
 from fairseq.quantization.products.simulated import Call
@@ -64,10 +67,16 @@ class Kept:
 
 @torch.no_grad()
 def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightCodes:
-    """Codes of a weight (N, K)."""
+    """Codes of a weight (N, K).
+
+    Raises:
+        NotANumber: the weight holds NaN, and its range is not its own.
+    """
     weight = weight.detach()
     if type(quantizer.observer) is MinMax and quantizer.format.is_symmetric and weight.is_contiguous():
-        by_row = quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.step.is_looked_at
+        by_row = (
+            quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.context.is_looked_at
+        )
         if by_row and weight.numel() >= LEAST_ROWS_KERNEL and weights.is_available(weight, quantizer.format):
             quantizer._tell(weight, weight, num_bits)  # listeners there are only count
             if gemm.is_preferred(weight.device):
@@ -77,49 +86,62 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
         qparams = quantizer.format.qparams(-largest, largest, num_bits)
     else:
         qparams = quantizer._qparams(weight.float(), num_bits)[0]
+        if weight.isnan().any() and not qparams.scale.isnan().any():
+            raise NotANumber
     noise = quantizer._noise(weight, None, 0)
     by_row = noise is None and qparams.scale.numel() == weight.shape[0] > 1 and weight.is_contiguous()
     if by_row and encoding.is_available(weight, quantizer.format):
         codes = encoding.encode_rows(weight, quantizer.format, qparams, num_bits)
     else:
         codes = encode(weight, quantizer.format, qparams, num_bits, noise)
-    if quantizer.step.listeners:
-        quantizer._tell(weight, decode(codes) if quantizer.step.is_looked_at else weight, num_bits)
+    if quantizer.context.listeners:
+        quantizer._tell(weight, decode(codes) if quantizer.context.is_looked_at else weight, num_bits)
     return WeightCodes(codes)
 
 
 @torch.no_grad()
-def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int) -> Encoded:
-    """Codes of `x` (..., K) as a matrix, or those that the quantizer before this one made of the same tensor."""
-    step, observer = quantizer.step, quantizer.observer
+def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[CallState] = None) -> Encoded:
+    """Codes of `x` (..., K) as a matrix, or those that the quantizer before this one made of the same tensor.
+
+    Args:
+        state: of the model's call, in which codes are shared.
+
+    Raises:
+        NotANumber: x holds NaN, and its range is that of earlier batches.
+    """
+    context, observer = quantizer.context, quantizer.observer
     given = None
     on_cpu = x.device.type == "cpu"  # elsewhere a number would have to be waited for
     if (
         isinstance(observer, Tracked)
         and on_cpu
         and one_range(quantizer)
-        and not (observer.training or step.calibrating)
+        and not (observer.training or context.calibrating)
     ):
         low, high, _ = observer.evaluation_range(torch.empty(()))
         given = float(low), float(high)  # in evaluation each has its own running range
     shares = quantizer.may_share and (
-        given is not None or not observer.tracked or quantizer.training or step.calibrating
+        given is not None or not observer.tracked or quantizer.training or context.calibrating
     )
-    settings, last = ("codes", quantizer.spec, num_bits, quantizer.training, given), step.shared
-    version = x._version if not x.is_inference() else 0 if step.unchanged is x else None
+    if state is not None and not state.running:
+        state = None
+    settings = "codes", quantizer.spec, num_bits, quantizer.training, given
+    last = None if state is None else state.shared
+    version = x._version if not x.is_inference() else 0 if state is not None and state.unchanged is x else None
     if shares and last is not None and last.x is x and last.version == version and last.settings == settings:
         if isinstance(observer, Tracked) and given is None:
             observer.note(last.range)
         encoded: Encoded = last.result
         reused = True
     else:
-        step.shared, reused = None, False
-        encoded = Encoded(_codes_of(quantizer, x, num_bits, given))
-        if shares and step.in_call and version is not None:
-            step.shared = Shared(x, version, settings, quantizer.last_range, encoded)
-        quantizer.last_range = None
-    if step.listeners:
-        shown = decode(encoded.codes).view(x.shape).to(x.dtype) if step.is_looked_at else x
+        if state is not None:
+            state.shared = None
+        ranges: list[Range] = []
+        encoded, reused = Encoded(_codes_of(quantizer, x, num_bits, given, ranges)), False
+        if state is not None and shares and version is not None:
+            state.shared = Shared(x, version, settings, ranges[0] if ranges else None, encoded)
+    if context.listeners:
+        shown = decode(encoded.codes).view(x.shape).to(x.dtype) if context.is_looked_at else x
         quantizer._tell(x, shown, num_bits, reused)
     return encoded
 
@@ -134,18 +156,33 @@ def one_range(quantizer: Quantizer) -> bool:
     return plain and type(source) is MinMax
 
 
-def _codes_of(quantizer: Quantizer, x: Tensor, num_bits: int, given: Optional[tuple[float, float]]) -> Codes:
+def _codes_of(
+    quantizer: Quantizer, x: Tensor, num_bits: int, given: Optional[tuple[float, float]], ranges: list[Range]
+) -> Codes:
     wide = x.float()
     rows = wide.reshape(-1, x.shape[-1]).contiguous()
     noise = quantizer._noise(x, None, 0)
     one_range = quantizer.granularity.kind == "tensor" and quantizer.learned is None and noise is None
     if not one_range or not encoding.is_available(rows, quantizer.format):
-        return encode(rows, quantizer.format, quantizer._qparams(wide, num_bits)[0], num_bits, noise)
+        codes = encode(rows, quantizer.format, quantizer._qparams(wide, num_bits, ranges)[0], num_bits, noise)
+        return codes if type(quantizer.observer) is MinMax else _without_nan(codes, rows)
     if given is None:
-        found = minmax.known(x) if type(quantizer.observer) is MinMax else quantizer.range_of(wide, num_bits)[:2]
+        found = (
+            minmax.known(x) if type(quantizer.observer) is MinMax else quantizer.range_of(wide, num_bits, ranges)[:2]
+        )
         given = None if found is None else (float(found[0]), float(found[1]))
     levels = Levels.of(quantizer.format, num_bits, given)
     return encode_matrix(rows, [Wanted(levels)]).codes[0]
+
+
+def _without_nan(codes: Codes, x: Tensor) -> Codes:
+    """`codes` of x (R, C), on a grid that is not of x alone."""
+    if x.device.type != "cpu":  # the host would have to wait for an answer: rows with NaN get a scale of NaN
+        nan = torch.full((), math.nan, device=x.device)
+        return codes._replace(scale=torch.where(x.isnan().any(1, keepdim=True), nan, codes.scale))
+    if x.isnan().any():
+        raise NotANumber
+    return codes
 
 
 class GradientCodes(NamedTuple):
@@ -198,6 +235,8 @@ def _torch_gradient_codes(
     fold_rows: Optional[Tensor], wanted: tuple[bool, bool],
 ) -> tuple[Optional[Codes], Optional[Codes]]:  # fmt: skip
     noise = None if key is None else HashNoise(key, grad)
+    if type(quantizer.observer) is not MinMax and grad.isnan().any():
+        raise NotANumber
     if type(quantizer.observer) is MinMax:
         ends = extremes(grad, fold, fold_rows, quantizer.format.is_symmetric)
         all_qparams = [quantizer.format.qparams(low, high, num_bits) for low, high in (ends[:2], ends[2:])]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.kernels import gelu_codes, gemm
-from fairseq.quantization.kernels.codes import Codes, described
+from fairseq.quantization.kernels.codes import Codes, NotANumber, described
 from fairseq.quantization.kernels.linear import WeightCodes, forward_product
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.tracked import Tracked
@@ -21,7 +21,6 @@ from fairseq.quantization.products.integer_linear import has_codes
 from fairseq.quantization.products.linear import LinearQuantizers
 from fairseq.quantization.products.simulated import Factor, product_dtype
 from fairseq.quantization.quantizer import Quantizer
-from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
 class Linear(Protocol):
@@ -36,16 +35,19 @@ class Linear(Protocol):
 def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional[int]) -> Optional[Tensor]:
     """The block's result, or None, with nothing done, where it has to be found layer by layer."""
     first, second = fc1.quantizers, fc2.quantizers
-    if first is None or second is None or first.step is not second.step:
+    if first is None or second is None or first.context is not second.context:
         return None
-    step = first.step
+    context = first.context
     trained = (x, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
     wanted = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in trained)
-    if x.device.type != "cpu" or wanted or step.is_looked_at or not step.in_call or product_dtype(x) != torch.float32:
+    if not (first.integer and second.integer) or wanted or x.device.type != "cpu" or product_dtype(x) != torch.float32:
         return None
-    num_bits = step.resolve(num_bits)
-    bits = [layer.quantizer(name).bits(num_bits) for layer in (first, second) for name in ("input", "weight")]
-    if not (first.integer and second.integer) or any(each is None or each > MAX_INTEGER_BITS for each in bits):
+    state = context.state
+    if context.is_looked_at or state is None or not state.running:
+        return None
+    num_bits = context.resolve(num_bits)
+    first_bits, second_bits = first.bits_at(num_bits), second.bits_at(num_bits)
+    if not (first_bits.have_codes and second_bits.have_codes):
         return None
     quantizer = second.quantizer("input")
     values = x.numel() // x.shape[-1] * fc1.out_features
@@ -54,14 +56,17 @@ def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional
         return None
     if not gemm.is_preferred(x.device, values * x.shape[-1]):
         return None
-    x_bits, w1_bits, y_bits, w2_bits = (int(each or 0) for each in bits)
+    x_bits, w1_bits, y_bits, w2_bits = (int(each or 0) for each in (*first_bits[:2], *second_bits[:2]))
     for layer, weight_bits in ((first, w1_bits), (second, w2_bits)):
         if layer.integers is not None:
             layer.integers.check(layer.path, weight_bits, layer.training)
-    x_codes, w1 = input_codes(first.quantizer("input"), x, x_bits).codes, first._weight_codes(fc1.weight, w1_bits)
+    try:
+        x_codes = input_codes(first.quantizer("input"), x, x_bits, state).codes
+        w1, w2 = first._weight_codes(fc1.weight, w1_bits), second._weight_codes(fc2.weight, w2_bits)
+        codes = _codes_between(x_codes, w1, fc1.bias, quantizer, y_bits)
+    except NotANumber:
+        return None
     _tell(first, x, (x_codes.data.shape[0], fc1.out_features), (x_bits, w1_bits))
-    codes: Codes = _codes_between(x_codes, w1, fc1.bias, quantizer, y_bits)
-    w2 = second._weight_codes(fc2.weight, w2_bits)
     quantizer._tell(codes.data, codes.data, y_bits)
     _tell(second, codes.data, (codes.data.shape[0], fc2.out_features), (y_bits, w2_bits))
     return forward_product(codes, w2, fc2.bias, torch.float32).view(*x.shape[:-1], fc2.out_features)
@@ -70,7 +75,7 @@ def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional
 def _codes_between(x: Codes, w: WeightCodes, bias: Optional[Tensor], quantizer: Quantizer, num_bits: int) -> Codes:
     """Codes of GELU of x w^T + bias, a matrix."""
     y, observer = forward_product(x, w, bias, torch.float32), quantizer.observer
-    if isinstance(observer, Tracked) and not (observer.training or observer.step.calibrating):
+    if isinstance(observer, Tracked) and not (observer.training or observer.context.calibrating):
         found = observer.evaluation_range(torch.empty(()))
     else:
         low, high = gelu_codes.range_of(y)
@@ -88,6 +93,6 @@ def _tell(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tupl
     """Tell listeners, which only count here."""
     left, right = (Factor(layer.quantizer(name), each) for name, each in zip(("input", "weight"), bits, strict=True))
     weight = torch.empty((), dtype=torch.int8).expand(shape[1], x.shape[-1])
-    for listener in layer.step.listeners:
+    for listener in layer.context.listeners:
         macs = shape[0] * shape[1] * x.shape[-1]
         listener.product(layer.path, "forward", left.operand(x), right.operand(weight), macs)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.quantization.kernels.codes import Codes, decode, signed
+from fairseq.quantization.kernels.codes import Codes, NotANumber, decode, signed
 from fairseq.quantization.kernels.linear import WeightCodes, forward_product, input_gradient, weight_gradient
 from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
 from fairseq.quantization.products.simulated import Call
@@ -30,7 +30,7 @@ def product_of(
 ) -> Tensor:
     """`x @ weight^T + bias` for an x of `shape`, whose codes are `encoded`; no gradient."""
     x_codes = encoded.codes
-    if call.step.listeners:  # they are shown the codes: these are what is multiplied
+    if call.context.listeners:  # they are shown the codes: these are what is multiplied
         macs = x_codes.data.numel() * w_codes.shape[0]
         call.tell("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
     rows = forward_product(x_codes, w_codes, bias, dtype)
@@ -65,7 +65,10 @@ class IntegerLinear(torch.autograd.Function):
         if call.grad.num_bits is None or call.grad.num_bits > MAX_INTEGER_BITS:
             found = _float_backward(ctx, grad, x_codes)
         else:
-            found = _integer_backward(ctx, grad.contiguous(), x_codes)
+            try:
+                found = _integer_backward(ctx, grad.contiguous(), x_codes)
+            except NotANumber:
+                found = _float_backward(ctx, grad, x_codes)
         grad_x, grad_w, grad_bias = found
         if grad_x is not None:
             grad_x = grad_x.view(ctx.x_shape).to(ctx.x_dtype)
@@ -85,17 +88,17 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradi
     fold = None if w_factor is None else w_factor.t().contiguous()
     for_x, for_w, sums = gradient_codes(grad, call, fold, x_factor, (w is not None, x_codes is not None))
     same = (x_factor if for_w is not None else fold) is None  # `sums` are of codes of the gradient itself
-    if call.step.listeners:
+    if call.context.listeners:
         _tell_gradient(call, grad, for_x, for_w, fold, x_factor)
     grad_x = grad_w = None
     if w is not None and w_largest is not None and for_x is not None:
-        if call.step.listeners:
+        if call.context.listeners:
             macs = for_x.data.numel() * w.shape[1]
             call.tell("grad_input", call.grad.operand(for_x.data), call.right.operand(_shown(call, w)), macs)
         grad_x = input_gradient(for_x, w, w_largest)
     if x_codes is not None and x_largest is not None and for_w is not None:
-        right = signed(x_codes) if call.step.is_looked_at else None
-        if call.step.listeners:
+        right = signed(x_codes) if call.context.is_looked_at else None
+        if call.context.listeners:
             macs = for_w.data.numel() * x_codes.data.shape[1]
             shown = x_codes.data if right is None else right[0]
             call.tell("grad_weight", call.grad.operand(for_w.data), call.left.operand(shown), macs)
@@ -114,14 +117,14 @@ def _tell_gradient(
     if codes is None or call.grad.quantizer is None or call.grad.num_bits is None:
         return
     values = grad
-    if call.step.is_looked_at:
+    if call.context.is_looked_at:
         values = decode(codes) if factor is None else torch.where(factor > 0, decode(codes) / factor, 0.0)
     call.grad.quantizer._tell(grad, values, call.grad.num_bits)
 
 
 def _shown(call: Call, w: WeightCodes) -> Tensor:
     """The weight's codes for listeners; for those that only count, something of their size."""
-    return w.data if call.step.is_looked_at else torch.empty((), dtype=torch.int8).expand(w.shape)
+    return w.data if call.context.is_looked_at else torch.empty((), dtype=torch.int8).expand(w.shape)
 
 
 def _factor(scale: Tensor) -> tuple[Optional[Tensor], Tensor]:
@@ -143,7 +146,8 @@ def _bias_gradient(grad: Tensor, codes: Optional[Codes], sums: Tensor) -> Tensor
 def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradients:
     """Gradients at more than 8 bits: floating-point products of what the codes stand for."""
     call: Call = ctx.call
-    g = call.grad(grad).float()
+    rounded, buffer = call.grad.rounded(grad)
+    g = rounded.float()
     grad_x = grad_w = None
     if ctx.w_codes is not None:
         value = ctx.w_codes.values()
@@ -153,7 +157,9 @@ def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradien
         value = decode(x_codes)
         call.tell("grad_weight", call.grad.operand(g), call.left.operand(value), g.numel() * value.shape[1])
         grad_w = g.t() @ value
-    return grad_x, grad_w, g.sum(0)
+    grad_bias = g.sum(0)
+    call.grad.release(buffer)
+    return grad_x, grad_w, grad_bias
 
 
 def has_codes(x: Tensor, y: Tensor) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.kernels.batched import Stack, batched_product, is_available
-from fairseq.quantization.kernels.codes import Codes, decode
+from fairseq.quantization.kernels.codes import Codes, NotANumber, decode
 from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
 from fairseq.quantization.products.simulated import Call
 from fairseq.quantization.spec import MAX_INTEGER_BITS
@@ -58,6 +58,7 @@ class IntegerMatMul(torch.autograd.Function):
         if a_kept is not None:
             codes = a_kept.restore(a_data)
             grad_b = gradient.times(codes, ctx.shapes[0], "grad_weight", turned=True).to(ctx.dtypes[1]).mT
+        gradient.release()
         return grad_a, grad_b, None, None, None, None
 
 
@@ -68,16 +69,25 @@ class _Gradient:
         self.call, self.shape, self.dtype = call, grad.shape, dtype
         self.codes: Optional[Codes] = None
         self._values: Optional[Tensor] = None
+        self._buffer: Optional[Tensor] = None
         quantizer, bits = call.grad.quantizer, call.grad.num_bits
         in_integers = bits is not None and bits <= MAX_INTEGER_BITS and is_available(grad.device, max(grad.shape[-2:]))
         if not in_integers:
-            self._values = call.grad(grad)
+            self._values, self._buffer = call.grad.rounded(grad)
             return
         assert quantizer is not None and bits is not None
         rows = grad.reshape(-1, grad.shape[-1]).contiguous()
-        self.codes = gradient_codes(rows, call, None, None, (True, True)).for_x
-        if call.step.listeners:
-            quantizer._tell(grad, self.values if call.step.is_looked_at else grad, bits)
+        try:
+            self.codes = gradient_codes(rows, call, None, None, (True, True)).for_x
+        except NotANumber:
+            self._values, self._buffer = call.grad.rounded(grad)
+            return
+        if call.context.listeners:
+            quantizer._tell(grad, self.values if call.context.is_looked_at else grad, bits)
+
+    def release(self) -> None:
+        """The gradient is read no more."""
+        self.call.grad.release(self._buffer)
 
     @property
     def values(self) -> Tensor:

@@ -10,45 +10,47 @@ from typing import Any, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq.native.arena import lasting
-from fairseq.quantization.context import Step
+from fairseq.quantization.call_state import CallState
+from fairseq.quantization.context import QuantizationContext
+from fairseq.quantization.kernels.codes import NotANumber
 from fairseq.quantization.kernels.linear import WeightCodes
 from fairseq.quantization.products.integer_encode import input_codes, weight_codes
 from fairseq.quantization.products.integer_linear import IntegerLinear, has_codes, product_of
 from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.products.obstacles import multiplies_codes
-from fairseq.quantization.products.simulated import (
-    Call,
-    Factor,
-    GradientRounding,
-    SimulatedLinear,
-    product_dtype,
-    tell_full_precision,
-)
-from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer, brief
-from fairseq.quantization.spec import MAX_INTEGER_BITS, QuantizerSpec
+from fairseq.quantization.products.product import ProductBits, ProductQuantizers
+from fairseq.quantization.products.simulated import Call, SimulatedLinear, product_dtype, tell_full_precision
+from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer
+from fairseq.quantization.spec import QuantizerSpec
 
 LINEAR_ROLES = {"weight": WEIGHT, "input": ACTIVATION, "grad_output": GRADIENT}
 
 
-class LinearQuantizers(nn.Module):
+class LinearQuantizers(ProductQuantizers):
     """The three quantizers of a linear layer, and its product.
 
     Args:
         path: the layer's path.
         weight: the weight (out, in); only its shape is looked at.
         specs: settings for "weight", "input" and "grad_output".
-        step: state shared by the model's quantizers.
+        context: state shared by the model's quantizers.
         reference_bits: bits for which learned scales are kept where none are pinned.
     """
 
+    operands = ("input", "weight")
+
     def __init__(
-        self, path: str, weight: Tensor, specs: Mapping[str, QuantizerSpec], step: Step, reference_bits: int = 8
+        self,
+        path: str,
+        weight: Tensor,
+        specs: Mapping[str, QuantizerSpec],
+        context: QuantizationContext,
+        reference_bits: int = 8,
     ):
-        super().__init__()
-        self.path, self.step = path, step
+        super().__init__(path, context)
         rows, columns = weight.shape
         shapes: dict[str, dict[str, Any]] = {
             "weight": {"shape": (rows, columns)},
@@ -57,7 +59,7 @@ class LinearQuantizers(nn.Module):
         }
         for name, role in LINEAR_ROLES.items():
             quantizer = Quantizer(
-                f"{path}.{name}".lstrip("."), role, specs[name], step, reference_bits=reference_bits, **shapes[name]
+                f"{path}.{name}".lstrip("."), role, specs[name], context, reference_bits=reference_bits, **shapes[name]
             )
             self.add_module(name, quantizer)
         self._cached: Optional[_CachedWeight] = None
@@ -67,42 +69,38 @@ class LinearQuantizers(nn.Module):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int]) -> Tensor:
         """The product of `x` (..., in) and `weight` (out, in) at the bits in force for `num_bits`."""
-        num_bits = self.step.layer_call(num_bits, self.training)
-        input_quantizer, weight_quantizer = self.quantizer("input"), self.quantizer("weight")
-        x_bits, w_bits = input_quantizer.bits(num_bits), weight_quantizer.bits(num_bits)
+        bits, state = self.layer_call(num_bits)
         if self.integers is not None:
-            self.integers.check(self.path, w_bits, self.training)
-        if x_bits is None and w_bits is None:
-            tell_full_precision(self.step.listeners, self.path, x, weight, x.numel() * weight.shape[0])
+            self.integers.check(self.path, bits.right, self.training)
+        if bits.full_precision:
+            tell_full_precision(self.context.listeners, self.path, x, weight, x.numel() * weight.shape[0])
             return F.linear(x, weight, bias)
         dtype = product_dtype(x)
-        if self.integer and x_bits and w_bits and max(x_bits, w_bits) <= MAX_INTEGER_BITS and has_codes(x, weight):
-            return self._integer_product(x, weight, bias, num_bits, dtype)
-        left = input_quantizer(x if x.is_contiguous() else x.contiguous(), x_bits)
-        right = self._weight(weight, w_bits, dtype)
-        grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
-        call = Call(self.path, self.step, Factor(input_quantizer, x_bits), Factor(weight_quantizer, w_bits), grad)
+        if self.integer and bits.have_codes and has_codes(x, weight):
+            try:
+                return self._integer_product(x, weight, bias, bits, state, dtype)
+            except NotANumber:
+                pass  # the simulation hands it on
+        left = self.quantizer("input")(x if x.is_contiguous() else x.contiguous(), bits.left, state)
+        right = self._weight(weight, bits.right, dtype)
+        call = Call.of(self, bits, state)
         return SimulatedLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
             left.route, right.route, bias, left.value.to(dtype), right.value.to(dtype), call
         )
 
-    def __repr__(self) -> str:
-        return brief(self)  # a model of a hundred layers is still read by people
-
-    def quantizer(self, name: str) -> Quantizer:
-        """One of the three."""
-        return self._modules[name]  # type: ignore[return-value]
-
     def _integer_product(
-        self, x: Tensor, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int], dtype: torch.dtype
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Optional[Tensor],
+        bits: ProductBits,
+        state: Optional[CallState],
+        dtype: torch.dtype,
     ) -> Tensor:
-        input_quantizer, weight_quantizer = self.quantizer("input"), self.quantizer("weight")
-        x_bits, w_bits = input_quantizer.bits(num_bits), weight_quantizer.bits(num_bits)
-        assert x_bits is not None and w_bits is not None
-        x_codes = input_codes(input_quantizer, x, x_bits)
-        w_codes = self._weight_codes(weight, w_bits)
-        grad = GradientRounding.of(self.quantizer("grad_output"), num_bits, self.step)
-        call = Call(self.path, self.step, Factor(input_quantizer, x_bits), Factor(weight_quantizer, w_bits), grad)
+        assert bits.left is not None and bits.right is not None
+        x_codes = input_codes(self.quantizer("input"), x, bits.left, state)
+        w_codes = self._weight_codes(weight, bits.right)
+        call = Call.of(self, bits, state)
         if not torch.is_grad_enabled():
             return product_of(x_codes, w_codes, bias, call, x.shape, dtype)
         return IntegerLinear.apply(x, weight, bias, x_codes, w_codes, call, dtype)  # type: ignore[no-any-return, no-untyped-call]
@@ -112,14 +110,15 @@ class LinearQuantizers(nn.Module):
         if self.integers is not None:
             return self.integers.product()
         quantizer = self.quantizer("weight")
-        if self.step.counts_itself and self.training and weight.requires_grad:
+        if self.context.counts_itself and self.training and weight.requires_grad:
             return weight_codes(quantizer, weight, num_bits)  # see _weight
         key = self._cache_key(weight, num_bits, torch.int8)
-        if self._cached is None or self._cached.key != key:
-            self._cached = None  # free the old copy before the new one is made
+        cached = self._cached  # read once: threads that run the model at other bits replace it
+        if cached is None or cached.key != key:
+            self._cached = cached = None  # free the old copy before the new one is made
             with lasting():
-                self._cached = _CachedWeight(key, weight_codes(quantizer, weight, num_bits))
-        codes: WeightCodes = self._cached.value
+                self._cached = cached = _CachedWeight(key, weight_codes(quantizer, weight, num_bits))
+        codes: WeightCodes = cached.value
         return codes
 
     def _weight(self, weight: Tensor, num_bits: Optional[int], dtype: torch.dtype) -> Quantized:
@@ -133,18 +132,19 @@ class LinearQuantizers(nn.Module):
         if num_bits is None or (trains_grid and torch.is_grad_enabled()):
             self._cached = None
             return quantizer(weight, num_bits)  # type: ignore[no-any-return]
-        if self.step.counts_itself and self.training and weight.requires_grad:
+        if self.context.counts_itself and self.training and weight.requires_grad:
             # nobody says where an update ends, and optimizers that write through `.data` leave no trace
             return Quantized(weight, quantizer.fake(weight, num_bits).to(dtype))
         key = self._cache_key(weight, num_bits, dtype)
-        if self._cached is None or self._cached.key != key:
-            self._cached = None  # free the old copy before the new one is made
-            self._cached = _CachedWeight(key, quantizer.fake(weight, num_bits).to(dtype))
-        return Quantized(weight, self._cached.value)
+        cached = self._cached
+        if cached is None or cached.key != key:
+            self._cached = cached = None  # free the old copy before the new one is made
+            self._cached = cached = _CachedWeight(key, quantizer.fake(weight, num_bits).to(dtype))
+        return Quantized(weight, cached.value)
 
     def _cache_key(self, weight: Tensor, num_bits: int, dtype: torch.dtype) -> tuple[Any, ...]:
         # a version alone would miss writes through `.data`, so a weight in training is also tied to the update
-        update = self.step.update if weight.requires_grad else None
+        update = self.context.update if weight.requires_grad else None
         learned = self.quantizer("weight").learned
         grid = [] if learned is None else [parameter._version for parameter in learned.parameters()]
         inference = torch.is_inference_mode_enabled()

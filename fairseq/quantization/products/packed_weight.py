@@ -6,8 +6,9 @@ Codes count from 0 and lie several to the byte: four of 2 bits, two of 3 or 4, o
 Codes of one byte are `data.shape[1]` columns apart. Scales and zero points are fp32, one per range of the quantizer's
 granularity; groups that do not divide a row end in a shorter one, with scales of its own.
 
->>> from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, Step
->>> quantizer = Quantizer("w", WEIGHT, QuantizerSpec(format="symmetric", granularity="channel"), Step(), shape=(2, 4))
+>>> from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, QuantizationContext
+>>> spec = QuantizerSpec(format="symmetric", granularity="channel")
+>>> quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(2, 4))
 >>> weight = torch.tensor([[0.5, -7.0, 3.0, 0.0], [1.0, 2.0, 2.0, 7.0]])
 >>> packed = pack_weight(quantizer, weight, num_bits=4)
 >>> packed.data, packed.num_bytes                                  # 8 codes of 4 bits, 2 scales

@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fairseq.quantization.context import Listener, Operand, Step
+from fairseq.quantization.call_state import CallState
+from fairseq.quantization.context import Listener, Operand, QuantizationContext
+from fairseq.quantization.products.product import ProductBits, ProductQuantizers
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import NoiseKey
 
@@ -29,16 +31,28 @@ class GradientRounding(NamedTuple):
     key: Optional[NoiseKey]
 
     @classmethod
-    def of(cls, quantizer: Optional[Quantizer], num_bits: Optional[int], step: Step) -> "GradientRounding":
-        """The rounding for a call in which `num_bits` is threaded."""
-        bits = None if quantizer is None else quantizer.bits(num_bits)
-        return cls(quantizer, bits, None if bits is None or quantizer is None else step.noise_key(quantizer.layer))
+    def of(
+        cls, quantizer: Optional[Quantizer], num_bits: Optional[int], state: Optional[CallState]
+    ) -> "GradientRounding":
+        """The rounding for a call in which a gradient is rounded to `num_bits`; None leaves it as it is."""
+        if quantizer is None or num_bits is None or not torch.is_grad_enabled():
+            return cls(quantizer, num_bits, None)
+        return cls(quantizer, num_bits, quantizer.context.noise_key_in(state, quantizer.layer))
 
-    def __call__(self, grad: Tensor) -> Tensor:
+    def rounded(self, grad: Tensor) -> tuple[Tensor, Optional[Tensor]]:
+        """The rounded gradient, and the scratch memory it may lie in, to be given back by `release`."""
         if self.quantizer is None or self.num_bits is None:
-            return grad
-        out = self.quantizer.step.scratch(grad) if grad.dtype == torch.float32 else None
-        return self.quantizer.fake(grad, self.num_bits, out, self.key)
+            return grad, None
+        if grad.dtype != torch.float32:
+            return self.quantizer.fake(grad, self.num_bits, None, self.key), None
+        buffer = self.quantizer.context.scratch.take(grad.numel(), grad.device)
+        out = buffer[: grad.numel()].view(grad.shape)
+        return self.quantizer.fake(grad, self.num_bits, out, self.key), buffer
+
+    def release(self, buffer: Optional[Tensor]) -> None:
+        """The rounded gradient is read no more."""
+        if self.quantizer is not None:
+            self.quantizer.context.scratch.give_back(buffer)
 
     def operand(self, grad: Tensor) -> Operand:
         return Operand(self.quantizer, grad, self.num_bits)
@@ -58,14 +72,24 @@ class Call(NamedTuple):
     """One product: its name, the quantizers and bits of both operands, the gradient's rounding."""
 
     path: str
-    step: Step
+    context: QuantizationContext
     left: Factor
     right: Factor
     grad: GradientRounding
 
+    @classmethod
+    def of(cls, quantizers: ProductQuantizers, bits: ProductBits, state: Optional[CallState]) -> "Call":
+        """A call in which the operands of `quantizers` have `bits`; `state`: of the model's call around it."""
+        own: dict[str, Any] = quantizers._modules  # looked up for every product
+        left, right = quantizers.operands
+        grad = GradientRounding.of(own["grad_output"], bits.grad, state)
+        return cls(
+            quantizers.path, quantizers.context, Factor(own[left], bits.left), Factor(own[right], bits.right), grad
+        )
+
     def tell(self, kind: str, left: Operand, right: Operand, macs: int) -> None:
         """Tell the listeners that a product runs."""
-        for listener in self.step.listeners:
+        for listener in self.context.listeners:
             listener.product(self.path, kind, left, right, macs)
 
 
@@ -107,7 +131,7 @@ class SimulatedLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         call: Call = ctx.call
         rows, w_value = ctx.saved_tensors
-        g = call.grad(grad.reshape(-1, grad.shape[-1]))  # (M, N)
+        g, buffer = call.grad.rounded(grad.reshape(-1, grad.shape[-1]))  # (M, N)
         grad_x = grad_w = grad_bias = None
         if w_value is not None:
             call.tell("grad_input", call.grad.operand(g), call.right.operand(w_value), g.numel() * w_value.shape[1])
@@ -117,6 +141,7 @@ class SimulatedLinear(torch.autograd.Function):
             grad_w = (g.t() @ rows).to(ctx.w_dtype)
         if ctx.needs_input_grad[2]:
             grad_bias = g.sum(0)
+        call.grad.release(buffer)
         return grad_x, grad_w, grad_bias, None, None, None
 
 
@@ -144,7 +169,7 @@ class SimulatedMatMul(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         call: Call = ctx.call
         a_value, b_value = ctx.saved_tensors
-        g = call.grad(grad)  # (..., T, S)
+        g, buffer = call.grad.rounded(grad)  # (..., T, S)
         grad_a = grad_b = None
         if b_value is not None:
             call.tell("grad_input", call.grad.operand(g), call.right.operand(b_value.mT), g.numel() * b_value.shape[-2])
@@ -152,4 +177,5 @@ class SimulatedMatMul(torch.autograd.Function):
         if a_value is not None:
             call.tell("grad_weight", call.grad.operand(g), call.left.operand(a_value), g.numel() * a_value.shape[-1])
             grad_b = torch.matmul(a_value.transpose(-1, -2), g).to(ctx.b_dtype)
+        call.grad.release(buffer)
         return grad_a, grad_b, None, None, None

@@ -4,7 +4,8 @@ Parameters are created with the module and get their first values from the first
 magnitude (LSQ), the range (a zero point) or the largest magnitude (a clip).
 
 >>> from fairseq.quantization.formats import build_format
->>> grid = ScaleGrid("w", build_format("symmetric"), Granularity("tensor"), (1,), 4, Step(), needs_data=False)
+>>> format, context = build_format("symmetric"), QuantizationContext()
+>>> grid = ScaleGrid("w", format, Granularity("tensor"), (1,), 4, context, needs_data=False)
 >>> grid(torch.tensor([1.0, -1.0, 4.0]), num_bits=4), grid.scale.data     # 2 * mean 2 / sqrt(7)
 (tensor([ 1.5119, -1.5119,  4.5356], grad_fn=<LearnedScaleBackward>), tensor([1.5119]))
 """
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import TrainingError
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.formats.integer.uniform import MIN_SCALE
 from fairseq.quantization.granularity import Granularity
@@ -32,7 +33,7 @@ class LearnedGrid(HiddenState):
         number_format, granularity: the quantizer's; the format is uniform and has an exact zero.
         shape: of the parameters; broadcasts against the tensor.
         reference_bits: bits for which a scale is learned; at other bits the grid keeps its extent.
-        step: state shared by the model's quantizers.
+        context: state shared by the model's quantizers.
         needs_data: False for weights, which are at hand also without training.
     """
 
@@ -46,12 +47,12 @@ class LearnedGrid(HiddenState):
         granularity: Granularity,
         shape: tuple[int, ...],
         reference_bits: int,
-        step: Step,
+        context: QuantizationContext,
         needs_data: bool,
     ):
         super().__init__()
         self.path, self.format, self.granularity = path, number_format, granularity
-        self.reference_bits, self.step, self.needs_data = reference_bits, step, needs_data
+        self.reference_bits, self.context, self.needs_data = reference_bits, context, needs_data
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
         self.is_initialized = False  # the same without asking the device
         self.create_parameters(shape)
@@ -74,7 +75,7 @@ class LearnedGrid(HiddenState):
 
     @torch.no_grad()
     def _initialize(self, x: Tensor) -> None:
-        if self.needs_data and not (self.training or self.step.calibrating):
+        if self.needs_data and not (self.training or self.context.calibrating):
             raise TrainingError(
                 f"quantizer {self.path!r} has no learned {self.what}: it has seen no data; "
                 "train, calibrate by model.quantization.calibrate(model, batches), or load a checkpoint that holds "

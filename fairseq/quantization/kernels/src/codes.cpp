@@ -71,7 +71,8 @@ void find_ranges(const float* x, int64_t rows, int64_t columns, const Wanted* wa
 extern "C" {
 
 // x (rows, columns) in order -> codes for each of `count` (1 or 2) wanted. sums: of the last one's codes over the rows,
-// (columns), or null. The grids are left in the levels. Returns 1 where memory ran out, else 0.
+// (columns), or null. The grids are left in the levels; a given range has a low end of NaN where x has NaN. Returns 1
+// where memory ran out, else 0.
 int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* wanted, int64_t count, int32_t* sums,
                   int64_t threads) {
     try {
@@ -87,6 +88,7 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* w
         std::vector<uint32_t> hashes(noise ? columns : 0);
         index_hashes(state, uint64_t(rows), int64_t(hashes.size()), hashes.data());
         std::vector<int32_t> partial(sums ? threads * columns : 0);
+        std::vector<char> bad(threads * count, 0);
         const auto work = [&](int64_t index) {
             std::vector<float> buffer(columns);
             int32_t* mine = sums ? partial.data() + index * columns : nullptr;
@@ -94,9 +96,10 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* w
                 const uint32_t hash = noise ? index_hash(state, uint64_t(row)) : 0;
                 for (int64_t i = 0; i < count; ++i) {
                     const Wanted& one = wanted[i];
-                    encode(folded(x + row * columns, one.fold, columns, buffer.data()), columns,
-                           one.fold_rows ? one.fold_rows[row] : 1.0f, *one.levels, hash, noise ? hashes.data() : nullptr,
-                           one.codes + row * columns);
+                    if (encode(folded(x + row * columns, one.fold, columns, buffer.data()), columns,
+                               one.fold_rows ? one.fold_rows[row] : 1.0f, *one.levels, hash,
+                               noise ? hashes.data() : nullptr, one.codes + row * columns))
+                        bad[index * count + i] = 1;
                 }
                 const uint8_t* last = wanted[count - 1].codes + row * columns;
                 if (mine)
@@ -104,6 +107,8 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* w
             }
         };
         in_shares(threads, work);
+        for (int64_t i = 0; i < threads * count; ++i)
+            if (bad[i]) wanted[i % count].levels->low = std::numeric_limits<float>::quiet_NaN();
         if (sums) {
             std::fill(sums, sums + columns, 0);
             for (int64_t index = 0; index < threads; ++index)

@@ -134,6 +134,9 @@ inline float largest_code(const Levels& x) {
     return float((1 << (x.format == kSymmetric ? x.num_bits - 1 : x.num_bits)) - 1);
 }
 
+// A scale that is infinite stands for 0 * inf: NaN, as in the simulation.
+inline float finite_or_nan(float scale) { return std::isinf(scale) ? std::numeric_limits<float>::quiet_NaN() : scale; }
+
 // The grid of a range. `found`: the range, unless it is given; `factor`: positive, on its numbers.
 inline void make_grid(Levels& x, const Range& found, float factor) {
     if (!x.given) {
@@ -163,6 +166,7 @@ inline void make_grid(Levels& x, const Range& found, float factor) {
         x.shift = x.zero + part[0];
         x.zero_point = whole == whole ? int32_t(whole) : 0;
     }
+    x.scale = finite_or_nan(x.scale);
 }
 
 // --- noise ------------------------------------------------------------------------------------------------------------
@@ -183,16 +187,20 @@ inline void index_hashes(uint64_t state, uint64_t first, int64_t count, uint32_t
 // --- codes ------------------------------------------------------------------------------------------------------------
 
 // Codes of `count` values times `factor`. `columns`: hashes of their columns, for stochastic rounding.
-inline void encode(const float* x, int64_t count, float factor, const Levels& levels, uint32_t row,
+// True where the range was given and a value is NaN: no code stands for it. A range that was found is NaN itself then.
+inline bool encode(const float* x, int64_t count, float factor, const Levels& levels, uint32_t row,
                    const uint32_t* columns, uint8_t* codes) {
     alignas(64) float steps[kStrip];
     const float most = largest_code(levels), reciprocal = 1.0f / levels.scale, zero = levels.zero, scale = levels.scale;
     const float above = levels.format == kSymmetric ? most : levels.format == kAffine ? most - zero : most;
     const float below = levels.format == kSymmetric ? -most : levels.format == kAffine ? -zero : 0.0f;
     const int32_t offset = levels.format == kAffineFloatZp ? 0 : levels.zero_point;
+    int32_t bad = 0;
     for (int64_t start = 0; start < count; start += kStrip) {
         const int64_t size = std::min(kStrip, count - start);
         const float* __restrict values = x + start;
+        if (levels.given)
+            for (int64_t i = 0; i < size; ++i) bad |= values[i] != values[i];
         if (levels.format == kAffineFloatZp) {
             for (int64_t i = 0; i < size; ++i) steps[i] = values[i] * factor;
             settle(steps);
@@ -215,6 +223,7 @@ inline void encode(const float* x, int64_t count, float factor, const Levels& le
             target[i] = uint8_t(bits + offset);
         }
     }
+    return bad != 0;
 }
 
 }  // namespace

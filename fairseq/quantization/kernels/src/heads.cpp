@@ -29,6 +29,7 @@ struct Attention {
     int64_t threads;
     float factor, y_low, y_high;  // extremes of y, which are found
     int32_t dropped;              // of 2^16
+    mutable int32_t bad;          // set where a tensor with a given range has NaN
     Levels q_levels, k_levels, v_levels, probs_levels, grad_y_levels, grad_scores_levels;
 };
 }
@@ -127,26 +128,33 @@ __attribute__((noinline)) void probabilities(const Attention& x, const Product& 
         softmax(block + i * line, x.keys, mask_of(x, head, m + i));
 }
 
+// Several threads may find NaN.
+void note_bad(const Attention& x, bool bad) {
+    if (bad) __atomic_store_n(&x.bad, 1, __ATOMIC_RELAXED);
+}
+
 // Opens and fills `codes`, and keeps them if they are to be.
-void encode_head(const Matrices& from, int64_t head, int64_t rows, int64_t columns, float factor, const Levels& levels,
-                 uint8_t* kept, Codes& codes) {
+void encode_head(const Attention& x, const Matrices& from, int64_t head, int64_t rows, int64_t columns, float factor,
+                 const Levels& levels, uint8_t* kept, Codes& codes) {
     const float* data = from.data + head * from.matrix;
     codes.open(kept, rows * columns, head, levels);
+    bool bad = false;
     if (from.row == columns) {
-        encode(data, rows * columns, factor, levels, 0, nullptr, codes.data);
+        bad = encode(data, rows * columns, factor, levels, 0, nullptr, codes.data);
     } else {
         for (int64_t i = 0; i < rows; ++i) {
             fetch<0>(data + from.matrix + i * from.row, columns);
-            encode(data + i * from.row, columns, factor, levels, 0, nullptr, codes.data + i * columns);
+            bad |= encode(data + i * from.row, columns, factor, levels, 0, nullptr, codes.data + i * columns);
         }
     }
+    note_bad(x, bad);
     codes.done(kept, rows * columns, head, levels);
 }
 
 // Up to what comes out of dropout, (queries, keys) in order.
 void forward_scores(const Attention& x, int64_t head, Work& work, float* out, Lanes& lanes) {
-    encode_head(x.q, head, x.queries, x.depth, x.factor, x.q_levels, x.q_codes, work.q);
-    encode_head(x.k, head, x.keys, x.depth, 1.0f, x.k_levels, x.k_codes, work.k);
+    encode_head(x, x.q, head, x.queries, x.depth, x.factor, x.q_levels, x.q_codes, work.q);
+    encode_head(x, x.k, head, x.keys, x.depth, 1.0f, x.k_levels, x.k_codes, work.k);
     work.scores.set(work.q.data, x.depth, 1, x.q_levels, x.queries, work.k.data, x.depth, 1, x.k_levels, x.keys,
                     x.depth);
     const Dropout dropout(x);
@@ -173,9 +181,9 @@ void forward_scores(const Attention& x, int64_t head, Work& work, float* out, La
 // From what came out of dropout on.
 void forward_values(const Attention& x, int64_t head, Work& work, const float* dropped, Lanes& lanes) {
     work.probs.open(x.probs_codes, x.queries * x.keys, head, x.probs_levels);
-    encode(dropped, x.queries * x.keys, 1.0f, x.probs_levels, 0, nullptr, work.probs.data);
+    note_bad(x, encode(dropped, x.queries * x.keys, 1.0f, x.probs_levels, 0, nullptr, work.probs.data));
     work.probs.done(x.probs_codes, x.queries * x.keys, head, x.probs_levels);
-    encode_head(x.v, head, x.keys, x.width, 1.0f, x.v_levels, x.v_codes, work.v);
+    encode_head(x, x.v, head, x.keys, x.width, 1.0f, x.v_levels, x.v_codes, work.v);
     work.values.set(work.probs.data, x.keys, 1, x.probs_levels, x.queries, work.v.data, 1, x.width, x.v_levels,
                     x.width, x.keys);
     work.values.form_all(x.y, head, &lanes);

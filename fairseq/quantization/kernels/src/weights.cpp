@@ -6,8 +6,10 @@
 // rounded half to even. Memory is read once; by separate passes it would be read and written five times.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -31,6 +33,9 @@ float largest(const float* row, int64_t count) {
     std::memcpy(&magnitude, &most, 4);
     return magnitude;
 }
+
+// A scale that is infinite stands for 0 * inf: NaN, as in the simulation.
+float finite_or_nan(float scale) { return std::isinf(scale) ? std::numeric_limits<float>::quiet_NaN() : scale; }
 
 void encode(const float* row, int64_t count, float reciprocal, float most, int8_t* codes) {
     const float whole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, half to even
@@ -85,7 +90,7 @@ extern "C" void encode_rows(const float* w, int64_t rows, int64_t columns, int32
         for (int64_t tile = tiles * index / threads; tile < tiles * (index + 1) / threads; ++tile) {
             const int64_t begin = tile * kTile, end = std::min(begin + kTile, rows);
             for (int64_t n = begin; n < end; ++n) {
-                scale[n] = std::max(largest(w + n * columns, columns) / float(most), least);
+                scale[n] = finite_or_nan(std::max(largest(w + n * columns, columns) / float(most), least));
                 encode(w + n * columns, columns, 1.0f / scale[n], float(most), codes + n * columns);
             }
             turn(codes, turned, begin, end, rows, columns);
@@ -113,7 +118,7 @@ extern "C" int encode_packed(const float* w, int64_t rows, int64_t columns, int3
                 const int64_t begin = panel * kColumns, count = std::min(kColumns, rows - begin);
                 for (int64_t n = 0; n < count; ++n) {
                     const float* row = w + (begin + n) * columns;
-                    scale[begin + n] = std::max(largest(row, columns) / float(most), least);
+                    scale[begin + n] = finite_or_nan(std::max(largest(row, columns) / float(most), least));
                     encode(row, columns, 1.0f / scale[begin + n], float(most), tile + n * columns);
                 }
                 int32_t sums[kColumns] = {};

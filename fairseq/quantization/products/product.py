@@ -1,0 +1,75 @@
+"""`ProductQuantizers`: what the quantizers of a linear layer and those of a product of activations have in common.
+
+The bits of a product's operands follow from `num_bits` alone, so they are looked up once for each call of a layer.
+"""
+
+from typing import NamedTuple, Optional
+
+from torch import nn
+
+from fairseq.quantization.call_state import CallState
+from fairseq.quantization.context import QuantizationContext
+from fairseq.quantization.quantizer import Quantizer, brief
+from fairseq.quantization.spec import MAX_INTEGER_BITS
+
+
+class ProductBits(NamedTuple):
+    """Bits to which the tensors of a product are rounded; None for one that is not.
+
+    Attributes:
+        left, right: the operands.
+        grad: the gradient of the result.
+        result: the result, if it has a quantizer.
+        have_codes: both operands have few enough bits to be multiplied as integers.
+        grad_has_codes: so has the gradient.
+        full_precision: neither operand is rounded.
+    """
+
+    left: Optional[int]
+    right: Optional[int]
+    grad: Optional[int]
+    result: Optional[int]
+    have_codes: bool
+    grad_has_codes: bool
+    full_precision: bool
+
+
+class ProductQuantizers(nn.Module):
+    """The quantizers of one product.
+
+    Attributes:
+        path: the product's path.
+        context: state shared by the model's quantizers.
+        operands: names of the left and the right operand's quantizer.
+    """
+
+    operands = ("left", "right")
+
+    def __init__(self, path: str, context: QuantizationContext):
+        super().__init__()
+        self.path, self.context = path, context
+        self._bits: dict[int, ProductBits] = {}
+
+    def quantizer(self, name: str) -> Quantizer:
+        """One of them."""
+        return self._modules[name]  # type: ignore[return-value]
+
+    def layer_call(self, num_bits: Optional[int]) -> tuple[ProductBits, Optional[CallState]]:
+        """Bits for a call that is about to run with `num_bits`, and the state of the model's call around it."""
+        resolved, state = self.context.layer_call(num_bits, self.training)
+        return self._bits.get(resolved) or self.bits_at(resolved), state
+
+    def bits_at(self, num_bits: int) -> ProductBits:
+        """Bits where the context resolved the call's to `num_bits`."""
+        bits = self._bits.get(num_bits)
+        if bits is None:
+            left, right, grad = (self.quantizer(name).bits(num_bits) for name in (*self.operands, "grad_output"))
+            result = self.quantizer("result").bits(num_bits) if "result" in self._modules else None
+            codes = [each is not None and each <= MAX_INTEGER_BITS for each in (left, right, grad)]
+            full = left is None and right is None
+            bits = ProductBits(left, right, grad, result, codes[0] and codes[1], codes[2], full)
+            self._bits[num_bits] = bits
+        return bits
+
+    def __repr__(self) -> str:
+        return brief(self)  # one line per layer
