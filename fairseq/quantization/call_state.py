@@ -99,7 +99,7 @@ class CallState:
         if self.last > self.first:
             nodes = [tensor.grad_fn for tensor in _tensors(result) if tensor.grad_fn is not None]
             for node in nodes:  # the graph keeps the call for the parts that are run again
-                node.metadata.setdefault(_NAME, []).append(self)
+                node.metadata.setdefault(_NAME, []).append(self)  # type: ignore[attr-defined]  # a dict, in fact
             if nodes:
                 self.owner.keep(self)
         return result

@@ -56,9 +56,13 @@ class Parts(Protocol):
     num_heads: int
     scaling: float
     training: bool
-    dropout_module: nn.Module
-    qk_matmul: nn.Module
-    pv_matmul: nn.Module
+    dropout_module: FairseqDropout
+
+    @property
+    def qk_matmul(self) -> nn.Module: ...
+
+    @property
+    def pv_matmul(self) -> nn.Module: ...
 
 
 class Implementation(Protocol):
@@ -122,7 +126,8 @@ class FusedInteger:
 
     def run(self, attention: Parts, x: Operands) -> Optional[Result]:
         dropout: Any = attention.dropout_module
-        products: Any = attention.qk_matmul.quantizers, attention.pv_matmul.quantizers
+        qk: Any = attention.qk_matmul.quantizers
+        pv: Any = attention.pv_matmul.quantizers
         drop = None
         if dropout.is_active:
 
@@ -131,6 +136,6 @@ class FusedInteger:
 
         q = split_heads(x.q, attention.num_heads)  # (B*H, T, D)
         context = integer_attention(
-            *products, q, x.k, x.v, x.mask, attention.num_heads, attention.scaling, drop, x.num_bits
+            qk, pv, q, x.k, x.v, x.mask, attention.num_heads, attention.scaling, drop, x.num_bits
         )
         return None if context is None else Result(context, None)
