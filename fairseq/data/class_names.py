@@ -21,7 +21,7 @@ from fairseq.errors import ConfigError
 
 def label_names(dictionary: Dictionary) -> list[str]:
     """All labels of a label dictionary, in order of their classes; without what only fills it up."""
-    names = dictionary.symbols[dictionary.nspecial :]
+    names = [dictionary[index] for index in range(dictionary.nspecial, len(dictionary))]
     return [name for name in names if name != "<mask>" and not name.startswith("madeupword")]
 
 

@@ -45,7 +45,7 @@ def test_aliases_that_a_config_may_have(tmp_path):
         ({"rules": 3}, "quantization.rules: needs a list of rules"),
         ({"rules": "abc"}, "quantization.rules: needs a list of rules"),
         ({"rules": {"match": "*"}}, "quantization.rules: needs a list of rules"),
-        ({"rules": [{"match": "*", "bits": [4]}]}, r"quantization rule '\*'.bits: must be a whole number or text or null"),
+        ({"rules": [{"match": "*", "bits": [4]}]}, r"rule '\*'.bits: must be a whole number or text or null"),
         ({"rules": [{"match": "*", "format": 3}]}, r"quantization rule '\*'.format: must be text"),
         ({"schedule": 3}, "quantization.schedule: needs a name"),
         ({"schedule": {"min_bits": "x"}}, "quantization.schedule.min_bits: must be a whole number"),
