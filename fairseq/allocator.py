@@ -29,11 +29,11 @@ __all__ = ["keep_freed_memory", "lasting", "region", "return_free_memory"]
 
 # parameters of mallopt(3)
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-LARGEST_BLOCK = 1 << 30
-NEVER = (1 << 31) - 1
+MAX_HEAP_BLOCK = 1 << 30
+NEVER_TRIM = (1 << 31) - 1
 STEP = 64 << 20
 
-WORTH_COMPILING = 1 << 24  # elements of a model
+MIN_ELEMENTS_TO_COMPILE = 1 << 24  # elements of a model
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ, for_elements: int = 0) -> bool:
@@ -47,9 +47,9 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ, for_elements:
     if chosen or environment.get("FAIRSEQ_KEEP_MEMORY") == "0" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = ((M_MMAP_THRESHOLD, LARGEST_BLOCK), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, STEP))
+    settings = ((M_MMAP_THRESHOLD, MAX_HEAP_BLOCK), (M_TRIM_THRESHOLD, NEVER_TRIM), (M_TOP_PAD, STEP))
     results = [mallopt(name, value) for name, value in settings]
-    region().install(may_compile=for_elements >= WORTH_COMPILING)
+    region().install(may_compile=for_elements >= MIN_ELEMENTS_TO_COMPILE)
     return all(result == 1 for result in results)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization.formats import FORMATS, NumberFormat, build_format
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.products.packed_weight import MOST_BITS, PackedWeight, range_shapes
+from fairseq.quantization.products.packed_weight import MAX_CODE_BITS, PackedWeight, range_shapes
 from fairseq.quantization.versions import VERSION, clear_format
 
 KEY = "packed_weights"
@@ -105,7 +105,7 @@ def read_packed(entry: Any) -> PackedWeight:
         raise ValueError("is not a packed weight")
     num_bits, columns = entry["num_bits"], entry["columns"]
     number_format = _known_format(clear_format(entry["format"], _known_version(entry)))
-    most = min(number_format.max_bits, MOST_BITS)
+    most = min(number_format.max_bits, MAX_CODE_BITS)
     if type(num_bits) is not int or not number_format.min_bits <= num_bits <= most:
         raise ValueError(f"has {num_bits!r} bits; {number_format.name} has {number_format.min_bits} to {most}")
     granularity = _known_granularity(entry["granularity"])

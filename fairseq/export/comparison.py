@@ -24,7 +24,7 @@ from fairseq.quantization.products.linear import LinearQuantizers
 from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.quantizer import Quantized, Quantizer
 
-MOST_DEVIATION = 1e-3  # of logits on equal codes, relative to the largest
+MAX_DEVIATION = 1e-3  # of logits on equal codes, relative to the largest
 
 
 class Comparison(NamedTuple):
@@ -60,7 +60,7 @@ class Comparison(NamedTuple):
     @property
     def is_close(self) -> bool:
         """Whether both are the same network."""
-        return self.code <= 1 and self.logit <= MOST_DEVIATION * max(self.scale, 1.0)
+        return self.code <= 1 and self.logit <= MAX_DEVIATION * max(self.scale, 1.0)
 
 
 def compare(

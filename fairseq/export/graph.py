@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fairseq.errors import ConfigError
 
-LEAST_OPSET = 17  # the first with LayerNormalization
+MIN_OPSET = 17  # the first with LayerNormalization
 FULL_OPSET = 21  # the first with types of 4 and 16 bits, and with blocks, in QuantizeLinear and DequantizeLinear
 
 
@@ -44,8 +44,8 @@ class Graph:
         except ImportError:
             raise ConfigError("ONNX files need the package onnx: pip install onnx onnxruntime") from None
         newest = onnx.defs.onnx_opset_version()
-        if not LEAST_OPSET <= opset <= newest:
-            raise ConfigError(f"--opset {opset}: versions {LEAST_OPSET} to {newest} can be written")
+        if not MIN_OPSET <= opset <= newest:
+            raise ConfigError(f"--opset {opset}: versions {MIN_OPSET} to {newest} can be written")
         self.onnx, self.opset = onnx, opset
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}

@@ -27,7 +27,7 @@ from fairseq.export.runtime import runner
 from fairseq.models.roberta import RobertaModel
 from fairseq.output_files import check_output
 
-LARGEST = 2**31  # bytes: what a protobuf message holds
+MAX_FILE_BYTES = 2**31  # bytes: what a protobuf message holds
 
 
 class Export(NamedTuple):
@@ -133,7 +133,7 @@ def serialize(
         model(batches[0], classification_head_name=head)  # brings normalised weights up to date
         graph, points = build(model, head, opset)
     file = _file(graph, model, head, names)
-    if file.ByteSize() >= LARGEST:
+    if file.ByteSize() >= MAX_FILE_BYTES:
         raise CheckpointError(
             f"the model takes {file.ByteSize() / 1e9:.1f} GB, an ONNX file holds 2 GB; quantize more of it, "
             "for example with {match: '*.embed_tokens.weight', bits: 8, format: symmetric, granularity: channel}"

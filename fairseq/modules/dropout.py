@@ -25,13 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.native.compiled import is_watched
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched
 from fairseq.native.library import library
 from fairseq.native.norm import Mask
 
 _LEVELS = 2**16
 _GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-LEAST_NATIVE = 2**16  # elements: smaller ones start no compiler
 _NATIVE = {torch.float32: "drop_float", torch.bfloat16: "drop_bfloat16"}
 
 
@@ -67,7 +66,7 @@ class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int, seed: Tensor) -> Tensor:
         ctx.dropped, ctx.seed = dropped, seed
-        native = library("dropout") if x.dtype in _NATIVE and x.numel() >= LEAST_NATIVE else None
+        native = library("dropout") if x.dtype in _NATIVE and x.numel() >= MIN_KERNEL_ELEMENTS else None
         if native is None:
             return x * _noise(x, dropped, seed)
         x = x.contiguous()

@@ -14,7 +14,7 @@ from typing import NamedTuple, Optional
 
 from fairseq.native import library
 
-LEAST_BLOCK = 1 << 17  # bytes; blocks of a region are whole pages, so that smaller ones would waste some
+MIN_BLOCK_BYTES = 1 << 17  # bytes; blocks of a region are whole pages, so that smaller ones would waste some
 
 
 class Figures(NamedTuple):
@@ -41,7 +41,7 @@ class Region:
         if found is not None:
             found.region_install.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
             addresses = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of memory only what is touched
-            self.library = found if found.region_install(LEAST_BLOCK, addresses) else None
+            self.library = found if found.region_install(MIN_BLOCK_BYTES, addresses) else None
 
     def figures(self) -> Optional[Figures]:
         """Its sizes now; None where it is not installed."""

@@ -24,7 +24,7 @@ from torch.utils import _python_dispatch
 logger = logging.getLogger(__name__)
 
 BREAK_EVEN = 2**28  # elements through one kernel: eagerly they cost about as much more as compiling
-LEAST_ELEMENTS = 2**16  # below, a compiled kernel's call costs more than the eager passes
+MIN_KERNEL_ELEMENTS = 2**16  # for fewer, neither a compiled kernel's call nor starting a compiler pays
 
 
 class Kernel:
@@ -48,7 +48,7 @@ class Kernel:
     def __call__(self, *arguments: Any) -> Any:
         """Run on `arguments`; the first tensor's size decides which version."""
         first = next(argument for argument in arguments if isinstance(argument, Tensor))
-        if first.numel() < LEAST_ELEMENTS or not compiler().works or is_watched() or calls_are_seen():
+        if first.numel() < MIN_KERNEL_ELEMENTS or not compiler().works or is_watched() or calls_are_seen():
             return self.eager(*arguments)
         self._elements += first.numel()
         if self._compiled is None and self._elements < compiler().break_even:

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.native.compiled import is_watched
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched
 from fairseq.native.library import library, required
 
-LEAST_NATIVE = 2**16  # elements: smaller tensors start no compiler
 _MULTIPLE = 16  # of columns
 
 
@@ -39,7 +38,7 @@ def is_available(x: Tensor, residual: Tensor, weight: Optional[Tensor], bias: Op
         return False
     plain = all(part.dtype == torch.float32 and part.device.type == "cpu" for part in (x, residual, weight, bias))
     fits = weight.dim() == 1 and x.shape[-1] == weight.shape[0] and weight.shape[0] % _MULTIPLE == 0
-    large = x.numel() >= LEAST_NATIVE and x.shape == residual.shape
+    large = x.numel() >= MIN_KERNEL_ELEMENTS and x.shape == residual.shape
     return plain and fits and large and library("norm") is not None
 
 

@@ -40,7 +40,7 @@ def gelu_library(request, tmp_path_factory):
 def small(monkeypatch):
     """Small tensors take the kernels, too."""
     for module in (gelu_kernel, norm, dropout_module):
-        monkeypatch.setattr(module, "LEAST_NATIVE", 1)
+        monkeypatch.setattr(module, "MIN_KERNEL_ELEMENTS", 1)
 
 
 def kept_bytes(function):
@@ -202,7 +202,7 @@ class TestAddAndNormalize:
     @pytest.mark.parametrize("threads", [1, 3])
     def test_values_and_gradients(self, shape, p, compact, threads, small, monkeypatch):
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-        monkeypatch.setattr(norm, "LEAST_NATIVE", 1)
+        monkeypatch.setattr(norm, "MIN_KERNEL_ELEMENTS", 1)
         columns = shape[-1]
         tensors = [torch.randn(shape) + 1, torch.randn(shape), torch.randn(columns), torch.randn(columns)]
         grad = torch.randn(shape)
@@ -287,7 +287,7 @@ class TestEncoderLayer:
         x = torch.randn(6, 5, 32)
         whole = self.run(layer, x)
         for module in (gelu_kernel, norm):
-            monkeypatch.setattr(module, "LEAST_NATIVE", 2**40)
+            monkeypatch.setattr(module, "MIN_KERNEL_ELEMENTS", 2**40)
         for one, other in zip(whole, self.run(layer, x), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 

@@ -78,7 +78,7 @@ class TestDropout:
         x = torch.randn(3, 100_001, dtype=dtype).transpose(0, 1).requires_grad_()
         results = []
         for least, threads in ((2**16, 1), (2**16, 3), (2**40, 1)):  # compiled, in threads, in torch's operations
-            monkeypatch.setattr("fairseq.modules.dropout.LEAST_NATIVE", least)
+            monkeypatch.setattr("fairseq.modules.dropout.MIN_KERNEL_ELEMENTS", least)
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
             torch.manual_seed(3)
             y = dropout(x, 0.2)

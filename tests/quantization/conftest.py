@@ -77,16 +77,16 @@ def tokens() -> Tensor:
 @pytest.fixture(params=["torch", "native", "native codes"])
 def each_kernel(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
     """By torch's operations, by our own kernels (also for what is small), by these with torch's GEMM, as with AMX."""
-    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
+    monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
     for place, name in (
-        (codes, "LEAST_ELEMENTS"),
-        (gemm, "LEAST_WORK"),
-        (encoding, "LEAST_NATIVE"),
-        (integer_encode, "LEAST_ROWS_KERNEL"),
+        (codes, "MIN_KERNEL_ELEMENTS"),
+        (gemm, "MIN_MACS"),
+        (encoding, "MIN_KERNEL_ELEMENTS"),
+        (integer_encode, "MIN_WEIGHT_ELEMENTS"),
     ):
         monkeypatch.setattr(place, name, 0)
     if request.param == "torch":
-        monkeypatch.setattr(codes, "LEAST_ELEMENTS", 2**60)
+        monkeypatch.setattr(codes, "MIN_KERNEL_ELEMENTS", 2**60)
         without_own_kernels(monkeypatch)
     elif request.param == "native codes":
         monkeypatch.setattr(gemm, "is_preferred", lambda *_: False)

@@ -22,7 +22,7 @@ pytestmark = [needs.compiler, needs.dot_products]
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place, name in ((gemm, "LEAST_WORK"), (encoding, "LEAST_NATIVE"), (gelu, "LEAST_NATIVE")):
+    for place, name in ((gemm, "MIN_MACS"), (encoding, "MIN_KERNEL_ELEMENTS"), (gelu, "MIN_KERNEL_ELEMENTS")):
         monkeypatch.setattr(place, name, 0)
     # they are tested wherever they run, also where others are faster
     monkeypatch.setattr(gemm, "has_amx", lambda: False)

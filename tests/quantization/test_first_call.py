@@ -109,7 +109,7 @@ def test_kernels_are_not_compiled_under_the_mode(monkeypatch: pytest.MonkeyPatch
 
     kernel = compiled.Kernel(lambda x: x + 1, ())
     monkeypatch.setattr(kernel, "_compiled", lambda x: x + 2)
-    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 0)
+    monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 0)
     with FunctionMode():
         assert kernel(torch.zeros(1)) == 1
     assert kernel(torch.zeros(1)) == 2

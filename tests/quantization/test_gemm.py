@@ -90,7 +90,7 @@ def test_packing_is_torch_s(num_bits: int, columns: int, monkeypatch: pytest.Mon
     one = torch.ones(1, 1)
     made = Codes(torch.randint(0, 2**num_bits, (5, columns), dtype=torch.uint8), one, one.int(), None, num_bits)
     expected = pack(made)
-    monkeypatch.setattr(codes, "LEAST_ELEMENTS", 0)
+    monkeypatch.setattr(codes, "MIN_KERNEL_ELEMENTS", 0)
     packed = pack(made)
     assert packed.codes.data.equal(expected.codes.data) and packed.unpack().data.equal(made.data)
 
@@ -125,7 +125,7 @@ def test_sums_are_exact_at_the_largest_depth() -> None:
 @needs.compiler
 @needs.dot_products
 def test_nan_reaches_the_range_and_the_layer_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gemm, "LEAST_WORK", 0)
+    monkeypatch.setattr(gemm, "MIN_MACS", 0)
     monkeypatch.setattr(gemm, "has_amx", lambda: False)
     model = quantize_model(torch.nn.Sequential(torch.nn.Linear(16, 40)), "int8", compute="integer")
     y = model(torch.randn(3, 5, 16))

@@ -31,7 +31,7 @@ PRESETS = ("int8", "int4", "cpt_3_8")
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(heads, "LEAST_NATIVE", 1)
+    monkeypatch.setattr(heads, "MIN_KERNEL_ELEMENTS", 1)
     yield
 
 
@@ -116,7 +116,7 @@ def test_equals_the_steps(preset: str, mask: str) -> None:
 def test_any_shape(data: st.DataObject) -> None:
     size, mask = st.integers(1, 40), st.sampled_from(["none", "padding", "causal", "both"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heads, "LEAST_NATIVE", 1)
+        patch.setattr(heads, "MIN_KERNEL_ELEMENTS", 1)
         preset, few = st.sampled_from(("int8", "cpt")), st.integers(1, 3)
         shape = data.draw(st.tuples(few, few, size, size, size, size))
         case = Case(data.draw(preset), *shape, data.draw(mask), data.draw(st.sampled_from([None, 5, -7])))
@@ -342,10 +342,10 @@ def test_who_looks_gets_the_steps(calls: list[str], monkeypatch: pytest.MonkeyPa
         attend(attention(rules=rules))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         attend(module)
-    monkeypatch.setattr(heads, "LEAST_NATIVE", 2 * 3 * 7 * 7 + 1)
+    monkeypatch.setattr(heads, "MIN_KERNEL_ELEMENTS", 2 * 3 * 7 * 7 + 1)
     attend(module)
     assert not calls
-    monkeypatch.setattr(heads, "LEAST_NATIVE", 1)
+    monkeypatch.setattr(heads, "MIN_KERNEL_ELEMENTS", 1)
     attend(module)
     assert calls == ["forward", "backward"]
 

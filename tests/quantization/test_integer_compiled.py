@@ -37,7 +37,7 @@ def test_compiled_kernels_equal_eager_ones(preset: str, monkeypatch: pytest.Monk
     expected = train(preset)
     traced = functools.partial(torch.compile, backend="eager")
     monkeypatch.setattr(torch, "compile", traced)
-    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 8)
     compiled.clear()
     compiled.compiler().break_even = 0
     assert train(preset, 2) == expected[:2]
@@ -53,7 +53,7 @@ def test_compiled_kernels_equal_eager_ones(preset: str, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = train("int8")
-    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 8)
     compiled.clear()
     compiled.compiler().break_even = 0
     found = train("int8")
@@ -64,7 +64,7 @@ def test_kernels_are_compiled_once_that_pays(monkeypatch: pytest.MonkeyPatch) ->
     without_own_kernels(monkeypatch)
     calls: list[Any] = []
     monkeypatch.setattr(torch, "compile", lambda function, **_: calls.append(function) or function)
-    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 8)
     compiled.clear()
     train("int8")
     assert not calls
@@ -81,7 +81,7 @@ def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, capl
         raise RuntimeError("no C++ compiler\nmore")
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 8)
     compiled.clear()
     compiled.compiler().break_even = 0
     with caplog.at_level(logging.WARNING):

@@ -30,7 +30,7 @@ def _fresh() -> Iterator[None]:
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch.compile traces, run by PyTorch: the plumbing without a C++ compiler."""
     monkeypatch.setattr(torch, "compile", functools.partial(COMPILE, backend="eager"))
-    monkeypatch.setattr(rounding, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(rounding, "MIN_KERNEL_ELEMENTS", 8)
     monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
 
 
@@ -108,7 +108,7 @@ def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, capl
         raise RuntimeError("no C++ compiler\nmore")
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(rounding, "LEAST_ELEMENTS", 8)
+    monkeypatch.setattr(rounding, "MIN_KERNEL_ELEMENTS", 8)
     monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
     compiled, eager = pair()
     with caplog.at_level(logging.WARNING):

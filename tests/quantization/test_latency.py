@@ -132,7 +132,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measurements that take no time."""
     from fairseq.native import compiled
 
-    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 2**60)
+    monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 2**60)
     monkeypatch.setattr(calibrate_latency, "LINEAR", ((8, 16, 16), (64, 16, 16), (64, 64, 64), (128, 64, 16)))
     monkeypatch.setattr(calibrate_latency, "ATTENTION", ((2, 8, 4), (4, 8, 4), (4, 16, 4), (4, 16, 8)))
     monkeypatch.setattr(calibrate_latency, "REPEATS", 1)

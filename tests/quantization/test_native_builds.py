@@ -26,9 +26,9 @@ intel = pytest.mark.skipif(library.platform.machine() not in ("x86_64", "AMD64")
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(compiled, "LEAST_ELEMENTS", 2**60)
-    least = ((gemm, "LEAST_WORK"), (encoding, "LEAST_NATIVE"), (integer_encode, "LEAST_ROWS_KERNEL"),
-             (codes, "LEAST_ELEMENTS"), (gelu, "LEAST_NATIVE"))  # fmt: skip
+    monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 2**60)
+    least = ((gemm, "MIN_MACS"), (encoding, "MIN_KERNEL_ELEMENTS"), (integer_encode, "MIN_WEIGHT_ELEMENTS"),
+             (codes, "MIN_KERNEL_ELEMENTS"), (gelu, "MIN_KERNEL_ELEMENTS"))  # fmt: skip
     for place, name in least:
         monkeypatch.setattr(place, name, 0)
     monkeypatch.setattr(gemm, "has_amx", lambda: False)

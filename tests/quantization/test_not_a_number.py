@@ -41,8 +41,8 @@ KINDS = {"linear": lambda: nn.Sequential(nn.Linear(16, 24)), "attention": SelfAt
 
 @pytest.fixture(autouse=True)
 def _small_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "LEAST_NATIVE", 0)
-    monkeypatch.setattr(gelu, "LEAST_NATIVE", 0)
+    monkeypatch.setattr(heads, "MIN_KERNEL_ELEMENTS", 0)
+    monkeypatch.setattr(gelu, "MIN_KERNEL_ELEMENTS", 0)
 
 
 def poisoned(kind: str, compute: str, where: str, value: float, training: bool, rule: dict[str, Any]) -> list[Tensor]:

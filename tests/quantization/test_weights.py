@@ -39,7 +39,7 @@ def test_other_tensors_go_the_other_way(weight):
 def test_same_numbers_with_and_without(preset, monkeypatch):
     results = []
     for least in (0, 2**40):
-        monkeypatch.setattr(integer_encode, "LEAST_ROWS_KERNEL", least)
+        monkeypatch.setattr(integer_encode, "MIN_WEIGHT_ELEMENTS", least)
         torch.manual_seed(1)
         layer = quantize_model(nn.Linear(48, 32), preset, compute="integer")
         x = torch.randn(20, 48, requires_grad=True)

@@ -15,7 +15,7 @@
 namespace {
 
 constexpr int64_t kPiece = 256;  // elements whose hashes are in cache together
-constexpr int64_t kLeastPerThread = 1 << 17;
+constexpr int64_t kMinPerThread = 1 << 17;
 
 float wide(uint16_t x) {
     const uint32_t bits = uint32_t(x) << 16;
@@ -70,7 +70,7 @@ Range drop(const T* x, T* y, int64_t begin, int64_t end, const Mask& mask) {
 
 template <typename T>
 Range drop_all(const T* x, T* y, int64_t count, const Mask& mask, int64_t threads) {
-    threads = std::max<int64_t>(1, std::min(threads, count / kLeastPerThread));
+    threads = std::max<int64_t>(1, std::min(threads, count / kMinPerThread));
     const auto from = [&](int64_t index) { return index == threads ? count : count * index / threads / kPiece * kPiece; };
     std::vector<Range> found(static_cast<size_t>(threads));
     in_shares(threads, [&](int64_t index) { found[size_t(index)] = drop(x, y, from(index), from(index + 1), mask); });

@@ -20,7 +20,7 @@
 
 namespace {
 
-constexpr int64_t kLeastPerThread = 1 << 16;
+constexpr int64_t kMinPerThread = 1 << 16;
 constexpr float kSteps = 16384;   // of a slope, in 1
 constexpr int16_t kNan = -32768;  // stands for a slope that is none
 constexpr int kPieces = 16, kTerms = 6;
@@ -108,7 +108,7 @@ INLINE Floats decoded(Shorts slope) {
 // piece(begin, end, ends) for shares of [0, count), in whole vectors but for the last; the range of all of them.
 template <typename Piece>
 void in_pieces(int64_t count, int64_t threads, float* range, const Piece& piece) {
-    threads = std::max<int64_t>(1, std::min(threads, count / kLeastPerThread));
+    threads = std::max<int64_t>(1, std::min(threads, count / kMinPerThread));
     const auto from = [&](int64_t index) { return index == threads ? count : count * index / threads / 64 * 64; };
     std::vector<Range> found(static_cast<size_t>(threads));
     in_shares(threads, [&](int64_t index) {

@@ -23,7 +23,7 @@ struct Mask {
 
 namespace {
 
-constexpr int64_t kLeastPerThread = 1 << 16;
+constexpr int64_t kMinPerThread = 1 << 16;
 
 // The factors of a row's elements.
 struct Noise {
@@ -167,7 +167,7 @@ void in_rows(int64_t rows, int64_t shares, float* range, const Work& work) {
 }
 
 int64_t shares_of(int64_t rows, int64_t columns, int64_t threads) {
-    return std::max<int64_t>(1, std::min(std::min(threads, rows), rows * columns / kLeastPerThread));
+    return std::max<int64_t>(1, std::min(std::min(threads, rows), rows * columns / kMinPerThread));
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ from torch import Tensor
 from fairseq.native.compiled import is_watched
 from fairseq.quantization.kernels.codes import Codes
 from fairseq.quantization.kernels.library import library, required
-from fairseq.quantization.kernels.products import LONGEST
+from fairseq.quantization.kernels.products import MAX_DEPTH
 
 
 class Stack(NamedTuple):
@@ -60,11 +60,11 @@ class Stack(NamedTuple):
 
 def is_available(device: torch.device, longest: int) -> bool:
     """Whether `batched_product` can be used for contractions up to `longest`; not where torch's GEMMs are watched."""
-    return device.type == "cpu" and longest <= LONGEST and not is_watched() and library("batched") is not None
+    return device.type == "cpu" and longest <= MAX_DEPTH and not is_watched() and library("batched") is not None
 
 
 def batched_product(a: Stack, b: Stack) -> Tensor:
-    """fp32 (B, M, N) of a (B, M, K) and b (B, N, K), K <= LONGEST.
+    """fp32 (B, M, N) of a (B, M, K) and b (B, N, K), K <= MAX_DEPTH.
 
     Raises:
         RuntimeError: there is no library, see `is_available`.
@@ -72,8 +72,8 @@ def batched_product(a: Stack, b: Stack) -> Tensor:
     """
     native = required("batched", "decoded values")
     (batches, rows, depth), columns = a.data.shape, b.data.shape[1]
-    if depth > LONGEST:
-        raise ValueError(f"a contraction over {depth} codes may overflow; {LONGEST} is the most")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"a contraction over {depth} codes may overflow; {MAX_DEPTH} is the most")
     y = torch.empty(batches, rows, columns, dtype=torch.float32, device="cpu")
     sides = [_Side.of(side) for side in (a, b)]  # the tensors they point into live as long as a, b and `sides`
     failed = native.coded_products(

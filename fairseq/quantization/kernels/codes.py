@@ -30,13 +30,13 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import LEAST_ELEMENTS, is_watched, kernel
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched, kernel
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels.library import library
 from fairseq.quantization.kernels.rounding import TracedNoise
 from fairseq.quantization.rounding.noise import HashNoise
 
-LARGEST_ZERO_POINT = 255  # beyond the codes there is nothing that a whole zero point would keep exact
+MAX_ZERO_POINT = 255  # beyond the codes there is nothing that a whole zero point would keep exact
 
 
 class NotANumber(Exception):
@@ -104,7 +104,9 @@ def pack(codes: Codes) -> Packed:
 
 def _library(data: Tensor) -> Optional[ctypes.CDLL]:
     """The one that packs `data`, if it is large, in order, on the CPU, and nobody watches."""
-    fits = data.device.type == "cpu" and data.is_contiguous() and data.numel() >= LEAST_ELEMENTS and not is_watched()
+    fits = (
+        data.device.type == "cpu" and data.is_contiguous() and data.numel() >= MIN_KERNEL_ELEMENTS and not is_watched()
+    )
     return library("codes") if fits else None
 
 
@@ -168,7 +170,7 @@ def described(data: Tensor, scale: Tensor, zero: Tensor, num_bits: int, number_f
     scale = scale + (scale - scale)  # an infinite one is NaN: what it stands for is 0 * inf, as in the simulation
     if number_format.has_exact_zero:
         return Codes(data, scale, (zero - number_format.first_code(num_bits)).to(torch.int32), None, num_bits)
-    zero_point = (-zero / scale).round().clamp(0, LARGEST_ZERO_POINT)
+    zero_point = (-zero / scale).round().clamp(0, MAX_ZERO_POINT)
     return Codes(data, scale, zero_point.to(torch.int32), torch.addcmul(zero, zero_point, scale), num_bits)
 
 

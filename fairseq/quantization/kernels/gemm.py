@@ -26,7 +26,7 @@ from fairseq.native.compiled import is_watched
 from fairseq.quantization.kernels.codes import Codes
 from fairseq.quantization.kernels.library import library
 
-LEAST_WORK = 2**20  # multiply-accumulates: for fewer no compiler is started
+MIN_MACS = 2**20  # multiply-accumulates: for fewer no compiler is started
 
 
 @functools.cache
@@ -49,7 +49,7 @@ def is_preferred(device: torch.device, work: Optional[int] = None) -> bool:
 
     Not with AMX, where oneDNN's GEMM is faster, not for little work, and not where torch's operations are watched.
     """
-    enough = work is None or work >= LEAST_WORK
+    enough = work is None or work >= MIN_MACS
     return enough and not is_watched() and not has_amx() and can_run(device)
 
 
@@ -137,7 +137,7 @@ def product(
     """fp32 (M, N), whose range is noted (`minmax.py`).
 
     Args:
-        left: uint8 (M, K), one of whose axes is in order; K <= products.LONGEST.
+        left: uint8 (M, K), one of whose axes is in order; K <= products.MAX_DEPTH.
         left_numbers, right_numbers: by row and by column of y.
         bias: fp32 (N).
         left_sums: int32, sums of `left` over K, if they are known.

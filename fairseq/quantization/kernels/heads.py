@@ -13,12 +13,10 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import is_watched
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched
 from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.library import library, required
-from fairseq.quantization.kernels.products import LONGEST
-
-LEAST_NATIVE = 2**16  # scores: fewer start no compiler
+from fairseq.quantization.kernels.products import MAX_DEPTH
 
 
 class Matrices(ctypes.Structure):
@@ -84,7 +82,10 @@ def is_available(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """
     if not all(x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 3 for x in (q, k, v)):
         return False
-    if q.shape[0] * q.shape[1] * k.shape[1] < LEAST_NATIVE or max(*q.shape[1:], *k.shape[1:], v.shape[2]) > LONGEST:
+    if (
+        q.shape[0] * q.shape[1] * k.shape[1] < MIN_KERNEL_ELEMENTS
+        or max(*q.shape[1:], *k.shape[1:], v.shape[2]) > MAX_DEPTH
+    ):
         return False
     if q.shape[2] == 0 or v.shape[2] == 0 or is_watched():
         return False

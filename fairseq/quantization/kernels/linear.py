@@ -18,12 +18,12 @@ from fairseq.native.compiled import is_watched
 from fairseq.quantization.kernels import gemm
 from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
 from fairseq.quantization.kernels.gemm import Along, Numbers, Prepared, Right
-from fairseq.quantization.kernels.products import LONGEST, fuses, integer_product, plain, scaled_product
+from fairseq.quantization.kernels.products import MAX_DEPTH, fuses, integer_product, plain, scaled_product
 from fairseq.quantization.kernels.rescale import Shifts, rescale
 from fairseq.quantization.kernels.weights import PackedRows, RowCodes
 
-LEAST_PACKED = 2**14  # numbers of a weight: smaller ones would be padded by too much
-LEAST_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 number
+MIN_PACKED_ELEMENTS = 2**14  # numbers of a weight: smaller ones would be padded by too much
+MIN_PRODUCT_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 number
 
 
 class WeightCodes:
@@ -82,7 +82,7 @@ class WeightCodes:
 
     def keep_one_copy(self) -> Tensor:
         """For weights that stay: drop (N, K) if forward products take another copy; returns the one that is left."""
-        if self.shape[0] * self.shape[1] >= LEAST_PACKED and gemm.is_preferred(self.scale.device):
+        if self.shape[0] * self.shape[1] >= MIN_PACKED_ELEMENTS and gemm.is_preferred(self.scale.device):
             operand, self._data, self._across = self.along().data, None, None
         elif self.fused:
             operand, self._data = self.forward_operand(), None
@@ -149,14 +149,14 @@ class WeightCodes:
 
 def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
-    if x.data.shape[1] <= LONGEST and gemm.is_preferred(x.data.device, x.data.numel() * w.shape[0]):
+    if x.data.shape[1] <= MAX_DEPTH and gemm.is_preferred(x.data.device, x.data.numel() * w.shape[0]):
         return gemm.product(x.data, Numbers.of(x), w.along(), w.prepared(), _float(bias)).to(dtype)
     w_scale = w.scale.t()  # (1, N)
-    if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > LEAST_SCALE:
+    if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > MIN_PRODUCT_SCALE:
         scale = x.scale * w_scale
         return scaled_product(x.data, int(x.zero_point), scale, w.forward_operand(), _float(bias), dtype)
     depth = x.data.shape[1]
-    if depth > LONGEST:
+    if depth > MAX_DEPTH:
         return _long_forward(x, w, bias, dtype)
     sums = integer_product(x.data, w.data.t())
     x_sums, w_sums = row_sums(x.data), w.sums().t()
@@ -175,8 +175,8 @@ def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: tor
 def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """The same in pieces of the contraction, added in fp32."""
     total: Optional[Tensor] = None
-    for start in range(0, x.data.shape[1], LONGEST):
-        piece = slice(start, start + LONGEST)
+    for start in range(0, x.data.shape[1], MAX_DEPTH):
+        piece = slice(start, start + MAX_DEPTH)
         part_w = w.piece(piece)
         part_x = x._replace(data=x.data[:, piece].contiguous())
         part = forward_product(part_x, part_w, bias if start == 0 else None, torch.float32)
@@ -188,14 +188,14 @@ def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch
 def input_gradient(grad: Codes, w: WeightCodes, w_factor: Tensor) -> Tensor:
     """dL/dx (M, K) from codes of a gradient (M, N) that holds w's scales but for `w_factor` (1, 1)."""
     shift = None if w.shift is None else w.shift / w.scale
-    if w.shape[0] <= LONGEST and gemm.is_preferred(grad.data.device, grad.data.numel() * w.shape[1]):
+    if w.shape[0] <= MAX_DEPTH and gemm.is_preferred(grad.data.device, grad.data.numel() * w.shape[1]):
         if w.is_centred() or w.scale.numel() == 1:
             same = Numbers(w_factor, w.zero_point[:1], None if shift is None else shift * w_factor)
             return gemm.product(grad.data, Numbers.of(grad), w.across(), same)
         zero = Numbers(w_factor, torch.zeros_like(w.zero_point[:1]), None)
         along = Along(w.zero_point, shift)
         return gemm.product(grad.data, Numbers.of(grad), w.across(), zero, along=along)
-    if w.fused and grad.shift is None and float(grad.scale) > LEAST_SCALE:
+    if w.fused and grad.shift is None and float(grad.scale) > MIN_PRODUCT_SCALE:
         scale = grad.scale * w_factor
         return scaled_product(grad.data, int(grad.zero_point), scale, w.backward_operand(), None, torch.float32)
     return backward_product(grad, False, w.data, w.zero_point, shift, w_factor)
@@ -211,7 +211,7 @@ def weight_gradient(
         signed_x: `signed(x)`, if it is known.
     """
     work = grad.data.numel() * x.data.shape[1]
-    if x.data.shape[0] <= LONGEST and x.scale.numel() == 1 and gemm.is_preferred(grad.data.device, work):
+    if x.data.shape[0] <= MAX_DEPTH and x.scale.numel() == 1 and gemm.is_preferred(grad.data.device, work):
         right = Right.of(x.data.t())
         shift = None if x.shift is None else x.shift / x.scale * x_factor
         numbers = Numbers(x_factor, x.zero_point - 128, shift)
@@ -241,10 +241,10 @@ def backward_product(
     """
     depth, width = right.shape
     data = left.data.t() if turned else left.data  # (R, C)
-    if depth > LONGEST:
+    if depth > MAX_DEPTH:
         total: Optional[Tensor] = None
-        for start in range(0, depth, LONGEST):
-            piece = slice(start, start + LONGEST)
+        for start in range(0, depth, MAX_DEPTH):
+            piece = slice(start, start + MAX_DEPTH)
             part = backward_product(
                 left._replace(data=left.data[piece] if turned else left.data[:, piece].contiguous()),
                 turned, right[piece], _piece(zero_point, piece), _piece(shift, piece), factor,

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-LONGEST = 2**15  # of the contraction: |sum| stays below 2^31 also after corrections, 2^15 * 255 * 255
+MAX_DEPTH = 2**15  # of the contraction: |sum| stays below 2^31 also after corrections, 2^15 * 255 * 255
 EXACT_FLOAT = 512  # 512 * 255 * 128 < 2^24
 
 
 def integer_product(left: Tensor, right: Tensor, out: Optional[Tensor] = None) -> Tensor:
-    """int32 (M, N) of uint8 `left` (M, K) and int8 `right` (K, N); either may be a transposed view; K <= LONGEST."""
-    if left.shape[1] > LONGEST:
-        raise ValueError(f"a contraction over {left.shape[1]} codes may overflow; cut it into pieces of {LONGEST}")
+    """int32 (M, N) of uint8 `left` (M, K) and int8 `right` (K, N); either may be a transposed view; K <= MAX_DEPTH."""
+    if left.shape[1] > MAX_DEPTH:
+        raise ValueError(f"a contraction over {left.shape[1]} codes may overflow; cut it into pieces of {MAX_DEPTH}")
     if left.numel() == 0 or right.numel() == 0:
         return torch.zeros(left.shape[0], right.shape[1], dtype=torch.int32, device=left.device)
     return _PRODUCTS[route(left.device.type)](left, right)

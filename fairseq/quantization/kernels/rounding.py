@@ -21,14 +21,13 @@ import torch
 from torch import Tensor
 from torch.utils import _python_dispatch
 
-from fairseq.native.compiled import calls_are_seen
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, calls_are_seen
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.rounding.noise import SPREAD, HashNoise
 
 logger = logging.getLogger(__name__)
 
-LEAST_ELEMENTS = 2**16  # below, a compiled kernel's call costs more than the eager passes
 BREAK_EVEN = 2**29  # values of one variant: rounding them eagerly costs about as much more as compiling
 
 
@@ -80,7 +79,7 @@ def fake_quantize(
 
     A compiler that fails is reported once, and `context.fused` is switched off.
     """
-    if x.numel() < LEAST_ELEMENTS or x.dtype != torch.float32 or out.dtype != torch.float32:
+    if x.numel() < MIN_KERNEL_ELEMENTS or x.dtype != torch.float32 or out.dtype != torch.float32:
         return False
     traced = _python_dispatch._get_current_dispatch_mode() is not None  # somebody looks at every operation
     if traced or calls_are_seen() or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():

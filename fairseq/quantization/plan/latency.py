@@ -22,7 +22,7 @@ could save, both are slower than full precision; `auto` then takes the one that 
 from typing import NamedTuple
 
 SENTENCES, LENGTH = 16, 64  # of the batch that a layer's shape is judged for
-LEAST_GAIN = 0.03
+MIN_GAIN = 0.03
 
 
 class Work(NamedTuple):
@@ -61,7 +61,7 @@ class Ways(NamedTuple):
 
     def gains(self, work: Work) -> bool:
         """Whether integers are estimated to."""
-        return self.integer.seconds(work) < (1 - LEAST_GAIN) * self.simulate.seconds(work)
+        return self.integer.seconds(work) < (1 - MIN_GAIN) * self.simulate.seconds(work)
 
 
 class Costs(NamedTuple):

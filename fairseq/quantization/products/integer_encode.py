@@ -36,7 +36,7 @@ from fairseq.quantization.products.simulated import Call
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
 
-LEAST_ROWS_KERNEL = 2**14  # of a weight: for smaller ones no C++ compiler is started
+MIN_WEIGHT_ELEMENTS = 2**14  # of a weight: for smaller ones no C++ compiler is started
 
 
 class Encoded:
@@ -77,7 +77,7 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
         by_row = (
             quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.context.is_looked_at
         )
-        if by_row and weight.numel() >= LEAST_ROWS_KERNEL and weights.is_available(weight, quantizer.format):
+        if by_row and weight.numel() >= MIN_WEIGHT_ELEMENTS and weights.is_available(weight, quantizer.format):
             quantizer._tell(weight, weight, num_bits)  # listeners there are only count
             if gemm.is_preferred(weight.device):
                 return WeightCodes.of_packed(weights.encode_packed(weight, num_bits), num_bits)

@@ -30,7 +30,7 @@ from fairseq.quantization.kernels.codes import Codes, Packed, described, pack
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.versions import VERSION
 
-MOST_BITS = 16
+MAX_CODE_BITS = 16
 
 
 class PackedWeight(NamedTuple):
@@ -138,7 +138,7 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
     weight, first = weight.detach().float(), quantizer.format.first_code(num_bits)
     low, high = quantizer.format.code_range(num_bits)
     width = quantizer.format.code_bits(num_bits)
-    if low < first or high - first >= 2**width or width > MOST_BITS:
+    if low < first or high - first >= 2**width or width > MAX_CODE_BITS:
         raise ConfigError(
             f"{quantizer.path}: codes {low} to {high} of format {quantizer.format.name} do not fit into {width} bits"
         )

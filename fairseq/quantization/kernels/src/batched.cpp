@@ -92,7 +92,7 @@ void products(const Side& a, const Side& b, float* y, int64_t first, int64_t las
 extern "C" int coded_products(const Side* a, const Side* b, float* y, int64_t batches, int64_t depth, int64_t threads) {
     try {
         const int64_t work = batches * a->count * b->count * depth;
-        threads = std::max<int64_t>(1, std::min({threads, batches, work / kLeastWork}));
+        threads = std::max<int64_t>(1, std::min({threads, batches, work / kMinMacs}));
         const auto share = [&](int64_t index) { return batches * index / threads; };
         std::vector<int> failures(threads, 0);
         const auto run = [&](int64_t index) {

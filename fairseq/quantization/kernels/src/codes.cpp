@@ -28,7 +28,7 @@ struct Wanted {
 
 namespace {
 
-constexpr int64_t kLeastPerThread = 1 << 16;
+constexpr int64_t kMinPerThread = 1 << 16;
 
 // Row `row` of the values whose codes are wanted: x itself, or x times fold in `buffer`.
 const float* folded(const float* x, const float* fold, int64_t columns, float* buffer) {
@@ -76,7 +76,7 @@ extern "C" {
 int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* wanted, int64_t count, int32_t* sums,
                   int64_t threads) {
     try {
-        threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kLeastPerThread}));
+        threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kMinPerThread}));
         bool given = true;
         for (int64_t i = 0; i < count; ++i) given = given && wanted[i].levels->given;
         if (given)
@@ -123,7 +123,7 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* w
 // x (rows, columns) in order -> codes, on a grid for each row: scale and zero as `levels`' format has them.
 void encode_rows(const float* x, int64_t rows, int64_t columns, const Levels* levels, const float* scale,
                  const float* zero, uint8_t* codes, int64_t threads) {
-    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kLeastPerThread}));
+    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kMinPerThread}));
     const auto work = [&](int64_t index) {
         Levels mine = *levels;
         for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
@@ -139,7 +139,7 @@ void encode_rows(const float* x, int64_t rows, int64_t columns, const Levels* le
 // Codes of `width` bits, 2 or 4, several to the byte: those of one byte lie `packed_columns` apart.
 void pack_bits(const uint8_t* codes, int64_t rows, int64_t columns, int64_t packed_columns, int32_t width,
                uint8_t* packed, int64_t threads) {
-    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kLeastPerThread}));
+    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kMinPerThread}));
     const auto work = [&](int64_t index) {
         for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
             uint8_t* target = packed + row * packed_columns;
@@ -157,7 +157,7 @@ void pack_bits(const uint8_t* codes, int64_t rows, int64_t columns, int64_t pack
 void unpack_bits(const uint8_t* packed, int64_t rows, int64_t columns, int64_t packed_columns, int32_t width,
                  uint8_t* codes, int64_t threads) {
     const uint8_t mask = uint8_t((1 << width) - 1);
-    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kLeastPerThread}));
+    threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kMinPerThread}));
     const auto work = [&](int64_t index) {
         for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
             const uint8_t* source = packed + row * packed_columns;

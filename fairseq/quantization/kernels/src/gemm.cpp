@@ -49,7 +49,7 @@ int64_t panel_columns() { return kColumns; }
 
 namespace {
 
-constexpr int64_t kLeastWork = 1 << 21;   // multiply-accumulates, below which a second thread costs more than it brings
+constexpr int64_t kMinMacs = 1 << 21;   // multiply-accumulates, below which a second thread costs more than it brings
 constexpr int64_t kPanelsAtOnce = 8;      // of b, that stay in the second cache while a passes by
 constexpr int64_t kRowBlocksAtOnce = 24;  // of a
 
@@ -353,7 +353,7 @@ int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const
                    const Numbers* b_numbers, const Along* along, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
                    int32_t streams, float* range, int64_t threads) {
     try {
-        threads = std::max<int64_t>(1, std::min(threads, rows * columns * depth / kLeastWork));
+        threads = std::max<int64_t>(1, std::min(threads, rows * columns * depth / kMinMacs));
         const Corrections numbers(a, vector, depth_stride, *a_numbers, *b_numbers, along, rows, columns, depth, bias, threads);
         const Left left(a, vector, depth_stride, rows, depth, threads);
         // whole registers at addresses that are multiples of theirs, or not at all

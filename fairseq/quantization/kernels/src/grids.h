@@ -20,8 +20,8 @@
 namespace {
 
 enum : int32_t { kAffine = 0, kSymmetric = 1, kAffineFloatZp = 2 };
-constexpr float kLeastScale = std::numeric_limits<float>::min(), kLeastAffineScale = 1e-8f;
-constexpr float kLargestZeroPoint = 255.0f;
+constexpr float kMinScale = std::numeric_limits<float>::min(), kMinAffineScale = 1e-8f;
+constexpr float kMaxZeroPoint = 255.0f;
 constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, half to even
 constexpr uint32_t kSpread = 0x2545F491u;
 constexpr int64_t kStrip = 256;  // elements between two steps, in cache
@@ -130,7 +130,7 @@ inline float rounded(float x) { return std::nearbyint(x); }
 inline float at_least(float x, float least) { return x < least ? least : x; }
 inline float at_most(float x, float most) { return x > most ? most : x; }
 
-inline float largest_code(const Levels& x) {
+inline float max_code(const Levels& x) {
     return float((1 << (x.format == kSymmetric ? x.num_bits - 1 : x.num_bits)) - 1);
 }
 
@@ -144,23 +144,23 @@ inline void make_grid(Levels& x, const Range& found, float factor) {
         x.low = found.bad ? nan : found.low * factor;
         x.high = found.bad ? nan : found.high * factor;
     }
-    const float most = largest_code(x);
+    const float most = max_code(x);
     x.shift = 0.0f;
     if (x.format == kAffine) {
         const float low = at_most(x.low, 0.0f), high = at_least(x.high, 0.0f);
         float parts[2] = {high / most, low / most};
         settle(parts);
-        x.scale = at_least(parts[0] - parts[1], kLeastScale);
+        x.scale = at_least(parts[0] - parts[1], kMinScale);
         x.zero = at_most(at_least(rounded(-low / x.scale), 0.0f), most);
         x.zero_point = x.zero == x.zero ? int32_t(x.zero) : 0;
     } else if (x.format == kSymmetric) {
-        x.scale = at_least((x.low != x.low || -x.low > x.high ? -x.low : x.high) / most, kLeastScale);
+        x.scale = at_least((x.low != x.low || -x.low > x.high ? -x.low : x.high) / most, kMinScale);
         x.zero = 0.0f;
         x.zero_point = 1 << (x.num_bits - 1);
     } else {
-        x.scale = at_least((x.high - x.low) / most, kLeastAffineScale);
+        x.scale = at_least((x.high - x.low) / most, kMinAffineScale);
         x.zero = x.low;
-        const float whole = at_most(at_least(rounded(-x.zero / x.scale), 0.0f), kLargestZeroPoint);
+        const float whole = at_most(at_least(rounded(-x.zero / x.scale), 0.0f), kMaxZeroPoint);
         float part[1] = {whole * x.scale};
         settle(part);
         x.shift = x.zero + part[0];
@@ -191,7 +191,7 @@ inline void index_hashes(uint64_t state, uint64_t first, int64_t count, uint32_t
 inline bool encode(const float* x, int64_t count, float factor, const Levels& levels, uint32_t row,
                    const uint32_t* columns, uint8_t* codes) {
     alignas(64) float steps[kStrip];
-    const float most = largest_code(levels), reciprocal = 1.0f / levels.scale, zero = levels.zero, scale = levels.scale;
+    const float most = max_code(levels), reciprocal = 1.0f / levels.scale, zero = levels.zero, scale = levels.scale;
     const float above = levels.format == kSymmetric ? most : levels.format == kAffine ? most - zero : most;
     const float below = levels.format == kSymmetric ? -most : levels.format == kAffine ? -zero : 0.0f;
     const int32_t offset = levels.format == kAffineFloatZp ? 0 : levels.zero_point;

@@ -283,7 +283,7 @@ bool over_heads(const Attention& x, int64_t shares, const Job& job) {
 
 int64_t shares_of(const Attention& x) {
     const int64_t work = x.count * x.queries * x.keys * (x.depth + x.width);
-    return std::max<int64_t>(1, std::min({x.threads, x.count, work / kLeastWork}));
+    return std::max<int64_t>(1, std::min({x.threads, x.count, work / kMinMacs}));
 }
 
 Range joined(const std::vector<Lanes>& parts) {

@@ -15,7 +15,7 @@
 namespace {
 
 constexpr int64_t kRows = 8, kColumns = 32;  // of y, that one call of `multiply` forms in registers
-constexpr int64_t kLeastWork = 1 << 20;      // multiply-accumulates, below which a second thread costs more than it brings
+constexpr int64_t kMinMacs = 1 << 20;      // multiply-accumulates, below which a second thread costs more than it brings
 
 inline int64_t padded(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 

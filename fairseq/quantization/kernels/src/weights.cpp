@@ -20,7 +20,7 @@
 namespace {
 
 constexpr int64_t kTile = 16;           // rows and columns that are turned at once
-constexpr int64_t kLeastPerThread = 1 << 17;
+constexpr int64_t kMinPerThread = 1 << 17;
 
 float largest(const float* row, int64_t count) {
     int32_t most = 0;  // magnitudes are ordered as their bits are, and NaN is above all
@@ -85,7 +85,7 @@ void turn(const int8_t* codes, int8_t* turned, int64_t begin, int64_t end, int64
 extern "C" void encode_rows(const float* w, int64_t rows, int64_t columns, int32_t most, float least, int8_t* codes,
                             int8_t* turned, float* scale, int64_t threads) {
     const int64_t tiles = (rows + kTile - 1) / kTile;
-    threads = std::max<int64_t>(1, std::min({threads, rows * columns / kLeastPerThread, tiles}));
+    threads = std::max<int64_t>(1, std::min({threads, rows * columns / kMinPerThread, tiles}));
     const auto work = [&](int64_t index) {
         for (int64_t tile = tiles * index / threads; tile < tiles * (index + 1) / threads; ++tile) {
             const int64_t begin = tile * kTile, end = std::min(begin + kTile, rows);
@@ -108,7 +108,7 @@ extern "C" int encode_packed(const float* w, int64_t rows, int64_t columns, int3
     try {
         const int64_t panels = padded(rows, kColumns) / kColumns, wide = padded(columns, kColumns);
         const int64_t along_bytes = panel_bytes(columns), across_bytes = panel_bytes(rows);
-        threads = std::max<int64_t>(1, std::min({threads, rows * columns / kLeastPerThread, panels}));
+        threads = std::max<int64_t>(1, std::min({threads, rows * columns / kMinPerThread, panels}));
         std::vector<int32_t> partial(threads * wide);
         std::vector<int8_t> tiles(threads * kColumns * columns);
         const auto work = [&](int64_t index) {
