@@ -78,7 +78,7 @@ class _Dropout(torch.autograd.Function):
             ctypes.c_void_p(ends.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
         )  # fmt: skip
         if x.dtype == torch.float32:
-            minmax.note(y, *ends.unbind())
+            minmax.cache_minmax(y, *ends.unbind())
         return y
 
     @staticmethod

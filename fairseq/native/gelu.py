@@ -97,14 +97,14 @@ def _is_transformed() -> bool:
 def _forward(native: Any, x: Tensor, slopes: Optional[Tensor]) -> Tensor:
     y, ends = torch.empty_like(x), torch.empty(2, dtype=torch.float32, device="cpu")
     native.gelu_forward(*map(pointer, (x, y, slopes)), *sizes(x, ends))
-    minmax.note(y, *ends.unbind())
+    minmax.cache_minmax(y, *ends.unbind())
     return y
 
 
 def _backward(kernel: Any, grad: Tensor, kept: Tensor) -> Tensor:
     out, ends = torch.empty_like(grad), torch.empty(2, dtype=torch.float32, device="cpu")
     kernel(*map(pointer, (grad, kept, out)), *sizes(grad, ends))
-    minmax.note(out, *ends.unbind())
+    minmax.cache_minmax(out, *ends.unbind())
     return out
 
 

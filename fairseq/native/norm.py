@@ -85,7 +85,7 @@ class _AddAndNormalize(torch.autograd.Function):
             *map(_pointer, (grad_x, grad_residual, grad_weight, grad_bias)), *_sizes(grad, ends),
         )  # fmt: skip
         grad_x = grad_residual if grad_x is None else grad_x
-        minmax.note(grad_x, *ends.unbind())
+        minmax.cache_minmax(grad_x, *ends.unbind())
         return grad_x, grad_residual, grad_weight, grad_bias, None, None, None
 
 
@@ -100,7 +100,7 @@ def _forward(
         _mask(mask), *map(_pointer, parts), ctypes.c_float(eps), *map(_pointer, (y, kept)), ctypes.c_int32(bits),
         _pointer(inverse), *_sizes(y, ends),
     )  # fmt: skip
-    minmax.note(y, *ends.unbind())
+    minmax.cache_minmax(y, *ends.unbind())
     return y
 
 

@@ -87,14 +87,14 @@ class TestGelu:
         leaf = Watched.apply(x, seen)
         for compact in (False, True):
             y = gelu(leaf, compact)
-            assert minmax.known(y) == tuple(torch.aminmax(y))
+            assert minmax.cached_minmax(y) == tuple(torch.aminmax(y))
             grad = torch.randn(count)
             y.backward(grad, retain_graph=True)
         for found, known in seen:
             assert known == tuple(torch.aminmax(found))
         assert len(seen) == 2
         broken = gelu(x.detach().index_fill(0, torch.tensor([count - 1]), float("nan")))
-        assert all(end.isnan() for end in minmax.known(broken))
+        assert all(end.isnan() for end in minmax.cached_minmax(broken))
 
     def test_half_of_the_memory(self):
         x = torch.randn(300, 300, requires_grad=True)
@@ -123,7 +123,7 @@ class TestGelu:
         torch.testing.assert_close(mine, theirs)
         with torch.inference_mode():
             y = gelu(x)
-        assert minmax.known(y) is None
+        assert minmax.cached_minmax(y) is None
         torch.testing.assert_close(y, F.gelu(x))
 
 
@@ -148,18 +148,18 @@ class Watched(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        ctx.seen.append((grad, minmax.known(grad)))
+        ctx.seen.append((grad, minmax.cached_minmax(grad)))
         return grad, None
 
 
 class TestRanges:
     def test_only_the_tensor_itself_unchanged(self):
         y = torch.randn(4)
-        minmax.note(y, *torch.aminmax(y))
-        assert minmax.known(y.detach()) is minmax.known(y.clone()) is minmax.known(y[:]) is None
-        assert minmax.known(y) == tuple(torch.aminmax(y))
+        minmax.cache_minmax(y, *torch.aminmax(y))
+        assert minmax.cached_minmax(y.detach()) is minmax.cached_minmax(y.clone()) is minmax.cached_minmax(y[:]) is None
+        assert minmax.cached_minmax(y) == tuple(torch.aminmax(y))
         y[0] = 100
-        assert minmax.known(y) is None
+        assert minmax.cached_minmax(y) is None
 
     def test_sum_of_gradients_is_another_tensor(self, small):
         seen = []
@@ -173,19 +173,19 @@ class TestRanges:
         import copy
 
         y = torch.randn(4)
-        minmax.note(y, *torch.aminmax(y))
+        minmax.cache_minmax(y, *torch.aminmax(y))
         torch.save(y, tmp_path / "y.pt")
         for other in (torch.load(tmp_path / "y.pt", weights_only=True), copy.deepcopy(y)):
-            assert torch.equal(other, y) and minmax.known(other) is None
+            assert torch.equal(other, y) and minmax.cached_minmax(other) is None
 
     @needs.compiler
     @pytest.mark.parametrize("count", [1, 17, 256, 70_001])
     def test_of_dropout(self, count, small):
         x = torch.randn(count) + 5
         y = dropout(x, 0.3)
-        assert minmax.known(y) == tuple(torch.aminmax(y))
+        assert minmax.cached_minmax(y) == tuple(torch.aminmax(y))
         x[-1] = float("nan")
-        assert all(end.isnan() for end in minmax.known(dropout(x, 0.3)))
+        assert all(end.isnan() for end in minmax.cached_minmax(dropout(x, 0.3)))
 
 
 def norm_and_gradients(function, tensors, grad):
@@ -233,7 +233,7 @@ class TestAddAndNormalize:
             found = norm_and_gradients(function, tensors, grad)
             for one, other in zip(found, expected, strict=True):
                 assert torch.equal(one.isnan(), other.isnan())
-        assert all(end.isnan() for end in minmax.known(add_and_normalize(*tensors, 1e-5, None)))
+        assert all(end.isnan() for end in minmax.cached_minmax(add_and_normalize(*tensors, 1e-5, None)))
 
     def test_ranges(self):
         seen = []
@@ -241,7 +241,7 @@ class TestAddAndNormalize:
         for p in (0.0, 0.4):
             mask = mask_of(share_dropped(p)) if p else None
             y = add_and_normalize(x, torch.randn(60, 32), torch.randn(32), torch.randn(32), 1e-5, mask)
-            assert minmax.known(y) == tuple(torch.aminmax(y))
+            assert minmax.cached_minmax(y) == tuple(torch.aminmax(y))
             y.backward(torch.randn(60, 32), retain_graph=True)
         for grad, known in seen:
             assert known == tuple(torch.aminmax(grad))

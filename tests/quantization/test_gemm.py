@@ -57,7 +57,7 @@ def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, dep
     expected = values(left, left_numbers) @ values(right, right_numbers).t()
     expected = expected if bias is None else expected + bias
     assert (y - expected).abs().max() <= 1e-5 * expected.abs().max()
-    noted = minmax.known(y)
+    noted = minmax.cached_minmax(y)
     assert noted is None if later else noted is not None and torch.stack(noted).equal(torch.stack(y.aminmax()))
 
 
@@ -129,11 +129,11 @@ def test_nan_reaches_the_range_and_the_layer_tells_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(gemm, "has_amx", lambda: False)
     model = quantize_model(torch.nn.Sequential(torch.nn.Linear(16, 40)), "int8", compute="integer")
     y = model(torch.randn(3, 5, 16))
-    noted = minmax.known(y)
+    noted = minmax.cached_minmax(y)
     assert noted is not None and torch.stack(noted).equal(torch.stack(y.detach().aminmax()))
     with torch.no_grad():
         model[0].bias[39] = float("nan")
-    noted = minmax.known(model(torch.randn(3, 5, 16)))
+    noted = minmax.cached_minmax(model(torch.randn(3, 5, 16)))
     assert noted is not None and noted[0].isnan() and noted[1].isnan()
 
 

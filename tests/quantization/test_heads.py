@@ -389,7 +389,9 @@ def test_context_comes_with_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = float(y.min()), float(y.max())
     assert (found[0].y_low, found[0].y_high) == ends
     module, seen = attention(), []
-    module.out_proj.register_forward_pre_hook(lambda _, inputs: seen.append((minmax.known(inputs[0]), inputs[0])))
+    module.out_proj.register_forward_pre_hook(
+        lambda _, inputs: seen.append((minmax.cached_minmax(inputs[0]), inputs[0]))
+    )
     attend(module)
     (noted, x) = seen[0]
     assert noted is not None and (noted[0], noted[1]) == (x.min(), x.max())
@@ -401,7 +403,7 @@ def test_ranges_that_are_known_are_not_looked_for() -> None:
         expected = case.run() if wider == 1 else None
         case.model.quantization.end_update(case.model)
         for x in case.operands:
-            minmax.note(x, wider * x.detach().min(), wider * x.detach().max())
+            minmax.cache_minmax(x, wider * x.detach().min(), wider * x.detach().max())
         found = case.run()
         if expected is not None:
             assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

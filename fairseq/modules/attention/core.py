@@ -34,9 +34,9 @@ def merge_heads(x: Tensor, num_heads: int) -> Tensor:
 
 def _same_numbers(x: Tensor, y: Tensor) -> Tensor:
     """`y`, with the range of x where that is known."""
-    ends = minmax.known(x)
+    ends = minmax.cached_minmax(x)
     if ends is not None:
-        minmax.note(y, *ends)
+        minmax.cache_minmax(y, *ends)
     return y
 
 

@@ -164,7 +164,7 @@ def product(
     if failed:
         raise MemoryError(f"no memory for a product {rows}x{depth}x{columns}")
     if ends is not None:
-        minmax.note(y, *ends.unbind())
+        minmax.cache_minmax(y, *ends.unbind())
     return y
 
 

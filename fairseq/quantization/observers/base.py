@@ -52,7 +52,7 @@ class Observer(HiddenState):
 def extremes(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Minimum and maximum over `axes`, which stay as axes of size 1."""
     if len(axes) == x.dim():
-        low, high = minmax.known(x) or torch.aminmax(x)
+        low, high = minmax.cached_minmax(x) or torch.aminmax(x)
         return low.view([1] * x.dim()), high.view([1] * x.dim())
     # two vectorised reductions; aminmax along an axis is several times slower on CPU
     return x.amin(axes, keepdim=True), x.amax(axes, keepdim=True)

@@ -103,7 +103,7 @@ def integer_attention(
         y: Tensor = IntegerAttention.apply(q, k, v, core, ends)  # type: ignore[no-untyped-call]
     except NotANumber:
         return None
-    minmax.note(y, *torch.tensor(ends, dtype=torch.float32, device="cpu").unbind())
+    minmax.cache_minmax(y, *torch.tensor(ends, dtype=torch.float32, device="cpu").unbind())
     return y if bits.result is None else pv.quantizer("result")(y, bits.result, state).tensor()
 
 
@@ -214,7 +214,7 @@ def _levels(factor: Factor, x: Optional[Tensor], scale: float) -> Levels:
     """For `x` times `scale`, a positive number; its range is given in evaluation, or where who made x has noted it."""
     quantizer, num_bits = factor.quantizer, factor.num_bits
     assert quantizer is not None and num_bits is not None
-    ends, observer = None if x is None else minmax.known(x), quantizer.observer
+    ends, observer = None if x is None else minmax.cached_minmax(x), quantizer.observer
     if isinstance(observer, Tracked) and _keeps_range(observer):
         ends = observer.evaluation_range(torch.empty(()))[:2]
     elif ends is not None:

@@ -168,7 +168,9 @@ def _codes_of(
         return codes if type(quantizer.observer) is MinMax else _without_nan(codes, rows)
     if given is None:
         found = (
-            minmax.known(x) if type(quantizer.observer) is MinMax else quantizer.range_of(wide, num_bits, ranges)[:2]
+            minmax.cached_minmax(x)
+            if type(quantizer.observer) is MinMax
+            else quantizer.range_of(wide, num_bits, ranges)[:2]
         )
         given = None if found is None else (float(found[0]), float(found[1]))
     levels = Levels.of(quantizer.format, num_bits, given)
