@@ -28,7 +28,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from fairseq.native.compiled import compiler  # noqa: E402
 from fairseq.quantization import quantize_model  # noqa: E402
-from fairseq.quantization.kernels.products import fuses, route  # noqa: E402
+from fairseq.quantization.kernels.products import backend, fuses  # noqa: E402
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -95,12 +95,14 @@ def main() -> None:
         print(line)
     print("first run, kernels included: " + ", ".join(f"{side} {taken:.1f} s" for side, taken in first.items()))
     info = machine(args.threads)
-    print(f"{rows}x{inputs}x{outputs}, {args.clock} time, integer route {route('cpu')}, rescaling GEMM {fuses('cpu')}")
+    print(
+        f"{rows}x{inputs}x{outputs}, {args.clock} time, integer backend {backend('cpu')}, rescaling GEMM {fuses('cpu')}"
+    )
     print(f"{info['cpu']}, {info['cores']} cores, {args.threads} threads, {' '.join(info['flags'])}")
     print(f"python {sys.version.split()[0]}, torch {torch.__version__}")
     if args.json:
         report = {"machine": info, "torch": torch.__version__, "python": sys.version.split()[0], "shape": args.shape,
-                  "clock": args.clock, "route": route("cpu"), "results": results}  # fmt: skip
+                  "clock": args.clock, "backend": backend("cpu"), "results": results}  # fmt: skip
         args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -46,16 +46,16 @@ __all__ = [
 
 
 class Quantized(NamedTuple):
-    """A quantized tensor: `value` holds the numbers, gradients go to `route`. Both are x itself without bits."""
+    """A quantized tensor: `value` holds the numbers, gradients go to `grad_target`. Both are x itself without bits."""
 
-    route: Tensor
+    grad_target: Tensor
     value: Tensor
 
     def tensor(self) -> Tensor:
         """The numbers as one tensor that autograd knows."""
-        if self.route is self.value or not (torch.is_grad_enabled() and self.route.requires_grad):
+        if self.grad_target is self.value or not (torch.is_grad_enabled() and self.grad_target.requires_grad):
             return self.value
-        return Plain.apply(self.route, self.value)  # type: ignore[no-any-return, no-untyped-call]
+        return Plain.apply(self.grad_target, self.value)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Quantizer(nn.Module):
@@ -152,8 +152,8 @@ class Quantizer(nn.Module):
         if self.spec.ste == "plain" or not (x.requires_grad and torch.is_grad_enabled()):
             return Quantized(x, self._shared(x, num_bits, state) if self.may_share else self.fake(x, num_bits))
         value, inside = self.fake(x, num_bits), self._inside(x, num_bits)
-        route: Tensor = Clipped.apply(x, value, inside)  # type: ignore[no-untyped-call]
-        return Quantized(route, route.detach())
+        grad_target: Tensor = Clipped.apply(x, value, inside)  # type: ignore[no-untyped-call]
+        return Quantized(grad_target, grad_target.detach())
 
     @torch.no_grad()
     def fake(

@@ -93,6 +93,6 @@ def each_kernel(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     else:
         monkeypatch.setattr(gemm, "has_amx", lambda: False)
     yield
-    products.route.cache_clear()
+    products.backend.cache_clear()
     products.fuses.cache_clear()
     compiled.clear()

@@ -26,14 +26,14 @@ def matrix(draw: st.DrawFn, rows: int, columns: int) -> Tensor:
 bits, sizes = st.integers(2, 8), st.integers(1, 40)
 
 
-@pytest.mark.parametrize("route", ["best", "float", "unfused"])
+@pytest.mark.parametrize("backend", ["best", "float", "unfused"])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_products_equal_fp64(route: str, data: st.DataObject) -> None:
+def test_products_equal_fp64(backend: str, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        if route == "float":
-            patch.setattr(products, "route", lambda device_type: "float")
-        if route != "best":
+        if backend == "float":
+            patch.setattr(products, "backend", lambda device_type: "float")
+        if backend != "best":
             patch.setattr("fairseq.quantization.kernels.linear.fuses", lambda device_type: False)
         rows, depth, columns = (data.draw(sizes) for _ in range(3))
         x = codes_of(matrix(data.draw, rows, depth), data.draw(st.sampled_from(NAMES)), data.draw(bits),
@@ -93,8 +93,8 @@ def test_integer_gemms_are_believed_only_when_they_are_right(monkeypatch: pytest
 
     monkeypatch.setitem(products._PRODUCTS, "int8", saturating)
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
-    products.route.cache_clear()
+    products.backend.cache_clear()
     products.fuses.cache_clear()
-    assert products.route("cpu") == "float" and not products.fuses("cpu")
+    assert products.backend("cpu") == "float" and not products.fuses("cpu")
     left, right = products._extreme_codes("cpu")
     assert torch.equal(products.integer_product(left, right).long(), left.long() @ right.long())

@@ -30,7 +30,7 @@ def integer_product(left: Tensor, right: Tensor, out: Optional[Tensor] = None) -
         raise ValueError(f"a contraction over {left.shape[1]} codes may overflow; cut it into pieces of {MAX_DEPTH}")
     if left.numel() == 0 or right.numel() == 0:
         return torch.zeros(left.shape[0], right.shape[1], dtype=torch.int32, device=left.device)
-    return _PRODUCTS[route(left.device.type)](left, right)
+    return _PRODUCTS[backend(left.device.type)](left, right)
 
 
 def _int8_cpu(left: Tensor, right: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def _zeros(count: int) -> Tensor:
 
 
 @functools.cache
-def route(device_type: str) -> str:
+def backend(device_type: str) -> str:
     """ "int8", "int8_cuda" or "float"."""
     if device_type == "cuda":
         name = "int8_cuda" if torch.cuda.get_device_capability() >= (7, 5) else "float"
@@ -101,7 +101,7 @@ def route(device_type: str) -> str:
 @functools.cache
 def fuses(device_type: str) -> bool:
     """Whether `scaled_product` can be used."""
-    if device_type != "cpu" or route("cpu") != "int8":
+    if device_type != "cpu" or backend("cpu") != "int8":
         return False
     with _disable_current_modes():
         left, right = _extreme_codes("cpu")

@@ -85,7 +85,7 @@ class LinearQuantizers(ProductQuantizers):
         right = self._weight(weight, bits.right, dtype)
         call = Call.of(self, bits, state)
         return SimulatedLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
-            left.route, right.route, bias, left.value.to(dtype), right.value.to(dtype), call
+            left.grad_target, right.grad_target, bias, left.value.to(dtype), right.value.to(dtype), call
         )
 
     def _integer_product(

@@ -73,8 +73,8 @@ class MatMulQuantizers(ProductQuantizers):
         a_quantized: Quantized = left(a, bits.left, state)
         b_quantized: Quantized = right(rows, bits.right, state)
         return SimulatedMatMul.apply(  # type: ignore[no-any-return, no-untyped-call]
-            a_quantized.route,
-            b_quantized.route.mT,
+            a_quantized.grad_target,
+            b_quantized.grad_target.mT,
             a_quantized.value.to(dtype),
             b_quantized.value.to(dtype).mT,
             Call.of(self, bits, state),
