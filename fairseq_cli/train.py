@@ -40,7 +40,7 @@ def main(cfg: Any) -> Optional[float]:
 def _train(cfg: Any) -> tuple[Optional[float], int]:
     """The best value, and the exit code (0 unless a signal stopped the run)."""
     from fairseq import checkpoint_utils, tasks, utils
-    from fairseq.allocator import keep_freed_memory, lasting, return_free_memory
+    from fairseq.allocator import keep_freed_memory, persistent_allocations, return_free_memory
     from fairseq.data import data_utils
     from fairseq.data.iterating.loading import deaths_of_workers
     from fairseq.distributed import utils as distributed_utils
@@ -71,7 +71,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     task = tasks.setup_task(cfg.task)
     task.check_sizes()
     check_start(cfg)
-    with lasting():
+    with persistent_allocations():
         model = quantize(task.build_model(cfg.model), cfg.quantization)
     criterion = task.build_criterion(cfg.criterion)
     trainable = select_trainable(model, cfg.optimization.trainable)
@@ -87,7 +87,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     log_setup(cfg, trainer)
     if trainer.quantization is not None and trainer.is_data_parallel_master:
         trainer.quantization.announce(None if cfg.checkpoint.no_save else cfg.checkpoint.save_dir)
-    with lasting():
+    with persistent_allocations():
         _, epoch_itr = checkpoint_utils.load_checkpoint(
             cfg.checkpoint, trainer, disable_iterator_cache=task.has_sharded_data("train")
         )

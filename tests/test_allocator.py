@@ -50,7 +50,7 @@ def figures() -> dict[str, Any]:
 IN_A_REGION = """
 import gc, json, multiprocessing, os, threading
 import torch
-from fairseq.allocator import keep_freed_memory, lasting, region, return_free_memory
+from fairseq.allocator import arena, keep_freed_memory, persistent_allocations, return_free_memory
 torch.set_num_threads(1)  # OpenMP does not survive a fork
 before = torch.ones(1 << 20)  # glibc's, and stays so
 assert keep_freed_memory({}, for_elements=1 << 24)
@@ -70,13 +70,13 @@ b = block(8 * MiB)
 found["same place"] = b.data_ptr() == place
 del a, b
 found["joined"] = block(16 * MiB).data_ptr() == place - 8 * MiB
-with lasting():
+with persistent_allocations():
     state = block(MiB)
-found["lasting apart"] = state.data_ptr() - c.data_ptr() > 1 << 30
-found["after lasting"] = abs(block(MiB).data_ptr() - c.data_ptr()) < 1 << 30
+found["persistent apart"] = state.data_ptr() - c.data_ptr() > 1 << 30
+found["after persistent"] = abs(block(MiB).data_ptr() - c.data_ptr()) < 1 << 30
 
 # any order of sizes, from several threads: every block keeps its own bytes, and nothing is left in the end
-used = region().figures().used
+used = arena().figures().used
 def churn(seed):
     generator, kept = torch.Generator().manual_seed(seed), []
     for step in range(400):
@@ -90,7 +90,7 @@ def churn(seed):
 threads = [threading.Thread(target=churn, args=(seed,)) for seed in range(3)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-found["left over"] = region().figures().used - used
+found["left over"] = arena().figures().used - used
 
 # resizing and forking
 grown = torch.ones(MiB)
@@ -107,20 +107,21 @@ full = resident()
 return_free_memory()
 found["released"] = (full - resident()) // MiB
 found["kept bytes"] = bool(state.eq(1).all() and c.eq(1).all() and before.eq(1).all())
-figures = region().figures()
+figures = arena().figures()
 found["figures"] = figures.used <= min(figures.most_used, figures.touched) and figures.most_used > 256 * MiB
 print(json.dumps(found))
 """
 
 
 @pytest.mark.parametrize(
-    "name", ["same place", "joined", "lasting apart", "after lasting", "intact", "resized", "kept bytes", "figures"]
+    "name",
+    ["same place", "joined", "persistent apart", "after persistent", "intact", "resized", "kept bytes", "figures"],
 )
-def test_region(figures, name):
+def test_arena(figures, name):
     assert figures[name]
 
 
-def test_region_frees_everything_and_returns_memory(figures):
+def test_arena_frees_everything_and_returns_memory(figures):
     assert figures["left over"] == 0
     assert figures["fork"] == 0
     assert figures["released"] >= 250

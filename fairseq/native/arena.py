@@ -1,7 +1,7 @@
-"""The region of memory in which large tensors of the CPU live (`region.cpp`), and which of them outlast a step.
+"""The arena of memory in which large tensors of the CPU live (`arena.cpp`), and which of them outlast a step.
 
-region().install(may_compile=True)      # done by fairseq.allocator.keep_freed_memory, which says what for
-with lasting():                         # nothing where it is not installed
+arena().install(may_compile=True)      # done by fairseq.allocator.keep_freed_memory, which says what for
+with persistent_allocations():                         # nothing where it is not installed
     state = torch.zeros(...)
 """
 
@@ -14,18 +14,18 @@ from typing import NamedTuple, Optional
 
 from fairseq.native import library
 
-MIN_BLOCK_BYTES = 1 << 17  # bytes; blocks of a region are whole pages, so that smaller ones would waste some
+MIN_BLOCK_BYTES = 1 << 17  # bytes; blocks of an arena are whole pages, so that smaller ones would waste some
 
 
 class Figures(NamedTuple):
-    """Bytes of the region: in tensors, in tensors at most, and all that they have touched."""
+    """Bytes of the arena: in tensors, in tensors at most, and all that they have touched."""
 
     used: int
     most_used: int
     touched: int
 
 
-class Region:
+class Arena:
     """Where large tensors of the CPU live, once it is installed."""
 
     def __init__(self) -> None:
@@ -39,32 +39,32 @@ class Region:
             return
         found = library.library("arena", uses_torch=True)
         if found is not None:
-            found.region_install.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+            found.arena_install.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
             addresses = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of memory only what is touched
-            self.library = found if found.region_install(MIN_BLOCK_BYTES, addresses) else None
+            self.library = found if found.arena_install(MIN_BLOCK_BYTES, addresses) else None
 
     def figures(self) -> Optional[Figures]:
         """Its sizes now; None where it is not installed."""
         if self.library is None:
             return None
         found = (ctypes.c_size_t * len(Figures._fields))()
-        self.library.region_figures(found)
+        self.library.arena_figures(found)
         return Figures(*found)
 
 
 @functools.cache
-def region() -> Region:
+def arena() -> Arena:
     """The process's one."""
-    return Region()
+    return Arena()
 
 
 @contextlib.contextmanager
-def lasting() -> Iterator[None]:
+def persistent_allocations() -> Iterator[None]:
     """Tensors that this thread creates meanwhile outlast the step."""
-    library = region().library
-    before = library.region_lasting(1) if library else 0
+    library = arena().library
+    before = library.arena_persistent(1) if library else 0
     try:
         yield
     finally:
         if library:
-            library.region_lasting(before)
+            library.arena_persistent(before)

@@ -29,7 +29,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from fairseq.allocator import lasting
+from fairseq.allocator import persistent_allocations
 from fairseq.dataclass.optimizers import AdamConfig
 from fairseq.errors import ConfigError
 from fairseq.optim import FairseqOptimizer, register_optimizer
@@ -126,7 +126,7 @@ class Adam(LightOptimizer):
             if not state:
                 statistics = torch.promote_types(p.dtype, torch.float32)
                 state["step"] = 0
-                with lasting():
+                with persistent_allocations():
                     state["exp_avg"] = torch.zeros_like(p, dtype=statistics)
                     state["exp_avg_sq"] = torch.zeros_like(p, dtype=statistics)
             state["step"] += 1

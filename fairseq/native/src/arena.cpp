@@ -1,4 +1,4 @@
-// Large tensors of the CPU in a region of their own, instead of glibc's heap.
+// Large tensors of the CPU in an arena of their own, instead of glibc's heap.
 //
 // glibc puts small objects into the holes that large blocks leave, and an aligned block needs a little more than its size
 // to be found; a hole of 24 MiB then no longer takes the next block of 24 MiB. A RoBERTa-base step held 600 to 900 MiB of
@@ -6,10 +6,10 @@
 // Here a block is whole pages, taken from the smallest hole that holds it (of equal ones the lowest); neighbouring holes
 // are one. What is freed stays in the process, so the next step touches no new page.
 //
-//     | blocks of a step -> ...        one untouched hole        ... <- lasting blocks |
+//     | blocks of a step -> ...        one untouched hole        ... <- persistent blocks |
 //
-// Lasting blocks (an optimizer's state) come from the other end: between those of a step they would cut holes apart.
-// The region is reserved as addresses; memory is what has been touched. Where it is full, torch's own allocator goes on.
+// Persistent blocks (an optimizer's state) come from the other end: between those of a step they would cut holes apart.
+// The arena is reserved as addresses; memory is what has been touched. Where it is full, torch's own allocator goes on.
 #include <c10/core/CPUAllocator.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -26,12 +26,12 @@ constexpr size_t kPage = 4096;
 using Address = uintptr_t;
 
 std::mutex guard;
-thread_local bool lasting = false;
+thread_local bool persistent = false;
 
 void lock() { guard.lock(); }
 void unlock() { guard.unlock(); }
 
-struct Region {
+struct Arena {
   Address begin = 0, end = 0;
   std::map<Address, size_t> holes;                // address -> size
   std::set<std::pair<size_t, Address>> by_size;   // the same holes
@@ -54,7 +54,7 @@ struct Region {
   void* take(size_t bytes) {
     const size_t size = (bytes + kPage - 1) / kPage * kPage;
     auto hole = holes.end();
-    if (lasting) {
+    if (persistent) {
       for (auto candidate = holes.end(); candidate != holes.begin() && hole == holes.end();)
         if ((--candidate)->second >= size) hole = candidate;
     } else if (auto found = by_size.lower_bound({size, 0}); found != by_size.end()) {
@@ -63,12 +63,12 @@ struct Region {
     if (hole == holes.end()) return nullptr;
     const auto [at, room] = *hole;
     remove(hole);
-    const Address block = lasting ? at + room - size : at;
-    if (room > size) add(lasting ? at : at + size, room - size);
+    const Address block = persistent ? at + room - size : at;
+    if (room > size) add(persistent ? at : at + size, room - size);
     blocks.emplace(block, size);
     used += size;
     if (used > most_used) most_used = used;
-    if (block < high && block + size > low) (lasting ? high : low) = lasting ? block : block + size;
+    if (block < high && block + size > low) (persistent ? high : low) = persistent ? block : block + size;
     return reinterpret_cast<void*>(block);
   }
 
@@ -97,8 +97,8 @@ struct Region {
   }
 };
 
-Region& region() {
-  static Region* one = new Region;  // blocks are freed until the process has ended
+Arena& arena() {
+  static Arena* one = new Arena;  // blocks are freed until the process has ended
   return *one;
 }
 
@@ -115,7 +115,7 @@ struct Allocator final : c10::Allocator {
     void* block = nullptr;
     if (bytes >= least) {
       std::lock_guard<std::mutex> held(guard);
-      block = region().take(bytes);
+      block = arena().take(bytes);
     }
     if (block != nullptr)
       c10::profiledCPUMemoryReporter().New(block, bytes);
@@ -126,13 +126,13 @@ struct Allocator final : c10::Allocator {
 
   static void release(void* block) {
     if (block == nullptr) return;
-    if (!region().holds(block)) {
+    if (!arena().holds(block)) {
       one().other->raw_deallocate(block);
       return;
     }
     c10::profiledCPUMemoryReporter().Delete(block);
     std::lock_guard<std::mutex> held(guard);
-    region().give(block);
+    arena().give(block);
   }
 
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
@@ -144,14 +144,14 @@ struct Allocator final : c10::Allocator {
 
 extern "C" {
 
-// Let tensors of `least` bytes and more live in a region of `bytes` addresses; 0 where these cannot be had.
-int region_install(size_t least, size_t bytes) {
+// Let tensors of `least` bytes and more live in an arena of `bytes` addresses; 0 where these cannot be had.
+int arena_install(size_t least, size_t bytes) {
   if (sysconf(_SC_PAGESIZE) != long(kPage)) return 0;
   bytes = bytes / kPage * kPage;
   void* addresses =
       mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (addresses == MAP_FAILED) return 0;
-  Region& r = region();
+  Arena& r = arena();
   r.begin = r.low = Address(addresses);
   r.end = r.high = r.begin + bytes;
   r.add(r.begin, bytes);
@@ -162,16 +162,16 @@ int region_install(size_t least, size_t bytes) {
 }
 
 // Whether blocks that this thread takes from now on will outlast the step; returns what it was.
-int region_lasting(int on) {
-  const bool was = lasting;
-  lasting = on != 0;
+int arena_persistent(int on) {
+  const bool was = persistent;
+  persistent = on != 0;
   return was;
 }
 
 // Return the memory of all holes to the system.
-void region_release() {
+void arena_release() {
   std::lock_guard<std::mutex> held(guard);
-  Region& r = region();
+  Arena& r = arena();
   for (const auto& [at, size] : r.holes) madvise(reinterpret_cast<void*>(at), size, MADV_DONTNEED);
   if (r.by_size.empty()) return;
   r.low = r.by_size.rbegin()->second;
@@ -179,9 +179,9 @@ void region_release() {
 }
 
 // Bytes in blocks now and at most, and bytes that lie outside the untouched middle.
-void region_figures(size_t* out) {
+void arena_figures(size_t* out) {
   std::lock_guard<std::mutex> held(guard);
-  const Region& r = region();
+  const Arena& r = arena();
   out[0] = r.used;
   out[1] = r.most_used;
   out[2] = (r.low - r.begin) + (r.end - r.high);

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fairseq.native.arena import lasting
+from fairseq.native.arena import persistent_allocations
 from fairseq.quantization.call_state import CallState
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.kernels.codes import NotANumber
@@ -116,7 +116,7 @@ class LinearQuantizers(ProductQuantizers):
         cached = self._cached  # read once: threads that run the model at other bits replace it
         if cached is None or cached.key != key:
             self._cached = cached = None  # free the old copy before the new one is made
-            with lasting():
+            with persistent_allocations():
                 self._cached = cached = _CachedWeight(key, weight_codes(quantizer, weight, num_bits))
         codes: WeightCodes = cached.value
         return codes
