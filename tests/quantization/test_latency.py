@@ -13,21 +13,23 @@ from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.quantization import quantize_model
 from fairseq.quantization.layers.matmul import MatMul
 from fairseq.quantization.plan import calibrate_latency, latency_cache
-from fairseq.quantization.plan.latency import Costs, Line, Ways, Work
-from fairseq.quantization.plan.latency_cache import costs
+from fairseq.quantization.plan.latency import ComputeTimes, Latencies, LinearLatency, OpCount
+from fairseq.quantization.plan.latency_cache import latencies
 
-LINEAR = Ways(Line(2e-11, 3e-9, 1e-4), Line(5e-12, 3e-9, 4e-4))
-ATTENTION = Ways(Line(3e-11, 6e-9, 1e-3), Line(2e-11, 3e-9, 3e-3))  # gains with 4 heads of 16, not with 1 of 8
-TRUE = Costs(LINEAR, ATTENTION)
+LINEAR = ComputeTimes(LinearLatency(2e-11, 3e-9, 1e-4), LinearLatency(5e-12, 3e-9, 4e-4))
+ATTENTION = ComputeTimes(
+    LinearLatency(3e-11, 6e-9, 1e-3), LinearLatency(2e-11, 3e-9, 3e-3)
+)  # gains with 4 heads of 16, not with 1 of 8
+TRUE = Latencies(LINEAR, ATTENTION)
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "fairseq" / "integer_costs.json"
     monkeypatch.setattr(latency_cache, "_file", lambda: path)  # another cache folder would compile kernels anew
-    costs.cache_clear()
+    latencies.cache_clear()
     yield path
-    costs.cache_clear()
+    latencies.cache_clear()
 
 
 @pytest.fixture
@@ -38,33 +40,33 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-@pytest.mark.parametrize("line", [*LINEAR, Line(1e-11, 0.0, 1e-4), Line(1e-11, 0.0, 0.0)])
-def test_fit(line: Line) -> None:
-    works = [Work.of_linear(*shape) for shape in calibrate_latency.LINEAR]
+@pytest.mark.parametrize("line", [*LINEAR, LinearLatency(1e-11, 0.0, 1e-4), LinearLatency(1e-11, 0.0, 0.0)])
+def test_fit(line: LinearLatency) -> None:
+    works = [OpCount.of_linear(*shape) for shape in calibrate_latency.LINEAR]
     found = calibrate_latency.fit([(work, line.seconds(work)) for work in works])
-    for work in (*works, Work.of_linear(2048, 768, 3072)):
+    for work in (*works, OpCount.of_linear(2048, 768, 3072)):
         assert found.seconds(work) == pytest.approx(line.seconds(work), rel=1e-3)
     noisy = [(work, line.seconds(work) * factor) for work, factor in zip(works, (3, 1, 2, 1), strict=True)]
     assert min(calibrate_latency.fit(noisy)) >= 0
 
 
 def test_work_of_attention() -> None:
-    products, elements = Work.of_attention(heads=3, length=5, features=7)
+    products, elements = OpCount.of_attention(heads=3, length=5, features=7)
     q, probs = torch.empty(3, 5, 7), torch.empty(3, 5, 5)
     assert products == 2 * 3 * q.numel() * 5  # two products, each with two more in backward
     assert elements == 4 * q.numel() + 2 * probs.numel()  # q, k, v and the result; scores and probabilities
 
 
 def test_measured_once(cache: Path, measured: list[str]) -> None:
-    assert costs() == TRUE
-    costs.cache_clear()
-    assert costs() == TRUE and measured == ["cpu"]
+    assert latencies() == TRUE
+    latencies.cache_clear()
+    assert latencies() == TRUE and measured == ["cpu"]
     (machine,) = json.loads(cache.read_text())
     entry = json.loads(cache.read_text())[machine]
     for spoilt in ("{", "[1]", json.dumps({machine: [1]}), json.dumps({machine: {**entry, "linear": {"simulate": 1}}})):
         cache.write_text(spoilt)
-        costs.cache_clear()
-        assert costs() == TRUE
+        latencies.cache_clear()
+        assert latencies() == TRUE
     assert len(measured) == 5
 
 
@@ -78,15 +80,15 @@ def test_measured_again_after_a_change_of_the_kernels(
     monkeypatch.setattr(latency_cache, "PACKAGE", here)
     for text in ("a", "a", "b"):
         (here / latency_cache.SOURCES[0] / "gemm.cpp").write_text(text)
-        costs.cache_clear()
-        assert costs() == TRUE
+        latencies.cache_clear()
+        assert latencies() == TRUE
     assert len(measured) == 2
     assert len(json.loads(cache.read_text())) == 1  # what it was before is not kept
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, measured: list[str]) -> None:
     (tmp_path / "fairseq").write_text("a file where a folder should be")
-    assert costs() == TRUE
+    assert latencies() == TRUE
 
 
 def test_plan_shows_the_choice(measured: list[str]) -> None:
@@ -140,8 +142,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_measure(small: None) -> None:
     found = calibrate_latency.measure()
-    assert all(line.seconds(Work.of_linear(64, 64, 64)) > 0 for line in found.linear)
-    assert all(line.seconds(Work.of_attention(4, 16, 8)) > 0 for line in found.attention)
+    assert all(line.seconds(OpCount.of_linear(64, 64, 64)) > 0 for line in found.linear)
+    assert all(line.seconds(OpCount.of_attention(4, 16, 8)) > 0 for line in found.attention)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -150,4 +152,4 @@ def test_measuring_disturbs_nobody_and_is_not_disturbed(mode: Callable[[], Any],
     with mode():
         found = calibrate_latency.measure()
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(line.seconds(Work.of_linear(64, 64, 64)) > 0 for line in found.linear)
+    assert all(line.seconds(OpCount.of_linear(64, 64, 64)) > 0 for line in found.linear)

@@ -1,6 +1,6 @@
 """Times of linear layers and of attention, simulated and in integers, and the lines fitted to them.
 
-    costs = measure()           # seconds; `latency_cache.costs()` does this once for a machine
+    latencies = measure()           # seconds; `latency_cache.latencies()` does this once for a machine
 
 Both ways take turns, and the best time of each counts: other work on the machine only ever adds.
 """
@@ -20,7 +20,7 @@ from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.kernels import rounding
 from fairseq.quantization.layers.matmul import MatMul, QMatmul
 from fairseq.quantization.plan.config import read_config
-from fairseq.quantization.plan.latency import Costs, Line, Ways, Work
+from fairseq.quantization.plan.latency import ComputeTimes, Latencies, LinearLatency, OpCount
 from fairseq.quantization.plan.resolve import plan_specs
 from fairseq.quantization.plan.targets import find_sites
 from fairseq.quantization.products.integer_attention import integer_attention
@@ -52,27 +52,27 @@ class Products(nn.Module):
         return context.transpose(0, 1).contiguous()
 
 
-def measure(device_type: str = "cpu") -> Costs:
+def measure(device_type: str = "cpu") -> Latencies:
     """Times of both kinds of product, as lines; the RNG state and grad mode are restored."""
     with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
         linear = [
-            (Work.of_linear(rows, inputs, outputs), _both(nn.Linear(inputs, outputs), [(rows, inputs)], device_type))
+            (OpCount.of_linear(rows, inputs, outputs), _both(nn.Linear(inputs, outputs), [(rows, inputs)], device_type))
             for rows, inputs, outputs in LINEAR
         ]
         attention = [
-            (Work.of_attention(heads, length, width), _both(Products(), [(length, heads, width)] * 3, device_type))
+            (OpCount.of_attention(heads, length, width), _both(Products(), [(length, heads, width)] * 3, device_type))
             for heads, length, width in ATTENTION
         ]
-    return Costs(_lines(linear), _lines(attention))
+    return Latencies(_lines(linear), _lines(attention))
 
 
-def _lines(found: Sequence[tuple[Work, dict[str, float]]]) -> Ways:
-    return Ways(*(fit([(work, seconds[way]) for work, seconds in found]) for way in Ways._fields))
+def _lines(found: Sequence[tuple[OpCount, dict[str, float]]]) -> ComputeTimes:
+    return ComputeTimes(*(fit([(count, seconds[way]) for count, seconds in found]) for way in ComputeTimes._fields))
 
 
-def fit(found: Sequence[tuple[Work, float]]) -> Line:
+def fit(found: Sequence[tuple[OpCount, float]]) -> LinearLatency:
     """Least squares of the relative errors, without negative costs: a term that would be negative is left out."""
-    rows = torch.tensor([[*work, 1.0] for work, _ in found], dtype=torch.float64)
+    rows = torch.tensor([[*count, 1.0] for count, _ in found], dtype=torch.float64)
     measured = torch.tensor([seconds for _, seconds in found], dtype=torch.float64)
     weighted = rows / measured[:, None]
     size = weighted.abs().amax(0)
@@ -85,12 +85,12 @@ def fit(found: Sequence[tuple[Work, float]]) -> Line:
     line = [0.0, 0.0, 0.0]
     for index, value in zip(kept, solution.view(-1).tolist(), strict=True):
         line[index] = value / float(size[index])
-    return Line(*line)
+    return LinearLatency(*line)
 
 
 def _both(module: nn.Module, shapes: Sequence[tuple[int, ...]], device_type: str) -> dict[str, float]:
     """Best seconds of forward and backward on tensors of those shapes, simulated and in integers."""
-    updates = {way: _update(copy.deepcopy(module), way, shapes, device_type) for way in Ways._fields}
+    updates = {way: _update(copy.deepcopy(module), way, shapes, device_type) for way in ComputeTimes._fields}
     with _compiling():
         for update in updates.values():
             update()

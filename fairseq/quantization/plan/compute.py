@@ -9,7 +9,7 @@ taken (`latency_cache.py`), and simulation where other settings do not allow cod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from fairseq.quantization.plan.latency_cache import costs
+from fairseq.quantization.plan.latency_cache import latencies
 from fairseq.quantization.plan.targets import Product
 from fairseq.quantization.products.obstacles import obstacle, refuse_obstacle
 from fairseq.quantization.spec import ACTIVATION, WEIGHT, QuantizerSpec
@@ -57,5 +57,5 @@ def _multiplies_codes(product: Product, specs: Mapping[str, QuantizerSpec], aske
     if reason is not None:
         return False
     if product.weight_shape is not None:
-        return costs().prefers_integers(product.weight_shape)
-    return product.heads is not None and costs().prefers_integer_attention(*product.heads)
+        return latencies().prefers_integers(product.weight_shape)
+    return product.heads is not None and latencies().prefers_integer_attention(*product.heads)

@@ -10,12 +10,12 @@ batch's is not: it is taken to have 16 sentences of 64 tokens.
 Both ways round the same tensors to the same codes. Where layers are so small that rounding costs more than any product
 could save, both are slower than full precision; `auto` then takes the one that loses less.
 
->>> linear = Ways(simulate=Line(3e-12, 1e-9, 1e-4), integer=Line(1e-12, 1e-9, 5e-4))
->>> attention = Ways(simulate=Line(3e-12, 4e-9, 1e-4), integer=Line(2e-12, 3e-9, 4e-4))
->>> costs = Costs(linear, attention)
->>> costs.prefers_integers((768, 768)), costs.prefers_integers((32, 32))
+>>> linear = ComputeTimes(simulate=LinearLatency(3e-12, 1e-9, 1e-4), integer=LinearLatency(1e-12, 1e-9, 5e-4))
+>>> attention = ComputeTimes(simulate=LinearLatency(3e-12, 4e-9, 1e-4), integer=LinearLatency(2e-12, 3e-9, 4e-4))
+>>> latencies = Latencies(linear, attention)
+>>> latencies.prefers_integers((768, 768)), latencies.prefers_integers((32, 32))
 (True, False)
->>> costs.prefers_integer_attention(12, 64), costs.prefers_integer_attention(1, 8)
+>>> latencies.prefers_integer_attention(12, 64), latencies.prefers_integer_attention(1, 8)
 (True, False)
 """
 
@@ -25,73 +25,76 @@ SENTENCES, LENGTH = 16, 64  # of the batch that a layer's shape is judged for
 MIN_GAIN = 0.03
 
 
-class Work(NamedTuple):
+class OpCount(NamedTuple):
     """Multiply-accumulates, and elements of operands and results, of forward and backward."""
 
     products: float
     elements: float
 
     @classmethod
-    def of_linear(cls, rows: int, inputs: int, outputs: int) -> "Work":
+    def of_linear(cls, rows: int, inputs: int, outputs: int) -> "OpCount":
         """A layer (outputs, inputs) on `rows` tokens."""
         return cls(3 * rows * inputs * outputs, rows * inputs + inputs * outputs + rows * outputs)
 
     @classmethod
-    def of_attention(cls, heads: int, length: int, features: int) -> "Work":
+    def of_attention(cls, heads: int, length: int, features: int) -> "OpCount":
         """Both products of attention: `heads` of all sentences, (length, features) each."""
         return cls(6 * heads * length * length * features, heads * length * (4 * features + 2 * length))
 
 
-class Line(NamedTuple):
+class LinearLatency(NamedTuple):
     """Seconds per multiply-accumulate, per element of an operand or result, and per call."""
 
     product: float
     element: float
     call: float
 
-    def seconds(self, work: Work) -> float:
-        return self.product * work.products + self.element * work.elements + self.call
+    def seconds(self, count: OpCount) -> float:
+        return self.product * count.products + self.element * count.elements + self.call
 
 
-class Ways(NamedTuple):
+class ComputeTimes(NamedTuple):
     """Both ways of carrying out one kind of product."""
 
-    simulate: Line
-    integer: Line
+    simulate: LinearLatency
+    integer: LinearLatency
 
-    def gains(self, work: Work) -> bool:
+    def gains(self, count: OpCount) -> bool:
         """Whether integers are estimated to."""
-        return self.integer.seconds(work) < (1 - MIN_GAIN) * self.simulate.seconds(work)
+        return self.integer.seconds(count) < (1 - MIN_GAIN) * self.simulate.seconds(count)
 
 
-class Costs(NamedTuple):
+class Latencies(NamedTuple):
     """What was found out about a machine."""
 
-    linear: Ways
-    attention: Ways
+    linear: ComputeTimes
+    attention: ComputeTimes
 
     def prefers_integers(self, shape: tuple[int, int]) -> bool:
         """For a linear layer whose weight is (outputs, inputs)."""
         outputs, inputs = shape
-        return self.linear.gains(Work.of_linear(SENTENCES * LENGTH, inputs, outputs))
+        return self.linear.gains(OpCount.of_linear(SENTENCES * LENGTH, inputs, outputs))
 
     def prefers_integer_attention(self, heads: int, features: int) -> bool:
         """For the products of attention with so many heads of so many features."""
-        return self.attention.gains(Work.of_attention(SENTENCES * heads, LENGTH, features))
+        return self.attention.gains(OpCount.of_attention(SENTENCES * heads, LENGTH, features))
 
     def as_lists(self) -> dict[str, dict[str, list[float]]]:
         """As JSON has it."""
         return {
-            kind: {way: list(line) for way, line in ways._asdict().items()} for kind, ways in self._asdict().items()
+            kind: {way: list(line) for way, line in times._asdict().items()} for kind, times in self._asdict().items()
         }
 
     @classmethod
-    def of_lists(cls, found: dict[str, dict[str, list[float]]]) -> "Costs":
+    def of_lists(cls, found: dict[str, dict[str, list[float]]]) -> "Latencies":
         """From `as_lists`.
 
         Raises:
             KeyError, OverflowError, TypeError, ValueError: it is something else.
         """
         return cls(
-            *(Ways(*(Line(*map(float, found[kind][way])) for way in Ways._fields)) for kind in cls._fields),
+            *(
+                ComputeTimes(*(LinearLatency(*map(float, found[kind][way])) for way in ComputeTimes._fields))
+                for kind in cls._fields
+            ),
         )

@@ -1,6 +1,6 @@
 """The costs of products on this machine (`latency.py`), measured once and kept in a file.
 
-    costs().prefers_integers((768, 768))
+    latencies().prefers_integers((768, 768))
 
 One entry for each machine, number of threads, and version of torch and of the code that was measured, in
 `~/.cache/fairseq` (or under `XDG_CACHE_HOME`).
@@ -20,7 +20,7 @@ import torch
 
 from fairseq.native import library
 from fairseq.quantization.plan import calibrate_latency
-from fairseq.quantization.plan.latency import Costs
+from fairseq.quantization.plan.latency import Latencies
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ SOURCES = ("native", "quantization/kernels", "quantization/products", "quantizat
 
 
 @functools.cache
-def costs(device_type: str = "cpu") -> Costs:
+def latencies(device_type: str = "cpu") -> Latencies:
     """This machine's, measured if they are not known yet."""
     path, key, sources = _file(), _machine(device_type), _sources()
     known = _read(path)
     entry = known.get(key)
     if entry is not None and entry.get("sources") == sources:
         try:
-            return Costs.of_lists(entry)
+            return Latencies.of_lists(entry)
         except (KeyError, OverflowError, TypeError, ValueError):  # of another version
             pass
     logger.info("quantization: measuring once what integer products cost on this machine (%s)", path)
