@@ -36,7 +36,7 @@ from fairseq.quantization.plan.config import ConfigLike, read_config
 from fairseq.quantization.plan.refusals import check_model, nothing_to_quantize, stays_in_full_precision
 from fairseq.quantization.plan.resolve import plan_specs, tell_of_new_meanings
 from fairseq.quantization.plan.table import Plan, PlanRow
-from fairseq.quantization.plan.targets import Site, close_fast_paths, find_sites
+from fairseq.quantization.plan.targets import QuantizationTarget, close_fast_paths, find_targets
 from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.schedules.base import schedule_of
 from fairseq.quantization.spec import QuantizerSpec
@@ -66,27 +66,27 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     model = remove_quantization(model)
     if not resolved.is_on:
         return model
-    sites = find_sites(model)
+    targets = find_targets(model)
     tell_of_new_meanings(resolved.rules)
-    specs = plan_specs(sites, resolved)
-    products = [product for site in sites if site.is_quantized(specs) for product in site.products()]
+    specs = plan_specs(targets, resolved)
+    products = [product for target in targets if target.is_quantized(specs) for product in target.products()]
     specs, by_auto = resolve_compute(products, specs)
     schedule = schedule_of(resolved)
-    rows = [row for site in sites for row in _rows(site, specs, schedule.low, schedule.high, by_auto)]
+    rows = [row for target in targets for row in _rows(target, specs, schedule.low, schedule.high, by_auto)]
     if not any(row.active for row in rows):
         raise ConfigError(nothing_to_quantize(model, list(specs)))
     check_bits(rows, resolved)
-    left_out = [site for site in sites if not site.points]
+    left_out = [target for target in targets if not target.quantizers]
     if left_out:
         logger.warning(stays_in_full_precision(left_out))
 
     context = QuantizationContext(default_bits=resolved.eval_bits, seed=resolved.seed, fused=resolved.fused)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    for site in sites:
-        if site.is_quantized(specs):
-            layer = site.install(specs, context, schedule.high)
-            layer.get_submodule("quantizers").train(site.module.training).to(device)
-            model = _replace(model, site.path, layer)
+    for target in targets:
+        if target.is_quantized(specs):
+            layer = target.install(specs, context, schedule.high)
+            layer.get_submodule("quantizers").train(target.module.training).to(device)
+            model = _replace(model, target.path, layer)
     close_fast_paths(model)
     quantization = Quantization(resolved, Plan(rows), context, threaded=_threads_bits(model))
     quantization.attach(model)
@@ -101,24 +101,26 @@ def remove_quantization(model: nn.Module) -> nn.Module:
         return model
     restore_float_weights(model)
     handle.detach(model)
-    for site in find_sites(model):
-        model = _replace(model, site.path, site.remove())
+    for target in find_targets(model):
+        model = _replace(model, target.path, target.remove())
     return model
 
 
-def _rows(site: Site, specs: dict[str, QuantizerSpec], low: int, high: int, by_auto: Collection[str]) -> list[PlanRow]:
+def _rows(
+    target: QuantizationTarget, specs: dict[str, QuantizerSpec], low: int, high: int, by_auto: Collection[str]
+) -> list[PlanRow]:
     """The plan's rows for one module: its quantizers, or that it has none."""
-    if not site.points:
-        return [PlanRow.in_full_precision(site.path, site.kind)]
+    if not target.quantizers:
+        return [PlanRow.in_full_precision(target.path, target.kind)]
     return [
-        PlanRow(path, role, specs[path], _active(site, path, specs), low, high, site.product(key), path in by_auto)
-        for key, (path, role) in site.points.items()
+        PlanRow(path, role, specs[path], _active(target, path, specs), low, high, target.product(key), path in by_auto)
+        for key, (path, role) in target.quantizers.items()
     ]
 
 
-def _active(site: Site, path: str, specs: dict[str, QuantizerSpec]) -> bool:
+def _active(target: QuantizationTarget, path: str, specs: dict[str, QuantizerSpec]) -> bool:
     spec = specs[path]
-    return spec.quantize and spec.bits is not None and site.is_quantized(specs)
+    return spec.quantize and spec.bits is not None and target.is_quantized(specs)
 
 
 def _replace(model: nn.Module, path: str, module: nn.Module) -> nn.Module:

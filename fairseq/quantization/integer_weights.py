@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import CheckpointError, ConfigError
-from fairseq.quantization.plan.targets import find_sites
+from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.products.packed_weight import PackedWeight, pack_weight
 from fairseq.quantization.quantizer import Quantizer
@@ -49,13 +49,13 @@ def held_weights(model: nn.Module) -> tuple[list[HeldWeight], list[str]]:
     num_bits = _evaluation_bits(model)
     uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     found, shared = [], []
-    for site in find_sites(model):
-        for quantizer, _ in site.weights() if site.keeps_codes else ():
-            owner: Any = site.module
+    for target in find_targets(model):
+        for quantizer, _ in target.weights() if target.keeps_codes else ():
+            owner: Any = target.module
             bits, weight = quantizer.bits(num_bits), owner._parameters.get("weight")
             if bits is None or weight is None:  # in full precision; made from others, as under spectral norm
                 continue
-            key = f"{site.path}.weight".lstrip(".")
+            key = f"{target.path}.weight".lstrip(".")
             if uses[id(weight)] > 1 or getattr(owner, "max_norm", None) is not None:
                 shared.append(key)
             else:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
 from fairseq.quantization.context import Operand
 from fairseq.quantization.plan.table import PlanRow
-from fairseq.quantization.plan.targets import find_sites
+from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.spec import GRADIENT
@@ -58,7 +58,7 @@ class WatchedCall:
         self.used: set[str] = set()
         self.functions: dict[str, list[str]] = {}
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._planned = {id(part) for site in find_sites(model) for part in site.module.modules()}
+        self._planned = {id(part) for target in find_targets(model) for part in target.module.modules()}
         self._mode = FunctionMode(self)
 
     def start(self) -> None:

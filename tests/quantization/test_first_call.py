@@ -331,7 +331,7 @@ def test_a_registered_kind_is_found_everywhere() -> None:
     """A new kind of layer is one class and one registration."""
     from fairseq.quantization.analysis.report import report
     from fairseq.quantization.layers import LinearQuantizers
-    from fairseq.quantization.plan.target import SITES, Site, register_site, retype
+    from fairseq.quantization.plan.target import TARGETS, QuantizationTarget, register_target, retype
     from fairseq.quantization.spec import ACTIVATION, GRADIENT, WEIGHT
 
     class Scaled(nn.Module):
@@ -346,15 +346,15 @@ def test_a_registered_kind_is_found_everywhere() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.quantizers(x, self.weight, None, None)  # type: ignore[no-any-return]
 
-    @register_site(Scaled)
-    class ScaledSite(Site):
+    @register_target(Scaled)
+    class ScaledTarget(QuantizationTarget):
         supports = "Scaled"
         keeps_codes = True
 
         def __init__(self, path: str, module: nn.Module):
             super().__init__(path, module)
             roles = {"weight": WEIGHT, "input": ACTIVATION, "grad_output": GRADIENT}
-            self.points = {key: (f"{path}.{key}", role) for key, role in roles.items()}
+            self.quantizers = {key: (f"{path}.{key}", role) for key, role in roles.items()}
 
         def install(self, specs: Any, step: Any, reference_bits: int) -> nn.Module:
             layer = retype(self.module, QScaled)
@@ -372,4 +372,4 @@ def test_a_registered_kind_is_found_everywhere() -> None:
         y = model.eval()(x)
         assert torch.equal(keep_integer_weights(model)(x), y) and model[0].quantizers.integers is not None
     finally:
-        del SITES[Scaled]
+        del TARGETS[Scaled]

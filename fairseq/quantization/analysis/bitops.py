@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fairseq.quantization.context import Operand, QuantizationContext
-from fairseq.quantization.plan.target import Site
-from fairseq.quantization.plan.targets import find_sites
+from fairseq.quantization.plan.target import QuantizationTarget
+from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.products.simulated import tell_full_precision
 from fairseq.quantization.schedules import PrecisionSchedule
 from fairseq.quantization.spec import FOLLOW
@@ -181,17 +181,17 @@ class CostMeter:
 def watch_plain_products(model: nn.Module, context: QuantizationContext) -> list[RemovableHandle]:
     """Have modules that multiply without quantizers tell `step`'s listeners, too, by hooks."""
 
-    def hook_for(site: Site) -> Any:
+    def hook_for(target: QuantizationTarget) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if context.listeners:
-                product = site.plain_product((*args, *kwargs.values()), output)
+                product = target.plain_product((*args, *kwargs.values()), output)
                 if product is not None:
-                    tell_full_precision(context.listeners, site.path, *product)
+                    tell_full_precision(context.listeners, target.path, *product)
 
         return hook
 
     return [
-        site.module.register_forward_hook(hook_for(site), with_kwargs=True)
-        for site in find_sites(model)
-        if getattr(site.module, "quantizers", None) is None and site.multiplies
+        target.module.register_forward_hook(hook_for(target), with_kwargs=True)
+        for target in find_targets(model)
+        if getattr(target.module, "quantizers", None) is None and target.multiplies
     ]

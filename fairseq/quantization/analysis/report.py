@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError
 from fairseq.quantization.analysis.bitops import CostMeter
 from fairseq.quantization.plan.table import align
-from fairseq.quantization.plan.targets import find_sites
+from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.spec import WEIGHT
@@ -122,7 +122,7 @@ def report(
     if run is not None:
         with meter.counting(model, quantization.context), quantization.context.listening(observing):
             run(model)
-    for quantizer, weight in (pair for site in find_sites(model) for pair in site.weights()):
+    for quantizer, weight in (pair for target in find_targets(model) for pair in target.weights()):
         in_force = quantizer.bits(bits)
         if in_force is not None:
             statistics = observing.found[quantizer.path] = Statistics(in_force)

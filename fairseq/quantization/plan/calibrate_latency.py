@@ -22,7 +22,7 @@ from fairseq.quantization.layers.matmul import MatMul, QMatmul
 from fairseq.quantization.plan.config import read_config
 from fairseq.quantization.plan.latency import ComputeTimes, Latencies, LinearLatency, OpCount
 from fairseq.quantization.plan.resolve import plan_specs
-from fairseq.quantization.plan.targets import find_sites
+from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.products.integer_attention import integer_attention
 
 LINEAR = ((64, 64, 64), (512, 256, 256), (1024, 256, 1024), (1024, 768, 768))  # rows, inputs, outputs
@@ -109,7 +109,7 @@ def _update(module: nn.Module, compute: str, shapes: Sequence[tuple[int, ...]], 
     model = nn.Sequential(module) if isinstance(module, nn.Linear) else module
     context = QuantizationContext(default_bits=BITS, fused=True)
     context.rounded = _Enough()
-    targets = find_sites(model)
+    targets = find_targets(model)
     specs = plan_specs(targets, read_config("int8", compute=compute))
     for target in targets:
         model.set_submodule(target.path, target.install(specs, context, BITS))

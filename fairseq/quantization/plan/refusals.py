@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.plan.target import SITES, Site
+from fairseq.quantization.plan.target import TARGETS, QuantizationTarget
 
 SHOWN = 4  # types, or names of one type
 
@@ -43,16 +43,16 @@ def nothing_to_quantize(model: nn.Module, quantizers: Sequence[str]) -> str:
             f"{quantizers[0]} first; name some of them by a rule with quantize: true, or use preset none"
         )
     leaves = Counter(type(module).__name__ for module in model.modules() if not list(module.children()))
-    supported = ", ".join(sorted({site.supports for site in SITES.values() if site.supports}))
+    supported = ", ".join(sorted({target.supports for target in TARGETS.values() if target.supports}))
     found = f"only {_listed(leaves)}" if leaves else "it is empty"
     return f"quantization: nothing to quantize in the model, {found}; what can be quantized is {supported}"
 
 
-def stays_in_full_precision(sites: Sequence[Site]) -> str:
+def stays_in_full_precision(targets: Sequence[QuantizationTarget]) -> str:
     """The warning for modules that multiply and cannot have quantizers."""
     kinds: dict[str, list[str]] = {}
-    for site in sites:
-        kinds.setdefault(site.kind, []).append(site.path)
+    for target in targets:
+        kinds.setdefault(target.kind, []).append(target.path)
     parts = [
         f"{len(paths)} {kind} ({', '.join(paths[:SHOWN])}{', ...' if len(paths) > SHOWN else ''})"
         for kind, paths in kinds.items()

@@ -9,23 +9,23 @@ from fairseq.quantization.formats import FORMATS
 from fairseq.quantization.observers import OBSERVERS
 from fairseq.quantization.plan.rules import Rule, resolve
 from fairseq.quantization.plan.settings import QuantizationConfig
-from fairseq.quantization.plan.targets import Site
+from fairseq.quantization.plan.targets import QuantizationTarget
 from fairseq.quantization.spec import QuantizerSpec
 
 logger = logging.getLogger(__name__)
 
 
-def plan_specs(sites: list[Site], config: QuantizationConfig) -> dict[str, QuantizerSpec]:
+def plan_specs(targets: list[QuantizationTarget], config: QuantizationConfig) -> dict[str, QuantizerSpec]:
     """Settings of every quantizer that the sites can have, active or not."""
     roles: dict[str, str] = {}
     start: dict[str, QuantizerSpec] = {}
-    for site in sites:
-        for path, role in site.roles.items():
+    for target in targets:
+        for path, role in target.roles.items():
             roles[path] = role
             start[path] = replace(
-                reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=site.converts_by_default
+                reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=target.converts_by_default
             )
-    others = {site.path: site.kind for site in sites if not site.points}
+    others = {target.path: target.kind for target in targets if not target.quantizers}
     return {path: _canonical(spec) for path, spec in resolve(config.rules, roles, start, others).items()}
 
 

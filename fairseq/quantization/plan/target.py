@@ -3,13 +3,13 @@
 A new kind of layer is one class, registered for the types it stands for; plans, rules, reports, packed weights and
 costs find it by that. The nearest class of a module decides.
 
-    @register_site(nn.Conv2d)
-    class ConvSite(Site):
+    @register_target(nn.Conv2d)
+    class ConvTarget(QuantizationTarget):
         supports = "nn.Conv2d"
         ...
 
->>> site = Site("conv1", nn.Conv2d(1, 1, 3))
->>> site.kind, site.roles, site.is_quantized({})
+>>> target = QuantizationTarget("conv1", nn.Conv2d(1, 1, 3))
+>>> target.kind, target.roles, target.is_quantized({})
 ('Conv2d', {}, False)
 """
 
@@ -51,23 +51,23 @@ class PlainProduct(NamedTuple):
     macs: int
 
 
-class Site:
+class QuantizationTarget:
     """One module that multiplies, or looks rows of a table up.
 
     Attributes:
         path: the module's.
         module: the module.
-        points: key -> (quantizer path, role); empty where there can be no quantizers.
+        quantizers: key -> (quantizer path, role); empty where there can be no quantizers.
     """
 
-    points: Mapping[Any, tuple[str, str]] = {}
+    quantizers: Mapping[Any, tuple[str, str]] = {}
     converts_by_default: ClassVar[bool] = True  # whether presets quantize it unless a rule says otherwise
     keeps_codes: ClassVar[bool] = False  # whether integer codes can take the place of its `weight`
     multiplies: ClassVar[bool] = True
     supports: ClassVar[str] = ""  # what it quantizes, in the words of a message
 
     @classmethod
-    def of(cls, path: str, module: Any) -> Optional["Site"]:
+    def of(cls, path: str, module: Any) -> Optional["QuantizationTarget"]:
         """The site of `module`, None where it is none after all."""
         return cls(path, module)
 
@@ -82,7 +82,7 @@ class Site:
     @property
     def roles(self) -> dict[str, str]:
         """Quantizer path -> role."""
-        return dict(self.points.values())
+        return dict(self.quantizers.values())
 
     def product(self, key: Any) -> Optional[str]:
         """Path of the matrix product that the quantizer `key` belongs to."""
@@ -94,11 +94,11 @@ class Site:
 
     def own(self, specs: Specs) -> dict[Any, QuantizerSpec]:
         """The settings of this site's quantizers, by key."""
-        return {key: specs[path] for key, (path, _) in self.points.items()}
+        return {key: specs[path] for key, (path, _) in self.quantizers.items()}
 
     def is_quantized(self, specs: Specs) -> bool:
         """Whether any of its forward quantizers is on; a gradient alone is not rounded."""
-        return any(specs[path].quantize for path, role in self.points.values() if role != GRADIENT)
+        return any(specs[path].quantize for path, role in self.quantizers.values() if role != GRADIENT)
 
     def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         """The module with quantizers; parameters are shared with the old one, or it is the old one."""
@@ -123,15 +123,15 @@ class Site:
         return None
 
 
-SITES: dict[type, type[Site]] = {}
-Kind = TypeVar("Kind", bound=type[Site])
+TARGETS: dict[type, type[QuantizationTarget]] = {}
+Kind = TypeVar("Kind", bound=type[QuantizationTarget])
 
 
-def register_site(*types: type[nn.Module]) -> Callable[[Kind], Kind]:
+def register_target(*types: type[nn.Module]) -> Callable[[Kind], Kind]:
     """Class decorator: modules of `types` are sites of this class."""
 
     def register(kind: Kind) -> Kind:
-        SITES.update(dict.fromkeys(types, kind))
+        TARGETS.update(dict.fromkeys(types, kind))
         return kind
 
     return register

@@ -6,7 +6,7 @@ from quantizers (a subclass of nn.Linear with a forward of its own, a parametriz
 would quantize them is an error.
 
 >>> from torch import nn
->>> [path for site in find_sites(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) for path in site.roles]
+>>> [path for target in find_targets(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) for path in target.roles]
 ['0.weight', '0.input', '0.grad_output']
 """
 
@@ -32,22 +32,30 @@ from fairseq.quantization.layers.torch_attention import (
     quantizer_paths,
 )
 from fairseq.quantization.plan.plain_products import attention_product, plain_product
-from fairseq.quantization.plan.target import SITES, PlainProduct, Product, Site, Specs, register_site, retype
+from fairseq.quantization.plan.target import (
+    TARGETS,
+    PlainProduct,
+    Product,
+    QuantizationTarget,
+    Specs,
+    register_target,
+    retype,
+)
 from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
 from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.spec import WEIGHT
 
 
-def linear_points(path: str) -> dict[str, tuple[str, str]]:
+def linear_quantizers(path: str) -> dict[str, tuple[str, str]]:
     """Quantizers of a linear product at `path`."""
     return {key: (f"{path}.{key}".lstrip("."), role) for key, role in LINEAR_ROLES.items()}
 
 
 def linear_product(path: str, shape: tuple[int, int]) -> Product:
     """The product at `path` with a weight of `shape` (out, in)."""
-    points = linear_points(path)
-    paths = {key: quantizer for key, (quantizer, _) in points.items()}
+    quantizers = linear_quantizers(path)
+    paths = {key: quantizer for key, (quantizer, _) in quantizers.items()}
     return Product(path, paths["input"], paths["weight"], paths["grad_output"], weight_shape=shape)
 
 
@@ -55,24 +63,24 @@ def _plain_linear(x: Tensor, weight: Tensor, output: Tensor) -> PlainProduct:
     return PlainProduct(x, weight, output.numel() * x.shape[-1])
 
 
-@register_site(nn.Linear)
-class LinearSite(Site):
+@register_target(nn.Linear)
+class LinearTarget(QuantizationTarget):
     """nn.Linear or `QLinear`."""
 
     supports = "nn.Linear"
     keeps_codes = True
 
     @classmethod
-    def of(cls, path: str, module: Any) -> Site:
+    def of(cls, path: str, module: Any) -> QuantizationTarget:
         if type(module).forward not in (nn.Linear.forward, QLinear.forward):
-            return HiddenSite(path, module, f"{type(module).__name__} has a forward of its own")
+            return UnsupportedTarget(path, module, f"{type(module).__name__} has a forward of its own")
         if is_parametrized(module):
-            return HiddenSite(path, module, "its weight is parametrized")
+            return UnsupportedTarget(path, module, "its weight is parametrized")
         return cls(path, module)
 
     def __init__(self, path: str, module: nn.Linear):
         super().__init__(path, module)
-        self.points = linear_points(path)
+        self.quantizers = linear_quantizers(path)
 
     def products(self) -> list[Product]:
         return [linear_product(self.path, (self.module.out_features, self.module.in_features))]  # type: ignore[arg-type]
@@ -90,8 +98,8 @@ class LinearSite(Site):
         return _plain_linear(args[0], self.module.weight, output)  # type: ignore[arg-type]
 
 
-@register_site(Projection)
-class ProjectionSite(Site):
+@register_target(Projection)
+class ProjectionTarget(QuantizationTarget):
     """A `Projection`: a linear product with somebody else's weight."""
 
     module: Projection
@@ -99,7 +107,7 @@ class ProjectionSite(Site):
 
     def __init__(self, path: str, module: Projection):
         super().__init__(path, module)
-        self.points = linear_points(path)
+        self.quantizers = linear_quantizers(path)
 
     def products(self) -> list[Product]:
         return [linear_product(self.path, (self.module.out_features, self.module.in_features))]
@@ -113,8 +121,8 @@ class ProjectionSite(Site):
         return _plain_linear(args[0], args[1], output)
 
 
-@register_site(nn.Embedding)
-class EmbeddingSite(Site):
+@register_target(nn.Embedding)
+class EmbeddingTarget(QuantizationTarget):
     """nn.Embedding: quantized only where a rule says so."""
 
     converts_by_default = False
@@ -123,14 +131,14 @@ class EmbeddingSite(Site):
     supports = "nn.Embedding (where a rule says so)"
 
     @classmethod
-    def of(cls, path: str, module: Any) -> Optional[Site]:
+    def of(cls, path: str, module: Any) -> Optional[QuantizationTarget]:
         # a subclass with a forward of its own looks rows up by other means, unless it is a QEmbedding and calls that
         usual = isinstance(module, QEmbedding) or type(module).forward is nn.Embedding.forward
         return cls(path, module) if usual else None
 
     def __init__(self, path: str, module: nn.Embedding):
         super().__init__(path, module)
-        self.points = {"weight": (f"{path}.weight".lstrip("."), WEIGHT)}
+        self.quantizers = {"weight": (f"{path}.weight".lstrip("."), WEIGHT)}
 
     def product(self, key: Any) -> Optional[str]:
         return None  # rows are looked up, nothing is multiplied
@@ -151,8 +159,8 @@ def matmul_product(path: str, module: MatMul, heads: Optional[tuple[int, int]]) 
     return Product(path, paths["left"], paths["right"], paths["grad_output"], heads=heads)
 
 
-@register_site(MatMul)
-class MatMulSite(Site):
+@register_target(MatMul)
+class MatMulTarget(QuantizationTarget):
     """A `MatMul`: a product of two activations.
 
     Attributes:
@@ -165,7 +173,7 @@ class MatMulSite(Site):
 
     def __init__(self, path: str, module: MatMul):
         super().__init__(path, module)
-        self.points = module.paths(path)
+        self.quantizers = module.paths(path)
 
     def products(self) -> list[Product]:
         return [matmul_product(self.path, self.module, self.heads)]
@@ -186,22 +194,22 @@ class MatMulSite(Site):
         return _plain_linear(args[0], args[1], output)
 
 
-@register_site(nn.MultiheadAttention)
-class AttentionSite(Site):
+@register_target(nn.MultiheadAttention)
+class AttentionTarget(QuantizationTarget):
     """torch's nn.MultiheadAttention."""
 
     module: nn.MultiheadAttention
     supports = "nn.MultiheadAttention"
 
     @classmethod
-    def of(cls, path: str, module: Any) -> Site:
+    def of(cls, path: str, module: Any) -> QuantizationTarget:
         if type(module).forward not in (nn.MultiheadAttention.forward, QMultiheadAttention.forward):
-            return HiddenSite(path, module, f"{type(module).__name__} has a forward of its own")
+            return UnsupportedTarget(path, module, f"{type(module).__name__} has a forward of its own")
         return cls(path, module)
 
     def __init__(self, path: str, module: nn.MultiheadAttention):
         super().__init__(path, module)
-        self.points = quantizer_paths(path)
+        self.quantizers = quantizer_paths(path)
 
     def products(self) -> list[Product]:
         attention, prefix = self.module, f"{self.path}." if self.path else ""
@@ -234,13 +242,13 @@ class AttentionSite(Site):
         return attention_product(self.module, *args[:3])
 
 
-class HiddenSite(Site):
+class UnsupportedTarget(QuantizationTarget):
     """A module whose product no quantizer would see."""
 
     def __init__(self, path: str, module: nn.Module, reason: str):
         super().__init__(path, module)
         self.reason = reason
-        self.points = linear_points(path)
+        self.quantizers = linear_quantizers(path)
 
     def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
         raise ConfigError(
@@ -254,34 +262,34 @@ class HiddenSite(Site):
         return None
 
 
-@register_site(_ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
-class FullPrecisionSite(Site):
+@register_target(_ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
+class FullPrecisionTarget(QuantizationTarget):
     """A module of torch's that multiplies and has no quantizers (yet): it is listed in the plan, and that is all."""
 
     def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
         return plain_product(self.module, args[0], output)
 
 
-def site_of(path: str, module: nn.Module) -> Optional[Site]:
+def target_of(path: str, module: nn.Module) -> Optional[QuantizationTarget]:
     """The site that `module` is, if it is one: of the first of its classes that has one."""
-    kind = next((SITES[base] for base in type(module).__mro__ if base in SITES), None)
+    kind = next((TARGETS[base] for base in type(module).__mro__ if base in TARGETS), None)
     return None if kind is None else kind.of(path, module)
 
 
-def find_sites(model: nn.Module) -> list[Site]:
+def find_targets(model: nn.Module) -> list[QuantizationTarget]:
     """Every site of `model`, in the order of its modules; a module shared between places appears once."""
-    sites: list[Site] = []
+    targets: list[QuantizationTarget] = []
     inside: Optional[str] = None  # a site's own children are its affair
     for path, module in model.named_modules():
         if inside is not None and path.startswith(inside):
             continue
-        site = site_of(path, module)
-        if site is not None:
-            if isinstance(site, MatMulSite) and path:
-                site.heads = heads_of(model.get_submodule(path.rpartition(".")[0]))
-            sites.append(site)
+        target = target_of(path, module)
+        if target is not None:
+            if isinstance(target, MatMulTarget) and path:
+                target.heads = heads_of(model.get_submodule(path.rpartition(".")[0]))
+            targets.append(target)
             inside = f"{path}." if path else ""
-    return sites
+    return targets
 
 
 def heads_of(owner: nn.Module) -> Optional[tuple[int, int]]:
