@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.native.library import library
 from fairseq.native.norm import Mask
 
@@ -40,7 +40,7 @@ def dropout(x: Tensor, p: float, inplace: bool = False) -> Tensor:
     if x.device.type != "cpu" or not dropped or torch.compiler.is_compiling():
         return F.dropout(x, p, True, inplace)
     seed = draw_seed()
-    if inplace or is_watched():  # who watches operations sees plain ones
+    if inplace or is_tracing():  # who watches operations sees plain ones
         noise = _noise(x, dropped, seed)
         return x.mul_(noise) if inplace else x * noise
     y: Tensor = _Dropout.apply(x, dropped, seed)  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.feed_forward import FusedInteger, Implementation, LayerByLayer, computes_in_integers
 from fairseq.modules.plain import is_plain
 from fairseq.modules.quant_noise import quant_noise
-from fairseq.native.compiled import is_watched
+from fairseq.native.compiled import is_tracing
 from fairseq.native.norm import add_and_normalize, is_available
 from fairseq.quantization.layers.linear import QLinear
 
@@ -71,7 +71,7 @@ class TransformerLayer(nn.Module):
         """`after` of `x` with dropout: one pass where a norm stands behind, and nobody changed or watches the parts."""
         dropout = self.dropout_module
         adds = type(self).residual_connection is TransformerLayer.residual_connection and not self.normalize_before
-        if adds and not is_watched() and is_plain(norm, nn.LayerNorm) and is_plain(dropout, FairseqDropout):
+        if adds and not is_tracing() and is_plain(norm, nn.LayerNorm) and is_plain(dropout, FairseqDropout):
             dropped = share_dropped(dropout.p) if dropout.is_active else 0
             masks = bool(dropped) == dropout.is_active  # else all elements are dropped, or too few to tell
             if masks and is_available(x, residual, norm.weight, norm.bias):

@@ -48,7 +48,7 @@ class Kernel:
     def __call__(self, *arguments: Any) -> Any:
         """Run on `arguments`; the first tensor's size decides which version."""
         first = next(argument for argument in arguments if isinstance(argument, Tensor))
-        if first.numel() < MIN_KERNEL_ELEMENTS or not compiler().works or is_watched() or calls_are_seen():
+        if first.numel() < MIN_KERNEL_ELEMENTS or not compiler().works or is_tracing() or calls_are_seen():
             return self.eager(*arguments)
         self._elements += first.numel()
         if self._compiled is None and self._elements < compiler().break_even:
@@ -101,7 +101,7 @@ def clear() -> None:
     compiler.cache_clear()
 
 
-def is_watched() -> bool:
+def is_tracing() -> bool:
     """Whether somebody wants to see every operation: a dispatch mode, or a torch.compile around us."""
     # compiling first: its tracer stops at a look for dispatch modes
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or forward_ad._current_level >= 0:

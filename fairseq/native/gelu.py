@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.native.library import library
 
 _STEPS = 2**14  # of s, in 1
@@ -80,7 +80,7 @@ class _CompactGelu(torch.autograd.Function):
 
 def is_large(x: Tensor) -> bool:
     """Whether `x` is fp32, large enough for a kernel, and nobody traces or transforms operations."""
-    return not is_watched() and not _is_transformed() and x.dtype == torch.float32 and x.numel() >= MIN_KERNEL_ELEMENTS
+    return not is_tracing() and not _is_transformed() and x.dtype == torch.float32 and x.numel() >= MIN_KERNEL_ELEMENTS
 
 
 def kernels(x: Tensor) -> Optional[ctypes.CDLL]:

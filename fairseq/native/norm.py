@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.native.library import library, required
 
 _MULTIPLE = 16  # of columns
@@ -34,7 +34,7 @@ class Mask(NamedTuple):
 
 def is_available(x: Tensor, residual: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> bool:
     """Whether `add_and_normalize` takes them: fp32 on the CPU, rows of a multiple of 16, and a compiler was there."""
-    if is_watched() or torch._C._are_functorch_transforms_active() or weight is None or bias is None:
+    if is_tracing() or torch._C._are_functorch_transforms_active() or weight is None or bias is None:
         return False
     plain = all(part.dtype == torch.float32 and part.device.type == "cpu" for part in (x, residual, weight, bias))
     fits = weight.dim() == 1 and x.shape[-1] == weight.shape[0] and weight.shape[0] % _MULTIPLE == 0

@@ -20,7 +20,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import is_watched
+from fairseq.native.compiled import is_tracing
 from fairseq.quantization.kernels.codes import Codes
 from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.kernels.products import MAX_DEPTH
@@ -60,7 +60,7 @@ class Stack(NamedTuple):
 
 def is_available(device: torch.device, longest: int) -> bool:
     """Whether `batched_product` can be used for contractions up to `longest`; not where torch's GEMMs are watched."""
-    return device.type == "cpu" and longest <= MAX_DEPTH and not is_watched() and library("batched") is not None
+    return device.type == "cpu" and longest <= MAX_DEPTH and not is_tracing() and library("batched") is not None
 
 
 def batched_product(a: Stack, b: Stack) -> Tensor:

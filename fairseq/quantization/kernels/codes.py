@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched, kernel
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing, kernel
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels.library import library
 from fairseq.quantization.kernels.rounding import TracedNoise
@@ -105,7 +105,7 @@ def pack(codes: Codes) -> Packed:
 def _library(data: Tensor) -> Optional[ctypes.CDLL]:
     """The one that packs `data`, if it is large, in order, on the CPU, and nobody watches."""
     fits = (
-        data.device.type == "cpu" and data.is_contiguous() and data.numel() >= MIN_KERNEL_ELEMENTS and not is_watched()
+        data.device.type == "cpu" and data.is_contiguous() and data.numel() >= MIN_KERNEL_ELEMENTS and not is_tracing()
     )
     return library("codes") if fits else None
 

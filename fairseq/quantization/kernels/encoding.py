@@ -15,7 +15,7 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels.codes import Codes, NotANumber, described
 from fairseq.quantization.kernels.grids import Levels
@@ -39,7 +39,7 @@ class Made(NamedTuple):
 
 def is_available(x: Tensor, number_format: NumberFormat) -> bool:
     """Whether `encode_matrix` takes `x`; not where torch's operations are watched, and not for little."""
-    if x.device.type != "cpu" or x.numel() < MIN_KERNEL_ELEMENTS or number_format.kernel_id is None or is_watched():
+    if x.device.type != "cpu" or x.numel() < MIN_KERNEL_ELEMENTS or number_format.kernel_id is None or is_tracing():
         return False
     return x.dtype == torch.float32 and library("codes") is not None
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.native.compiled import is_watched
+from fairseq.native.compiled import is_tracing
 from fairseq.quantization.kernels.codes import Codes
 from fairseq.quantization.kernels.library import library
 
@@ -50,7 +50,7 @@ def is_preferred(device: torch.device, work: Optional[int] = None) -> bool:
     Not with AMX, where oneDNN's GEMM is faster, not for little work, and not where torch's operations are watched.
     """
     enough = work is None or work >= MIN_MACS
-    return enough and not is_watched() and not has_amx() and can_run(device)
+    return enough and not is_tracing() and not has_amx() and can_run(device)
 
 
 def has_amx() -> bool:

@@ -13,7 +13,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_watched
+from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.kernels.products import MAX_DEPTH
@@ -87,6 +87,6 @@ def is_available(q: Tensor, k: Tensor, v: Tensor) -> bool:
         or max(*q.shape[1:], *k.shape[1:], v.shape[2]) > MAX_DEPTH
     ):
         return False
-    if q.shape[2] == 0 or v.shape[2] == 0 or is_watched():
+    if q.shape[2] == 0 or v.shape[2] == 0 or is_tracing():
         return False
     return library("heads") is not None

@@ -14,7 +14,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import is_watched
+from fairseq.native.compiled import is_tracing
 from fairseq.quantization.kernels import gemm
 from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
 from fairseq.quantization.kernels.gemm import Along, Numbers, Prepared, Right
@@ -94,7 +94,7 @@ class WeightCodes:
     def fused(self) -> bool:
         """Whether oneDNN's GEMM can rescale."""
         # whoever watches torch's operations shall see the codes themselves, not a copy in oneDNN's keeping
-        return fuses(self.scale.device.type) and self.is_centred() and not is_watched()
+        return fuses(self.scale.device.type) and self.is_centred() and not is_tracing()
 
     def is_centred(self) -> bool:
         """Whether code 0 is the number 0."""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import is_watched
+from fairseq.native.compiled import is_tracing
 from fairseq.quantization.formats import NumberFormat
 from fairseq.quantization.formats.integer.uniform import MIN_SCALE
 from fairseq.quantization.kernels.gemm import Right
@@ -47,7 +47,7 @@ def is_available(weight: Tensor, number_format: NumberFormat) -> bool:
         return False
     plain = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.dim() == 2
     return (
-        plain and weight.is_contiguous() and weight.numel() > 0 and not is_watched() and library("weights") is not None
+        plain and weight.is_contiguous() and weight.numel() > 0 and not is_tracing() and library("weights") is not None
     )
 
 
