@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS, build_format
 from fairseq.quantization.kernels import encoding, gemm, weights
-from fairseq.quantization.kernels.codes import Codes, encode
+from fairseq.quantization.kernels.codes import QuantizedMatrix, encode
 
 TOLERANCE = 1e-5
 NAMES = list(FORMATS)
@@ -33,7 +33,7 @@ def close(found: Tensor, expected: Tensor, what: str = "") -> None:
     assert error <= TOLERANCE * expected.abs().max() + 1e-37, (what, float(error / expected.abs().max()))
 
 
-def codes_of(x: Tensor, name: str, num_bits: int, axis: Optional[int] = None) -> Codes:
+def codes_of(x: Tensor, name: str, num_bits: int, axis: Optional[int] = None) -> QuantizedMatrix:
     """Codes with one scale, or (axis 1) one per row."""
     number_format = build_format(name)
     low, high = (x.amin(), x.amax()) if axis is None else (x.amin(axis, keepdim=True), x.amax(axis, keepdim=True))

@@ -12,9 +12,9 @@ from fairseq.native import minmax
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import build_format
 from fairseq.quantization.kernels import codes, encoding, gemm, weights
-from fairseq.quantization.kernels.codes import Codes, column_sums, encode, encode_twice, pack
-from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
-from fairseq.quantization.kernels.gemm import Numbers, Right
+from fairseq.quantization.kernels.codes import QuantizedMatrix, column_sums, encode, encode_twice, pack
+from fairseq.quantization.kernels.encoding import EncodeRequest, encode_matrix
+from fairseq.quantization.kernels.gemm import CodeQParams, PackedOperand
 from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
 from tests import needs
@@ -23,13 +23,13 @@ CPU = torch.device("cpu")
 sizes = st.integers(1, 90)
 
 
-def numbers(draw: st.DrawFn, count: int, shifted: bool) -> Numbers:
+def numbers(draw: st.DrawFn, count: int, shifted: bool) -> CodeQParams:
     count = count if draw(st.booleans()) else 1
     shift = torch.randn(count, 1) if shifted else None
-    return Numbers(torch.rand(count, 1) + 0.1, torch.randint(0, 256, (count, 1), dtype=torch.int32), shift)
+    return CodeQParams(torch.rand(count, 1) + 0.1, torch.randint(0, 256, (count, 1), dtype=torch.int32), shift)
 
 
-def values(codes: Tensor, numbers: Numbers) -> Tensor:
+def values(codes: Tensor, numbers: CodeQParams) -> Tensor:
     found = (codes.double() - numbers.zero_point) * numbers.scale.double()
     return found if numbers.shift is None else found + numbers.shift.double()
 
@@ -51,7 +51,7 @@ def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, dep
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        y = gemm.product(left, left_numbers, Right.of(right), less, bias, sums, later)
+        y = gemm.product(left, left_numbers, PackedOperand.of(right), less, bias, sums, later)
     finally:
         torch.set_num_threads(before)
     expected = values(left, left_numbers) @ values(right, right_numbers).t()
@@ -75,7 +75,7 @@ def test_numbers_that_change_along_the_contraction(data: st.DataObject, rows: in
     zero = torch.randint(-128, 128, (depth, 1), dtype=torch.int32)
     shift = torch.rand(depth, 1) - 0.5 if data.draw(st.booleans()) else None
     less = right_numbers._replace(zero_point=right_numbers.zero_point - 128)
-    y = gemm.product(left, left_numbers, Right.of(right), less, along=gemm.Along(zero, shift))
+    y = gemm.product(left, left_numbers, PackedOperand.of(right), less, along=gemm.DepthQParams(zero, shift))
     changed = right_numbers.scale.double() * ((0 if shift is None else shift.double()) - zero).t()
     b = values(right, right_numbers) + changed
     expected = values(left, left_numbers) @ b.t()
@@ -88,7 +88,9 @@ def test_numbers_that_change_along_the_contraction(data: st.DataObject, rows: in
 @pytest.mark.parametrize("columns", [1, 7, 64, 301])
 def test_packing_is_torch_s(num_bits: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     one = torch.ones(1, 1)
-    made = Codes(torch.randint(0, 2**num_bits, (5, columns), dtype=torch.uint8), one, one.int(), None, num_bits)
+    made = QuantizedMatrix(
+        torch.randint(0, 2**num_bits, (5, columns), dtype=torch.uint8), one, one.int(), None, num_bits
+    )
     expected = pack(made)
     monkeypatch.setattr(codes, "MIN_KERNEL_ELEMENTS", 0)
     packed = pack(made)
@@ -118,7 +120,7 @@ def test_sums_are_exact_at_the_largest_depth() -> None:
     left, right = torch.full((3, 2**15), 255, dtype=torch.uint8), torch.full((5, 2**15), 127, dtype=torch.int8)
     right[1], right[2, ::2] = -128, -128
     one, zero = torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int32)
-    y = gemm.product(left, Numbers(one, zero, None), Right.of(right), Numbers(one, zero, None))
+    y = gemm.product(left, CodeQParams(one, zero, None), PackedOperand.of(right), CodeQParams(one, zero, None))
     assert y.equal((left.long() @ right.long().t()).float())
 
 
@@ -146,7 +148,7 @@ def test_large_products_are_cut_into_tasks(threads: int) -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        y = gemm.product(left, Numbers(one, zero, None), Right.of(right), Numbers(one, zero, None))
+        y = gemm.product(left, CodeQParams(one, zero, None), PackedOperand.of(right), CodeQParams(one, zero, None))
     finally:
         torch.set_num_threads(before)
     assert y.equal((left.long() @ right.long().t()).float())
@@ -159,7 +161,7 @@ def test_large_products_are_cut_into_tasks(threads: int) -> None:
 def test_packed_codes_are_the_codes(rows: int, columns: int, flip: bool, turned: bool) -> None:
     made = torch.randint(0, 256, (columns, rows) if turned else (rows, columns), dtype=torch.uint8)
     made = made.t() if turned else made
-    packed = Right.of(made if flip else made.view(torch.int8))
+    packed = PackedOperand.of(made if flip else made.view(torch.int8))
     expected = (made.int() - 128).to(torch.int8) if flip else made.view(torch.int8)
     assert packed.codes().equal(expected) and packed.sums.equal(expected.sum(1, dtype=torch.int32))
 
@@ -181,7 +183,7 @@ def test_weights_are_packed_with_the_codes_of_their_rows(rows: int, columns: int
         assert side.codes().equal(expected) and side.sums.equal(expected.sum(1, dtype=torch.int32))
 
 
-def exactly(made: Codes, expected: Codes) -> None:
+def exactly(made: QuantizedMatrix, expected: QuantizedMatrix) -> None:
     assert made.data.equal(expected.data) and made.num_bits == expected.num_bits
     assert made.zero_point.equal(expected.zero_point) and made.scale.equal(expected.scale)
     assert (made.shift is None) == (expected.shift is None)
@@ -212,7 +214,7 @@ def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: 
     qparams = number_format.qparams(low.view(1, 1), high.view(1, 1), num_bits)
     expected = encode(x, number_format, qparams, num_bits, None if key is None else HashNoise(key, x))
     levels = Levels.of(build_format(name), num_bits, given_range, None if key is None else hash_state(key))
-    made, sums = encode_matrix(x, [Wanted(levels)], sums=True)
+    made, sums = encode_matrix(x, [EncodeRequest(levels)], sums=True)
     exactly(made[0], expected)
     assert sums is not None and sums.equal(column_sums(expected.data))
 
@@ -232,8 +234,8 @@ def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int
     expected = encode_twice(x, number_format, (all_qparams[0], all_qparams[1]), num_bits, noise, fold, fold_rows)
     state = hash_state(key) if noisy else None
     sets = [
-        Wanted(Levels.of(build_format(name), num_bits, None, state), fold),
-        Wanted(Levels.of(build_format(name), num_bits, None, state), None, fold_rows),
+        EncodeRequest(Levels.of(build_format(name), num_bits, None, state), fold),
+        EncodeRequest(Levels.of(build_format(name), num_bits, None, state), None, fold_rows),
     ]
     made, sums = encode_matrix(x, sets, sums=True)
     for mine, theirs in zip(made, expected, strict=True):
@@ -246,4 +248,4 @@ def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int
 def test_nan_reaches_the_scale(name: str) -> None:
     x = torch.randn(4, 50)
     x[2, 7] = float("nan")
-    assert encode_matrix(x, [Wanted(Levels.of(build_format(name), 8))]).codes[0].scale.isnan()
+    assert encode_matrix(x, [EncodeRequest(Levels.of(build_format(name), 8))]).codes[0].scale.isnan()

@@ -12,8 +12,8 @@ from fairseq.errors import ConfigError
 from fairseq.quantization import QLinear, quantize_model
 from fairseq.quantization.analysis.gemm_trace import trace_gemms
 from fairseq.quantization.kernels import products
-from fairseq.quantization.kernels.codes import Codes
-from fairseq.quantization.kernels.linear import WeightCodes
+from fairseq.quantization.kernels.codes import QuantizedMatrix
+from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.products import integer_encode, integer_linear, linear
 from tests.quantization.integer_tools import close, layer, values
 
@@ -25,14 +25,14 @@ class Captured:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.gradients: list[integer_linear.GradientCodes] = []
-        self.forward: tuple[Codes, WeightCodes]
+        self.forward: tuple[QuantizedMatrix, PreparedWeight]
         make, product = integer_linear.gradient_codes, integer_linear.forward_product
 
         def gradient_codes(*args: Any) -> Any:
             self.gradients.append(make(*args))
             return self.gradients[-1]
 
-        def forward(x: Codes, w: WeightCodes, *rest: Any) -> Tensor:
+        def forward(x: QuantizedMatrix, w: PreparedWeight, *rest: Any) -> Tensor:
             self.forward = (x, w)
             return product(x, w, *rest)
 
@@ -173,7 +173,7 @@ def test_weight_codes_are_made_once_per_update_and_bits(monkeypatch: pytest.Monk
     made: list[int] = []
     make = integer_encode.weight_codes
 
-    def counted(quantizer: Any, weight: Tensor, num_bits: int) -> WeightCodes:
+    def counted(quantizer: Any, weight: Tensor, num_bits: int) -> PreparedWeight:
         made.append(num_bits)
         return make(quantizer, weight, num_bits)
 

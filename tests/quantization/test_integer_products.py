@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fairseq.quantization.kernels import products
 from fairseq.quantization.kernels.codes import pack, signed
-from fairseq.quantization.kernels.linear import WeightCodes, backward_product, forward_product
+from fairseq.quantization.kernels.linear import PreparedWeight, backward_product, forward_product
 from tests.quantization.integer_tools import NAMES, close, codes_of, values
 
 pytestmark = pytest.mark.usefixtures("each_kernel")
@@ -41,7 +41,7 @@ def test_products_equal_fp64(backend: str, data: st.DataObject) -> None:
         w = codes_of(matrix(data.draw, columns, depth), data.draw(st.sampled_from(NAMES)), data.draw(bits),
                      data.draw(st.sampled_from([None, 1])))  # fmt: skip
         bias = torch.linspace(-1, 1, columns) * values(x).abs().max().float() if data.draw(st.booleans()) else None
-        y = forward_product(x, WeightCodes(w), bias, torch.float32)
+        y = forward_product(x, PreparedWeight(w), bias, torch.float32)
         close(y, values(x) @ values(w).t() + (0.0 if bias is None else bias.double()), "forward")
 
         g = codes_of(matrix(data.draw, rows, columns), data.draw(st.sampled_from(NAMES)), data.draw(st.integers(2, 8)))
@@ -66,7 +66,7 @@ def test_long_contractions(depth: int) -> None:
     for name in NAMES:
         for x_name in NAMES:
             a, b = codes_of(x, x_name, 8), codes_of(w, name, 8, 1)
-            close(forward_product(a, WeightCodes(b), None, torch.float32), values(a) @ values(b).t(), name)
+            close(forward_product(a, PreparedWeight(b), None, torch.float32), values(a) @ values(b).t(), name)
         data, zero_point = signed(codes_of(x.t().contiguous(), name, 8))
         right = codes_of(x.t().contiguous(), name, 8)
         shift = None if right.shift is None else right.shift / right.scale

@@ -16,7 +16,7 @@ from fairseq.native import compiled, gelu, library
 from fairseq.quantization import quantize_model
 from fairseq.quantization.kernels import codes, encoding, gemm, weights
 from fairseq.quantization.kernels import library as kernel_library
-from fairseq.quantization.kernels.gemm import Numbers, Right
+from fairseq.quantization.kernels.gemm import CodeQParams, PackedOperand
 from fairseq.quantization.products import integer_encode
 from tests import needs
 
@@ -89,7 +89,9 @@ def test_with_registers_of_256_bits(threads: int, monkeypatch: pytest.MonkeyPatc
     try:
         torch.set_num_threads(threads)
         for _ in range(5):  # several threads pack neighbouring blocks of a side
-            y = gemm.product(left.t(), Numbers(one, zero, None), Right.of(right.t()), Numbers(one, zero - 128, None))
+            y = gemm.product(
+                left.t(), CodeQParams(one, zero, None), PackedOperand.of(right.t()), CodeQParams(one, zero - 128, None)
+            )
             assert y.equal(expected)
     finally:
         torch.set_num_threads(before)

@@ -8,7 +8,7 @@ there on a CPU with a C++ compiler; whoever has none decodes and multiplies in f
 
 >>> from fairseq.quantization.kernels.codes import decode
 >>> data = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)
->>> codes = Codes(data, torch.tensor([[0.5]]), torch.tensor([[1]]), None, 2)
+>>> codes = QuantizedMatrix(data, torch.tensor([[0.5]]), torch.tensor([[1]]), None, 2)
 >>> stack = Stack.of(codes, (1, 2, 2))
 >>> batched_product(stack, stack)[0].equal(decode(codes) @ decode(codes).t())
 True
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from fairseq.native.compiled import is_tracing
-from fairseq.quantization.kernels.codes import Codes
+from fairseq.quantization.kernels.codes import QuantizedMatrix
 from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.kernels.products import MAX_DEPTH
 
@@ -31,7 +31,7 @@ class Stack(NamedTuple):
 
     Attributes:
         data: uint8.
-        scale, zero_point, shift: as in `Codes`, (1, 1, 1) or (B, N, 1).
+        scale, zero_point, shift: as in `QuantizedMatrix`, (1, 1, 1) or (B, N, 1).
     """
 
     data: Tensor
@@ -40,7 +40,7 @@ class Stack(NamedTuple):
     shift: Optional[Tensor]
 
     @classmethod
-    def of(cls, codes: Codes, shape: tuple[int, int, int]) -> "Stack":
+    def of(cls, codes: QuantizedMatrix, shape: tuple[int, int, int]) -> "Stack":
         """Codes of a matrix (B * N, K) as a stack of that shape."""
         numbers = (1, 1, 1) if codes.scale.numel() == 1 else (*shape[:2], 1)
         shift = None if codes.shift is None else codes.shift.reshape(numbers)

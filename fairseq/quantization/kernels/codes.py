@@ -46,7 +46,7 @@ class NotANumber(Exception):
     """
 
 
-class Codes(NamedTuple):
+class QuantizedMatrix(NamedTuple):
     """A matrix (R, C) as codes.
 
     Attributes:
@@ -64,13 +64,13 @@ class Codes(NamedTuple):
     num_bits: int
 
 
-class Packed(NamedTuple):
+class PackedMatrix(NamedTuple):
     """Codes with several to the byte along the columns; `data` (R, ceil(C / n))."""
 
-    codes: Codes
+    codes: QuantizedMatrix
     columns: int
 
-    def unpack(self) -> Codes:
+    def unpack(self) -> QuantizedMatrix:
         width = _width(self.codes.num_bits)
         if width == 8:
             return self.codes
@@ -84,11 +84,11 @@ class Packed(NamedTuple):
         return self.codes._replace(data=parts[:, : self.columns].contiguous())
 
 
-def pack(codes: Codes) -> Packed:
+def pack(codes: QuantizedMatrix) -> PackedMatrix:
     """Four codes of 2 bits to the byte, two of 3 or 4, one of more."""
     width, columns = _width(codes.num_bits), codes.data.shape[1]
     if width == 8:
-        return Packed(codes, columns)
+        return PackedMatrix(codes, columns)
     per_byte = 8 // width
     padding = -columns % per_byte
     native = _library(codes.data)
@@ -96,10 +96,10 @@ def pack(codes: Codes) -> Packed:
         rows, packed_columns = codes.data.shape[0], (columns + padding) // per_byte
         packed = torch.empty(rows, packed_columns, dtype=torch.uint8, device="cpu")
         _carry("pack_bits", native, codes.data, packed, (rows, columns, packed_columns), width)
-        return Packed(codes._replace(data=packed), columns)
+        return PackedMatrix(codes._replace(data=packed), columns)
     data = torch.nn.functional.pad(codes.data, (0, padding)) if padding else codes.data
     packed = kernel(_pack, width, data.device.type)(data, width)
-    return Packed(codes._replace(data=packed), columns)
+    return PackedMatrix(codes._replace(data=packed), columns)
 
 
 def _library(data: Tensor) -> Optional[ctypes.CDLL]:
@@ -147,7 +147,7 @@ def encode(
     noise: Optional[HashNoise] = None,
     fold: Optional[Tensor] = None,
     fold_rows: Optional[Tensor] = None,
-) -> Codes:
+) -> QuantizedMatrix:
     """Codes of `x` (R, C) in a uniform format, whose scale has one element, R of them or C of them.
 
     Args:
@@ -162,16 +162,18 @@ def encode(
     made = kernel(_encode, number_format, tuple(n > 1 for n in scale.shape), noise is None, fold is None,
                   fold_rows is None, x.device.type, x.dtype)  # fmt: skip
     made(x, number_format, scale, zero, *bounds, *hashes, fold, fold_rows, out)
-    return described(out, scale, zero, num_bits, number_format)
+    return make_codes(out, scale, zero, num_bits, number_format)
 
 
-def described(data: Tensor, scale: Tensor, zero: Tensor, num_bits: int, number_format: NumberFormat) -> Codes:
+def make_codes(
+    data: Tensor, scale: Tensor, zero: Tensor, num_bits: int, number_format: NumberFormat
+) -> QuantizedMatrix:
     """Codes of a uniform format from their data, scales and zero points."""
     scale = scale + (scale - scale)  # an infinite one is NaN: what it stands for is 0 * inf, as in the simulation
     if number_format.has_exact_zero:
-        return Codes(data, scale, (zero - number_format.first_code(num_bits)).to(torch.int32), None, num_bits)
+        return QuantizedMatrix(data, scale, (zero - number_format.first_code(num_bits)).to(torch.int32), None, num_bits)
     zero_point = (-zero / scale).round().clamp(0, MAX_ZERO_POINT)
-    return Codes(data, scale, zero_point.to(torch.int32), torch.addcmul(zero, zero_point, scale), num_bits)
+    return QuantizedMatrix(data, scale, zero_point.to(torch.int32), torch.addcmul(zero, zero_point, scale), num_bits)
 
 
 def _encode(
@@ -201,7 +203,7 @@ def encode_twice(
     noise: Optional[HashNoise],
     fold: Optional[Tensor],
     fold_rows: Optional[Tensor],
-) -> tuple[Codes, Codes]:
+) -> tuple[QuantizedMatrix, QuantizedMatrix]:
     """`encode` of x times `fold` and of x times `fold_rows`, in one pass."""
     if all_qparams[0].scale.numel() > 1 or all_qparams[1].scale.numel() > 1:
         raise ValueError("one scale for all")
@@ -214,7 +216,7 @@ def encode_twice(
                   x.dtype)  # fmt: skip
     made(x, number_format, *parts, *bounds, *hashes, fold, fold_rows, *outs)
     first, second = (
-        described(out, parts[2 * index], parts[2 * index + 1], num_bits, number_format)
+        make_codes(out, parts[2 * index], parts[2 * index + 1], num_bits, number_format)
         for index, out in enumerate(outs)
     )
     return first, second
@@ -275,7 +277,7 @@ def _folded(x: Tensor, fold: Optional[Tensor], fold_rows: Optional[Tensor]) -> T
     return x if fold_rows is None else x * fold_rows
 
 
-def decode(codes: Codes) -> Tensor:
+def decode(codes: QuantizedMatrix) -> Tensor:
     """The values, fp32."""
     variant = (tuple(n > 1 for n in codes.scale.shape), codes.shift is None, codes.data.device.type)
     values: Tensor = kernel(_decode, *variant)(codes.data, codes.zero_point, codes.scale, codes.shift)
@@ -287,7 +289,7 @@ def _decode(data: Tensor, zero_point: Tensor, scale: Tensor, shift: Optional[Ten
     return values if shift is None else values + shift
 
 
-def signed(codes: Codes) -> tuple[Tensor, Tensor]:
+def signed(codes: QuantizedMatrix) -> tuple[Tensor, Tensor]:
     """The same codes in int8, around 0, and their zero point, which for symmetric codes is 0."""
     half = 2 ** (codes.num_bits - 1)
     data = codes.data.view(torch.int8)

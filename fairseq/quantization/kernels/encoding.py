@@ -3,7 +3,7 @@ been found and a grid been made of it, to the last bit.
 
 >>> from fairseq.quantization.formats import build_format
 >>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
->>> encode_matrix(x, [Wanted(Levels.of(build_format("affine"), 2))]).codes[0].data.tolist()
+>>> encode_matrix(x, [EncodeRequest(Levels.of(build_format("affine"), 2))]).codes[0].data.tolist()
 [[0, 1, 3], [1, 2, 3]]
 """
 
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.quantization.formats import NumberFormat, QParams
-from fairseq.quantization.kernels.codes import Codes, NotANumber, described
+from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, make_codes
 from fairseq.quantization.kernels.grids import Levels
 from fairseq.quantization.kernels.library import library, required
 
 
-class Wanted(NamedTuple):
+class EncodeRequest(NamedTuple):
     """One set of codes: of x times `fold` (1, C), or of x times `fold_rows` (R, 1)."""
 
     levels: Levels
@@ -30,10 +30,10 @@ class Wanted(NamedTuple):
     fold_rows: Optional[Tensor] = None
 
 
-class Made(NamedTuple):
+class EncodedSet(NamedTuple):
     """Codes for each that was wanted, and the last one's sums over the rows, int32 (1, C), if these were."""
 
-    codes: list[Codes]
+    codes: list[QuantizedMatrix]
     sums: Optional[Tensor]
 
 
@@ -44,7 +44,7 @@ def is_available(x: Tensor, number_format: NumberFormat) -> bool:
     return x.dtype == torch.float32 and library("codes") is not None
 
 
-def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Made:
+def encode_matrix(x: Tensor, wanted: Sequence[EncodeRequest], sums: bool = False) -> EncodedSet:
     """Codes of `x` (R, C), fp32 in order, for one or two sets of levels, which have the same noise.
 
     Raises:
@@ -56,8 +56,8 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
     rows, columns = x.shape
     outs = [torch.empty(x.shape, dtype=torch.uint8, device="cpu") for _ in wanted]
     total = torch.empty(1, columns, dtype=torch.int32, device="cpu") if sums else None
-    kept = [_Wanted.of(each, out) for each, out in zip(wanted, outs, strict=True)]
-    records = (_Wanted * len(wanted))(*kept)
+    kept = [_EncodeRequest.of(each, out) for each, out in zip(wanted, outs, strict=True)]
+    records = (_EncodeRequest * len(wanted))(*kept)
     failed = native.encode_matrix(
         ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, (rows, columns)), records, ctypes.c_int64(len(wanted)),
         None if total is None else ctypes.c_void_p(total.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
@@ -66,10 +66,10 @@ def encode_matrix(x: Tensor, wanted: Sequence[Wanted], sums: bool = False) -> Ma
         raise MemoryError(f"no memory for the codes of {rows}x{columns} values")
     if any(each.levels.given and math.isnan(each.levels.low) for each in wanted):
         raise NotANumber
-    return Made([_codes(out, each.levels) for out, each in zip(outs, wanted, strict=True)], total)
+    return EncodedSet([_codes(out, each.levels) for out, each in zip(outs, wanted, strict=True)], total)
 
 
-def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int) -> Codes:
+def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int) -> QuantizedMatrix:
     """Codes of `x` (R, C), fp32 in order, with a scale for each row; rounded to nearest.
 
     Raises:
@@ -83,19 +83,19 @@ def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bi
         ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, x.shape), ctypes.byref(levels),
         *(ctypes.c_void_p(part.data_ptr()) for part in (scale, zero, out)), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
-    return described(out, scale, zero, num_bits, number_format)
+    return make_codes(out, scale, zero, num_bits, number_format)
 
 
-def _codes(data: Tensor, levels: Levels) -> Codes:
+def _codes(data: Tensor, levels: Levels) -> QuantizedMatrix:
     shift = torch.tensor([[levels.shift]], dtype=torch.float32, device="cpu") if levels.is_shifted else None
     zero_point = torch.tensor([[levels.zero_point]], dtype=torch.int32, device="cpu")
-    return Codes(
+    return QuantizedMatrix(
         data, torch.tensor([[levels.scale]], dtype=torch.float32, device="cpu"), zero_point, shift, levels.num_bits
     )
 
 
-class _Wanted(ctypes.Structure):
-    """`Wanted` of codes.cpp."""
+class _EncodeRequest(ctypes.Structure):
+    """`EncodeRequest` of codes.cpp."""
 
     _fields_ = [
         ("levels", ctypes.POINTER(Levels)),
@@ -103,7 +103,7 @@ class _Wanted(ctypes.Structure):
     ]
 
     @classmethod
-    def of(cls, wanted: Wanted, out: Tensor) -> "_Wanted":
+    def of(cls, wanted: EncodeRequest, out: Tensor) -> "_EncodeRequest":
         factors = [None if part is None else part.contiguous() for part in (wanted.fold, wanted.fold_rows)]
         addresses = (None if part is None else part.data_ptr() for part in factors)
         made = cls(ctypes.pointer(wanted.levels), *addresses, out.data_ptr())

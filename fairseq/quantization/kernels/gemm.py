@@ -3,13 +3,13 @@
     y[m, n] = sum_k a[m, k] b[n, k] + bias[n]         a = sa (ca - za) + da by row, b = sb (cb - zb) + db by column of y
 
 The sums are exact integers; zero points, scales, shifts and bias are taken care of while they are in registers. The
-right side is packed once (`Right`) in the order of the instructions. They need int8 dot products (AVX512-VNNI or
+right side is packed once (`PackedOperand`) in the order of the instructions. They need int8 dot products (AVX512-VNNI or
 AVX-VNNI) and a C++ compiler (`can_run`); with AMX, oneDNN's GEMM is faster than any of these (`is_preferred`).
 
->>> from fairseq.quantization.kernels.codes import Codes, decode
+>>> from fairseq.quantization.kernels.codes import QuantizedMatrix, decode
 >>> data = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)
->>> codes = Codes(data, torch.tensor([[0.5]]), torch.tensor([[1]], dtype=torch.int32), None, 2)
->>> y = product(data, Numbers.of(codes), Right.of(data), Numbers.of(codes, less=128))
+>>> codes = QuantizedMatrix(data, torch.tensor([[0.5]]), torch.tensor([[1]], dtype=torch.int32), None, 2)
+>>> y = product(data, CodeQParams.of(codes), PackedOperand.of(data), CodeQParams.of(codes, less=128))
 >>> y.equal(decode(codes) @ decode(codes).t())
 True
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fairseq.native import minmax
 from fairseq.native.compiled import is_tracing
-from fairseq.quantization.kernels.codes import Codes
+from fairseq.quantization.kernels.codes import QuantizedMatrix
 from fairseq.quantization.kernels.library import library
 
 MIN_MACS = 2**20  # multiply-accumulates: for fewer no compiler is started
@@ -58,7 +58,7 @@ def has_amx() -> bool:
     return torch.cpu._is_amx_tile_supported()
 
 
-class Numbers(NamedTuple):
+class CodeQParams(NamedTuple):
     """What codes of rows (or columns) of y mean: one number for all, or one for each."""
 
     scale: Tensor
@@ -66,19 +66,19 @@ class Numbers(NamedTuple):
     shift: Optional[Tensor]
 
     @classmethod
-    def of(cls, codes: Codes, less: int = 0) -> "Numbers":
+    def of(cls, codes: QuantizedMatrix, less: int = 0) -> "CodeQParams":
         """Those of codes from which `less` has been taken."""
         return cls(codes.scale, codes.zero_point - less if less else codes.zero_point, codes.shift)
 
 
-class Along(NamedTuple):
+class DepthQParams(NamedTuple):
     """What b's codes mean by their place in the contraction: b = scale * (code - zero_point[k] + shift[k])."""
 
     zero_point: Tensor
     shift: Optional[Tensor]
 
 
-class Right(NamedTuple):
+class PackedOperand(NamedTuple):
     """Codes (N, K) of the right side, in int8.
 
     Attributes:
@@ -92,7 +92,7 @@ class Right(NamedTuple):
     depth: int
 
     @classmethod
-    def empty(cls, columns: int, depth: int) -> "Right":
+    def empty(cls, columns: int, depth: int) -> "PackedOperand":
         """Memory for codes."""
         width = _panel_columns()
         size = -(-columns // width) * width * (-(-depth // 4) * 4)
@@ -100,7 +100,7 @@ class Right(NamedTuple):
         return cls(codes, torch.empty(columns, dtype=torch.int32, device="cpu"), depth)
 
     @classmethod
-    def of(cls, codes: Tensor) -> "Right":
+    def of(cls, codes: Tensor) -> "PackedOperand":
         """Codes (N, K) in int8; or in uint8, from which 128 is taken: zero points are then to be less by as much."""
         columns, depth = codes.shape
         made = cls.empty(columns, depth)
@@ -126,13 +126,13 @@ class Right(NamedTuple):
 
 def product(
     left: Tensor,
-    left_numbers: Numbers,
-    right: Right,
-    right_numbers: Union[Numbers, "Prepared"],
+    left_numbers: CodeQParams,
+    right: PackedOperand,
+    right_numbers: Union[CodeQParams, "OperandQParams"],
     bias: Optional[Tensor] = None,
     left_sums: Optional[Tensor] = None,
     read_later: bool = False,
-    along: Optional["Along"] = None,
+    along: Optional["DepthQParams"] = None,
 ) -> Tensor:
     """fp32 (M, N), whose range is noted (`minmax.py`).
 
@@ -152,12 +152,12 @@ def product(
     left = _with_unit_stride(left) if along is None else left.contiguous().view(left.shape)
     y = torch.empty(rows, columns, dtype=torch.float32, device="cpu")
     ends = None if read_later else torch.empty(2, dtype=torch.float32, device="cpu")
-    if not isinstance(right_numbers, Prepared):
-        right_numbers = Prepared.of(right_numbers, right.sums)
-    sides = [Prepared.of(left_numbers, left_sums), right_numbers]
+    if not isinstance(right_numbers, OperandQParams):
+        right_numbers = OperandQParams.of(right_numbers, right.sums)
+    sides = [OperandQParams.of(left_numbers, left_sums), right_numbers]
     failed = _native().multiply_codes(
         _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
-        ctypes.byref(sides[1]), None if along is None else ctypes.byref(_Along.of(along)), _pointer(bias), _pointer(y),
+        ctypes.byref(sides[1]), None if along is None else ctypes.byref(_DepthQParams.of(along)), _pointer(bias), _pointer(y),
         *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later), _pointer(ends),
         ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
@@ -168,8 +168,8 @@ def product(
     return y
 
 
-class Prepared(ctypes.Structure):
-    """`Numbers` of gemm.cpp: with the sums of the codes they belong to, for many products."""
+class OperandQParams(ctypes.Structure):
+    """`OperandQParams` of gemm.cpp: with the sums of the codes they belong to, for many products."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "shift", "sums")),
@@ -177,7 +177,7 @@ class Prepared(ctypes.Structure):
     ]
 
     @classmethod
-    def of(cls, numbers: Numbers, sums: Optional[Tensor]) -> "Prepared":
+    def of(cls, numbers: CodeQParams, sums: Optional[Tensor]) -> "OperandQParams":
         count = max(part.numel() for part in numbers if part is not None)
         parts = [part if part is None else _whole(part, count) for part in (*numbers, sums)]
         made = cls(*(None if part is None else part.data_ptr() for part in parts), int(count > 1))
@@ -185,13 +185,13 @@ class Prepared(ctypes.Structure):
         return made
 
 
-class _Along(ctypes.Structure):
-    """`Along` of gemm.cpp."""
+class _DepthQParams(ctypes.Structure):
+    """`DepthQParams` of gemm.cpp."""
 
     _fields_ = [("zero_point", ctypes.c_void_p), ("shift", ctypes.c_void_p)]
 
     @classmethod
-    def of(cls, along: Along) -> "_Along":
+    def of(cls, along: DepthQParams) -> "_DepthQParams":
         parts = [None if part is None else part.contiguous() for part in along]
         made = cls(*(None if part is None else part.data_ptr() for part in parts))
         made.kept = parts

@@ -16,8 +16,16 @@ from torch import Tensor
 
 from fairseq.native.compiled import is_tracing
 from fairseq.quantization.kernels import gemm
-from fairseq.quantization.kernels.codes import Codes, column_sums, decode, row_sums, signed, transposed, weighted_sums
-from fairseq.quantization.kernels.gemm import Along, Numbers, Prepared, Right
+from fairseq.quantization.kernels.codes import (
+    QuantizedMatrix,
+    column_sums,
+    decode,
+    row_sums,
+    signed,
+    transposed,
+    weighted_sums,
+)
+from fairseq.quantization.kernels.gemm import CodeQParams, DepthQParams, OperandQParams, PackedOperand
 from fairseq.quantization.kernels.products import MAX_DEPTH, fuses, integer_product, plain, scaled_product
 from fairseq.quantization.kernels.rescale import Shifts, rescale
 from fairseq.quantization.kernels.weights import PackedRows, RowCodes
@@ -26,27 +34,27 @@ MIN_PACKED_ELEMENTS = 2**14  # numbers of a weight: smaller ones would be padded
 MIN_PRODUCT_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 number
 
 
-class WeightCodes:
+class PreparedWeight:
     """A weight's codes (N, K) in int8, and the copies in which products take them, each made once it is needed.
 
     Args:
         codes: scale, zero point and shift are (N, 1) or (1, 1).
     """
 
-    def __init__(self, codes: Codes):
+    def __init__(self, codes: QuantizedMatrix):
         self._data: Optional[Tensor]
         self._data, self.zero_point = signed(codes)
         self.scale, self.shift, self.num_bits = codes.scale, codes.shift, codes.num_bits
         self.shape: tuple[int, int] = (codes.data.shape[0], codes.data.shape[1])
         self._centred: Optional[bool] = None
         self._forward: Optional[Tensor] = None  # oneDNN's
-        self._along: Optional[Right] = None  # our own
-        self._across: Optional[Right] = None
-        self._prepared: Optional[Prepared] = None
+        self._along: Optional[PackedOperand] = None  # our own
+        self._across: Optional[PackedOperand] = None
+        self._prepared: Optional[OperandQParams] = None
         self._sums: Optional[Tensor] = None
 
     @classmethod
-    def of_rows(cls, rows: RowCodes, num_bits: int) -> "WeightCodes":
+    def of_rows(cls, rows: RowCodes, num_bits: int) -> "PreparedWeight":
         """Codes around 0 that were made in one pass, with their copy for the forward product."""
         made = cls._around_0(rows.scale, (rows.data.shape[0], rows.data.shape[1]), num_bits)
         made._data = rows.data
@@ -55,14 +63,14 @@ class WeightCodes:
         return made
 
     @classmethod
-    def of_packed(cls, rows: PackedRows, num_bits: int) -> "WeightCodes":
+    def of_packed(cls, rows: PackedRows, num_bits: int) -> "PreparedWeight":
         """Codes around 0 that are packed for both products."""
         made = cls._around_0(rows.scale, rows.along.shape, num_bits)
         made._along, made._across = rows.along, rows.across
         return made
 
     @classmethod
-    def _around_0(cls, scale: Tensor, shape: tuple[int, int], num_bits: int) -> "WeightCodes":
+    def _around_0(cls, scale: Tensor, shape: tuple[int, int], num_bits: int) -> "PreparedWeight":
         made = cls.__new__(cls)
         made.scale, made.shift, made.shape, made.num_bits = scale, None, shape, num_bits
         made.zero_point = torch.zeros_like(scale, dtype=torch.int32)
@@ -102,22 +110,22 @@ class WeightCodes:
             self._centred = self.shift is None and not bool(self.zero_point.any())
         return self._centred
 
-    def along(self) -> Right:
+    def along(self) -> PackedOperand:
         """For `gemm.product` of x w^T."""
         if self._along is None:
-            self._along = Right.of(self.data)
+            self._along = PackedOperand.of(self.data)
         return self._along
 
-    def prepared(self) -> Prepared:
+    def operand_qparams(self) -> OperandQParams:
         """What the codes of `along` mean."""
         if self._prepared is None:
-            self._prepared = Prepared.of(Numbers(self.scale, self.zero_point, self.shift), self.along().sums)
+            self._prepared = OperandQParams.of(CodeQParams(self.scale, self.zero_point, self.shift), self.along().sums)
         return self._prepared
 
-    def across(self) -> Right:
+    def across(self) -> PackedOperand:
         """For `gemm.product` of g w."""
         if self._across is None:
-            self._across = Right.of(self.data.t())
+            self._across = PackedOperand.of(self.data.t())
         return self._across
 
     def forward_operand(self) -> Tensor:
@@ -136,21 +144,21 @@ class WeightCodes:
             self._sums = row_sums(self.data)
         return self._sums
 
-    def piece(self, columns: slice) -> "WeightCodes":
+    def piece(self, columns: slice) -> "PreparedWeight":
         """Some input channels."""
         half = 2 ** (self.num_bits - 1)
         data = (self.data[:, columns].to(torch.int16) + half).to(torch.uint8)
-        return WeightCodes(Codes(data, self.scale, self.zero_point + half, self.shift, self.num_bits))
+        return PreparedWeight(QuantizedMatrix(data, self.scale, self.zero_point + half, self.shift, self.num_bits))
 
     def values(self) -> Tensor:
         """The values, fp32 (N, K)."""
-        return decode(Codes(self.data, self.scale, self.zero_point, self.shift, self.num_bits))
+        return decode(QuantizedMatrix(self.data, self.scale, self.zero_point, self.shift, self.num_bits))
 
 
-def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
+def forward_product(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
     if x.data.shape[1] <= MAX_DEPTH and gemm.is_preferred(x.data.device, x.data.numel() * w.shape[0]):
-        return gemm.product(x.data, Numbers.of(x), w.along(), w.prepared(), _float(bias)).to(dtype)
+        return gemm.product(x.data, CodeQParams.of(x), w.along(), w.operand_qparams(), _float(bias)).to(dtype)
     w_scale = w.scale.t()  # (1, N)
     if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > MIN_PRODUCT_SCALE:
         scale = x.scale * w_scale
@@ -172,7 +180,7 @@ def forward_product(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: tor
     return rescale(sums, corrections, x.scale, w_scale, shifts, _float(bias), dtype)
 
 
-def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
+def _long_forward(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """The same in pieces of the contraction, added in fp32."""
     total: Optional[Tensor] = None
     for start in range(0, x.data.shape[1], MAX_DEPTH):
@@ -185,16 +193,16 @@ def _long_forward(x: Codes, w: WeightCodes, bias: Optional[Tensor], dtype: torch
     return total.to(dtype)
 
 
-def input_gradient(grad: Codes, w: WeightCodes, w_factor: Tensor) -> Tensor:
+def input_gradient(grad: QuantizedMatrix, w: PreparedWeight, w_factor: Tensor) -> Tensor:
     """dL/dx (M, K) from codes of a gradient (M, N) that holds w's scales but for `w_factor` (1, 1)."""
     shift = None if w.shift is None else w.shift / w.scale
     if w.shape[0] <= MAX_DEPTH and gemm.is_preferred(grad.data.device, grad.data.numel() * w.shape[1]):
         if w.is_centred() or w.scale.numel() == 1:
-            same = Numbers(w_factor, w.zero_point[:1], None if shift is None else shift * w_factor)
-            return gemm.product(grad.data, Numbers.of(grad), w.across(), same)
-        zero = Numbers(w_factor, torch.zeros_like(w.zero_point[:1]), None)
-        along = Along(w.zero_point, shift)
-        return gemm.product(grad.data, Numbers.of(grad), w.across(), zero, along=along)
+            same = CodeQParams(w_factor, w.zero_point[:1], None if shift is None else shift * w_factor)
+            return gemm.product(grad.data, CodeQParams.of(grad), w.across(), same)
+        zero = CodeQParams(w_factor, torch.zeros_like(w.zero_point[:1]), None)
+        along = DepthQParams(w.zero_point, shift)
+        return gemm.product(grad.data, CodeQParams.of(grad), w.across(), zero, along=along)
     if w.fused and grad.shift is None and float(grad.scale) > MIN_PRODUCT_SCALE:
         scale = grad.scale * w_factor
         return scaled_product(grad.data, int(grad.zero_point), scale, w.backward_operand(), None, torch.float32)
@@ -202,7 +210,11 @@ def input_gradient(grad: Codes, w: WeightCodes, w_factor: Tensor) -> Tensor:
 
 
 def weight_gradient(
-    grad: Codes, x: Codes, x_factor: Tensor, sums: Tensor, signed_x: Optional[tuple[Tensor, Tensor]] = None
+    grad: QuantizedMatrix,
+    x: QuantizedMatrix,
+    x_factor: Tensor,
+    sums: Tensor,
+    signed_x: Optional[tuple[Tensor, Tensor]] = None,
 ) -> Tensor:
     """dL/dw (N, K) from codes of a gradient (M, N) that holds x's scales but for `x_factor` (1, 1), and of x (M, K).
 
@@ -212,17 +224,17 @@ def weight_gradient(
     """
     work = grad.data.numel() * x.data.shape[1]
     if x.data.shape[0] <= MAX_DEPTH and x.scale.numel() == 1 and gemm.is_preferred(grad.data.device, work):
-        right = Right.of(x.data.t())
+        right = PackedOperand.of(x.data.t())
         shift = None if x.shift is None else x.shift / x.scale * x_factor
-        numbers = Numbers(x_factor, x.zero_point - 128, shift)
-        return gemm.product(grad.data.t(), Numbers.of(grad), right, numbers, left_sums=sums, read_later=True)
+        numbers = CodeQParams(x_factor, x.zero_point - 128, shift)
+        return gemm.product(grad.data.t(), CodeQParams.of(grad), right, numbers, left_sums=sums, read_later=True)
     data, zero_point = signed_x or signed(x)
     shift = None if x.shift is None else x.shift / x.scale
     return backward_product(grad, True, data, zero_point, shift, x_factor, sums)
 
 
 def backward_product(
-    left: Codes,
+    left: QuantizedMatrix,
     turned: bool,
     right: Tensor,
     zero_point: Tensor,

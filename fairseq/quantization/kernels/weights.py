@@ -22,7 +22,7 @@ from torch import Tensor
 from fairseq.native.compiled import is_tracing
 from fairseq.quantization.formats import NumberFormat
 from fairseq.quantization.formats.integer.uniform import MIN_SCALE
-from fairseq.quantization.kernels.gemm import Right
+from fairseq.quantization.kernels.gemm import PackedOperand
 from fairseq.quantization.kernels.grids import SYMMETRIC
 from fairseq.quantization.kernels.library import library, required
 
@@ -82,8 +82,8 @@ class PackedRows(NamedTuple):
         scale: fp32 (N, 1).
     """
 
-    along: Right
-    across: Right
+    along: PackedOperand
+    across: PackedOperand
     scale: Tensor
 
 
@@ -97,7 +97,9 @@ def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
     native = required("weights", "kernels.codes.encode")
     rows, columns = weight.shape
     made = PackedRows(
-        Right.empty(rows, columns), Right.empty(columns, rows), torch.empty(rows, 1, dtype=torch.float32, device="cpu")
+        PackedOperand.empty(rows, columns),
+        PackedOperand.empty(columns, rows),
+        torch.empty(rows, 1, dtype=torch.float32, device="cpu"),
     )
     outputs = (made.along.data, made.along.sums, made.across.data, made.across.sums, made.scale)
     failed = native.encode_packed(

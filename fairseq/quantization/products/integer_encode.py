@@ -15,9 +15,9 @@ from fairseq.native import minmax
 from fairseq.quantization.call_state import CallState, Shared
 from fairseq.quantization.kernels import encoding, gemm, weights
 from fairseq.quantization.kernels.codes import (
-    Codes,
     NotANumber,
-    Packed,
+    PackedMatrix,
+    QuantizedMatrix,
     column_sums,
     decode,
     encode,
@@ -26,9 +26,9 @@ from fairseq.quantization.kernels.codes import (
     magnitudes,
     pack,
 )
-from fairseq.quantization.kernels.encoding import Wanted, encode_matrix
+from fairseq.quantization.kernels.encoding import EncodeRequest, encode_matrix
 from fairseq.quantization.kernels.grids import Levels
-from fairseq.quantization.kernels.linear import WeightCodes
+from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked
@@ -42,11 +42,11 @@ MIN_WEIGHT_ELEMENTS = 2**14  # of a weight: for smaller ones no C++ compiler is 
 class Encoded:
     """An activation's codes, and their packed form, which is kept for backward. Layers on one input share both."""
 
-    def __init__(self, codes: Codes):
+    def __init__(self, codes: QuantizedMatrix):
         self.codes = codes
-        self._packed: Optional[Packed] = None
+        self._packed: Optional[PackedMatrix] = None
 
-    def packed(self) -> Packed:
+    def packed(self) -> PackedMatrix:
         """The codes with several to the byte."""
         if self._packed is None:
             self._packed = pack(self.codes)
@@ -60,13 +60,13 @@ class Kept:
         packed = encoded.packed()
         self.columns, self.codes = packed.columns, packed.codes._replace(data=packed.codes.data[:0].clone())
 
-    def restore(self, data: Tensor) -> Codes:
+    def restore(self, data: Tensor) -> QuantizedMatrix:
         """The codes, given their packed data."""
-        return Packed(self.codes._replace(data=data), self.columns).unpack()
+        return PackedMatrix(self.codes._replace(data=data), self.columns).unpack()
 
 
 @torch.no_grad()
-def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightCodes:
+def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PreparedWeight:
     """Codes of a weight (N, K).
 
     Raises:
@@ -80,8 +80,8 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
         if by_row and weight.numel() >= MIN_WEIGHT_ELEMENTS and weights.is_available(weight, quantizer.format):
             quantizer._tell(weight, weight, num_bits)  # listeners there are only count
             if gemm.is_preferred(weight.device):
-                return WeightCodes.of_packed(weights.encode_packed(weight, num_bits), num_bits)
-            return WeightCodes.of_rows(weights.encode_rows(weight, num_bits), num_bits)
+                return PreparedWeight.of_packed(weights.encode_packed(weight, num_bits), num_bits)
+            return PreparedWeight.of_rows(weights.encode_rows(weight, num_bits), num_bits)
         largest = magnitudes(weight) if quantizer.granularity.kind != "tensor" else magnitudes(weight).amax().view(1, 1)
         qparams = quantizer.format.qparams(-largest, largest, num_bits)
     else:
@@ -96,7 +96,7 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> WeightC
         codes = encode(weight, quantizer.format, qparams, num_bits, noise)
     if quantizer.context.listeners:
         quantizer._tell(weight, decode(codes) if quantizer.context.is_looked_at else weight, num_bits)
-    return WeightCodes(codes)
+    return PreparedWeight(codes)
 
 
 @torch.no_grad()
@@ -158,7 +158,7 @@ def one_range(quantizer: Quantizer) -> bool:
 
 def _codes_of(
     quantizer: Quantizer, x: Tensor, num_bits: int, given: Optional[tuple[float, float]], ranges: list[Range]
-) -> Codes:
+) -> QuantizedMatrix:
     wide = x.float()
     rows = wide.reshape(-1, x.shape[-1]).contiguous()
     noise = quantizer._noise(x, None, 0)
@@ -174,10 +174,10 @@ def _codes_of(
         )
         given = None if found is None else (float(found[0]), float(found[1]))
     levels = Levels.of(quantizer.format, num_bits, given)
-    return encode_matrix(rows, [Wanted(levels)]).codes[0]
+    return encode_matrix(rows, [EncodeRequest(levels)]).codes[0]
 
 
-def _without_nan(codes: Codes, x: Tensor) -> Codes:
+def _without_nan(codes: QuantizedMatrix, x: Tensor) -> QuantizedMatrix:
     """`codes` of x (R, C), on a grid that is not of x alone."""
     if x.device.type != "cpu":  # the host would have to wait for an answer: rows with NaN get a scale of NaN
         nan = torch.full((), math.nan, device=x.device)
@@ -194,8 +194,8 @@ class GradientCodes(NamedTuple):
         sums: of the codes for x, over the rows, int32 (1, N); of the others where these are not wanted.
     """
 
-    for_x: Optional[Codes]
-    for_w: Optional[Codes]
+    for_x: Optional[QuantizedMatrix]
+    for_w: Optional[QuantizedMatrix]
     sums: Tensor
 
 
@@ -222,7 +222,7 @@ def gradient_codes(
             if all(wanted) and (fold, fold_rows) != (None, None)
             else [(fold, fold_rows)]
         )
-        sets = [Wanted(Levels.of(quantizer.format, num_bits, None, state), *each) for each in factors]
+        sets = [EncodeRequest(Levels.of(quantizer.format, num_bits, None, state), *each) for each in factors]
         made, sums = encode_matrix(wide, sets, sums=True)
         assert sums is not None
         return GradientCodes(made[0] if wanted[0] else None, made[-1] if wanted[1] else None, sums)
@@ -235,7 +235,7 @@ def gradient_codes(
 def _torch_gradient_codes(
     grad: Tensor, quantizer: Quantizer, num_bits: int, key: Optional[NoiseKey], fold: Optional[Tensor],
     fold_rows: Optional[Tensor], wanted: tuple[bool, bool],
-) -> tuple[Optional[Codes], Optional[Codes]]:  # fmt: skip
+) -> tuple[Optional[QuantizedMatrix], Optional[QuantizedMatrix]]:  # fmt: skip
     noise = None if key is None else HashNoise(key, grad)
     if type(quantizer.observer) is not MinMax and grad.isnan().any():
         raise NotANumber

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.kernels import gelu_codes, gemm
-from fairseq.quantization.kernels.codes import Codes, NotANumber, described
-from fairseq.quantization.kernels.linear import WeightCodes, forward_product
+from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, make_codes
+from fairseq.quantization.kernels.linear import PreparedWeight, forward_product
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.tracked import Tracked
 from fairseq.quantization.products.integer_encode import input_codes, one_range
@@ -72,7 +72,9 @@ def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional
     return forward_product(codes, w2, fc2.bias, torch.float32).view(*x.shape[:-1], fc2.out_features)
 
 
-def _codes_between(x: Codes, w: WeightCodes, bias: Optional[Tensor], quantizer: Quantizer, num_bits: int) -> Codes:
+def _codes_between(
+    x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor], quantizer: Quantizer, num_bits: int
+) -> QuantizedMatrix:
     """Codes of GELU of x w^T + bias, a matrix."""
     y, observer = forward_product(x, w, bias, torch.float32), quantizer.observer
     if isinstance(observer, Tracked) and not (observer.training or observer.context.calibrating):
@@ -86,7 +88,7 @@ def _codes_between(x: Codes, w: WeightCodes, bias: Optional[Tensor], quantizer: 
     out = torch.empty(y.shape, dtype=torch.uint8, device="cpu")
     gelu_codes.codes_of(y, quantizer.format, qparams, num_bits, out)
     scale, zero = (part.float().view(1, 1) for part in (qparams.scale, qparams.zero_point))
-    return described(out, scale, zero, num_bits, quantizer.format)
+    return make_codes(out, scale, zero, num_bits, quantizer.format)
 
 
 def _tell(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.quantization.kernels.codes import Codes, NotANumber, decode, signed
-from fairseq.quantization.kernels.linear import WeightCodes, forward_product, input_gradient, weight_gradient
+from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, decode, signed
+from fairseq.quantization.kernels.linear import PreparedWeight, forward_product, input_gradient, weight_gradient
 from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
 from fairseq.quantization.products.simulated import Call
 from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
 def product_of(
-    encoded: Encoded, w_codes: WeightCodes, bias: Optional[Tensor], call: Call, shape: torch.Size, dtype: torch.dtype
+    encoded: Encoded, w_codes: PreparedWeight, bias: Optional[Tensor], call: Call, shape: torch.Size, dtype: torch.dtype
 ) -> Tensor:
     """`x @ weight^T + bias` for an x of `shape`, whose codes are `encoded`; no gradient."""
     x_codes = encoded.codes
@@ -45,7 +45,7 @@ class IntegerLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: Encoded, w_codes: WeightCodes, call: Call,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: Encoded, w_codes: PreparedWeight, call: Call,
         dtype: torch.dtype,
     ) -> Tensor:  # fmt: skip
         ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
@@ -80,9 +80,9 @@ class IntegerLinear(torch.autograd.Function):
 Gradients = tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]
 
 
-def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradients:
+def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]) -> Gradients:
     call: Call = ctx.call
-    w: Optional[WeightCodes] = ctx.w_codes
+    w: Optional[PreparedWeight] = ctx.w_codes
     w_factor, w_largest = (None, None) if w is None else _factor(w.scale)
     x_factor, x_largest = (None, None) if x_codes is None else _factor(x_codes.scale)
     fold = None if w_factor is None else w_factor.t().contiguous()
@@ -110,7 +110,7 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradi
 
 
 def _tell_gradient(
-    call: Call, grad: Tensor, for_x: Optional[Codes], for_w: Optional[Codes], fold: Optional[Tensor],
+    call: Call, grad: Tensor, for_x: Optional[QuantizedMatrix], for_w: Optional[QuantizedMatrix], fold: Optional[Tensor],
     x_factor: Optional[Tensor],
 ) -> None:  # fmt: skip
     codes, factor = (for_w, x_factor) if for_w is not None else (for_x, fold)
@@ -122,7 +122,7 @@ def _tell_gradient(
     call.grad.quantizer._tell(grad, values, call.grad.num_bits)
 
 
-def _shown(call: Call, w: WeightCodes) -> Tensor:
+def _shown(call: Call, w: PreparedWeight) -> Tensor:
     """The weight's codes for listeners; for those that only count, something of their size."""
     return w.data if call.context.is_looked_at else torch.empty((), dtype=torch.int8).expand(w.shape)
 
@@ -135,7 +135,7 @@ def _factor(scale: Tensor) -> tuple[Optional[Tensor], Tensor]:
     return scale / largest, largest
 
 
-def _bias_gradient(grad: Tensor, codes: Optional[Codes], sums: Tensor) -> Tensor:
+def _bias_gradient(grad: Tensor, codes: Optional[QuantizedMatrix], sums: Tensor) -> Tensor:
     """The sum over rows: of the rounded gradient where there are codes of it, as in `simulate`."""
     if codes is None:
         return grad.float().sum(0)
@@ -143,7 +143,7 @@ def _bias_gradient(grad: Tensor, codes: Optional[Codes], sums: Tensor) -> Tensor
     return (total if codes.shift is None else total + codes.shift * grad.shape[0]).view(-1)
 
 
-def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[Codes]) -> Gradients:
+def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]) -> Gradients:
     """Gradients at more than 8 bits: floating-point products of what the codes stand for."""
     call: Call = ctx.call
     rounded, buffer = call.grad.rounded(grad)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.kernels.batched import Stack, batched_product, is_available
-from fairseq.quantization.kernels.codes import Codes, NotANumber, decode
+from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, decode
 from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
 from fairseq.quantization.products.simulated import Call
 from fairseq.quantization.spec import MAX_INTEGER_BITS
@@ -67,7 +67,7 @@ class _Gradient:
 
     def __init__(self, call: Call, grad: Tensor, dtype: torch.dtype):
         self.call, self.shape, self.dtype = call, grad.shape, dtype
-        self.codes: Optional[Codes] = None
+        self.codes: Optional[QuantizedMatrix] = None
         self._values: Optional[Tensor] = None
         self._buffer: Optional[Tensor] = None
         quantizer, bits = call.grad.quantizer, call.grad.num_bits
@@ -97,7 +97,7 @@ class _Gradient:
             self._values = decode(self.codes).view(self.shape).to(self.dtype)
         return self._values
 
-    def times(self, codes: Codes, shape: torch.Size, kind: str, turned: bool) -> Tensor:
+    def times(self, codes: QuantizedMatrix, shape: torch.Size, kind: str, turned: bool) -> Tensor:
         """g b (..., T, K) for codes of b (..., S, K), or with `turned` g^T a (..., S, K) for a (..., T, K)."""
         call, macs = self.call, self.shape.numel() * shape[-1]
         factor = call.left if turned else call.right
@@ -112,6 +112,6 @@ class _Gradient:
         return torch.matmul(g.mT if turned else g, value)
 
 
-def _stack(codes: Codes, shape: torch.Size) -> Stack:
+def _stack(codes: QuantizedMatrix, shape: torch.Size) -> Stack:
     """Codes of a tensor (..., N, K), which are a matrix, as a stack of matrices."""
     return Stack.of(codes, (shape[:-2].numel(), shape[-2], shape[-1]))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError, TrainingError
-from fairseq.quantization.kernels.linear import WeightCodes
+from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.metadata_state import HiddenState
 from fairseq.quantization.products.packed_weight import PackedWeight
 
@@ -37,7 +37,7 @@ class IntegerWeight(HiddenState):
         self.num_bits, self.dtype = packed.num_bits, dtype
         self._packed = packed._replace(data=packed.data[:0], scales=(), zero_points=None)  # all but the tensors
         self._has_zeros = packed.zero_points is not None
-        self._product: Optional[WeightCodes] = None
+        self._product: Optional[PreparedWeight] = None
         self.register_buffer("data", packed.data, persistent=False)
         for index, scale in enumerate(packed.scales):
             self.register_buffer(f"scale_{index}", scale, persistent=False)
@@ -60,10 +60,10 @@ class IntegerWeight(HiddenState):
         """The weight, fp32."""
         return self.packed().values()
 
-    def product(self) -> WeightCodes:
+    def product(self) -> PreparedWeight:
         """For integer products."""
         if self._product is None:
-            self._product = WeightCodes(self.packed().codes())
+            self._product = PreparedWeight(self.packed().codes())
             self.data = self._product.keep_one_copy()
         return self._product
 

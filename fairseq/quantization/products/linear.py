@@ -16,7 +16,7 @@ from fairseq.native.arena import persistent_allocations
 from fairseq.quantization.call_state import CallState
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.kernels.codes import NotANumber
-from fairseq.quantization.kernels.linear import WeightCodes
+from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.products.integer_encode import input_codes, weight_codes
 from fairseq.quantization.products.integer_linear import IntegerLinear, has_codes, product_of
 from fairseq.quantization.products.integer_weight import IntegerWeight
@@ -105,7 +105,7 @@ class LinearQuantizers(ProductQuantizers):
             return product_of(x_codes, w_codes, bias, call, x.shape, dtype)
         return IntegerLinear.apply(x, weight, bias, x_codes, w_codes, call, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
-    def _weight_codes(self, weight: Tensor, num_bits: int) -> WeightCodes:
+    def _weight_codes(self, weight: Tensor, num_bits: int) -> PreparedWeight:
         """The weight's codes, from the cache if neither it nor the bits have changed."""
         if self.integers is not None:
             return self.integers.product()
@@ -118,7 +118,7 @@ class LinearQuantizers(ProductQuantizers):
             self._cached = cached = None  # free the old copy before the new one is made
             with persistent_allocations():
                 self._cached = cached = _CachedWeight(key, weight_codes(quantizer, weight, num_bits))
-        codes: WeightCodes = cached.value
+        codes: PreparedWeight = cached.value
         return codes
 
     def _weight(self, weight: Tensor, num_bits: Optional[int], dtype: torch.dtype) -> Quantized:

@@ -26,7 +26,7 @@ from torch import Tensor
 from fairseq.errors import ConfigError
 from fairseq.quantization.formats import NumberFormat, QParams, build_format
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.kernels.codes import Codes, Packed, described, pack
+from fairseq.quantization.kernels.codes import PackedMatrix, QuantizedMatrix, make_codes, pack
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.versions import VERSION
 
@@ -93,11 +93,11 @@ class PackedWeight(NamedTuple):
             number_format.dequantize(piece, qparams, out=piece)
         return values
 
-    def codes(self) -> Codes:
+    def codes(self) -> QuantizedMatrix:
         """For integer products: 8 bits or fewer, and scales that do not change along a row."""
         qparams, number_format = self.qparams()[0], self._format()
         scale, zero = (part.expand(1 if part.numel() == 1 else self.data.shape[0], 1) for part in qparams[:2])
-        return described(self.unpacked(), scale, zero, self.num_bits, number_format)
+        return make_codes(self.unpacked(), scale, zero, self.num_bits, number_format)
 
     def with_codes(self, codes: Tensor) -> "PackedWeight":
         """Other codes from 0, uint8 (R, C), on the same grid."""
@@ -124,7 +124,7 @@ class PackedWeight(NamedTuple):
         if self.data.dtype == torch.int16:
             return self.data.to(torch.int32) & 0xFFFF
         dummy = self.scales[0]
-        return Packed(Codes(self.data, dummy, dummy, None, self.code_bits), self.columns).unpack().data
+        return PackedMatrix(QuantizedMatrix(self.data, dummy, dummy, None, self.code_bits), self.columns).unpack().data
 
 
 @torch.no_grad()
@@ -158,7 +158,7 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
 
 def _packed(codes: Tensor, code_bits: int) -> Tensor:
     dummy = torch.empty(0)
-    return pack(Codes(codes, dummy, dummy, None, code_bits)).codes.data
+    return pack(QuantizedMatrix(codes, dummy, dummy, None, code_bits)).codes.data
 
 
 def range_shapes(granularity: Granularity, matrix: Tensor) -> list[tuple[int, ...]]:

@@ -18,7 +18,7 @@
 extern "C" {
 
 // One set of codes (rows, columns); factors may be null.
-struct Wanted {
+struct EncodeRequest {
     Levels* levels;
     const float* fold;       // (columns)
     const float* fold_rows;  // (rows), not negative
@@ -30,7 +30,7 @@ namespace {
 
 constexpr int64_t kMinPerThread = 1 << 16;
 
-// Row `row` of the values whose codes are wanted: x itself, or x times fold in `buffer`.
+// Row `row` of the values whose codes are requests: x itself, or x times fold in `buffer`.
 const float* folded(const float* x, const float* fold, int64_t columns, float* buffer) {
     if (!fold) return x;
     for (int64_t j = 0; j < columns; ++j) buffer[j] = x[j] * fold[j];
@@ -38,7 +38,7 @@ const float* folded(const float* x, const float* fold, int64_t columns, float* b
     return buffer;
 }
 
-void find_ranges(const float* x, int64_t rows, int64_t columns, const Wanted* wanted, int64_t count, int64_t threads) {
+void find_ranges(const float* x, int64_t rows, int64_t columns, const EncodeRequest* requests, int64_t count, int64_t threads) {
     std::vector<Range> found(threads * count);
     const auto work = [&](int64_t index) {
         std::vector<float> buffer(columns);
@@ -46,10 +46,10 @@ void find_ranges(const float* x, int64_t rows, int64_t columns, const Wanted* wa
         for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row)
             for (int64_t i = 0; i < count; ++i) {
                 Lanes lanes;
-                lanes.see(folded(x + row * columns, wanted[i].fold, columns, buffer.data()), columns);
+                lanes.see(folded(x + row * columns, requests[i].fold, columns, buffer.data()), columns);
                 Range range = lanes.range();
-                if (wanted[i].fold_rows) {
-                    const float factor = wanted[i].fold_rows[row];
+                if (requests[i].fold_rows) {
+                    const float factor = requests[i].fold_rows[row];
                     range.low *= factor;
                     range.high *= factor;
                     range.bad = range.bad || range.low != range.low || range.high != range.high;
@@ -62,7 +62,7 @@ void find_ranges(const float* x, int64_t rows, int64_t columns, const Wanted* wa
     for (int64_t i = 0; i < count; ++i) {
         Range whole;
         for (int64_t index = 0; index < threads; ++index) whole.join(found[index * count + i]);
-        make_grid(*wanted[i].levels, whole, 1.0f);
+        make_grid(*requests[i].levels, whole, 1.0f);
     }
 }
 
@@ -70,21 +70,21 @@ void find_ranges(const float* x, int64_t rows, int64_t columns, const Wanted* wa
 
 extern "C" {
 
-// x (rows, columns) in order -> codes for each of `count` (1 or 2) wanted. sums: of the last one's codes over the rows,
+// x (rows, columns) in order -> codes for each of `count` (1 or 2) requests. sums: of the last one's codes over the rows,
 // (columns), or null. The grids are left in the levels; a given range has a low end of NaN where x has NaN. Returns 1
 // where memory ran out, else 0.
-int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* wanted, int64_t count, int32_t* sums,
+int encode_matrix(const float* x, int64_t rows, int64_t columns, const EncodeRequest* requests, int64_t count, int32_t* sums,
                   int64_t threads) {
     try {
         threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kMinPerThread}));
         bool given = true;
-        for (int64_t i = 0; i < count; ++i) given = given && wanted[i].levels->given;
+        for (int64_t i = 0; i < count; ++i) given = given && requests[i].levels->given;
         if (given)
-            for (int64_t i = 0; i < count; ++i) make_grid(*wanted[i].levels, Range(), 1.0f);
+            for (int64_t i = 0; i < count; ++i) make_grid(*requests[i].levels, Range(), 1.0f);
         else
-            find_ranges(x, rows, columns, wanted, count, threads);
-        const bool noise = wanted[0].levels->stochastic;
-        const uint64_t state = wanted[0].levels->noise;
+            find_ranges(x, rows, columns, requests, count, threads);
+        const bool noise = requests[0].levels->stochastic;
+        const uint64_t state = requests[0].levels->noise;
         std::vector<uint32_t> hashes(noise ? columns : 0);
         index_hashes(state, uint64_t(rows), int64_t(hashes.size()), hashes.data());
         std::vector<int32_t> partial(sums ? threads * columns : 0);
@@ -95,20 +95,20 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const Wanted* w
             for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
                 const uint32_t hash = noise ? index_hash(state, uint64_t(row)) : 0;
                 for (int64_t i = 0; i < count; ++i) {
-                    const Wanted& one = wanted[i];
+                    const EncodeRequest& one = requests[i];
                     if (encode(folded(x + row * columns, one.fold, columns, buffer.data()), columns,
                                one.fold_rows ? one.fold_rows[row] : 1.0f, *one.levels, hash,
                                noise ? hashes.data() : nullptr, one.codes + row * columns))
                         bad[index * count + i] = 1;
                 }
-                const uint8_t* last = wanted[count - 1].codes + row * columns;
+                const uint8_t* last = requests[count - 1].codes + row * columns;
                 if (mine)
                     for (int64_t j = 0; j < columns; ++j) mine[j] += last[j];
             }
         };
         in_shares(threads, work);
         for (int64_t i = 0; i < threads * count; ++i)
-            if (bad[i]) wanted[i % count].levels->low = std::numeric_limits<float>::quiet_NaN();
+            if (bad[i]) requests[i % count].levels->low = std::numeric_limits<float>::quiet_NaN();
         if (sums) {
             std::fill(sums, sums + columns, 0);
             for (int64_t index = 0; index < threads; ++index)

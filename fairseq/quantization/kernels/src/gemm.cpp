@@ -25,9 +25,9 @@
 
 extern "C" {
 
-// Numbers of one side: one of each for all (each = 0) or for every row or column. `shift` may be null; `sums` are those
+// QParams of one operand: one of each for all (each = 0) or for every row or column. `shift` may be null; `sums` are those
 // of the codes over the contraction, and may be null for a: then they are formed where they are needed.
-struct Numbers {
+struct OperandQParams {
     const float* scale;
     const int32_t* zero_point;
     const float* shift;
@@ -36,7 +36,7 @@ struct Numbers {
 };
 
 // What b's codes mean along the contraction, or null.
-struct Along {
+struct DepthQParams {
     const int32_t* zero_point;
     const float* shift;  // in units of b's scale, or null
 };
@@ -87,8 +87,8 @@ struct Same {
 
 // The numbers of all columns, padded to whole panels, and of all rows.
 struct Corrections {
-    Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const Numbers& a, const Numbers& b,
-                const Along* along, int64_t rows, int64_t columns, int64_t depth, const float* bias, int64_t threads)
+    Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const OperandQParams& a, const OperandQParams& b,
+                const DepthQParams* along, int64_t rows, int64_t columns, int64_t depth, const float* bias, int64_t threads)
         : shifted(a.shift || b.shift), zeros_in_b(false), row_scale(rows), row_zero(rows), row_sums(rows),
           row_above(rows), row_shift(rows), row_less(rows), row_more(rows), scale(padded(columns, kColumns)), bias_or_0(scale.size()),
           shift(scale.size()), above(scale.size()), zero(scale.size()), sums(scale.size()) {
@@ -133,7 +133,7 @@ struct Corrections {
     }
 
     // For codes whose contraction is along memory.
-    void add_up_along(const uint8_t* codes, int64_t vector, const Along& along, int64_t rows, int64_t depth, int64_t threads) {
+    void add_up_along(const uint8_t* codes, int64_t vector, const DepthQParams& along, int64_t rows, int64_t depth, int64_t threads) {
         const auto work = [&](int64_t index) {
             for (int64_t m = rows * index / threads; m < rows * (index + 1) / threads; ++m) {
                 uint32_t less = 0;
@@ -349,12 +349,12 @@ void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_strid
 
 // y (rows, columns) in order; 0, or 1 where memory or threads ran out. a's codes have one stride of 1. `streams`: y is not
 // read soon, and is written past the caches. range: its smallest and largest value, or null. With `along` a's contraction is along memory, and there is no shift of b.
-int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const Numbers* a_numbers, const uint8_t* b,
-                   const Numbers* b_numbers, const Along* along, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
+int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const OperandQParams* a_qparams, const uint8_t* b,
+                   const OperandQParams* b_qparams, const DepthQParams* along, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
                    int32_t streams, float* range, int64_t threads) {
     try {
         threads = std::max<int64_t>(1, std::min(threads, rows * columns * depth / kMinMacs));
-        const Corrections numbers(a, vector, depth_stride, *a_numbers, *b_numbers, along, rows, columns, depth, bias, threads);
+        const Corrections numbers(a, vector, depth_stride, *a_qparams, *b_qparams, along, rows, columns, depth, bias, threads);
         const Left left(a, vector, depth_stride, rows, depth, threads);
         // whole registers at addresses that are multiples of theirs, or not at all
         const bool fits = columns % kLanes == 0 && reinterpret_cast<uintptr_t>(y) % (4 * kLanes) == 0;
