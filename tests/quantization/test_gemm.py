@@ -15,7 +15,7 @@ from fairseq.quantization.kernels import codes, encoding, gemm, weights
 from fairseq.quantization.kernels.codes import QuantizedMatrix, column_sums, encode, encode_twice, pack
 from fairseq.quantization.kernels.encoding import EncodeRequest, encode_matrix
 from fairseq.quantization.kernels.gemm import CodeQParams, PackedOperand
-from fairseq.quantization.kernels.grids import Levels
+from fairseq.quantization.kernels.grids import KernelQParams
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
 from tests import needs
 
@@ -213,8 +213,10 @@ def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: 
     key = NoiseKey(1, 2, 3) if data.draw(st.booleans()) else None
     qparams = number_format.qparams(low.view(1, 1), high.view(1, 1), num_bits)
     expected = encode(x, number_format, qparams, num_bits, None if key is None else HashNoise(key, x))
-    levels = Levels.of(build_format(name), num_bits, given_range, None if key is None else hash_state(key))
-    made, sums = encode_matrix(x, [EncodeRequest(levels)], sums=True)
+    kernel_qparams = KernelQParams.of(
+        build_format(name), num_bits, given_range, None if key is None else hash_state(key)
+    )
+    made, sums = encode_matrix(x, [EncodeRequest(kernel_qparams)], sums=True)
     exactly(made[0], expected)
     assert sums is not None and sums.equal(column_sums(expected.data))
 
@@ -234,8 +236,8 @@ def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int
     expected = encode_twice(x, number_format, (all_qparams[0], all_qparams[1]), num_bits, noise, fold, fold_rows)
     state = hash_state(key) if noisy else None
     sets = [
-        EncodeRequest(Levels.of(build_format(name), num_bits, None, state), fold),
-        EncodeRequest(Levels.of(build_format(name), num_bits, None, state), None, fold_rows),
+        EncodeRequest(KernelQParams.of(build_format(name), num_bits, None, state), fold),
+        EncodeRequest(KernelQParams.of(build_format(name), num_bits, None, state), None, fold_rows),
     ]
     made, sums = encode_matrix(x, sets, sums=True)
     for mine, theirs in zip(made, expected, strict=True):
@@ -248,4 +250,4 @@ def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int
 def test_nan_reaches_the_scale(name: str) -> None:
     x = torch.randn(4, 50)
     x[2, 7] = float("nan")
-    assert encode_matrix(x, [EncodeRequest(Levels.of(build_format(name), 8))]).codes[0].scale.isnan()
+    assert encode_matrix(x, [EncodeRequest(KernelQParams.of(build_format(name), 8))]).codes[0].scale.isnan()

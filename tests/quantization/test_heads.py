@@ -416,6 +416,6 @@ def test_levels_of_the_library_are_those_of_codes() -> None:
     case = Case(seed=None)
     record = case.context().grad_fn.record
     codes = input_codes(case.model.pv.quantizers.quantizer("right"), case.operands[2].detach(), 8).codes
-    levels = record.v_levels
+    levels = record.v_qparams
     assert (levels.scale, levels.zero_point) == (float(codes.scale), int(codes.zero_point))
     assert decode(codes).max() <= levels.high + levels.scale

@@ -3,7 +3,7 @@ been found and a grid been made of it, to the last bit.
 
 >>> from fairseq.quantization.formats import build_format
 >>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
->>> encode_matrix(x, [EncodeRequest(Levels.of(build_format("affine"), 2))]).codes[0].data.tolist()
+>>> encode_matrix(x, [EncodeRequest(KernelQParams.of(build_format("affine"), 2))]).codes[0].data.tolist()
 [[0, 1, 3], [1, 2, 3]]
 """
 
@@ -18,14 +18,14 @@ from torch import Tensor
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, make_codes
-from fairseq.quantization.kernels.grids import Levels
+from fairseq.quantization.kernels.grids import KernelQParams
 from fairseq.quantization.kernels.library import library, required
 
 
 class EncodeRequest(NamedTuple):
     """One set of codes: of x times `fold` (1, C), or of x times `fold_rows` (R, 1)."""
 
-    levels: Levels
+    kernel_qparams: KernelQParams
     fold: Optional[Tensor] = None
     fold_rows: Optional[Tensor] = None
 
@@ -64,9 +64,9 @@ def encode_matrix(x: Tensor, wanted: Sequence[EncodeRequest], sums: bool = False
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for the codes of {rows}x{columns} values")
-    if any(each.levels.given and math.isnan(each.levels.low) for each in wanted):
+    if any(each.kernel_qparams.has_range and math.isnan(each.kernel_qparams.low) for each in wanted):
         raise NotANumber
-    return EncodedSet([_codes(out, each.levels) for out, each in zip(outs, wanted, strict=True)], total)
+    return EncodedSet([_codes(out, each.kernel_qparams) for out, each in zip(outs, wanted, strict=True)], total)
 
 
 def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int) -> QuantizedMatrix:
@@ -78,19 +78,25 @@ def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bi
     native = required("codes", "kernels.codes.encode")
     scale, zero = (part.reshape(-1, 1).float().contiguous() for part in (qparams.scale, qparams.zero_point))
     out = torch.empty(x.shape, dtype=torch.uint8, device="cpu")
-    levels = Levels.of(number_format, num_bits)
+    kernel_qparams = KernelQParams.of(number_format, num_bits)
     native.encode_rows(
-        ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, x.shape), ctypes.byref(levels),
+        ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, x.shape), ctypes.byref(kernel_qparams),
         *(ctypes.c_void_p(part.data_ptr()) for part in (scale, zero, out)), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
     return make_codes(out, scale, zero, num_bits, number_format)
 
 
-def _codes(data: Tensor, levels: Levels) -> QuantizedMatrix:
-    shift = torch.tensor([[levels.shift]], dtype=torch.float32, device="cpu") if levels.is_shifted else None
-    zero_point = torch.tensor([[levels.zero_point]], dtype=torch.int32, device="cpu")
+def _codes(data: Tensor, kernel_qparams: KernelQParams) -> QuantizedMatrix:
+    shift = (
+        torch.tensor([[kernel_qparams.shift]], dtype=torch.float32, device="cpu") if kernel_qparams.is_shifted else None
+    )
+    zero_point = torch.tensor([[kernel_qparams.zero_point]], dtype=torch.int32, device="cpu")
     return QuantizedMatrix(
-        data, torch.tensor([[levels.scale]], dtype=torch.float32, device="cpu"), zero_point, shift, levels.num_bits
+        data,
+        torch.tensor([[kernel_qparams.scale]], dtype=torch.float32, device="cpu"),
+        zero_point,
+        shift,
+        kernel_qparams.num_bits,
     )
 
 
@@ -98,7 +104,7 @@ class _EncodeRequest(ctypes.Structure):
     """`EncodeRequest` of codes.cpp."""
 
     _fields_ = [
-        ("levels", ctypes.POINTER(Levels)),
+        ("qparams", ctypes.POINTER(KernelQParams)),
         *((name, ctypes.c_void_p) for name in ("fold", "fold_rows", "codes")),
     ]
 
@@ -106,6 +112,6 @@ class _EncodeRequest(ctypes.Structure):
     def of(cls, wanted: EncodeRequest, out: Tensor) -> "_EncodeRequest":
         factors = [None if part is None else part.contiguous() for part in (wanted.fold, wanted.fold_rows)]
         addresses = (None if part is None else part.data_ptr() for part in factors)
-        made = cls(ctypes.pointer(wanted.levels), *addresses, out.data_ptr())
+        made = cls(ctypes.pointer(wanted.kernel_qparams), *addresses, out.data_ptr())
         made.kept = factors  # these tensors live as long as their addresses
         return made

@@ -1,8 +1,8 @@
-"""A quantizer with one scale as our own kernels are told of it: `Levels` of grids.h.
+"""A quantizer with one scale as our own kernels are told of it: `KernelQParams` of grids.h.
 
 >>> from fairseq.quantization.formats import build_format
->>> levels = Levels.of(build_format("symmetric"), 8)
->>> levels.num_bits, levels.given
+>>> kernel_qparams = KernelQParams.of(build_format("symmetric"), 8)
+>>> kernel_qparams.num_bits, kernel_qparams.has_range
 (8, 0)
 """
 
@@ -14,13 +14,13 @@ from fairseq.quantization.formats import NumberFormat
 SYMMETRIC = 1  # the `kernel_id` of the format that kernels for weights alone are made for
 
 
-class Levels(ctypes.Structure):
-    """`Levels` of grids.h. `is_shifted`: values have a `shift` beside scale and zero point."""
+class KernelQParams(ctypes.Structure):
+    """`KernelQParams` of grids.h. `is_shifted`: values have a `shift` beside scale and zero point."""
 
     is_shifted: bool
 
     _fields_ = [
-        *((name, ctypes.c_int32) for name in ("format", "num_bits", "given", "stochastic")),
+        *((name, ctypes.c_int32) for name in ("format", "num_bits", "has_range", "stochastic")),
         ("noise", ctypes.c_uint64),
         *((name, ctypes.c_float) for name in ("low", "high", "scale", "zero", "shift")),
         ("zero_point", ctypes.c_int32),
@@ -31,16 +31,16 @@ class Levels(ctypes.Structure):
         cls,
         number_format: NumberFormat,
         num_bits: int,
-        given: Optional[tuple[float, float]] = None,
+        min_max: Optional[tuple[float, float]] = None,
         noise: Optional[int] = None,
-    ) -> "Levels":
+    ) -> "KernelQParams":
         """A quantizer with one scale, of a format with a `kernel_id`.
 
         Args:
-            given: its range, if known.
+            min_max: its range, if known.
             noise: the hash state of stochastic rounding.
         """
-        low, high = given or (0.0, 0.0)
-        made = cls(number_format.kernel_id, num_bits, given is not None, noise is not None, noise or 0, low, high)
+        low, high = min_max or (0.0, 0.0)
+        made = cls(number_format.kernel_id, num_bits, min_max is not None, noise is not None, noise or 0, low, high)
         made.is_shifted = not number_format.has_exact_zero
         return made

@@ -3,7 +3,7 @@
     forward     scale q, codes of q, k and v, QK^T, mask, softmax, dropout, codes of the probabilities, PV
     backward    codes of the gradient, gradient of v, of the probabilities, of the scores, their codes, those of q and k
 
-A quantizer appears as `Levels` (grids.py): its format, bits and range, which is found on the way where it is not given.
+A quantizer appears as `KernelQParams` (grids.py): its format, bits and range, which is found on the way where it is not given.
 Grid and codes are those of the quantizer's own modules to the last bit, as are dropout's masks; softmax is within 1e-6.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
-from fairseq.quantization.kernels.grids import Levels
+from fairseq.quantization.kernels.grids import KernelQParams
 from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.kernels.products import MAX_DEPTH
 
@@ -43,7 +43,7 @@ class Attention(ctypes.Structure):
         ("threads", ctypes.c_int64),
         *((name, ctypes.c_float) for name in ("factor", "y_low", "y_high")),
         *((name, ctypes.c_int32) for name in ("dropped", "bad")),
-        *((f"{name}_levels", Levels) for name in ("q", "k", "v", "probs", "grad_y", "grad_scores")),
+        *((f"{name}_qparams", KernelQParams) for name in ("q", "k", "v", "probs", "grad_y", "grad_scores")),
     ]
 
     def set_mask(self, mask: Optional[Tensor]) -> None:
@@ -59,7 +59,7 @@ class Attention(ctypes.Structure):
         """Bytes of the codes of q, k, v or probs."""
         rows = self.queries if name in ("q", "probs") else self.keys
         columns = {"q": self.depth, "k": self.depth, "v": self.width, "probs": self.keys}[name]
-        bits = getattr(self, f"{name}_levels").num_bits
+        bits = getattr(self, f"{name}_qparams").num_bits
         per_byte = 4 if bits <= 2 else 2 if bits <= 4 else 1
         return int(self.count * -(-rows * columns // per_byte))
 

@@ -21,7 +21,7 @@ from fairseq.native import minmax
 from fairseq.quantization.context import Operand, QuantizationContext
 from fairseq.quantization.kernels import heads
 from fairseq.quantization.kernels.codes import NotANumber
-from fairseq.quantization.kernels.grids import Levels
+from fairseq.quantization.kernels.grids import KernelQParams
 from fairseq.quantization.kernels.heads import Matrices
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
@@ -152,7 +152,7 @@ class IntegerAttention(torch.autograd.Function):
             record.dropped, record.seed = core.dropping.dropped, core.dropping.seed % 2**64
         operands = {"q": (q, core.factor), "k": (k, 1.0), "v": (v, 1.0), "probs": (None, 1.0)}
         for name, factor in core.factors().items():
-            setattr(record, f"{name}_levels", _levels(factor, *operands[name]))
+            setattr(record, f"{name}_qparams", _kernel_qparams(factor, *operands[name]))
         kept: dict[str, Optional[Tensor]] = dict.fromkeys(KEPT)
         needs_q, needs_k, needs_v = ctx.needs_input_grad[:3]
         for name, needed in zip(KEPT, (*[needs_q or needs_k] * 3, needs_v), strict=True):
@@ -161,7 +161,9 @@ class IntegerAttention(torch.autograd.Function):
                 setattr(record, f"{name}_codes", codes.data_ptr())
         # of its own: several threads may evaluate a model at once
         scratch = (
-            None if record.probs_levels.given else torch.empty(count, queries, keys, dtype=torch.float32, device="cpu")
+            None
+            if record.probs_qparams.has_range
+            else torch.empty(count, queries, keys, dtype=torch.float32, device="cpu")
         )
         record.scratch = None if scratch is None else scratch.data_ptr()
         record.run("forward")
@@ -190,7 +192,7 @@ class IntegerAttention(torch.autograd.Function):
         ]
         record.grad_y = Matrices.of(grad)
         record.grad_q, record.grad_k, record.grad_v = (Matrices.of(x) for x in grads)
-        record.grad_y_levels, record.grad_scores_levels = _gradient_levels(core.pv), _gradient_levels(core.qk)
+        record.grad_y_qparams, record.grad_scores_qparams = _gradient_qparams(core.pv), _gradient_qparams(core.qk)
         size = record.count * record.queries * record.keys
         scratch = core.context.scratch.take(size, grad.device)
         record.scratch = scratch.data_ptr()
@@ -210,7 +212,7 @@ def _like_projections(count: int, length: int, width: int) -> Tensor:
     return torch.empty_strided((count, length, width), (width, count * width, 1), dtype=torch.float32, device="cpu")
 
 
-def _levels(factor: Factor, x: Optional[Tensor], scale: float) -> Levels:
+def _kernel_qparams(factor: Factor, x: Optional[Tensor], scale: float) -> KernelQParams:
     """For `x` times `scale`, a positive number; its range is given in evaluation, or where who made x has noted it."""
     quantizer, num_bits = factor.quantizer, factor.num_bits
     assert quantizer is not None and num_bits is not None
@@ -219,8 +221,8 @@ def _levels(factor: Factor, x: Optional[Tensor], scale: float) -> Levels:
         ends = observer.evaluation_range(torch.empty(()))[:2]
     elif ends is not None:
         ends = (ends[0] * scale, ends[1] * scale)
-    given = None if ends is None else (float(ends[0]), float(ends[1]))
-    return Levels.of(quantizer.format, num_bits, given)
+    min_max = None if ends is None else (float(ends[0]), float(ends[1]))
+    return KernelQParams.of(quantizer.format, num_bits, min_max)
 
 
 def _keeps_range(observer: Tracked) -> bool:
@@ -228,19 +230,21 @@ def _keeps_range(observer: Tracked) -> bool:
     return not (observer.training or observer.context.calibrating)
 
 
-def _gradient_levels(call: Call) -> Levels:
+def _gradient_qparams(call: Call) -> KernelQParams:
     quantizer, num_bits, key = call.grad
     assert quantizer is not None and num_bits is not None
     noise = None if key is None or not quantizer.stochastic else hash_state(key)
-    return Levels.of(quantizer.format, num_bits, noise=noise)
+    return KernelQParams.of(quantizer.format, num_bits, noise=noise)
 
 
 def _note_ranges(core: Core, record: heads.Attention) -> None:
     for name, (quantizer, _) in core.factors().items():
         observer = None if quantizer is None else quantizer.observer
         if isinstance(observer, Tracked) and not _keeps_range(observer):
-            levels: Levels = getattr(record, f"{name}_levels")
-            low, high = torch.tensor([levels.low, levels.high], dtype=torch.float32, device="cpu").unbind()
+            kernel_qparams: KernelQParams = getattr(record, f"{name}_qparams")
+            low, high = torch.tensor(
+                [kernel_qparams.low, kernel_qparams.high], dtype=torch.float32, device="cpu"
+            ).unbind()
             observer.note(Range(low, high, True))
 
 

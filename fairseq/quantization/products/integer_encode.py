@@ -27,7 +27,7 @@ from fairseq.quantization.kernels.codes import (
     pack,
 )
 from fairseq.quantization.kernels.encoding import EncodeRequest, encode_matrix
-from fairseq.quantization.kernels.grids import Levels
+from fairseq.quantization.kernels.grids import KernelQParams
 from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
@@ -110,7 +110,7 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
         NotANumber: x holds NaN, and its range is that of earlier batches.
     """
     context, observer = quantizer.context, quantizer.observer
-    given = None
+    min_max = None
     on_cpu = x.device.type == "cpu"  # elsewhere a number would have to be waited for
     if (
         isinstance(observer, Tracked)
@@ -119,17 +119,17 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
         and not (observer.training or context.calibrating)
     ):
         low, high, _ = observer.evaluation_range(torch.empty(()))
-        given = float(low), float(high)  # in evaluation each has its own running range
+        min_max = float(low), float(high)  # in evaluation each has its own running range
     shares = quantizer.may_share and (
-        given is not None or not observer.tracked or quantizer.training or context.calibrating
+        min_max is not None or not observer.tracked or quantizer.training or context.calibrating
     )
     if state is not None and not state.running:
         state = None
-    settings = "codes", quantizer.spec, num_bits, quantizer.training, given
+    settings = "codes", quantizer.spec, num_bits, quantizer.training, min_max
     last = None if state is None else state.shared
     version = x._version if not x.is_inference() else 0 if state is not None and state.unchanged is x else None
     if shares and last is not None and last.x is x and last.version == version and last.settings == settings:
-        if isinstance(observer, Tracked) and given is None:
+        if isinstance(observer, Tracked) and min_max is None:
             observer.note(last.range)
         encoded: Encoded = last.result
         reused = True
@@ -137,7 +137,7 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
         if state is not None:
             state.shared = None
         ranges: list[Range] = []
-        encoded, reused = Encoded(_codes_of(quantizer, x, num_bits, given, ranges)), False
+        encoded, reused = Encoded(_codes_of(quantizer, x, num_bits, min_max, ranges)), False
         if state is not None and shares and version is not None:
             state.shared = Shared(x, version, settings, ranges[0] if ranges else None, encoded)
     if context.listeners:
@@ -157,7 +157,7 @@ def one_range(quantizer: Quantizer) -> bool:
 
 
 def _codes_of(
-    quantizer: Quantizer, x: Tensor, num_bits: int, given: Optional[tuple[float, float]], ranges: list[Range]
+    quantizer: Quantizer, x: Tensor, num_bits: int, min_max: Optional[tuple[float, float]], ranges: list[Range]
 ) -> QuantizedMatrix:
     wide = x.float()
     rows = wide.reshape(-1, x.shape[-1]).contiguous()
@@ -166,15 +166,15 @@ def _codes_of(
     if not one_range or not encoding.is_available(rows, quantizer.format):
         codes = encode(rows, quantizer.format, quantizer._qparams(wide, num_bits, ranges)[0], num_bits, noise)
         return codes if type(quantizer.observer) is MinMax else _without_nan(codes, rows)
-    if given is None:
+    if min_max is None:
         found = (
             minmax.cached_minmax(x)
             if type(quantizer.observer) is MinMax
             else quantizer.range_of(wide, num_bits, ranges)[:2]
         )
-        given = None if found is None else (float(found[0]), float(found[1]))
-    levels = Levels.of(quantizer.format, num_bits, given)
-    return encode_matrix(rows, [EncodeRequest(levels)]).codes[0]
+        min_max = None if found is None else (float(found[0]), float(found[1]))
+    kernel_qparams = KernelQParams.of(quantizer.format, num_bits, min_max)
+    return encode_matrix(rows, [EncodeRequest(kernel_qparams)]).codes[0]
 
 
 def _without_nan(codes: QuantizedMatrix, x: Tensor) -> QuantizedMatrix:
@@ -222,7 +222,7 @@ def gradient_codes(
             if all(wanted) and (fold, fold_rows) != (None, None)
             else [(fold, fold_rows)]
         )
-        sets = [EncodeRequest(Levels.of(quantizer.format, num_bits, None, state), *each) for each in factors]
+        sets = [EncodeRequest(KernelQParams.of(quantizer.format, num_bits, None, state), *each) for each in factors]
         made, sums = encode_matrix(wide, sets, sums=True)
         assert sums is not None
         return GradientCodes(made[0] if wanted[0] else None, made[-1] if wanted[1] else None, sums)

@@ -44,8 +44,8 @@ struct Product {
     bool shifted = false;
 
     // a's code (m, k) is at m * a_vector + k * a_step; b's likewise.
-    void set(const uint8_t* a_codes, int64_t a_vector, int64_t a_step, const Levels& a_levels, int64_t a_count,
-             const uint8_t* b_codes, int64_t b_vector, int64_t b_step, const Levels& b_levels, int64_t b_count,
+    void set(const uint8_t* a_codes, int64_t a_vector, int64_t a_step, const KernelQParams& a_qparams, int64_t a_count,
+             const uint8_t* b_codes, int64_t b_vector, int64_t b_step, const KernelQParams& b_qparams, int64_t b_count,
              int64_t depth) {
         rows = a_count, columns = b_count, groups = padded(depth, 4) / 4, width = padded(columns, kColumns);
         const int64_t height = padded(rows, kRows);
@@ -62,16 +62,16 @@ struct Product {
         b.resize(groups * width * 4);
         pack(b_codes, columns, b_vector, b_step, depth, 0x80, width, b.data());
         add_up<int8_t>(b.data(), groups, width, b_terms.data());
-        const int32_t a_zero = a_levels.zero_point, b_zero = b_levels.zero_point - 128, long_ = int32_t(depth);
-        scale = a_levels.scale * b_levels.scale;
-        shifted = a_levels.shift != 0.0f || b_levels.shift != 0.0f;
+        const int32_t a_zero = a_qparams.zero_point, b_zero = b_qparams.zero_point - 128, long_ = int32_t(depth);
+        scale = a_qparams.scale * b_qparams.scale;
+        shifted = a_qparams.shift != 0.0f || b_qparams.shift != 0.0f;
         if (shifted) {
             a_shifts.resize(height), b_shifts.resize(width);
             for (int64_t i = 0; i < rows; ++i)
-                a_shifts[i] = a_levels.scale * float(a_terms[i] - long_ * a_zero) * b_levels.shift;
+                a_shifts[i] = a_qparams.scale * float(a_terms[i] - long_ * a_zero) * b_qparams.shift;
             for (int64_t j = 0; j < columns; ++j)
-                b_shifts[j] = a_levels.shift *
-                              (b_levels.scale * float(b_terms[j] - long_ * b_zero) + float(long_) * b_levels.shift);
+                b_shifts[j] = a_qparams.shift *
+                              (b_qparams.scale * float(b_terms[j] - long_ * b_zero) + float(long_) * b_qparams.shift);
         }
         for (int64_t i = 0; i < rows; ++i) a_terms[i] = int32_t(uint32_t(a_terms[i]) * uint32_t(b_zero));
         for (int64_t j = 0; j < width; ++j)  // B times a's zero point

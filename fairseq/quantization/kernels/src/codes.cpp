@@ -19,7 +19,7 @@ extern "C" {
 
 // One set of codes (rows, columns); factors may be null.
 struct EncodeRequest {
-    Levels* levels;
+    KernelQParams* qparams;
     const float* fold;       // (columns)
     const float* fold_rows;  // (rows), not negative
     uint8_t* codes;
@@ -62,7 +62,7 @@ void find_ranges(const float* x, int64_t rows, int64_t columns, const EncodeRequ
     for (int64_t i = 0; i < count; ++i) {
         Range whole;
         for (int64_t index = 0; index < threads; ++index) whole.join(found[index * count + i]);
-        make_grid(*requests[i].levels, whole, 1.0f);
+        make_grid(*requests[i].qparams, whole, 1.0f);
     }
 }
 
@@ -71,20 +71,20 @@ void find_ranges(const float* x, int64_t rows, int64_t columns, const EncodeRequ
 extern "C" {
 
 // x (rows, columns) in order -> codes for each of `count` (1 or 2) requests. sums: of the last one's codes over the rows,
-// (columns), or null. The grids are left in the levels; a given range has a low end of NaN where x has NaN. Returns 1
+// (columns), or null. The grids are left in the qparams; a given range has a low end of NaN where x has NaN. Returns 1
 // where memory ran out, else 0.
 int encode_matrix(const float* x, int64_t rows, int64_t columns, const EncodeRequest* requests, int64_t count, int32_t* sums,
                   int64_t threads) {
     try {
         threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kMinPerThread}));
-        bool given = true;
-        for (int64_t i = 0; i < count; ++i) given = given && requests[i].levels->given;
-        if (given)
-            for (int64_t i = 0; i < count; ++i) make_grid(*requests[i].levels, Range(), 1.0f);
+        bool has_ranges = true;
+        for (int64_t i = 0; i < count; ++i) has_ranges = has_ranges && requests[i].qparams->has_range;
+        if (has_ranges)
+            for (int64_t i = 0; i < count; ++i) make_grid(*requests[i].qparams, Range(), 1.0f);
         else
             find_ranges(x, rows, columns, requests, count, threads);
-        const bool noise = requests[0].levels->stochastic;
-        const uint64_t state = requests[0].levels->noise;
+        const bool noise = requests[0].qparams->stochastic;
+        const uint64_t state = requests[0].qparams->noise;
         std::vector<uint32_t> hashes(noise ? columns : 0);
         index_hashes(state, uint64_t(rows), int64_t(hashes.size()), hashes.data());
         std::vector<int32_t> partial(sums ? threads * columns : 0);
@@ -97,7 +97,7 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const EncodeReq
                 for (int64_t i = 0; i < count; ++i) {
                     const EncodeRequest& one = requests[i];
                     if (encode(folded(x + row * columns, one.fold, columns, buffer.data()), columns,
-                               one.fold_rows ? one.fold_rows[row] : 1.0f, *one.levels, hash,
+                               one.fold_rows ? one.fold_rows[row] : 1.0f, *one.qparams, hash,
                                noise ? hashes.data() : nullptr, one.codes + row * columns))
                         bad[index * count + i] = 1;
                 }
@@ -108,7 +108,7 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const EncodeReq
         };
         in_shares(threads, work);
         for (int64_t i = 0; i < threads * count; ++i)
-            if (bad[i]) requests[i % count].levels->low = std::numeric_limits<float>::quiet_NaN();
+            if (bad[i]) requests[i % count].qparams->low = std::numeric_limits<float>::quiet_NaN();
         if (sums) {
             std::fill(sums, sums + columns, 0);
             for (int64_t index = 0; index < threads; ++index)
@@ -120,12 +120,12 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const EncodeReq
     }
 }
 
-// x (rows, columns) in order -> codes, on a grid for each row: scale and zero as `levels`' format has them.
-void encode_rows(const float* x, int64_t rows, int64_t columns, const Levels* levels, const float* scale,
+// x (rows, columns) in order -> codes, on a grid for each row: scale and zero as `qparams`' format has them.
+void encode_rows(const float* x, int64_t rows, int64_t columns, const KernelQParams* qparams, const float* scale,
                  const float* zero, uint8_t* codes, int64_t threads) {
     threads = std::max<int64_t>(1, std::min({threads, rows, rows * columns / kMinPerThread}));
     const auto work = [&](int64_t index) {
-        Levels mine = *levels;
+        KernelQParams mine = *qparams;
         for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row) {
             mine.scale = scale[row];
             mine.zero = zero[row];

@@ -31,9 +31,9 @@ constexpr int64_t kStrip = 256;  // elements between two steps, in cache
 extern "C" {
 
 // A quantizer with one scale: its settings, the range of what it rounds, and the grid made of them.
-struct Levels {
+struct KernelQParams {
     int32_t format, num_bits;
-    int32_t given;  // 1: the range is known, as from training; 0: it is the smallest and largest value
+    int32_t has_range;  // 1: the range is known, as from training; 0: it is the smallest and largest value
     int32_t stochastic;
     uint64_t noise;  // state of the hash, where stochastic
     float low, high;
@@ -130,7 +130,7 @@ inline float rounded(float x) { return std::nearbyint(x); }
 inline float at_least(float x, float least) { return x < least ? least : x; }
 inline float at_most(float x, float most) { return x > most ? most : x; }
 
-inline float max_code(const Levels& x) {
+inline float max_code(const KernelQParams& x) {
     return float((1 << (x.format == kSymmetric ? x.num_bits - 1 : x.num_bits)) - 1);
 }
 
@@ -138,8 +138,8 @@ inline float max_code(const Levels& x) {
 inline float finite_or_nan(float scale) { return std::isinf(scale) ? std::numeric_limits<float>::quiet_NaN() : scale; }
 
 // The grid of a range. `found`: the range, unless it is given; `factor`: positive, on its numbers.
-inline void make_grid(Levels& x, const Range& found, float factor) {
-    if (!x.given) {
+inline void make_grid(KernelQParams& x, const Range& found, float factor) {
+    if (!x.has_range) {
         const float nan = std::numeric_limits<float>::quiet_NaN();
         x.low = found.bad ? nan : found.low * factor;
         x.high = found.bad ? nan : found.high * factor;
@@ -188,20 +188,20 @@ inline void index_hashes(uint64_t state, uint64_t first, int64_t count, uint32_t
 
 // Codes of `count` values times `factor`. `columns`: hashes of their columns, for stochastic rounding.
 // True where the range was given and a value is NaN: no code stands for it. A range that was found is NaN itself then.
-inline bool encode(const float* x, int64_t count, float factor, const Levels& levels, uint32_t row,
+inline bool encode(const float* x, int64_t count, float factor, const KernelQParams& qparams, uint32_t row,
                    const uint32_t* columns, uint8_t* codes) {
     alignas(64) float steps[kStrip];
-    const float most = max_code(levels), reciprocal = 1.0f / levels.scale, zero = levels.zero, scale = levels.scale;
-    const float above = levels.format == kSymmetric ? most : levels.format == kAffine ? most - zero : most;
-    const float below = levels.format == kSymmetric ? -most : levels.format == kAffine ? -zero : 0.0f;
-    const int32_t offset = levels.format == kAffineFloatZp ? 0 : levels.zero_point;
+    const float most = max_code(qparams), reciprocal = 1.0f / qparams.scale, zero = qparams.zero, scale = qparams.scale;
+    const float above = qparams.format == kSymmetric ? most : qparams.format == kAffine ? most - zero : most;
+    const float below = qparams.format == kSymmetric ? -most : qparams.format == kAffine ? -zero : 0.0f;
+    const int32_t offset = qparams.format == kAffineFloatZp ? 0 : qparams.zero_point;
     int32_t bad = 0;
     for (int64_t start = 0; start < count; start += kStrip) {
         const int64_t size = std::min(kStrip, count - start);
         const float* __restrict values = x + start;
-        if (levels.given)
+        if (qparams.has_range)
             for (int64_t i = 0; i < size; ++i) bad |= values[i] != values[i];
-        if (levels.format == kAffineFloatZp) {
+        if (qparams.format == kAffineFloatZp) {
             for (int64_t i = 0; i < size; ++i) steps[i] = values[i] * factor;
             settle(steps);
             for (int64_t i = 0; i < size; ++i) steps[i] = (steps[i] - zero) / scale;

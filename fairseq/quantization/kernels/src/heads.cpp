@@ -30,7 +30,7 @@ struct Attention {
     float factor, y_low, y_high;  // extremes of y, which are found
     int32_t dropped;              // of 2^16
     mutable int32_t bad;          // set where a tensor with a given range has NaN
-    Levels q_levels, k_levels, v_levels, probs_levels, grad_y_levels, grad_scores_levels;
+    KernelQParams q_qparams, k_qparams, v_qparams, probs_qparams, grad_y_qparams, grad_scores_qparams;
 };
 }
 
@@ -38,7 +38,7 @@ namespace {
 
 // --- codes that are kept ----------------------------------------------------------------------------------------------
 
-int64_t per_byte(const Levels& levels) { return levels.num_bits <= 2 ? 4 : levels.num_bits <= 4 ? 2 : 1; }
+int64_t per_byte(const KernelQParams& qparams) { return qparams.num_bits <= 2 ? 4 : qparams.num_bits <= 4 ? 2 : 1; }
 
 // Codes of a head take whole bytes: those of one byte lie a half or a quarter of the head apart.
 int64_t bytes_of(int64_t codes, int64_t each) { return (codes + each - 1) / each; }
@@ -85,19 +85,19 @@ struct Codes {
     uint8_t* data = nullptr;
 
     // For writing; `done` brings them to where they are kept.
-    void open(uint8_t* kept, int64_t count, int64_t head, const Levels& levels) {
-        if (kept && per_byte(levels) == 1) data = kept + head * count;
+    void open(uint8_t* kept, int64_t count, int64_t head, const KernelQParams& qparams) {
+        if (kept && per_byte(qparams) == 1) data = kept + head * count;
         else own.resize(count), data = own.data();
     }
 
-    void done(uint8_t* kept, int64_t count, int64_t head, const Levels& levels) const {
-        const int64_t each = per_byte(levels);
+    void done(uint8_t* kept, int64_t count, int64_t head, const KernelQParams& qparams) const {
+        const int64_t each = per_byte(qparams);
         if (kept && each > 1) keep(data, count, each, kept + head * bytes_of(count, each));
     }
 
-    void read(uint8_t* kept, int64_t count, int64_t head, const Levels& levels) {
-        const int64_t each = per_byte(levels);
-        open(kept, count, head, levels);
+    void read(uint8_t* kept, int64_t count, int64_t head, const KernelQParams& qparams) {
+        const int64_t each = per_byte(qparams);
+        open(kept, count, head, qparams);
         if (each > 1) restore(kept + head * bytes_of(count, each), count, each, data);
     }
 };
@@ -135,27 +135,27 @@ void note_bad(const Attention& x, bool bad) {
 
 // Opens and fills `codes`, and keeps them if they are to be.
 void encode_head(const Attention& x, const Matrices& from, int64_t head, int64_t rows, int64_t columns, float factor,
-                 const Levels& levels, uint8_t* kept, Codes& codes) {
+                 const KernelQParams& qparams, uint8_t* kept, Codes& codes) {
     const float* data = from.data + head * from.matrix;
-    codes.open(kept, rows * columns, head, levels);
+    codes.open(kept, rows * columns, head, qparams);
     bool bad = false;
     if (from.row == columns) {
-        bad = encode(data, rows * columns, factor, levels, 0, nullptr, codes.data);
+        bad = encode(data, rows * columns, factor, qparams, 0, nullptr, codes.data);
     } else {
         for (int64_t i = 0; i < rows; ++i) {
             fetch<0>(data + from.matrix + i * from.row, columns);
-            bad |= encode(data + i * from.row, columns, factor, levels, 0, nullptr, codes.data + i * columns);
+            bad |= encode(data + i * from.row, columns, factor, qparams, 0, nullptr, codes.data + i * columns);
         }
     }
     note_bad(x, bad);
-    codes.done(kept, rows * columns, head, levels);
+    codes.done(kept, rows * columns, head, qparams);
 }
 
 // Up to what comes out of dropout, (queries, keys) in order.
 void forward_scores(const Attention& x, int64_t head, Work& work, float* out, Lanes& lanes) {
-    encode_head(x, x.q, head, x.queries, x.depth, x.factor, x.q_levels, x.q_codes, work.q);
-    encode_head(x, x.k, head, x.keys, x.depth, 1.0f, x.k_levels, x.k_codes, work.k);
-    work.scores.set(work.q.data, x.depth, 1, x.q_levels, x.queries, work.k.data, x.depth, 1, x.k_levels, x.keys,
+    encode_head(x, x.q, head, x.queries, x.depth, x.factor, x.q_qparams, x.q_codes, work.q);
+    encode_head(x, x.k, head, x.keys, x.depth, 1.0f, x.k_qparams, x.k_codes, work.k);
+    work.scores.set(work.q.data, x.depth, 1, x.q_qparams, x.queries, work.k.data, x.depth, 1, x.k_qparams, x.keys,
                     x.depth);
     const Dropout dropout(x);
     for (int64_t m = 0; m < x.queries; m += kRows) {
@@ -180,46 +180,46 @@ void forward_scores(const Attention& x, int64_t head, Work& work, float* out, La
 
 // From what came out of dropout on.
 void forward_values(const Attention& x, int64_t head, Work& work, const float* dropped, Lanes& lanes) {
-    work.probs.open(x.probs_codes, x.queries * x.keys, head, x.probs_levels);
-    note_bad(x, encode(dropped, x.queries * x.keys, 1.0f, x.probs_levels, 0, nullptr, work.probs.data));
-    work.probs.done(x.probs_codes, x.queries * x.keys, head, x.probs_levels);
-    encode_head(x, x.v, head, x.keys, x.width, 1.0f, x.v_levels, x.v_codes, work.v);
-    work.values.set(work.probs.data, x.keys, 1, x.probs_levels, x.queries, work.v.data, 1, x.width, x.v_levels,
+    work.probs.open(x.probs_codes, x.queries * x.keys, head, x.probs_qparams);
+    note_bad(x, encode(dropped, x.queries * x.keys, 1.0f, x.probs_qparams, 0, nullptr, work.probs.data));
+    work.probs.done(x.probs_codes, x.queries * x.keys, head, x.probs_qparams);
+    encode_head(x, x.v, head, x.keys, x.width, 1.0f, x.v_qparams, x.v_codes, work.v);
+    work.values.set(work.probs.data, x.keys, 1, x.probs_qparams, x.queries, work.v.data, 1, x.width, x.v_qparams,
                     x.width, x.keys);
     work.values.form_all(x.y, head, &lanes);
 }
 
 // Stochastic codes of a gradient's rows (queries, columns), in order.
-void encode_gradient(const Attention& x, int64_t head, const Matrices& from, int64_t columns, const Levels& levels,
+void encode_gradient(const Attention& x, int64_t head, const Matrices& from, int64_t columns, const KernelQParams& qparams,
                      const std::vector<uint32_t>& hashes, Codes& codes) {
     const float* data = from.data + head * from.matrix;
     const int64_t row = from.row, next = from.matrix;
-    codes.open(nullptr, x.queries * columns, head, levels);
+    codes.open(nullptr, x.queries * columns, head, qparams);
     for (int64_t i = 0; i < x.queries; ++i) {
-        const uint32_t hash = levels.stochastic ? index_hash(levels.noise, uint64_t(head * x.queries + i)) : 0;
+        const uint32_t hash = qparams.stochastic ? index_hash(qparams.noise, uint64_t(head * x.queries + i)) : 0;
         if (row != columns) fetch<0>(data + next + i * row, columns);
-        encode(data + i * row, columns, 1.0f, levels, hash, levels.stochastic ? hashes.data() : nullptr,
+        encode(data + i * row, columns, 1.0f, qparams, hash, qparams.stochastic ? hashes.data() : nullptr,
                codes.data + i * columns);
     }
 }
 
 // grad_v, and the gradient of the scores.
 void backward_values(const Attention& x, int64_t head, Work& work, const std::vector<uint32_t>& hashes, Lanes& lanes) {
-    encode_gradient(x, head, x.grad_y, x.width, x.grad_y_levels, hashes, work.grad);
+    encode_gradient(x, head, x.grad_y, x.width, x.grad_y_qparams, hashes, work.grad);
     if (x.grad_v.data) {
-        work.probs.read(x.probs_codes, x.queries * x.keys, head, x.probs_levels);
+        work.probs.read(x.probs_codes, x.queries * x.keys, head, x.probs_qparams);
         work.other.factor = 1.0f;
-        work.other.set(work.probs.data, 1, x.keys, x.probs_levels, x.keys, work.grad.data, 1, x.width,
-                       x.grad_y_levels, x.width, x.queries);
+        work.other.set(work.probs.data, 1, x.keys, x.probs_qparams, x.keys, work.grad.data, 1, x.width,
+                       x.grad_y_qparams, x.width, x.queries);
         work.other.form_all(x.grad_v, head);
     }
     if (!x.grad_q.data && !x.grad_k.data) return;
-    work.q.read(x.q_codes, x.queries * x.depth, head, x.q_levels);
-    work.k.read(x.k_codes, x.keys * x.depth, head, x.k_levels);
-    work.v.read(x.v_codes, x.keys * x.width, head, x.v_levels);
-    work.scores.set(work.q.data, x.depth, 1, x.q_levels, x.queries, work.k.data, x.depth, 1, x.k_levels, x.keys,
+    work.q.read(x.q_codes, x.queries * x.depth, head, x.q_qparams);
+    work.k.read(x.k_codes, x.keys * x.depth, head, x.k_qparams);
+    work.v.read(x.v_codes, x.keys * x.width, head, x.v_qparams);
+    work.scores.set(work.q.data, x.depth, 1, x.q_qparams, x.queries, work.k.data, x.depth, 1, x.k_qparams, x.keys,
                     x.depth);
-    work.values.set(work.grad.data, x.width, 1, x.grad_y_levels, x.queries, work.v.data, x.width, 1, x.v_levels,
+    work.values.set(work.grad.data, x.width, 1, x.grad_y_qparams, x.queries, work.v.data, x.width, 1, x.v_qparams,
                     x.keys, x.width);
     const Dropout dropout(x);
     for (int64_t m = 0; m < x.queries; m += kRows) {
@@ -249,17 +249,17 @@ void backward_values(const Attention& x, int64_t head, Work& work, const std::ve
 // grad_q and grad_k, from the gradient of the scores.
 void backward_scores(const Attention& x, int64_t head, Work& work, const std::vector<uint32_t>& hashes) {
     const Matrices grad{x.scratch, x.queries * x.keys, x.keys};
-    encode_gradient(x, head, grad, x.keys, x.grad_scores_levels, hashes, work.grad);
+    encode_gradient(x, head, grad, x.keys, x.grad_scores_qparams, hashes, work.grad);
     if (x.grad_q.data) {
-        work.k.read(x.k_codes, x.keys * x.depth, head, x.k_levels);
+        work.k.read(x.k_codes, x.keys * x.depth, head, x.k_qparams);
         work.scores.factor = x.factor;
-        work.scores.set(work.grad.data, x.keys, 1, x.grad_scores_levels, x.queries, work.k.data, 1, x.depth,
-                        x.k_levels, x.depth, x.keys);
+        work.scores.set(work.grad.data, x.keys, 1, x.grad_scores_qparams, x.queries, work.k.data, 1, x.depth,
+                        x.k_qparams, x.depth, x.keys);
         work.scores.form_all(x.grad_q, head);
     }
     if (x.grad_k.data) {
-        work.q.read(x.q_codes, x.queries * x.depth, head, x.q_levels);
-        work.other.set(work.grad.data, 1, x.keys, x.grad_scores_levels, x.keys, work.q.data, 1, x.depth, x.q_levels,
+        work.q.read(x.q_codes, x.queries * x.depth, head, x.q_qparams);
+        work.other.set(work.grad.data, 1, x.keys, x.grad_scores_qparams, x.keys, work.q.data, 1, x.depth, x.q_qparams,
                        x.depth, x.queries);
         work.other.form_all(x.grad_k, head);
     }
@@ -294,9 +294,9 @@ Range joined(const std::vector<Lanes>& parts) {
 
 // Settles the grid of matrices (rows, columns) times `factor`.
 void settle_grid(const Attention& x, int64_t shares, const Matrices& from, int64_t rows, int64_t columns, float factor,
-                 Levels& levels) {
+                 KernelQParams& qparams) {
     std::vector<Lanes> lanes(shares);
-    if (!levels.given)
+    if (!qparams.has_range)
         in_shares(shares, [&](int64_t share) {
             if (from.matrix == columns)  // all heads of a row are neighbours
                 for (int64_t i = rows * share / shares; i < rows * (share + 1) / shares; ++i)
@@ -305,25 +305,25 @@ void settle_grid(const Attention& x, int64_t shares, const Matrices& from, int64
                 for (int64_t i = x.count * rows * share / shares; i < x.count * rows * (share + 1) / shares; ++i)
                     lanes[share].see(from.data + i / rows * from.matrix + i % rows * from.row, columns);
         });
-    make_grid(levels, joined(lanes), factor);
+    make_grid(qparams, joined(lanes), factor);
 }
 
-std::vector<uint32_t> column_hashes(const Attention& x, const Levels& levels, int64_t columns) {
+std::vector<uint32_t> column_hashes(const Attention& x, const KernelQParams& qparams, int64_t columns) {
     std::vector<uint32_t> hashes(columns);
-    index_hashes(levels.noise, uint64_t(x.count * x.queries), columns, hashes.data());
+    index_hashes(qparams.noise, uint64_t(x.count * x.queries), columns, hashes.data());
     return hashes;
 }
 
 bool forward(Attention& x) {
     const int64_t shares = shares_of(x);
-    settle_grid(x, shares, x.q, x.queries, x.depth, x.factor, x.q_levels);
-    settle_grid(x, shares, x.k, x.keys, x.depth, 1.0f, x.k_levels);
-    settle_grid(x, shares, x.v, x.keys, x.width, 1.0f, x.v_levels);
+    settle_grid(x, shares, x.q, x.queries, x.depth, x.factor, x.q_qparams);
+    settle_grid(x, shares, x.k, x.keys, x.depth, 1.0f, x.k_qparams);
+    settle_grid(x, shares, x.v, x.keys, x.width, 1.0f, x.v_qparams);
     std::vector<Lanes> of_probs(shares), of_y(shares);
     const int64_t size = x.queries * x.keys;
     bool done;
-    if (x.probs_levels.given) {
-        make_grid(x.probs_levels, Range(), 1.0f);
+    if (x.probs_qparams.has_range) {
+        make_grid(x.probs_qparams, Range(), 1.0f);
         done = over_heads(x, shares, [&](int64_t share, int64_t first, int64_t last) {
             Work work(x);
             work.local.resize(size);
@@ -338,7 +338,7 @@ bool forward(Attention& x) {
             for (int64_t head = first; head < last; ++head)
                 forward_scores(x, head, work, x.scratch + head * size, of_probs[share]);
         });
-        make_grid(x.probs_levels, joined(of_probs), 1.0f);
+        make_grid(x.probs_qparams, joined(of_probs), 1.0f);
         done = done && over_heads(x, shares, [&](int64_t share, int64_t first, int64_t last) {
             Work work(x);
             for (int64_t head = first; head < last; ++head)
@@ -353,16 +353,16 @@ bool forward(Attention& x) {
 
 bool backward(Attention& x) {
     const int64_t shares = shares_of(x);
-    settle_grid(x, shares, x.grad_y, x.queries, x.width, 1.0f, x.grad_y_levels);
+    settle_grid(x, shares, x.grad_y, x.queries, x.width, 1.0f, x.grad_y_qparams);
     std::vector<Lanes> lanes(shares);
-    const auto y_hashes = column_hashes(x, x.grad_y_levels, x.width);
+    const auto y_hashes = column_hashes(x, x.grad_y_qparams, x.width);
     const bool done = over_heads(x, shares, [&](int64_t share, int64_t first, int64_t last) {
         Work work(x);
         for (int64_t head = first; head < last; ++head) backward_values(x, head, work, y_hashes, lanes[share]);
     });
     if (!done || (!x.grad_q.data && !x.grad_k.data)) return done;
-    make_grid(x.grad_scores_levels, joined(lanes), 1.0f);
-    const auto hashes = column_hashes(x, x.grad_scores_levels, x.keys);
+    make_grid(x.grad_scores_qparams, joined(lanes), 1.0f);
+    const auto hashes = column_hashes(x, x.grad_scores_qparams, x.keys);
     return over_heads(x, shares, [&](int64_t, int64_t first, int64_t last) {
         Work work(x);
         for (int64_t head = first; head < last; ++head) backward_scores(x, head, work, hashes);
