@@ -23,7 +23,7 @@ def without_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def values(codes: Any) -> Tensor:
     """What codes, or a weight's, stand for, in fp64."""
     found = (codes.data.double() - codes.zero_point) * codes.scale.double()
-    return found if codes.shift is None else found + codes.shift.double()
+    return found if codes.offset is None else found + codes.offset.double()
 
 
 def close(found: Tensor, expected: Tensor, what: str = "") -> None:

@@ -21,28 +21,28 @@ from tests import needs
 CPU = torch.device("cpu")
 
 
-def stack(batches: int, vectors: int, depth: int, bits: int, each: bool, shifted: bool, seed: int) -> Stack:
+def stack(batches: int, vectors: int, depth: int, bits: int, each: bool, has_offset: bool, seed: int) -> Stack:
     generator = torch.Generator().manual_seed(seed)
     numbers = (batches, vectors, 1) if each else (1, 1, 1)
     data = torch.randint(0, 2**bits, (batches, vectors, depth), dtype=torch.uint8, generator=generator)
     scale = 10 ** (4 * torch.rand(numbers, generator=generator) - 2)
     zero_point = torch.randint(0, 2**bits, numbers, dtype=torch.int32, generator=generator)
-    return Stack(data, scale, zero_point, torch.randn(numbers, generator=generator) * scale if shifted else None)
+    return Stack(data, scale, zero_point, torch.randn(numbers, generator=generator) * scale if has_offset else None)
 
 
 def values(codes: Stack) -> Tensor:
     exact = (codes.data.double() - codes.zero_point) * codes.scale.double()
-    return exact if codes.shift is None else exact + codes.shift.double()
+    return exact if codes.offset is None else exact + codes.offset.double()
 
 
 def parts(codes: Stack) -> Tensor:
     exact = ((codes.data.double() - codes.zero_point) * codes.scale.double()).abs()
-    return exact if codes.shift is None else exact + codes.shift.double().abs()
+    return exact if codes.offset is None else exact + codes.offset.double().abs()
 
 
 def check(a: Stack, b: Stack) -> None:
     left, right = values(a), values(b)
-    size = parts(a) @ parts(b).mT  # what is added up: sums may cancel, and a shift may cancel a value
+    size = parts(a) @ parts(b).mT  # what is added up: sums may cancel, and an offset may cancel a value
     assert bool(((batched_product(a, b) - left @ right.mT).abs() <= 1e-6 * size + 1e-30).all())
 
 

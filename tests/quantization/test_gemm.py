@@ -23,15 +23,15 @@ CPU = torch.device("cpu")
 sizes = st.integers(1, 90)
 
 
-def numbers(draw: st.DrawFn, count: int, shifted: bool) -> CodeQParams:
+def numbers(draw: st.DrawFn, count: int, has_offset: bool) -> CodeQParams:
     count = count if draw(st.booleans()) else 1
-    shift = torch.randn(count, 1) if shifted else None
-    return CodeQParams(torch.rand(count, 1) + 0.1, torch.randint(0, 256, (count, 1), dtype=torch.int32), shift)
+    offset = torch.randn(count, 1) if has_offset else None
+    return CodeQParams(torch.rand(count, 1) + 0.1, torch.randint(0, 256, (count, 1), dtype=torch.int32), offset)
 
 
 def values(codes: Tensor, numbers: CodeQParams) -> Tensor:
     found = (codes.double() - numbers.zero_point) * numbers.scale.double()
-    return found if numbers.shift is None else found + numbers.shift.double()
+    return found if numbers.offset is None else found + numbers.offset.double()
 
 
 @needs.compiler
@@ -40,11 +40,11 @@ def values(codes: Tensor, numbers: CodeQParams) -> Tensor:
 @given(data=st.data(), rows=sizes, columns=sizes, depth=st.integers(1, 300), threads=st.integers(1, 3))
 def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, depth: int, threads: int) -> None:
     torch.manual_seed(data.draw(st.integers(0, 2**20)))
-    shifted, turned_left, turned_right, with_sums, later = (data.draw(st.booleans()) for _ in range(5))
+    has_offset, turned_left, turned_right, with_sums, later = (data.draw(st.booleans()) for _ in range(5))
     left, right = (torch.randint(0, 256, (count, depth), dtype=torch.uint8) for count in (rows, columns))
     left = left.t().contiguous().t() if turned_left else left
     right = right.t().contiguous().t() if turned_right else right
-    left_numbers, right_numbers = (numbers(data.draw, count, shifted) for count in (rows, columns))
+    left_numbers, right_numbers = (numbers(data.draw, count, has_offset) for count in (rows, columns))
     bias = torch.randn(columns) if data.draw(st.booleans()) else None
     less = right_numbers._replace(zero_point=right_numbers.zero_point - 128)
     sums = left.sum(1, dtype=torch.int32) if with_sums else None
@@ -73,10 +73,10 @@ def test_numbers_that_change_along_the_contraction(data: st.DataObject, rows: in
         numbers(data.draw, columns, False),
     )
     zero = torch.randint(-128, 128, (depth, 1), dtype=torch.int32)
-    shift = torch.rand(depth, 1) - 0.5 if data.draw(st.booleans()) else None
+    offset = torch.rand(depth, 1) - 0.5 if data.draw(st.booleans()) else None
     less = right_numbers._replace(zero_point=right_numbers.zero_point - 128)
-    y = gemm.product(left, left_numbers, PackedOperand.of(right), less, along=gemm.DepthQParams(zero, shift))
-    changed = right_numbers.scale.double() * ((0 if shift is None else shift.double()) - zero).t()
+    y = gemm.product(left, left_numbers, PackedOperand.of(right), less, along=gemm.DepthQParams(zero, offset))
+    changed = right_numbers.scale.double() * ((0 if offset is None else offset.double()) - zero).t()
     b = values(right, right_numbers) + changed
     expected = values(left, left_numbers) @ b.t()
     bound = values(left, left_numbers).abs() @ b.abs().t()
@@ -186,12 +186,12 @@ def test_weights_are_packed_with_the_codes_of_their_rows(rows: int, columns: int
 def exactly(made: QuantizedMatrix, expected: QuantizedMatrix) -> None:
     assert made.data.equal(expected.data) and made.num_bits == expected.num_bits
     assert made.zero_point.equal(expected.zero_point) and made.scale.equal(expected.scale)
-    assert (made.shift is None) == (expected.shift is None)
+    assert (made.offset is None) == (expected.offset is None)
     if (
-        made.shift is not None and expected.shift is not None
+        made.offset is not None and expected.offset is not None
     ):  # torch may form zero + zero_point * scale in one rounding
-        zero = expected.zero_point * expected.scale - expected.shift
-        assert ((made.shift - expected.shift).abs() <= 1e-6 * zero.abs()).all()
+        zero = expected.zero_point * expected.scale - expected.offset
+        assert ((made.offset - expected.offset).abs() <= 1e-6 * zero.abs()).all()
 
 
 @needs.compiler

@@ -50,9 +50,9 @@ def test_products_equal_fp64(backend: str, data: st.DataObject) -> None:
                 g = codes_of(matrix(data.draw, rows, columns), data.draw(st.sampled_from(NAMES)), 8)
                 left = values(g).t()
             codes, zero_point = signed(right)
-            shift = None if right.shift is None else right.shift / right.scale
+            offset = None if right.offset is None else right.offset / right.scale
             relative = values(right) / right.scale.double()  # scales have been taken out of the sum
-            found = backward_product(g, turned, codes, zero_point, shift, torch.full((1, 1), 0.5))
+            found = backward_product(g, turned, codes, zero_point, offset, torch.full((1, 1), 0.5))
             close(found, 0.5 * (left @ relative), f"backward, turned {turned}")
 
 
@@ -69,9 +69,9 @@ def test_long_contractions(depth: int) -> None:
             close(forward_product(a, PreparedWeight(b), None, torch.float32), values(a) @ values(b).t(), name)
         data, zero_point = signed(codes_of(x.t().contiguous(), name, 8))
         right = codes_of(x.t().contiguous(), name, 8)
-        shift = None if right.shift is None else right.shift / right.scale
+        offset = None if right.offset is None else right.offset / right.scale
         g = codes_of(w.t().contiguous(), "symmetric", 8)
-        found = backward_product(g, True, data, zero_point, shift, torch.ones(1, 1))
+        found = backward_product(g, True, data, zero_point, offset, torch.ones(1, 1))
         close(found, values(g).t() @ (values(right) / right.scale.double()), name)
 
 

@@ -1,6 +1,6 @@
 """Products of many small matrices of codes, as attention has them: y = a b^T in each of a batch, from integers.
 
-    x = scale (code - zero_point) + shift                                        of a (B, M, K) and of b (B, N, K)
+    x = scale (code - zero_point) + offset                                        of a (B, M, K) and of b (B, N, K)
     y[m, n] = sum_k a[m, k] b[n, k],   dL/da = g b,   dL/db = g^T a              all three are such products
 
 `batched.cpp` forms them with int8 dot products and all that is around them in one call; torch has no such GEMM. It is
@@ -31,20 +31,20 @@ class Stack(NamedTuple):
 
     Attributes:
         data: uint8.
-        scale, zero_point, shift: as in `QuantizedMatrix`, (1, 1, 1) or (B, N, 1).
+        scale, zero_point, offset: as in `QuantizedMatrix`, (1, 1, 1) or (B, N, 1).
     """
 
     data: Tensor
     scale: Tensor
     zero_point: Tensor
-    shift: Optional[Tensor]
+    offset: Optional[Tensor]
 
     @classmethod
     def of(cls, codes: QuantizedMatrix, shape: tuple[int, int, int]) -> "Stack":
         """Codes of a matrix (B * N, K) as a stack of that shape."""
         numbers = (1, 1, 1) if codes.scale.numel() == 1 else (*shape[:2], 1)
-        shift = None if codes.shift is None else codes.shift.reshape(numbers)
-        return cls(codes.data.view(shape), codes.scale.reshape(numbers), codes.zero_point.reshape(numbers), shift)
+        offset = None if codes.offset is None else codes.offset.reshape(numbers)
+        return cls(codes.data.view(shape), codes.scale.reshape(numbers), codes.zero_point.reshape(numbers), offset)
 
     @property
     def turned(self) -> "Stack":
@@ -91,13 +91,13 @@ class _Side(ctypes.Structure):
     _fields_ = [
         ("codes", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("batch", "vector", "depth", "count")),
-        *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "shift")),
+        *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "offset")),
         ("each", ctypes.c_int64),
     ]
 
     @classmethod
     def of(cls, stack: Stack) -> "_Side":
-        numbers = [stack.scale.float(), stack.zero_point.int(), None if stack.shift is None else stack.shift.float()]
+        numbers = [stack.scale.float(), stack.zero_point.int(), None if stack.offset is None else stack.offset.float()]
         kept = [None if part is None else part.contiguous() for part in numbers]
         pointers = [None if part is None else part.data_ptr() for part in kept]
         made = cls(

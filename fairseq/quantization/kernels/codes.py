@@ -1,8 +1,8 @@
 """Integer codes of a matrix, and what is needed to multiply and store them.
 
-    value = scale * (code - zero_point) + shift         code: 0 .. 2^b - 1 in uint8 (a symmetric code plus 2^(b-1))
+    value = scale * (code - zero_point) + offset         code: 0 .. 2^b - 1 in uint8 (a symmetric code plus 2^(b-1))
 
-`scale`, `zero_point` (whole numbers, int32) and `shift` hold for all, per row or per column. `shift` is None of formats
+`scale`, `zero_point` (whole numbers, int32) and `offset` hold for all, per row or per column. `offset` is None of formats
 in which 0 is a level. A real zero point is cut into a whole number of steps and the rest, so that the
 large part of a product is exact in integers and only the small rest goes through floating point.
 
@@ -53,14 +53,14 @@ class QuantizedMatrix(NamedTuple):
         data: uint8 (R, C).
         scale: fp32, (1, 1), (R, 1) or (1, C).
         zero_point: int32, of scale's shape.
-        shift: fp32 of scale's shape, or None where 0 is a level.
+        offset: fp32 of scale's shape, or None where 0 is a level.
         num_bits: of the codes.
     """
 
     data: Tensor
     scale: Tensor
     zero_point: Tensor
-    shift: Optional[Tensor]
+    offset: Optional[Tensor]
     num_bits: int
 
 
@@ -129,7 +129,7 @@ def _pack(data: Tensor, width: int) -> Tensor:
 
 
 def _unpack(data: Tensor, width: int) -> Tensor:
-    return torch.cat([(data >> shift) & (2**width - 1) for shift in range(0, 8, width)], dim=1)
+    return torch.cat([(data >> bit) & (2**width - 1) for bit in range(0, 8, width)], dim=1)
 
 
 def _width(num_bits: int) -> int:
@@ -279,14 +279,14 @@ def _folded(x: Tensor, fold: Optional[Tensor], fold_rows: Optional[Tensor]) -> T
 
 def decode(codes: QuantizedMatrix) -> Tensor:
     """The values, fp32."""
-    variant = (tuple(n > 1 for n in codes.scale.shape), codes.shift is None, codes.data.device.type)
-    values: Tensor = kernel(_decode, *variant)(codes.data, codes.zero_point, codes.scale, codes.shift)
+    variant = (tuple(n > 1 for n in codes.scale.shape), codes.offset is None, codes.data.device.type)
+    values: Tensor = kernel(_decode, *variant)(codes.data, codes.zero_point, codes.scale, codes.offset)
     return values
 
 
-def _decode(data: Tensor, zero_point: Tensor, scale: Tensor, shift: Optional[Tensor]) -> Tensor:
+def _decode(data: Tensor, zero_point: Tensor, scale: Tensor, offset: Optional[Tensor]) -> Tensor:
     values = (data.to(torch.int32) - zero_point) * scale
-    return values if shift is None else values + shift
+    return values if offset is None else values + offset
 
 
 def signed(codes: QuantizedMatrix) -> tuple[Tensor, Tensor]:

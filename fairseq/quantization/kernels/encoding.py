@@ -87,15 +87,17 @@ def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bi
 
 
 def _codes(data: Tensor, kernel_qparams: KernelQParams) -> QuantizedMatrix:
-    shift = (
-        torch.tensor([[kernel_qparams.shift]], dtype=torch.float32, device="cpu") if kernel_qparams.is_shifted else None
+    offset = (
+        torch.tensor([[kernel_qparams.offset]], dtype=torch.float32, device="cpu")
+        if kernel_qparams.has_offset
+        else None
     )
     zero_point = torch.tensor([[kernel_qparams.zero_point]], dtype=torch.int32, device="cpu")
     return QuantizedMatrix(
         data,
         torch.tensor([[kernel_qparams.scale]], dtype=torch.float32, device="cpu"),
         zero_point,
-        shift,
+        offset,
         kernel_qparams.num_bits,
     )
 

@@ -2,7 +2,7 @@
 
     y[m, n] = sum_k a[m, k] b[n, k] + bias[n]         a = sa (ca - za) + da by row, b = sb (cb - zb) + db by column of y
 
-The sums are exact integers; zero points, scales, shifts and bias are taken care of while they are in registers. The
+The sums are exact integers; zero points, scales, offsets and bias are taken care of while they are in registers. The
 right side is packed once (`PackedOperand`) in the order of the instructions. They need int8 dot products (AVX512-VNNI or
 AVX-VNNI) and a C++ compiler (`can_run`); with AMX, oneDNN's GEMM is faster than any of these (`is_preferred`).
 
@@ -63,19 +63,19 @@ class CodeQParams(NamedTuple):
 
     scale: Tensor
     zero_point: Tensor
-    shift: Optional[Tensor]
+    offset: Optional[Tensor]
 
     @classmethod
     def of(cls, codes: QuantizedMatrix, less: int = 0) -> "CodeQParams":
         """Those of codes from which `less` has been taken."""
-        return cls(codes.scale, codes.zero_point - less if less else codes.zero_point, codes.shift)
+        return cls(codes.scale, codes.zero_point - less if less else codes.zero_point, codes.offset)
 
 
 class DepthQParams(NamedTuple):
-    """What b's codes mean by their place in the contraction: b = scale * (code - zero_point[k] + shift[k])."""
+    """What b's codes mean by their place in the contraction: b = scale * (code - zero_point[k] + offset[k])."""
 
     zero_point: Tensor
-    shift: Optional[Tensor]
+    offset: Optional[Tensor]
 
 
 class PackedOperand(NamedTuple):
@@ -142,7 +142,7 @@ def product(
         bias: fp32 (N).
         left_sums: int32, sums of `left` over K, if they are known.
         read_later: the result is not read soon, so it need not go through the caches; its range is not noted.
-        along: where b's numbers change along the contraction; b has no other shift then, and `left` is in order.
+        along: where b's numbers change along the contraction; b has no other offset then, and `left` is in order.
 
     Raises:
         RuntimeError: there is no kernel, see `can_run`.
@@ -172,7 +172,7 @@ class OperandQParams(ctypes.Structure):
     """`OperandQParams` of gemm.cpp: with the sums of the codes they belong to, for many products."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "shift", "sums")),
+        *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "offset", "sums")),
         ("each", ctypes.c_int64),
     ]
 
@@ -188,7 +188,7 @@ class OperandQParams(ctypes.Structure):
 class _DepthQParams(ctypes.Structure):
     """`DepthQParams` of gemm.cpp."""
 
-    _fields_ = [("zero_point", ctypes.c_void_p), ("shift", ctypes.c_void_p)]
+    _fields_ = [("zero_point", ctypes.c_void_p), ("offset", ctypes.c_void_p)]
 
     @classmethod
     def of(cls, along: DepthQParams) -> "_DepthQParams":

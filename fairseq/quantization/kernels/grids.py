@@ -15,14 +15,14 @@ SYMMETRIC = 1  # the `kernel_id` of the format that kernels for weights alone ar
 
 
 class KernelQParams(ctypes.Structure):
-    """`KernelQParams` of grids.h. `is_shifted`: values have a `shift` beside scale and zero point."""
+    """`KernelQParams` of grids.h. `has_offset`: values have an `offset` beside scale and zero point."""
 
-    is_shifted: bool
+    has_offset: bool
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("format", "num_bits", "has_range", "stochastic")),
         ("noise", ctypes.c_uint64),
-        *((name, ctypes.c_float) for name in ("low", "high", "scale", "zero", "shift")),
+        *((name, ctypes.c_float) for name in ("low", "high", "scale", "zero", "offset")),
         ("zero_point", ctypes.c_int32),
     ]
 
@@ -42,5 +42,5 @@ class KernelQParams(ctypes.Structure):
         """
         low, high = min_max or (0.0, 0.0)
         made = cls(number_format.kernel_id, num_bits, min_max is not None, noise is not None, noise or 0, low, high)
-        made.is_shifted = not number_format.has_exact_zero
+        made.has_offset = not number_format.has_exact_zero
         return made

@@ -1,12 +1,12 @@
 """The products of a linear layer, from codes to values: y from the codes of x and w, and what gradients are formed of.
 
-    x[m, k] = sx[m] (cx - zx[m]) + dx[m],   w[n, k] = sw[n] (cw - zw[n]) + dw[n]          d: shifts, 0 on most grids
+    x[m, k] = sx[m] (cx - zx[m]) + dx[m],   w[n, k] = sw[n] (cw - zw[n]) + dw[n]          d: offsets, 0 on most grids
     forward_product    y[m, n] = sum_k x[m, k] w[n, k] + bias[n]
     input_gradient, weight_gradient: by `gemm.product` or oneDNN where they can, else by
-    backward_product   factor * sum_c g[r, c] (right[c, j] - zero_point[c] + shift[c])
+    backward_product   factor * sum_c g[r, c] (right[c, j] - zero_point[c] + offset[c])
 
 The sums run over integers and are exact; zero points are taken out with sums of codes, modulo 2^32, and only the part
-of the shifts is formed in floating point. One scale per tensor or per row of x, one per tensor or output channel of w.
+of the offsets is formed in floating point. One scale per tensor or per row of x, one per tensor or output channel of w.
 """
 
 from typing import Any, Optional
@@ -27,7 +27,7 @@ from fairseq.quantization.kernels.codes import (
 )
 from fairseq.quantization.kernels.gemm import CodeQParams, DepthQParams, OperandQParams, PackedOperand
 from fairseq.quantization.kernels.products import MAX_DEPTH, fuses, integer_product, plain, scaled_product
-from fairseq.quantization.kernels.rescale import Shifts, rescale
+from fairseq.quantization.kernels.rescale import Offsets, rescale
 from fairseq.quantization.kernels.weights import PackedRows, RowCodes
 
 MIN_PACKED_ELEMENTS = 2**14  # numbers of a weight: smaller ones would be padded by too much
@@ -38,13 +38,13 @@ class PreparedWeight:
     """A weight's codes (N, K) in int8, and the copies in which products take them, each made once it is needed.
 
     Args:
-        codes: scale, zero point and shift are (N, 1) or (1, 1).
+        codes: scale, zero point and offset are (N, 1) or (1, 1).
     """
 
     def __init__(self, codes: QuantizedMatrix):
         self._data: Optional[Tensor]
         self._data, self.zero_point = signed(codes)
-        self.scale, self.shift, self.num_bits = codes.scale, codes.shift, codes.num_bits
+        self.scale, self.offset, self.num_bits = codes.scale, codes.offset, codes.num_bits
         self.shape: tuple[int, int] = (codes.data.shape[0], codes.data.shape[1])
         self._centred: Optional[bool] = None
         self._forward: Optional[Tensor] = None  # oneDNN's
@@ -72,7 +72,7 @@ class PreparedWeight:
     @classmethod
     def _around_0(cls, scale: Tensor, shape: tuple[int, int], num_bits: int) -> "PreparedWeight":
         made = cls.__new__(cls)
-        made.scale, made.shift, made.shape, made.num_bits = scale, None, shape, num_bits
+        made.scale, made.offset, made.shape, made.num_bits = scale, None, shape, num_bits
         made.zero_point = torch.zeros_like(scale, dtype=torch.int32)
         made._centred = True
         made._data = made._forward = made._along = made._across = made._prepared = made._sums = None
@@ -107,7 +107,7 @@ class PreparedWeight:
     def is_centred(self) -> bool:
         """Whether code 0 is the number 0."""
         if self._centred is None:
-            self._centred = self.shift is None and not bool(self.zero_point.any())
+            self._centred = self.offset is None and not bool(self.zero_point.any())
         return self._centred
 
     def along(self) -> PackedOperand:
@@ -119,7 +119,7 @@ class PreparedWeight:
     def operand_qparams(self) -> OperandQParams:
         """What the codes of `along` mean."""
         if self._prepared is None:
-            self._prepared = OperandQParams.of(CodeQParams(self.scale, self.zero_point, self.shift), self.along().sums)
+            self._prepared = OperandQParams.of(CodeQParams(self.scale, self.zero_point, self.offset), self.along().sums)
         return self._prepared
 
     def across(self) -> PackedOperand:
@@ -148,11 +148,11 @@ class PreparedWeight:
         """Some input channels."""
         half = 2 ** (self.num_bits - 1)
         data = (self.data[:, columns].to(torch.int16) + half).to(torch.uint8)
-        return PreparedWeight(QuantizedMatrix(data, self.scale, self.zero_point + half, self.shift, self.num_bits))
+        return PreparedWeight(QuantizedMatrix(data, self.scale, self.zero_point + half, self.offset, self.num_bits))
 
     def values(self) -> Tensor:
         """The values, fp32 (N, K)."""
-        return decode(QuantizedMatrix(self.data, self.scale, self.zero_point, self.shift, self.num_bits))
+        return decode(QuantizedMatrix(self.data, self.scale, self.zero_point, self.offset, self.num_bits))
 
 
 def forward_product(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
@@ -160,7 +160,7 @@ def forward_product(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor
     if x.data.shape[1] <= MAX_DEPTH and gemm.is_preferred(x.data.device, x.data.numel() * w.shape[0]):
         return gemm.product(x.data, CodeQParams.of(x), w.along(), w.operand_qparams(), _float(bias)).to(dtype)
     w_scale = w.scale.t()  # (1, N)
-    if w.fused and x.shift is None and x.scale.numel() == 1 and float(x.scale) > MIN_PRODUCT_SCALE:
+    if w.fused and x.offset is None and x.scale.numel() == 1 and float(x.scale) > MIN_PRODUCT_SCALE:
         scale = x.scale * w_scale
         return scaled_product(x.data, int(x.zero_point), scale, w.forward_operand(), _float(bias), dtype)
     depth = x.data.shape[1]
@@ -171,13 +171,13 @@ def forward_product(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor
     w_zero = w.zero_point.t()
     # (cx - zx)(cw - zw) = cx cw - (sum cx - K zx) zw - zx sum cw
     corrections = (x_sums - depth * x.zero_point, w_zero, x.zero_point, w_sums)
-    shifts = None
-    if x.shift is not None or w.shift is not None:
-        x_shift, w_shift = _or_zero(x.shift, x.scale), _or_zero(w.shift, w.scale).t()
+    offsets = None
+    if x.offset is not None or w.offset is not None:
+        x_offset, w_offset = _or_zero(x.offset, x.scale), _or_zero(w.offset, w.scale).t()
         x_part = (x_sums - depth * x.zero_point) * x.scale  # sum of sx (cx - zx)
-        w_part = (w_sums - depth * w_zero) * w_scale + depth * w_shift
-        shifts = Shifts(x_part, w_shift, x_shift, w_part)
-    return rescale(sums, corrections, x.scale, w_scale, shifts, _float(bias), dtype)
+        w_part = (w_sums - depth * w_zero) * w_scale + depth * w_offset
+        offsets = Offsets(x_part, w_offset, x_offset, w_part)
+    return rescale(sums, corrections, x.scale, w_scale, offsets, _float(bias), dtype)
 
 
 def _long_forward(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
@@ -195,18 +195,18 @@ def _long_forward(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor],
 
 def input_gradient(grad: QuantizedMatrix, w: PreparedWeight, w_factor: Tensor) -> Tensor:
     """dL/dx (M, K) from codes of a gradient (M, N) that holds w's scales but for `w_factor` (1, 1)."""
-    shift = None if w.shift is None else w.shift / w.scale
+    offset = None if w.offset is None else w.offset / w.scale
     if w.shape[0] <= MAX_DEPTH and gemm.is_preferred(grad.data.device, grad.data.numel() * w.shape[1]):
         if w.is_centred() or w.scale.numel() == 1:
-            same = CodeQParams(w_factor, w.zero_point[:1], None if shift is None else shift * w_factor)
+            same = CodeQParams(w_factor, w.zero_point[:1], None if offset is None else offset * w_factor)
             return gemm.product(grad.data, CodeQParams.of(grad), w.across(), same)
         zero = CodeQParams(w_factor, torch.zeros_like(w.zero_point[:1]), None)
-        along = DepthQParams(w.zero_point, shift)
+        along = DepthQParams(w.zero_point, offset)
         return gemm.product(grad.data, CodeQParams.of(grad), w.across(), zero, along=along)
-    if w.fused and grad.shift is None and float(grad.scale) > MIN_PRODUCT_SCALE:
+    if w.fused and grad.offset is None and float(grad.scale) > MIN_PRODUCT_SCALE:
         scale = grad.scale * w_factor
         return scaled_product(grad.data, int(grad.zero_point), scale, w.backward_operand(), None, torch.float32)
-    return backward_product(grad, False, w.data, w.zero_point, shift, w_factor)
+    return backward_product(grad, False, w.data, w.zero_point, offset, w_factor)
 
 
 def weight_gradient(
@@ -225,12 +225,12 @@ def weight_gradient(
     work = grad.data.numel() * x.data.shape[1]
     if x.data.shape[0] <= MAX_DEPTH and x.scale.numel() == 1 and gemm.is_preferred(grad.data.device, work):
         right = PackedOperand.of(x.data.t())
-        shift = None if x.shift is None else x.shift / x.scale * x_factor
-        numbers = CodeQParams(x_factor, x.zero_point - 128, shift)
+        offset = None if x.offset is None else x.offset / x.scale * x_factor
+        numbers = CodeQParams(x_factor, x.zero_point - 128, offset)
         return gemm.product(grad.data.t(), CodeQParams.of(grad), right, numbers, left_sums=sums, read_later=True)
     data, zero_point = signed_x or signed(x)
-    shift = None if x.shift is None else x.shift / x.scale
-    return backward_product(grad, True, data, zero_point, shift, x_factor, sums)
+    offset = None if x.offset is None else x.offset / x.scale
+    return backward_product(grad, True, data, zero_point, offset, x_factor, sums)
 
 
 def backward_product(
@@ -238,16 +238,16 @@ def backward_product(
     turned: bool,
     right: Tensor,
     zero_point: Tensor,
-    shift: Optional[Tensor],
+    offset: Optional[Tensor],
     factor: Tensor,
     left_sums: Optional[Tensor] = None,
 ) -> Tensor:
-    """fp32 factor * sum_c left[r, c] (right[c, j] - zero_point[c] + shift[c]).
+    """fp32 factor * sum_c left[r, c] (right[c, j] - zero_point[c] + offset[c]).
 
     Args:
         left: gradient codes, one scale; with `turned` the rows of `data` are c.
         right: int8 (C, J).
-        zero_point, shift: (C, 1) or (1, 1); the shift in units of right's scale.
+        zero_point, offset: (C, 1) or (1, 1); the offset in units of right's scale.
         factor: (1, 1).
         left_sums: sums of left's codes over c, int32, (R, 1) or with `turned` (1, R), if they are known.
     """
@@ -259,7 +259,7 @@ def backward_product(
             piece = slice(start, start + MAX_DEPTH)
             part = backward_product(
                 left._replace(data=left.data[piece] if turned else left.data[:, piece].contiguous()),
-                turned, right[piece], _piece(zero_point, piece), _piece(shift, piece), factor,
+                turned, right[piece], _piece(zero_point, piece), _piece(offset, piece), factor,
             )  # fmt: skip
             total = part if total is None else total.add_(part)
         assert total is not None
@@ -287,17 +287,17 @@ def backward_product(
     right_sums = column_sums(right)  # (1, J)
     row_corrections = over_depth(zero_point) - left.zero_point * whole(zero_point)
     corrections = (row_corrections, one, left.zero_point, right_sums)
-    shifts = None
-    if shift is not None or left.shift is not None:
-        right_shift, left_shift = _or_zero(shift, factor), _or_zero(left.shift, left.scale)
-        rows = (over_depth(right_shift) - left.zero_point * whole(right_shift)) * left.scale * factor
-        columns = (right_sums - whole(zero_point) + whole(right_shift)) * factor
-        shifts = Shifts(rows, one.float(), left_shift, columns)
-    return rescale(sums, corrections, left.scale, factor.expand(1, width), shifts)
+    offsets = None
+    if offset is not None or left.offset is not None:
+        right_offset, left_offset = _or_zero(offset, factor), _or_zero(left.offset, left.scale)
+        rows = (over_depth(right_offset) - left.zero_point * whole(right_offset)) * left.scale * factor
+        columns = (right_sums - whole(zero_point) + whole(right_offset)) * factor
+        offsets = Offsets(rows, one.float(), left_offset, columns)
+    return rescale(sums, corrections, left.scale, factor.expand(1, width), offsets)
 
 
-def _or_zero(shift: Optional[Tensor], like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if shift is None else shift
+def _or_zero(offset: Optional[Tensor], like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if offset is None else offset
 
 
 def _piece(vector: Optional[Tensor], piece: slice) -> Any:

@@ -1,7 +1,7 @@
 """From the int32 sums of a product of codes to its values, in one pass.
 
     D = sums - rows1 columns1 - rows2 columns2                           exact, modulo 2^32: what zero points contribute
-    y = D scale_rows scale_columns + p1 q1 + p2 q2 + bias                 p, q: what shifts contribute (affine grids)
+    y = D scale_rows scale_columns + p1 q1 + p2 q2 + bias                 p, q: what offsets contribute (affine grids)
 
 Vectors belong to rows (M, 1) or columns (1, N); any may be a single number (1, 1).
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from fairseq.native.compiled import kernel
 
 
-class Shifts(NamedTuple):
+class Offsets(NamedTuple):
     """Two products of a row and a column vector, fp32."""
 
     rows1: Tensor
@@ -28,7 +28,7 @@ def rescale(
     corrections: tuple[Tensor, Tensor, Tensor, Tensor],
     scale_rows: Tensor,
     scale_columns: Tensor,
-    shifts: Optional[Shifts] = None,
+    offsets: Optional[Offsets] = None,
     bias: Optional[Tensor] = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
@@ -40,12 +40,12 @@ def rescale(
         _column(corrections[2], rows), _row(corrections[3], columns),
         _column(scale_rows, rows), _row(scale_columns, columns),
     ]  # fmt: skip
-    if shifts is not None:
+    if offsets is not None:
         whole += [
-            _column(shifts.rows1, rows), _row(shifts.columns1, columns),
-            _column(shifts.rows2, rows), _row(shifts.columns2, columns),
+            _column(offsets.rows1, rows), _row(offsets.columns1, columns),
+            _column(offsets.rows2, rows), _row(offsets.columns2, columns),
         ]  # fmt: skip
-    function = _rescale if shifts is None else _rescale_shifted
+    function = _rescale if offsets is None else _rescale_with_offsets
     made = kernel(function, bias is None, dtype, sums.device.type)
     y: Tensor = made(sums, None if bias is None else bias.float().view(1, -1), dtype, *whole)
     return y
@@ -67,7 +67,7 @@ def _rescale(
     return (y if bias is None else y + bias).to(dtype)
 
 
-def _rescale_shifted(
+def _rescale_with_offsets(
     sums: Tensor, bias: Optional[Tensor], dtype: torch.dtype,
     rows1: Tensor, columns1: Tensor, rows2: Tensor, columns2: Tensor, scale_rows: Tensor, scale_columns: Tensor,
     p1: Tensor, q1: Tensor, p2: Tensor, q2: Tensor,

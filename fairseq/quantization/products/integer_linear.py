@@ -140,7 +140,7 @@ def _bias_gradient(grad: Tensor, codes: Optional[QuantizedMatrix], sums: Tensor)
     if codes is None:
         return grad.float().sum(0)
     total = (sums - codes.zero_point * grad.shape[0]) * codes.scale
-    return (total if codes.shift is None else total + codes.shift * grad.shape[0]).view(-1)
+    return (total if codes.offset is None else total + codes.offset * grad.shape[0]).view(-1)
 
 
 def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]) -> Gradients:

@@ -1,4 +1,4 @@
-// Products of many small matrices of 8-bit codes, with their zero points, scales and shifts: attention's QK^T and PV.
+// Products of many small matrices of 8-bit codes, with their zero points, scales and offsets: attention's QK^T and PV.
 //
 //     a[m, k] = sa[m] (ca[m, k] - za[m]) + da[m],   b[n, k] = sb[n] (cb[n, k] - zb[n]) + db[n]
 //     y[m, n] = sum_k a[m, k] b[n, k] = sa sb D + sa db A + da (sb B + K db)
@@ -22,8 +22,8 @@ struct Side {
     int64_t count;
     const float* scale;
     const int32_t* zero_point;
-    const float* shift;  // or null
-    int64_t each;        // 1: every vector of every matrix has its own scale, zero point and shift; 0: one for all
+    const float* offset;  // or null
+    int64_t each;        // 1: every vector of every matrix has its own scale, zero point and offset; 0: one for all
 };
 }
 
@@ -31,12 +31,12 @@ namespace {
 
 // The numbers of one matrix's vectors, one for each of `width`.
 void spread(const Side& side, int64_t batch, int32_t less, std::vector<float>& scale, std::vector<int32_t>& zero,
-            std::vector<float>& shift) {
+            std::vector<float>& offset) {
     for (int64_t i = 0; i < side.count; ++i) {
         const int64_t at = side.each ? batch * side.count + i : 0;
         scale[i] = side.scale[at];
         zero[i] = side.zero_point[at] - less;
-        shift[i] = side.shift ? side.shift[at] : 0.0f;
+        offset[i] = side.offset ? side.offset[at] : 0.0f;
     }
 }
 
@@ -45,8 +45,8 @@ void products(const Side& a, const Side& b, float* y, int64_t first, int64_t las
     const bool as_it_is = a.depth == 1 && depth % 4 == 0 && a.count % kRows == 0;
     std::vector<uint8_t> a_packed(as_it_is ? 0 : groups * rows * 4), b_packed(groups * columns * 4);
     std::vector<int32_t> a_sums(rows), b_sums(columns), a_zero(rows), b_zero(columns), sums(kRows * kColumns);
-    std::vector<float> a_scale(rows), b_scale(columns), a_shift(rows), b_shift(columns);
-    const bool shifted = a.shift || b.shift;
+    std::vector<float> a_scale(rows), b_scale(columns), a_offset(rows), b_offset(columns);
+    const bool has_offset = a.offset || b.offset;
     for (int64_t batch = first; batch < last; ++batch) {
         const uint8_t* vectors = as_it_is ? a.codes + batch * a.batch : a_packed.data();
         const int64_t a_vector = as_it_is ? a.vector : 4, a_group = as_it_is ? 4 : 4 * rows;
@@ -58,8 +58,8 @@ void products(const Side& a, const Side& b, float* y, int64_t first, int64_t las
         }
         pack(b.codes + batch * b.batch, b.count, b.vector, b.depth, depth, 0x80, columns, b_packed.data());
         add_up<int8_t>(b_packed.data(), groups, columns, b_sums.data());
-        spread(a, batch, 0, a_scale, a_zero, a_shift);
-        spread(b, batch, 128, b_scale, b_zero, b_shift);
+        spread(a, batch, 0, a_scale, a_zero, a_offset);
+        spread(b, batch, 128, b_scale, b_zero, b_offset);
         for (int64_t i = 0; i < b.count; ++i) b_sums[i] -= int32_t(depth) * b_zero[i];  // B
         for (int64_t n = 0; n < b.count; n += kColumns)
             for (int64_t m = 0; m < a.count; m += kRows) {
@@ -76,11 +76,11 @@ void products(const Side& a, const Side& b, float* y, int64_t first, int64_t las
                             uint32_t(found[j]) - codes * uint32_t(b_zero[n + j]) - zero * uint32_t(b_sums[n + j]);
                         row[j] = float(int32_t(exact)) * (a_scale[i] * b_scale[n + j]);
                     }
-                    if (!shifted) continue;
+                    if (!has_offset) continue;
                     const float above = a_scale[i] * float(a_sums[i] - int32_t(depth) * a_zero[i]);
                     for (int64_t j = 0; j < width; ++j)
-                        row[j] += above * b_shift[n + j] +
-                                  a_shift[i] * (b_scale[n + j] * float(b_sums[n + j]) + depth * b_shift[n + j]);
+                        row[j] += above * b_offset[n + j] +
+                                  a_offset[i] * (b_scale[n + j] * float(b_sums[n + j]) + depth * b_offset[n + j]);
                 }
             }
     }

@@ -1,6 +1,6 @@
 // A product of two matrices of codes with one grid each, a few rows at a time, straight to where they belong.
 //
-//     y = factor (scale D + shifts),   D = sum_k (ca - za)(cb - zb)         shifts: as batched.cpp has them
+//     y = factor (scale D + offsets),   D = sum_k (ca - za)(cb - zb)         offsets: as batched.cpp has them
 
 #pragma once
 
@@ -39,9 +39,9 @@ struct Product {
     const uint8_t* a = nullptr;
     Bytes a_bytes, b;
     std::vector<int32_t> a_terms, b_terms;  // what zero points take off the sums of products
-    Floats a_shifts, b_shifts;              // what shifts add
+    Floats a_offsets, b_offsets;              // what offsets add
     float scale = 0.0f, factor = 1.0f;
-    bool shifted = false;
+    bool has_offset = false;
 
     // a's code (m, k) is at m * a_vector + k * a_step; b's likewise.
     void set(const uint8_t* a_codes, int64_t a_vector, int64_t a_step, const KernelQParams& a_qparams, int64_t a_count,
@@ -64,14 +64,14 @@ struct Product {
         add_up<int8_t>(b.data(), groups, width, b_terms.data());
         const int32_t a_zero = a_qparams.zero_point, b_zero = b_qparams.zero_point - 128, long_ = int32_t(depth);
         scale = a_qparams.scale * b_qparams.scale;
-        shifted = a_qparams.shift != 0.0f || b_qparams.shift != 0.0f;
-        if (shifted) {
-            a_shifts.resize(height), b_shifts.resize(width);
+        has_offset = a_qparams.offset != 0.0f || b_qparams.offset != 0.0f;
+        if (has_offset) {
+            a_offsets.resize(height), b_offsets.resize(width);
             for (int64_t i = 0; i < rows; ++i)
-                a_shifts[i] = a_qparams.scale * float(a_terms[i] - long_ * a_zero) * b_qparams.shift;
+                a_offsets[i] = a_qparams.scale * float(a_terms[i] - long_ * a_zero) * b_qparams.offset;
             for (int64_t j = 0; j < columns; ++j)
-                b_shifts[j] = a_qparams.shift *
-                              (b_qparams.scale * float(b_terms[j] - long_ * b_zero) + float(long_) * b_qparams.shift);
+                b_offsets[j] = a_qparams.offset *
+                              (b_qparams.scale * float(b_terms[j] - long_ * b_zero) + float(long_) * b_qparams.offset);
         }
         for (int64_t i = 0; i < rows; ++i) a_terms[i] = int32_t(uint32_t(a_terms[i]) * uint32_t(b_zero));
         for (int64_t j = 0; j < width; ++j)  // B times a's zero point
@@ -110,9 +110,9 @@ struct Product {
         const int32_t* __restrict terms = b_terms.data() + n;
         for (int64_t j = 0; j < size; ++j)
             y[j] = float(int32_t(uint32_t(sums[j]) - term - uint32_t(terms[j]))) * scale;
-        if (shifted) {
-            const float* __restrict shifts = b_shifts.data() + n;
-            for (int64_t j = 0; j < size; ++j) y[j] += a_shifts[i] + shifts[j];
+        if (has_offset) {
+            const float* __restrict offsets = b_offsets.data() + n;
+            for (int64_t j = 0; j < size; ++j) y[j] += a_offsets[i] + offsets[j];
         }
         if (factor != 1.0f)
             for (int64_t j = 0; j < size; ++j) y[j] *= factor;

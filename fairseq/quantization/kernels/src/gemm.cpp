@@ -1,11 +1,11 @@
-// Products of 8-bit codes as a linear layer has them, with zero points, scales, shifts and bias taken care of while the
+// Products of 8-bit codes as a linear layer has them, with zero points, scales, offsets and bias taken care of while the
 // sums are in registers:
 //
 //     a[m, k] = sa[m] (ca[m, k] - za[m]) + da[m],   b[n, k] = sb[n] (cb[n, k] - zb[n]) + db[n]
 //     y[m, n] = sum_k a[m, k] b[n, k] + bias[n] = sa sb D + sa A db + da (sb B + K db) + bias
 //     D = sum_k (ca - za)(cb - zb),   A = sum_k (ca - za),   B = sum_k (cb - zb)             exact, in int32
 //
-// b's zero point and shift may change along the contraction as well, b = sb (cb - zb - z[k] + d[k]) + db: then D is less
+// b's zero point and offset may change along the contraction as well, b = sb (cb - zb - z[k] + d[k]) + db: then D is less
 // sum_k (ca - za) z, and y more by sa sb sum_k (ca - za) d + da sb sum_k (d - z).
 //
 // ca is unsigned and read where it lies; cb is signed and packed (pack.h). A block of kRows x kColumns sums stays in
@@ -25,12 +25,12 @@
 
 extern "C" {
 
-// QParams of one operand: one of each for all (each = 0) or for every row or column. `shift` may be null; `sums` are those
+// QParams of one operand: one of each for all (each = 0) or for every row or column. `offset` may be null; `sums` are those
 // of the codes over the contraction, and may be null for a: then they are formed where they are needed.
 struct OperandQParams {
     const float* scale;
     const int32_t* zero_point;
-    const float* shift;
+    const float* offset;
     const int32_t* sums;
     int64_t each;
 };
@@ -38,7 +38,7 @@ struct OperandQParams {
 // What b's codes mean along the contraction, or null.
 struct DepthQParams {
     const int32_t* zero_point;
-    const float* shift;  // in units of b's scale, or null
+    const float* offset;  // in units of b's scale, or null
 };
 
 // Columns of a panel; 0 where this processor (or compiler) has no dot products of 8-bit codes.
@@ -89,35 +89,35 @@ struct Same {
 struct Corrections {
     Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const OperandQParams& a, const OperandQParams& b,
                 const DepthQParams* along, int64_t rows, int64_t columns, int64_t depth, const float* bias, int64_t threads)
-        : shifted(a.shift || b.shift), zeros_in_b(false), row_scale(rows), row_zero(rows), row_sums(rows),
-          row_above(rows), row_shift(rows), row_less(rows), row_more(rows), scale(padded(columns, kColumns)), bias_or_0(scale.size()),
-          shift(scale.size()), above(scale.size()), zero(scale.size()), sums(scale.size()) {
+        : has_offset(a.offset || b.offset), zeros_in_b(false), row_scale(rows), row_zero(rows), row_sums(rows),
+          row_above(rows), row_offset(rows), row_less(rows), row_more(rows), scale(padded(columns, kColumns)), bias_or_0(scale.size()),
+          offset(scale.size()), above(scale.size()), zero(scale.size()), sums(scale.size()) {
         for (int64_t n = 0; n < columns; ++n) {
             const int64_t at = b.each ? n : 0;
             scale[n] = b.scale[at];
             zero[n] = b.zero_point[at];
             zeros_in_b |= zero[n] != 0;
             sums[n] = int32_t(uint32_t(b.sums[n]) - uint32_t(depth) * uint32_t(zero[n]));  // B
-            shift[n] = b.shift ? b.shift[at] : 0.0f;
-            above[n] = scale[n] * float(sums[n]) + float(depth) * shift[n];
+            offset[n] = b.offset ? b.offset[at] : 0.0f;
+            above[n] = scale[n] * float(sums[n]) + float(depth) * offset[n];
             bias_or_0[n] = bias ? bias[n] : 0.0f;
         }
         if (along) {
             float total = 0.0f;
-            for (int64_t k = 0; k < depth; ++k) total += (along->shift ? along->shift[k] : 0.0f) - float(along->zero_point[k]);
+            for (int64_t k = 0; k < depth; ++k) total += (along->offset ? along->offset[k] : 0.0f) - float(along->zero_point[k]);
             for (int64_t n = 0; n < columns; ++n) above[n] += scale[n] * total;
         }
         if (a.sums) std::copy(a.sums, a.sums + rows, row_sums.begin());
-        else if (shifted || zeros_in_b) add_up(codes, vector, depth_stride, rows, depth);
+        else if (has_offset || zeros_in_b) add_up(codes, vector, depth_stride, rows, depth);
         for (int64_t m = 0; m < rows; ++m) {
             const int64_t at = a.each ? m : 0;
             row_scale[m] = a.scale[at];
             row_zero[m] = a.zero_point[at];
-            row_shift[m] = a.shift ? a.shift[at] : 0.0f;
+            row_offset[m] = a.offset ? a.offset[at] : 0.0f;
             row_above[m] = row_scale[m] * float(int32_t(uint32_t(row_sums[m]) - uint32_t(depth) * uint32_t(row_zero[m])));
         }
         if (along) add_up_along(codes, vector, *along, rows, depth, threads);
-        if (a.each || shifted || zeros_in_b || along) return;
+        if (a.each || has_offset || zeros_in_b || along) return;
         same.scale = row_scale[0];
         for (int32_t sum : sums) same.less.push_back(int32_t(uint32_t(sum) * uint32_t(row_zero[0])));
     }
@@ -140,15 +140,15 @@ struct Corrections {
                 for (int64_t k = 0; k < depth; ++k)
                     less += uint32_t(int32_t(codes[m * vector + k]) - row_zero[m]) * uint32_t(along.zero_point[k]);
                 row_less[m] = less;
-                if (!along.shift) continue;
+                if (!along.offset) continue;
                 constexpr int64_t kParts = 32;  // added side by side
                 float parts[kParts] = {}, more = 0.0f;
                 const int64_t whole = depth / kParts * kParts;
                 for (int64_t k = 0; k < whole; k += kParts)
                     for (int64_t i = 0; i < kParts; ++i)
-                        parts[i] += float(int32_t(codes[m * vector + k + i]) - row_zero[m]) * along.shift[k + i];
+                        parts[i] += float(int32_t(codes[m * vector + k + i]) - row_zero[m]) * along.offset[k + i];
                 for (int64_t k = whole; k < depth; ++k)
-                    more += float(int32_t(codes[m * vector + k]) - row_zero[m]) * along.shift[k];
+                    more += float(int32_t(codes[m * vector + k]) - row_zero[m]) * along.offset[k];
                 for (float part : parts) more += part;
                 row_more[m] = row_scale[m] * more;
             }
@@ -156,13 +156,13 @@ struct Corrections {
         in_shares(threads, work);
     }
 
-    bool shifted, zeros_in_b;
+    bool has_offset, zeros_in_b;
     Same same;
     std::vector<float> row_scale;
     std::vector<int32_t> row_zero, row_sums;
-    std::vector<float> row_above, row_shift;
+    std::vector<float> row_above, row_offset;
     std::vector<uint32_t> row_less;
-    std::vector<float> row_more, scale, bias_or_0, shift, above;
+    std::vector<float> row_more, scale, bias_or_0, offset, above;
     std::vector<int32_t> zero, sums;
 };
 
@@ -240,9 +240,9 @@ inline void write(const Corrections& numbers, const Integers (&sums)[kRows][2], 
             if (numbers.zeros_in_b) exact -= zero * uint32_t(numbers.row_sums[m + row]);
             value = __builtin_convertvector((Ints)exact, Reals) * numbers.row_scale[m + row];
             value = (value + numbers.row_more[m + row]) * scale;
-            if (numbers.shifted)
-                value += *reinterpret_cast<const Reals*>(&numbers.shift[first]) * numbers.row_above[m + row] +
-                         *reinterpret_cast<const Reals*>(&numbers.above[first]) * numbers.row_shift[m + row];
+            if (numbers.has_offset)
+                value += *reinterpret_cast<const Reals*>(&numbers.offset[first]) * numbers.row_above[m + row] +
+                         *reinterpret_cast<const Reals*>(&numbers.above[first]) * numbers.row_offset[m + row];
             finish(value + bias, width, y + (m + row) * columns + first, streams, shown);
         }
     }
@@ -348,7 +348,7 @@ void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_strid
 }
 
 // y (rows, columns) in order; 0, or 1 where memory or threads ran out. a's codes have one stride of 1. `streams`: y is not
-// read soon, and is written past the caches. range: its smallest and largest value, or null. With `along` a's contraction is along memory, and there is no shift of b.
+// read soon, and is written past the caches. range: its smallest and largest value, or null. With `along` a's contraction is along memory, and there is no offset of b.
 int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const OperandQParams* a_qparams, const uint8_t* b,
                    const OperandQParams* b_qparams, const DepthQParams* along, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
                    int32_t streams, float* range, int64_t threads) {

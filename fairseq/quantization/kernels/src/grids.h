@@ -4,7 +4,7 @@
 //     affine            code = clamp(round(x * (1 / scale) + u) + zero, 0, 2^b - 1)
 //     symmetric         code = clamp(round(x * (1 / scale) + u), -q, q) + 2^(b-1)
 //     affine_float_zp   code = round(clamp((x - zero) / scale + u, 0, 2^b - 1))
-//     value = scale (code - zero_point) + shift
+//     value = scale (code - zero_point) + offset
 //
 // u is 0, or the noise of noise.py: ((row hash xor column hash) * kSpread) / 2^32 as a signed number. In fp32, rounded half
 // to even; a clamp to whole numbers may as well come before the rounding.
@@ -38,7 +38,7 @@ struct KernelQParams {
     uint64_t noise;  // state of the hash, where stochastic
     float low, high;
     float scale, zero;  // as the format has them
-    float shift;
+    float offset;
     int32_t zero_point;
 };
 }
@@ -145,7 +145,7 @@ inline void make_grid(KernelQParams& x, const Range& found, float factor) {
         x.high = found.bad ? nan : found.high * factor;
     }
     const float most = max_code(x);
-    x.shift = 0.0f;
+    x.offset = 0.0f;
     if (x.format == kAffine) {
         const float low = at_most(x.low, 0.0f), high = at_least(x.high, 0.0f);
         float parts[2] = {high / most, low / most};
@@ -163,7 +163,7 @@ inline void make_grid(KernelQParams& x, const Range& found, float factor) {
         const float whole = at_most(at_least(rounded(-x.zero / x.scale), 0.0f), kMaxZeroPoint);
         float part[1] = {whole * x.scale};
         settle(part);
-        x.shift = x.zero + part[0];
+        x.offset = x.zero + part[0];
         x.zero_point = whole == whole ? int32_t(whole) : 0;
     }
     x.scale = finite_or_nan(x.scale);
@@ -194,7 +194,7 @@ inline bool encode(const float* x, int64_t count, float factor, const KernelQPar
     const float most = max_code(qparams), reciprocal = 1.0f / qparams.scale, zero = qparams.zero, scale = qparams.scale;
     const float above = qparams.format == kSymmetric ? most : qparams.format == kAffine ? most - zero : most;
     const float below = qparams.format == kSymmetric ? -most : qparams.format == kAffine ? -zero : 0.0f;
-    const int32_t offset = qparams.format == kAffineFloatZp ? 0 : qparams.zero_point;
+    const int32_t zero_code = qparams.format == kAffineFloatZp ? 0 : qparams.zero_point;
     int32_t bad = 0;
     for (int64_t start = 0; start < count; start += kStrip) {
         const int64_t size = std::min(kStrip, count - start);
@@ -220,7 +220,7 @@ inline bool encode(const float* x, int64_t count, float factor, const KernelQPar
             step = (step > above ? above : step) + kWhole;
             int32_t bits;
             std::memcpy(&bits, &step, 4);
-            target[i] = uint8_t(bits + offset);
+            target[i] = uint8_t(bits + zero_code);
         }
     }
     return bad != 0;
