@@ -227,17 +227,19 @@ def test_codes_are_those_of_the_format(data: st.DataObject, rows: int, columns: 
 def test_two_sets_of_gradient_codes(data: st.DataObject, rows: int, columns: int, num_bits: int, noisy: bool) -> None:
     name = data.draw(st.sampled_from(["affine", "symmetric"]))
     x, number_format, key = torch.randn(rows, columns), build_format(name), NoiseKey(4, 5, 6)
-    fold = torch.rand(1, columns) if data.draw(st.booleans()) else None
-    fold_rows = torch.rand(rows, 1) if data.draw(st.booleans()) else None
-    wide = [x if part is None else x * part for part in (fold, fold_rows)]
+    column_scale = torch.rand(1, columns) if data.draw(st.booleans()) else None
+    row_scale = torch.rand(rows, 1) if data.draw(st.booleans()) else None
+    wide = [x if part is None else x * part for part in (column_scale, row_scale)]
     ends = [[end.view(1, 1) for end in part.aminmax()] for part in wide]
     all_qparams = tuple(number_format.qparams(*pair, num_bits) for pair in ends)
     noise = HashNoise(key, x) if noisy else None
-    expected = encode_twice(x, number_format, (all_qparams[0], all_qparams[1]), num_bits, noise, fold, fold_rows)
+    expected = encode_twice(
+        x, number_format, (all_qparams[0], all_qparams[1]), num_bits, noise, column_scale, row_scale
+    )
     state = hash_state(key) if noisy else None
     sets = [
-        EncodeRequest(KernelQParams.of(build_format(name), num_bits, None, state), fold),
-        EncodeRequest(KernelQParams.of(build_format(name), num_bits, None, state), None, fold_rows),
+        EncodeRequest(KernelQParams.of(build_format(name), num_bits, None, state), column_scale),
+        EncodeRequest(KernelQParams.of(build_format(name), num_bits, None, state), None, row_scale),
     ]
     made, sums = encode_matrix(x, sets, sums=True)
     for mine, theirs in zip(made, expected, strict=True):

@@ -7,7 +7,7 @@ in which 0 is a level. A real zero point is cut into a whole number of steps and
 large part of a product is exact in integers and only the small rest goes through floating point.
 
 Making codes is two passes over x: its range, and the codes. The numbers are those of the format's own `quantize`. A
-gradient is multiplied by `fold` (per column) and `fold_rows` before: see `integer.py` for why.
+gradient is multiplied by `column_scale` (per column) and `row_scale` before: see `integer.py` for why.
 
 >>> from fairseq.quantization.formats import build_format
 >>> number_format = build_format("affine")
@@ -145,23 +145,23 @@ def encode(
     qparams: QParams,
     num_bits: int,
     noise: Optional[HashNoise] = None,
-    fold: Optional[Tensor] = None,
-    fold_rows: Optional[Tensor] = None,
+    column_scale: Optional[Tensor] = None,
+    row_scale: Optional[Tensor] = None,
 ) -> QuantizedMatrix:
     """Codes of `x` (R, C) in a uniform format, whose scale has one element, R of them or C of them.
 
     Args:
         noise: for stochastic rounding.
-        fold, fold_rows: factors (1, C) and (R, 1) on x.
+        column_scale, row_scale: factors (1, C) and (R, 1) on x.
     """
     scale, zero = (_beside(part, x) for part in (qparams.scale, qparams.zero_point))
     out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
     base = number_format.first_code(num_bits)
     bounds = _bounds(qparams.quant_min, qparams.quant_max, base, x.device)
     hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
-    made = kernel(_encode, number_format, tuple(n > 1 for n in scale.shape), noise is None, fold is None,
-                  fold_rows is None, x.device.type, x.dtype)  # fmt: skip
-    made(x, number_format, scale, zero, *bounds, *hashes, fold, fold_rows, out)
+    made = kernel(_encode, number_format, tuple(n > 1 for n in scale.shape), noise is None, column_scale is None,
+                  row_scale is None, x.device.type, x.dtype)  # fmt: skip
+    made(x, number_format, scale, zero, *bounds, *hashes, column_scale, row_scale, out)
     return make_codes(out, scale, zero, num_bits, number_format)
 
 
@@ -186,12 +186,14 @@ def _encode(
     base: Tensor,
     row_hashes: Optional[Tensor],
     column_hashes: Optional[Tensor],
-    fold: Optional[Tensor],
-    fold_rows: Optional[Tensor],
+    column_scale: Optional[Tensor],
+    row_scale: Optional[Tensor],
     out: Tensor,
 ) -> None:
     noise = None if row_hashes is None or column_hashes is None else TracedNoise(row_hashes, column_hashes)
-    codes = number_format.quantize(_folded(x, fold, fold_rows), QParams(scale, zero, low, high), noise, None, True)
+    codes = number_format.quantize(
+        _scaled(x, column_scale, row_scale), QParams(scale, zero, low, high), noise, None, True
+    )
     out.copy_(codes.sub_(base))
 
 
@@ -201,10 +203,10 @@ def encode_twice(
     all_qparams: tuple[QParams, QParams],
     num_bits: int,
     noise: Optional[HashNoise],
-    fold: Optional[Tensor],
-    fold_rows: Optional[Tensor],
+    column_scale: Optional[Tensor],
+    row_scale: Optional[Tensor],
 ) -> tuple[QuantizedMatrix, QuantizedMatrix]:
-    """`encode` of x times `fold` and of x times `fold_rows`, in one pass."""
+    """`encode` of x times `column_scale` and of x times `row_scale`, in one pass."""
     if all_qparams[0].scale.numel() > 1 or all_qparams[1].scale.numel() > 1:
         raise ValueError("one scale for all")
     parts = [_beside(part, x) for qparams in all_qparams for part in (qparams.scale, qparams.zero_point)]
@@ -212,9 +214,9 @@ def encode_twice(
     base = number_format.first_code(num_bits)
     bounds = _bounds(all_qparams[0].quant_min, all_qparams[0].quant_max, base, x.device)
     hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
-    made = kernel(_encode_twice, number_format, noise is None, fold is None, fold_rows is None, x.device.type,
+    made = kernel(_encode_twice, number_format, noise is None, column_scale is None, row_scale is None, x.device.type,
                   x.dtype)  # fmt: skip
-    made(x, number_format, *parts, *bounds, *hashes, fold, fold_rows, *outs)
+    made(x, number_format, *parts, *bounds, *hashes, column_scale, row_scale, *outs)
     first, second = (
         make_codes(out, parts[2 * index], parts[2 * index + 1], num_bits, number_format)
         for index, out in enumerate(outs)
@@ -225,25 +227,25 @@ def encode_twice(
 def _encode_twice(
     x: Tensor, number_format: NumberFormat, scale: Tensor, zero: Tensor, scale_rows: Tensor, zero_rows: Tensor,
     low: Tensor, high: Tensor, base: Tensor, row_hashes: Optional[Tensor], column_hashes: Optional[Tensor],
-    fold: Optional[Tensor], fold_rows: Optional[Tensor], out: Tensor, out_rows: Tensor,
+    column_scale: Optional[Tensor], row_scale: Optional[Tensor], out: Tensor, out_rows: Tensor,
 ) -> None:  # fmt: skip
-    _encode(x, number_format, scale, zero, low, high, base, row_hashes, column_hashes, fold, None, out)
-    _encode(x, number_format, scale_rows, zero_rows, low, high, base, row_hashes, column_hashes, None, fold_rows,
+    _encode(x, number_format, scale, zero, low, high, base, row_hashes, column_hashes, column_scale, None, out)
+    _encode(x, number_format, scale_rows, zero_rows, low, high, base, row_hashes, column_hashes, None, row_scale,
             out_rows)  # fmt: skip
 
 
 def extremes(
-    x: Tensor, fold: Optional[Tensor], fold_rows: Optional[Tensor], symmetric: bool
+    x: Tensor, column_scale: Optional[Tensor], row_scale: Optional[Tensor], symmetric: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Smallest and largest value of x times `fold`, and of x times `fold_rows`, as (1, 1) tensors.
+    """Smallest and largest value of x times `column_scale`, and of x times `row_scale`, as (1, 1) tensors.
 
     `symmetric`: only the larger magnitude counts, and is returned for both ends.
     """
     function = _magnitudes if symmetric else _row_ends
-    ends = kernel(function, fold is None, x.device.type, x.dtype)(x, fold)
+    ends = kernel(function, column_scale is None, x.device.type, x.dtype)(x, column_scale)
     low, high, low_rows, high_rows = (-ends[0], ends[0], -ends[1], ends[1]) if symmetric else ends
-    if fold_rows is not None:  # positive, and the same along a row
-        low_rows, high_rows = low_rows * fold_rows.view(-1), high_rows * fold_rows.view(-1)
+    if row_scale is not None:  # positive, and the same along a row
+        low_rows, high_rows = low_rows * row_scale.view(-1), high_rows * row_scale.view(-1)
     a, b, c, d = (low.amin(), high.amax(), low_rows.amin(), high_rows.amax())
     return a.view(1, 1), b.view(1, 1), c.view(1, 1), d.view(1, 1)
 
@@ -254,27 +256,27 @@ def magnitudes(x: Tensor) -> Tensor:
     return largest.view(-1, 1)
 
 
-def _row_ends(x: Tensor, fold: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _row_ends(x: Tensor, column_scale: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # by row first: a reduction to one number at once compiles to slower code
     x = x.float()
     low, high = x.amin(1), x.amax(1)
-    if fold is None:
+    if column_scale is None:
         return low, high, low, high
-    folded = x * fold
-    return folded.amin(1), folded.amax(1), low, high
+    scaled = x * column_scale
+    return scaled.amin(1), scaled.amax(1), low, high
 
 
-def _magnitudes(x: Tensor, fold: Optional[Tensor]) -> tuple[Tensor, Tensor]:
+def _magnitudes(x: Tensor, column_scale: Optional[Tensor]) -> tuple[Tensor, Tensor]:
     x = x.float().abs()
     largest = x.amax(1)
-    return largest if fold is None else (x * fold).amax(1), largest
+    return largest if column_scale is None else (x * column_scale).amax(1), largest
 
 
-def _folded(x: Tensor, fold: Optional[Tensor], fold_rows: Optional[Tensor]) -> Tensor:
+def _scaled(x: Tensor, column_scale: Optional[Tensor], row_scale: Optional[Tensor]) -> Tensor:
     x = x.float()
-    if fold is not None:
-        x = x * fold
-    return x if fold_rows is None else x * fold_rows
+    if column_scale is not None:
+        x = x * column_scale
+    return x if row_scale is None else x * row_scale
 
 
 def decode(codes: QuantizedMatrix) -> Tensor:

@@ -23,11 +23,11 @@ from fairseq.quantization.kernels.library import library, required
 
 
 class EncodeRequest(NamedTuple):
-    """One set of codes: of x times `fold` (1, C), or of x times `fold_rows` (R, 1)."""
+    """One set of codes: of x times `column_scale` (1, C), or of x times `row_scale` (R, 1)."""
 
     kernel_qparams: KernelQParams
-    fold: Optional[Tensor] = None
-    fold_rows: Optional[Tensor] = None
+    column_scale: Optional[Tensor] = None
+    row_scale: Optional[Tensor] = None
 
 
 class EncodedSet(NamedTuple):
@@ -107,12 +107,12 @@ class _EncodeRequest(ctypes.Structure):
 
     _fields_ = [
         ("qparams", ctypes.POINTER(KernelQParams)),
-        *((name, ctypes.c_void_p) for name in ("fold", "fold_rows", "codes")),
+        *((name, ctypes.c_void_p) for name in ("column_scale", "row_scale", "codes")),
     ]
 
     @classmethod
     def of(cls, wanted: EncodeRequest, out: Tensor) -> "_EncodeRequest":
-        factors = [None if part is None else part.contiguous() for part in (wanted.fold, wanted.fold_rows)]
+        factors = [None if part is None else part.contiguous() for part in (wanted.column_scale, wanted.row_scale)]
         addresses = (None if part is None else part.data_ptr() for part in factors)
         made = cls(ctypes.pointer(wanted.kernel_qparams), *addresses, out.data_ptr())
         made.kept = factors  # these tensors live as long as their addresses

@@ -3,7 +3,7 @@
     x[m, k] = sx[m] (cx - zx[m]) + dx[m],   w[n, k] = sw[n] (cw - zw[n]) + dw[n]          d: offsets, 0 on most grids
     forward_product    y[m, n] = sum_k x[m, k] w[n, k] + bias[n]
     input_gradient, weight_gradient: by `gemm.product` or oneDNN where they can, else by
-    backward_product   factor * sum_c g[r, c] (right[c, j] - zero_point[c] + offset[c])
+    backward_product   right_scale * sum_c g[r, c] (right[c, j] - zero_point[c] + offset[c])
 
 The sums run over integers and are exact; zero points are taken out with sums of codes, modulo 2^32, and only the part
 of the offsets is formed in floating point. One scale per tensor or per row of x, one per tensor or output channel of w.
@@ -193,30 +193,30 @@ def _long_forward(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor],
     return total.to(dtype)
 
 
-def input_gradient(grad: QuantizedMatrix, w: PreparedWeight, w_factor: Tensor) -> Tensor:
-    """dL/dx (M, K) from codes of a gradient (M, N) that holds w's scales but for `w_factor` (1, 1)."""
+def input_gradient(grad: QuantizedMatrix, w: PreparedWeight, grad_w_scale: Tensor) -> Tensor:
+    """dL/dx (M, K) from codes of a gradient (M, N) that holds w's scales but for `grad_w_scale` (1, 1)."""
     offset = None if w.offset is None else w.offset / w.scale
     if w.shape[0] <= MAX_DEPTH and gemm.is_preferred(grad.data.device, grad.data.numel() * w.shape[1]):
         if w.is_centred() or w.scale.numel() == 1:
-            same = CodeQParams(w_factor, w.zero_point[:1], None if offset is None else offset * w_factor)
+            same = CodeQParams(grad_w_scale, w.zero_point[:1], None if offset is None else offset * grad_w_scale)
             return gemm.product(grad.data, CodeQParams.of(grad), w.across(), same)
-        zero = CodeQParams(w_factor, torch.zeros_like(w.zero_point[:1]), None)
+        zero = CodeQParams(grad_w_scale, torch.zeros_like(w.zero_point[:1]), None)
         along = DepthQParams(w.zero_point, offset)
         return gemm.product(grad.data, CodeQParams.of(grad), w.across(), zero, along=along)
     if w.fused and grad.offset is None and float(grad.scale) > MIN_PRODUCT_SCALE:
-        scale = grad.scale * w_factor
+        scale = grad.scale * grad_w_scale
         return scaled_product(grad.data, int(grad.zero_point), scale, w.backward_operand(), None, torch.float32)
-    return backward_product(grad, False, w.data, w.zero_point, offset, w_factor)
+    return backward_product(grad, False, w.data, w.zero_point, offset, grad_w_scale)
 
 
 def weight_gradient(
     grad: QuantizedMatrix,
     x: QuantizedMatrix,
-    x_factor: Tensor,
+    grad_x_scale: Tensor,
     sums: Tensor,
     signed_x: Optional[tuple[Tensor, Tensor]] = None,
 ) -> Tensor:
-    """dL/dw (N, K) from codes of a gradient (M, N) that holds x's scales but for `x_factor` (1, 1), and of x (M, K).
+    """dL/dw (N, K) from codes of a gradient (M, N) that holds x's scales but for `grad_x_scale` (1, 1), and of x (M, K).
 
     Args:
         sums: of the gradient's codes over the rows, int32 (1, N).
@@ -225,12 +225,12 @@ def weight_gradient(
     work = grad.data.numel() * x.data.shape[1]
     if x.data.shape[0] <= MAX_DEPTH and x.scale.numel() == 1 and gemm.is_preferred(grad.data.device, work):
         right = PackedOperand.of(x.data.t())
-        offset = None if x.offset is None else x.offset / x.scale * x_factor
-        numbers = CodeQParams(x_factor, x.zero_point - 128, offset)
+        offset = None if x.offset is None else x.offset / x.scale * grad_x_scale
+        numbers = CodeQParams(grad_x_scale, x.zero_point - 128, offset)
         return gemm.product(grad.data.t(), CodeQParams.of(grad), right, numbers, left_sums=sums, read_later=True)
     data, zero_point = signed_x or signed(x)
     offset = None if x.offset is None else x.offset / x.scale
-    return backward_product(grad, True, data, zero_point, offset, x_factor, sums)
+    return backward_product(grad, True, data, zero_point, offset, grad_x_scale, sums)
 
 
 def backward_product(
@@ -239,16 +239,16 @@ def backward_product(
     right: Tensor,
     zero_point: Tensor,
     offset: Optional[Tensor],
-    factor: Tensor,
+    right_scale: Tensor,
     left_sums: Optional[Tensor] = None,
 ) -> Tensor:
-    """fp32 factor * sum_c left[r, c] (right[c, j] - zero_point[c] + offset[c]).
+    """fp32 right_scale * sum_c left[r, c] (right[c, j] - zero_point[c] + offset[c]).
 
     Args:
         left: gradient codes, one scale; with `turned` the rows of `data` are c.
         right: int8 (C, J).
         zero_point, offset: (C, 1) or (1, 1); the offset in units of right's scale.
-        factor: (1, 1).
+        right_scale: (1, 1).
         left_sums: sums of left's codes over c, int32, (R, 1) or with `turned` (1, R), if they are known.
     """
     depth, width = right.shape
@@ -259,7 +259,7 @@ def backward_product(
             piece = slice(start, start + MAX_DEPTH)
             part = backward_product(
                 left._replace(data=left.data[piece] if turned else left.data[:, piece].contiguous()),
-                turned, right[piece], _piece(zero_point, piece), _piece(offset, piece), factor,
+                turned, right[piece], _piece(zero_point, piece), _piece(offset, piece), right_scale,
             )  # fmt: skip
             total = part if total is None else total.add_(part)
         assert total is not None
@@ -289,11 +289,11 @@ def backward_product(
     corrections = (row_corrections, one, left.zero_point, right_sums)
     offsets = None
     if offset is not None or left.offset is not None:
-        right_offset, left_offset = _or_zero(offset, factor), _or_zero(left.offset, left.scale)
-        rows = (over_depth(right_offset) - left.zero_point * whole(right_offset)) * left.scale * factor
-        columns = (right_sums - whole(zero_point) + whole(right_offset)) * factor
+        right_offset, left_offset = _or_zero(offset, right_scale), _or_zero(left.offset, left.scale)
+        rows = (over_depth(right_offset) - left.zero_point * whole(right_offset)) * left.scale * right_scale
+        columns = (right_sums - whole(zero_point) + whole(right_offset)) * right_scale
         offsets = Offsets(rows, one.float(), left_offset, columns)
-    return rescale(sums, corrections, left.scale, factor.expand(1, width), offsets)
+    return rescale(sums, corrections, left.scale, right_scale.expand(1, width), offsets)
 
 
 def _or_zero(offset: Optional[Tensor], like: Tensor) -> Tensor:

@@ -200,58 +200,60 @@ class GradientCodes(NamedTuple):
 
 
 def gradient_codes(
-    grad: Tensor, call: Call, fold: Optional[Tensor], fold_rows: Optional[Tensor], wanted: tuple[bool, bool]
+    grad: Tensor, call: Call, column_scale: Optional[Tensor], row_scale: Optional[Tensor], wanted: tuple[bool, bool]
 ) -> GradientCodes:
     """Codes of a gradient (M, N), with the rounding that the call settled.
 
     Args:
-        fold, fold_rows: factors (1, N) for the first and (M, 1) for the second; with neither both are the same codes.
+        column_scale, row_scale: factors (1, N) for the first and (M, 1) for the second; with neither both are the same codes.
         wanted: which of the two.
     """
     quantizer, num_bits = call.grad.quantizer, call.grad.num_bits
     assert quantizer is not None and num_bits is not None
     key = call.grad.key if quantizer.stochastic else None
     wanted = (wanted[0], wanted[1] or not wanted[0])  # a bias alone needs codes, too
-    fold, fold_rows = (fold if wanted[0] else None), (fold_rows if wanted[1] else None)
+    column_scale, row_scale = (column_scale if wanted[0] else None), (row_scale if wanted[1] else None)
     wide = grad.float() if grad.device.type == "cpu" else grad
     if type(quantizer.observer) is MinMax and encoding.is_available(wide, quantizer.format):
         state = None if key is None else hash_state(key)
         # both are made with factors on either; with none they are the same
         factors = (
-            [(fold, None), (None, fold_rows)]
-            if all(wanted) and (fold, fold_rows) != (None, None)
-            else [(fold, fold_rows)]
+            [(column_scale, None), (None, row_scale)]
+            if all(wanted) and (column_scale, row_scale) != (None, None)
+            else [(column_scale, row_scale)]
         )
         sets = [EncodeRequest(KernelQParams.of(quantizer.format, num_bits, None, state), *each) for each in factors]
         made, sums = encode_matrix(wide, sets, sums=True)
         assert sums is not None
         return GradientCodes(made[0] if wanted[0] else None, made[-1] if wanted[1] else None, sums)
-    for_x, for_w = _torch_gradient_codes(grad, quantizer, num_bits, key, fold, fold_rows, wanted)
+    for_x, for_w = _torch_gradient_codes(grad, quantizer, num_bits, key, column_scale, row_scale, wanted)
     last = for_w if for_w is not None else for_x
     assert last is not None
     return GradientCodes(for_x, for_w, column_sums(last.data))
 
 
 def _torch_gradient_codes(
-    grad: Tensor, quantizer: Quantizer, num_bits: int, key: Optional[NoiseKey], fold: Optional[Tensor],
-    fold_rows: Optional[Tensor], wanted: tuple[bool, bool],
+    grad: Tensor, quantizer: Quantizer, num_bits: int, key: Optional[NoiseKey], column_scale: Optional[Tensor],
+    row_scale: Optional[Tensor], wanted: tuple[bool, bool],
 ) -> tuple[Optional[QuantizedMatrix], Optional[QuantizedMatrix]]:  # fmt: skip
     noise = None if key is None else HashNoise(key, grad)
     if type(quantizer.observer) is not MinMax and grad.isnan().any():
         raise NotANumber
     if type(quantizer.observer) is MinMax:
-        ends = extremes(grad, fold, fold_rows, quantizer.format.is_symmetric)
+        ends = extremes(grad, column_scale, row_scale, quantizer.format.is_symmetric)
         all_qparams = [quantizer.format.qparams(low, high, num_bits) for low, high in (ends[:2], ends[2:])]
     else:
         all_qparams = [
             quantizer._qparams(grad.float() if factor is None else grad.float() * factor, num_bits)[0]
-            for factor in (fold, fold_rows)
+            for factor in (column_scale, row_scale)
         ]
-    if fold is None and fold_rows is None:
+    if column_scale is None and row_scale is None:
         codes = encode(grad, quantizer.format, all_qparams[0], num_bits, noise)
         return (codes if wanted[0] else None), (codes if wanted[1] else None)
     if all(wanted):
-        return encode_twice(grad, quantizer.format, (all_qparams[0], all_qparams[1]), num_bits, noise, fold, fold_rows)
+        return encode_twice(
+            grad, quantizer.format, (all_qparams[0], all_qparams[1]), num_bits, noise, column_scale, row_scale
+        )
     if wanted[0]:
-        return encode(grad, quantizer.format, all_qparams[0], num_bits, noise, fold), None
-    return None, encode(grad, quantizer.format, all_qparams[1], num_bits, noise, None, fold_rows)
+        return encode(grad, quantizer.format, all_qparams[0], num_bits, noise, column_scale), None
+    return None, encode(grad, quantizer.format, all_qparams[1], num_bits, noise, None, row_scale)

@@ -83,13 +83,13 @@ Gradients = tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]
 def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]) -> Gradients:
     call: Call = ctx.call
     w: Optional[PreparedWeight] = ctx.w_codes
-    w_factor, w_largest = (None, None) if w is None else _factor(w.scale)
-    x_factor, x_largest = (None, None) if x_codes is None else _factor(x_codes.scale)
-    fold = None if w_factor is None else w_factor.t().contiguous()
-    for_x, for_w, sums = gradient_codes(grad, call, fold, x_factor, (w is not None, x_codes is not None))
-    same = (x_factor if for_w is not None else fold) is None  # `sums` are of codes of the gradient itself
+    w_scale, w_largest = (None, None) if w is None else _relative(w.scale)
+    x_scale, x_largest = (None, None) if x_codes is None else _relative(x_codes.scale)
+    column_scale = None if w_scale is None else w_scale.t().contiguous()
+    for_x, for_w, sums = gradient_codes(grad, call, column_scale, x_scale, (w is not None, x_codes is not None))
+    same = (x_scale if for_w is not None else column_scale) is None  # `sums` are of codes of the gradient itself
     if call.context.listeners:
-        _tell_gradient(call, grad, for_x, for_w, fold, x_factor)
+        _tell_gradient(call, grad, for_x, for_w, column_scale, x_scale)
     grad_x = grad_w = None
     if w is not None and w_largest is not None and for_x is not None:
         if call.context.listeners:
@@ -110,10 +110,10 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]
 
 
 def _tell_gradient(
-    call: Call, grad: Tensor, for_x: Optional[QuantizedMatrix], for_w: Optional[QuantizedMatrix], fold: Optional[Tensor],
-    x_factor: Optional[Tensor],
+    call: Call, grad: Tensor, for_x: Optional[QuantizedMatrix], for_w: Optional[QuantizedMatrix], column_scale: Optional[Tensor],
+    x_scale: Optional[Tensor],
 ) -> None:  # fmt: skip
-    codes, factor = (for_w, x_factor) if for_w is not None else (for_x, fold)
+    codes, factor = (for_w, x_scale) if for_w is not None else (for_x, column_scale)
     if codes is None or call.grad.quantizer is None or call.grad.num_bits is None:
         return
     values = grad
@@ -127,7 +127,7 @@ def _shown(call: Call, w: PreparedWeight) -> Tensor:
     return w.data if call.context.is_looked_at else torch.empty((), dtype=torch.int8).expand(w.shape)
 
 
-def _factor(scale: Tensor) -> tuple[Optional[Tensor], Tensor]:
+def _relative(scale: Tensor) -> tuple[Optional[Tensor], Tensor]:
     """A scale as factors up to 1, None where there is but one, and the largest scale (1, 1)."""
     if scale.numel() == 1:
         return None, scale

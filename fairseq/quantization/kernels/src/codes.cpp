@@ -1,7 +1,7 @@
 // Codes of a matrix, range and grid included: codes.py says what they are, and has them in torch's operations.
 //
-//     first    codes of x[row, column] * fold[column]
-//     second   codes of x[row, column] * fold_rows[row]
+//     first    codes of x[row, column] * column_scale[column]
+//     second   codes of x[row, column] * row_scale[row]
 //
 // as a gradient needs them for its two products (layers/integer.py); with one of them, or without factors, those of x.
 // Two passes over memory: ranges, and codes with their sums over the rows. The numbers are torch's to the last bit.
@@ -20,8 +20,8 @@ extern "C" {
 // One set of codes (rows, columns); factors may be null.
 struct EncodeRequest {
     KernelQParams* qparams;
-    const float* fold;       // (columns)
-    const float* fold_rows;  // (rows), not negative
+    const float* column_scale;       // (columns)
+    const float* row_scale;  // (rows), not negative
     uint8_t* codes;
 };
 }
@@ -30,10 +30,10 @@ namespace {
 
 constexpr int64_t kMinPerThread = 1 << 16;
 
-// Row `row` of the values whose codes are requests: x itself, or x times fold in `buffer`.
-const float* folded(const float* x, const float* fold, int64_t columns, float* buffer) {
-    if (!fold) return x;
-    for (int64_t j = 0; j < columns; ++j) buffer[j] = x[j] * fold[j];
+// Row `row` of the values whose codes are requests: x itself, or x times column_scale in `buffer`.
+const float* scaled(const float* x, const float* column_scale, int64_t columns, float* buffer) {
+    if (!column_scale) return x;
+    for (int64_t j = 0; j < columns; ++j) buffer[j] = x[j] * column_scale[j];
     settle(buffer);
     return buffer;
 }
@@ -46,10 +46,10 @@ void find_ranges(const float* x, int64_t rows, int64_t columns, const EncodeRequ
         for (int64_t row = rows * index / threads; row < rows * (index + 1) / threads; ++row)
             for (int64_t i = 0; i < count; ++i) {
                 Lanes lanes;
-                lanes.see(folded(x + row * columns, requests[i].fold, columns, buffer.data()), columns);
+                lanes.see(scaled(x + row * columns, requests[i].column_scale, columns, buffer.data()), columns);
                 Range range = lanes.range();
-                if (requests[i].fold_rows) {
-                    const float factor = requests[i].fold_rows[row];
+                if (requests[i].row_scale) {
+                    const float factor = requests[i].row_scale[row];
                     range.low *= factor;
                     range.high *= factor;
                     range.bad = range.bad || range.low != range.low || range.high != range.high;
@@ -96,8 +96,8 @@ int encode_matrix(const float* x, int64_t rows, int64_t columns, const EncodeReq
                 const uint32_t hash = noise ? index_hash(state, uint64_t(row)) : 0;
                 for (int64_t i = 0; i < count; ++i) {
                     const EncodeRequest& one = requests[i];
-                    if (encode(folded(x + row * columns, one.fold, columns, buffer.data()), columns,
-                               one.fold_rows ? one.fold_rows[row] : 1.0f, *one.qparams, hash,
+                    if (encode(scaled(x + row * columns, one.column_scale, columns, buffer.data()), columns,
+                               one.row_scale ? one.row_scale[row] : 1.0f, *one.qparams, hash,
                                noise ? hashes.data() : nullptr, one.codes + row * columns))
                         bad[index * count + i] = 1;
                 }
