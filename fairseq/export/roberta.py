@@ -54,7 +54,7 @@ LAYOUTS: dict[str, Layout] = {
     "same": Layout(lambda x, heads: x, lambda x: x),
     "time first": Layout(lambda x, heads: x.transpose(0, 1), lambda x: x.transpose(0, 1)),  # (T, B, C)
     "heads": Layout(lambda x, heads: x.unflatten(0, (-1, heads)), lambda x: x.flatten(0, 1)),  # (B*H, T, D)
-    "turned heads": Layout(  # (B*H, D, T)
+    "transposed heads": Layout(  # (B*H, D, T)
         lambda x, heads: x.unflatten(0, (-1, heads)).mT, lambda x: x.flatten(0, 1).mT
     ),
 }
@@ -105,7 +105,7 @@ class Writer:
         if not isinstance(layer, nn.Linear) or type(layer).forward not in (nn.Linear.forward, QLinear.forward):
             raise CheckpointError(f"{path}: {type(layer).__name__} is no linear layer that can be exported")
         x = self.round(layer, "input", x, layout)
-        weight = Weight.of(layer, path).write_turned(self.graph, alone=x not in self.activations.dequantized)
+        weight = Weight.of(layer, path).write_transposed(self.graph, alone=x not in self.activations.dequantized)
         if layer.bias is None:
             return self.graph.add("MatMul", x, weight, name=name)
         bias = self.graph.constant(f"{path}.bias", layer.bias)
@@ -200,7 +200,7 @@ class Writer:
         scores = graph.add("MatMul", q, graph.add("Transpose", k, perm=[0, 1, 3, 2]))  # (B, H, T, T)
         probs = graph.add("Softmax", graph.add("Add", scores, mask), axis=-1)
         probs = self.round(attention.pv_matmul, "left", probs, "heads")
-        v = self.round(attention.pv_matmul, "right", v, "turned heads")
+        v = self.round(attention.pv_matmul, "right", v, "transposed heads")
         context = self.round(attention.pv_matmul, "result", graph.add("MatMul", probs, v), "heads")
         context = graph.add("Transpose", context, perm=[0, 2, 1, 3])
         context = graph.add("Reshape", context, graph.integers(0, 0, attention.embed_dim))

@@ -2,7 +2,7 @@
 
     weight = Weight.of(layer, "encoder.fc1")
     weight.write(graph)                         # (R, C), for a table
-    weight.write_turned(graph, alone=False)     # (C, R), for MatMul
+    weight.write_transposed(graph, alone=False)     # (C, R), for MatMul
 
 `(code - zero point) * scale` is our own arithmetic, so that values are the same bit for bit. Scales may be one for all,
 one per row or column, or one per group of a row.
@@ -36,7 +36,7 @@ class Axis(NamedTuple):
             return cls(1, number)
         return cls(0 if kind == "token" or number is None else number % 2)
 
-    def turned(self) -> "Axis":
+    def transposed(self) -> "Axis":
         """The same in the transposed matrix."""
         return self if self.axis is None else self._replace(axis=1 - self.axis)
 
@@ -86,13 +86,13 @@ class Weight(NamedTuple):
         codes, qparams, axis = self._codes()
         return self._write(graph, self.quantizer, codes, qparams, axis, alone=False)
 
-    def write_turned(self, graph: Graph, alone: bool) -> str:
+    def write_transposed(self, graph: Graph, alone: bool) -> str:
         """The name of the transpose (C, R). `alone`: what it is multiplied with comes from no DequantizeLinear."""
         if self.quantizer is None or self.num_bits is None:
             return graph.constant(self.name, self.value.t())
         codes, qparams, axis = self._codes()
-        turned = qparams._replace(scale=qparams.scale.t(), zero_point=qparams.zero_point.t())
-        return self._write(graph, self.quantizer, codes.t(), turned, axis.turned(), alone)
+        transposed = qparams._replace(scale=qparams.scale.t(), zero_point=qparams.zero_point.t())
+        return self._write(graph, self.quantizer, codes.t(), transposed, axis.transposed(), alone)
 
     def _codes(self) -> tuple[Tensor, QParams, Axis]:
         """Codes, and their grid as matrices that broadcast against them or have a column per group."""

@@ -58,9 +58,9 @@ def test_equals_fp64_of_the_values(data: st.DataObject) -> None:
     )
     check(a, b)
     # the other strides of a gradient's products: along the vectors
-    turned = stack(batches, depth, rows, 8, False, data.draw(flag), 1).turned
-    check(turned, b)
-    check(b, turned)
+    transposed = stack(batches, depth, rows, 8, False, data.draw(flag), 1).transposed
+    check(transposed, b)
+    check(b, transposed)
 
 
 @needs.compiler

@@ -75,7 +75,7 @@ def test_numbers_that_change_along_the_contraction(data: st.DataObject, rows: in
     zero = torch.randint(-128, 128, (depth, 1), dtype=torch.int32)
     offset = torch.rand(depth, 1) - 0.5 if data.draw(st.booleans()) else None
     less = right_numbers._replace(zero_point=right_numbers.zero_point - 128)
-    y = gemm.product(left, left_numbers, PackedOperand.of(right), less, along=gemm.DepthQParams(zero, offset))
+    y = gemm.product(left, left_numbers, PackedOperand.of(right), less, depth_qparams=gemm.DepthQParams(zero, offset))
     changed = right_numbers.scale.double() * ((0 if offset is None else offset.double()) - zero).t()
     b = values(right, right_numbers) + changed
     expected = values(left, left_numbers) @ b.t()
@@ -157,10 +157,10 @@ def test_large_products_are_cut_into_tasks(threads: int) -> None:
 @needs.compiler
 @needs.dot_products
 @settings(max_examples=60, deadline=None)
-@given(rows=sizes, columns=sizes, flip=st.booleans(), turned=st.booleans())
-def test_packed_codes_are_the_codes(rows: int, columns: int, flip: bool, turned: bool) -> None:
-    made = torch.randint(0, 256, (columns, rows) if turned else (rows, columns), dtype=torch.uint8)
-    made = made.t() if turned else made
+@given(rows=sizes, columns=sizes, flip=st.booleans(), transposed=st.booleans())
+def test_packed_codes_are_the_codes(rows: int, columns: int, flip: bool, transposed: bool) -> None:
+    made = torch.randint(0, 256, (columns, rows) if transposed else (rows, columns), dtype=torch.uint8)
+    made = made.t() if transposed else made
     packed = PackedOperand.of(made if flip else made.view(torch.int8))
     expected = (made.int() - 128).to(torch.int8) if flip else made.view(torch.int8)
     assert packed.codes().equal(expected) and packed.sums.equal(expected.sum(1, dtype=torch.int32))

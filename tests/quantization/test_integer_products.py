@@ -45,15 +45,15 @@ def test_products_equal_fp64(backend: str, data: st.DataObject) -> None:
         close(y, values(x) @ values(w).t() + (0.0 if bias is None else bias.double()), "forward")
 
         g = codes_of(matrix(data.draw, rows, columns), data.draw(st.sampled_from(NAMES)), data.draw(st.integers(2, 8)))
-        for right, turned, left in ((w, False, values(g)), (x, True, None)):
-            if turned:
+        for right, transposed, left in ((w, False, values(g)), (x, True, None)):
+            if transposed:
                 g = codes_of(matrix(data.draw, rows, columns), data.draw(st.sampled_from(NAMES)), 8)
                 left = values(g).t()
             codes, zero_point = signed(right)
             offset = None if right.offset is None else right.offset / right.scale
             relative = values(right) / right.scale.double()  # scales have been taken out of the sum
-            found = backward_product(g, turned, codes, zero_point, offset, torch.full((1, 1), 0.5))
-            close(found, 0.5 * (left @ relative), f"backward, turned {turned}")
+            found = backward_product(g, transposed, codes, zero_point, offset, torch.full((1, 1), 0.5))
+            close(found, 0.5 * (left @ relative), f"backward, transposed {transposed}")
 
 
 @pytest.mark.parametrize("depth", [4096, 16384, 40000])

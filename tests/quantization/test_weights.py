@@ -25,7 +25,7 @@ def test_codes_are_those_of_the_format(shape, num_bits, threads, monkeypatch):
     qparams = (symmetric := build_format("symmetric")).qparams(-largest, largest, num_bits)
     assert torch.equal(codes.scale, qparams.scale)
     assert torch.equal(codes.data, symmetric.quantize(weight, qparams).to(torch.int8))
-    assert torch.equal(codes.turned, codes.data.t())
+    assert torch.equal(codes.transposed, codes.data.t())
 
 
 @needs.compiler

@@ -47,7 +47,7 @@ class Stack(NamedTuple):
         return cls(codes.data.view(shape), codes.scale.reshape(numbers), codes.zero_point.reshape(numbers), offset)
 
     @property
-    def turned(self) -> "Stack":
+    def transposed(self) -> "Stack":
         """The transpose of each matrix.
 
         Raises:

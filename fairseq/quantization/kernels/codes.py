@@ -308,14 +308,14 @@ def _column_sums(data: Tensor) -> Tensor:
     return data.sum(0, keepdim=True, dtype=torch.int32)
 
 
-def transposed(data: Tensor) -> Tensor:
+def transposed_copy(data: Tensor) -> Tensor:
     """`data.t()` in memory order."""
     out = torch.empty(data.shape[::-1], dtype=data.dtype, device=data.device)
-    kernel(_transposed, data.dtype, data.device.type)(data, out)
+    kernel(_transposed_copy, data.dtype, data.device.type)(data, out)
     return out
 
 
-def _transposed(data: Tensor, out: Tensor) -> None:
+def _transposed_copy(data: Tensor, out: Tensor) -> None:
     out.copy_(data.t())
 
 

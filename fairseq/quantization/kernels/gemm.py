@@ -132,7 +132,7 @@ def product(
     bias: Optional[Tensor] = None,
     left_sums: Optional[Tensor] = None,
     read_later: bool = False,
-    along: Optional["DepthQParams"] = None,
+    depth_qparams: Optional["DepthQParams"] = None,
 ) -> Tensor:
     """fp32 (M, N), whose range is noted (`minmax.py`).
 
@@ -142,14 +142,14 @@ def product(
         bias: fp32 (N).
         left_sums: int32, sums of `left` over K, if they are known.
         read_later: the result is not read soon, so it need not go through the caches; its range is not noted.
-        along: where b's numbers change along the contraction; b has no other offset then, and `left` is in order.
+        depth_qparams: where b's numbers change along the contraction; b has no other offset then, and `left` is in order.
 
     Raises:
         RuntimeError: there is no kernel, see `can_run`.
         MemoryError: too little of it.
     """
     (rows, depth), columns = left.shape, right.shape[0]
-    left = _with_unit_stride(left) if along is None else left.contiguous().view(left.shape)
+    left = _with_unit_stride(left) if depth_qparams is None else left.contiguous().view(left.shape)
     y = torch.empty(rows, columns, dtype=torch.float32, device="cpu")
     ends = None if read_later else torch.empty(2, dtype=torch.float32, device="cpu")
     if not isinstance(right_numbers, OperandQParams):
@@ -157,7 +157,7 @@ def product(
     sides = [OperandQParams.of(left_numbers, left_sums), right_numbers]
     failed = _native().multiply_codes(
         _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
-        ctypes.byref(sides[1]), None if along is None else ctypes.byref(_DepthQParams.of(along)), _pointer(bias), _pointer(y),
+        ctypes.byref(sides[1]), None if depth_qparams is None else ctypes.byref(_DepthQParams.of(depth_qparams)), _pointer(bias), _pointer(y),
         *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later), _pointer(ends),
         ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
@@ -191,8 +191,8 @@ class _DepthQParams(ctypes.Structure):
     _fields_ = [("zero_point", ctypes.c_void_p), ("offset", ctypes.c_void_p)]
 
     @classmethod
-    def of(cls, along: DepthQParams) -> "_DepthQParams":
-        parts = [None if part is None else part.contiguous() for part in along]
+    def of(cls, depth_qparams: DepthQParams) -> "_DepthQParams":
+        parts = [None if part is None else part.contiguous() for part in depth_qparams]
         made = cls(*(None if part is None else part.data_ptr() for part in parts))
         made.kept = parts
         return made

@@ -22,7 +22,7 @@ from fairseq.quantization.kernels.codes import (
     decode,
     row_sums,
     signed,
-    transposed,
+    transposed_copy,
     weighted_sums,
 )
 from fairseq.quantization.kernels.gemm import CodeQParams, DepthQParams, OperandQParams, PackedOperand
@@ -48,8 +48,8 @@ class PreparedWeight:
         self.shape: tuple[int, int] = (codes.data.shape[0], codes.data.shape[1])
         self._centred: Optional[bool] = None
         self._forward: Optional[Tensor] = None  # oneDNN's
-        self._along: Optional[PackedOperand] = None  # our own
-        self._across: Optional[PackedOperand] = None
+        self._weight_for_forward: Optional[PackedOperand] = None  # our own
+        self._weight_for_grad_input: Optional[PackedOperand] = None
         self._prepared: Optional[OperandQParams] = None
         self._sums: Optional[Tensor] = None
 
@@ -59,14 +59,14 @@ class PreparedWeight:
         made = cls._around_0(rows.scale, (rows.data.shape[0], rows.data.shape[1]), num_bits)
         made._data = rows.data
         if made.fused:
-            made._forward = plain(rows.turned)
+            made._forward = plain(rows.transposed)
         return made
 
     @classmethod
     def of_packed(cls, rows: PackedRows, num_bits: int) -> "PreparedWeight":
         """Codes around 0 that are packed for both products."""
-        made = cls._around_0(rows.scale, rows.along.shape, num_bits)
-        made._along, made._across = rows.along, rows.across
+        made = cls._around_0(rows.scale, rows.weight_for_forward.shape, num_bits)
+        made._weight_for_forward, made._weight_for_grad_input = rows.weight_for_forward, rows.weight_for_grad_input
         return made
 
     @classmethod
@@ -75,7 +75,9 @@ class PreparedWeight:
         made.scale, made.offset, made.shape, made.num_bits = scale, None, shape, num_bits
         made.zero_point = torch.zeros_like(scale, dtype=torch.int32)
         made._centred = True
-        made._data = made._forward = made._along = made._across = made._prepared = made._sums = None
+        made._data = made._forward = made._weight_for_forward = made._weight_for_grad_input = made._prepared = (
+            made._sums
+        ) = None
         return made
 
     @property
@@ -83,15 +85,15 @@ class PreparedWeight:
         """int8 (N, K)."""
         if self._data is not None:
             return self._data
-        if self._along is not None:
-            return self._along.codes()
+        if self._weight_for_forward is not None:
+            return self._weight_for_forward.codes()
         assert self._forward is not None
         return self._forward.to_dense().t()
 
     def keep_one_copy(self) -> Tensor:
         """For weights that stay: drop (N, K) if forward products take another copy; returns the one that is left."""
         if self.shape[0] * self.shape[1] >= MIN_PACKED_ELEMENTS and gemm.is_preferred(self.scale.device):
-            operand, self._data, self._across = self.along().data, None, None
+            operand, self._data, self._weight_for_grad_input = self.weight_for_forward().data, None, None
         elif self.fused:
             operand, self._data = self.forward_operand(), None
         else:
@@ -110,28 +112,30 @@ class PreparedWeight:
             self._centred = self.offset is None and not bool(self.zero_point.any())
         return self._centred
 
-    def along(self) -> PackedOperand:
+    def weight_for_forward(self) -> PackedOperand:
         """For `gemm.product` of x w^T."""
-        if self._along is None:
-            self._along = PackedOperand.of(self.data)
-        return self._along
+        if self._weight_for_forward is None:
+            self._weight_for_forward = PackedOperand.of(self.data)
+        return self._weight_for_forward
 
     def operand_qparams(self) -> OperandQParams:
-        """What the codes of `along` mean."""
+        """What the codes of `weight_for_forward` mean."""
         if self._prepared is None:
-            self._prepared = OperandQParams.of(CodeQParams(self.scale, self.zero_point, self.offset), self.along().sums)
+            self._prepared = OperandQParams.of(
+                CodeQParams(self.scale, self.zero_point, self.offset), self.weight_for_forward().sums
+            )
         return self._prepared
 
-    def across(self) -> PackedOperand:
+    def weight_for_grad_input(self) -> PackedOperand:
         """For `gemm.product` of g w."""
-        if self._across is None:
-            self._across = PackedOperand.of(self.data.t())
-        return self._across
+        if self._weight_for_grad_input is None:
+            self._weight_for_grad_input = PackedOperand.of(self.data.t())
+        return self._weight_for_grad_input
 
     def forward_operand(self) -> Tensor:
         """(K, N) for `scaled_product`."""
         if self._forward is None:
-            self._forward = plain(transposed(self.data))
+            self._forward = plain(transposed_copy(self.data))
         return self._forward
 
     def backward_operand(self) -> Tensor:
@@ -158,7 +162,9 @@ class PreparedWeight:
 def forward_product(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
     if x.data.shape[1] <= MAX_DEPTH and gemm.is_preferred(x.data.device, x.data.numel() * w.shape[0]):
-        return gemm.product(x.data, CodeQParams.of(x), w.along(), w.operand_qparams(), _float(bias)).to(dtype)
+        return gemm.product(x.data, CodeQParams.of(x), w.weight_for_forward(), w.operand_qparams(), _float(bias)).to(
+            dtype
+        )
     w_scale = w.scale.t()  # (1, N)
     if w.fused and x.offset is None and x.scale.numel() == 1 and float(x.scale) > MIN_PRODUCT_SCALE:
         scale = x.scale * w_scale
@@ -199,10 +205,12 @@ def input_gradient(grad: QuantizedMatrix, w: PreparedWeight, grad_w_scale: Tenso
     if w.shape[0] <= MAX_DEPTH and gemm.is_preferred(grad.data.device, grad.data.numel() * w.shape[1]):
         if w.is_centred() or w.scale.numel() == 1:
             same = CodeQParams(grad_w_scale, w.zero_point[:1], None if offset is None else offset * grad_w_scale)
-            return gemm.product(grad.data, CodeQParams.of(grad), w.across(), same)
+            return gemm.product(grad.data, CodeQParams.of(grad), w.weight_for_grad_input(), same)
         zero = CodeQParams(grad_w_scale, torch.zeros_like(w.zero_point[:1]), None)
-        along = DepthQParams(w.zero_point, offset)
-        return gemm.product(grad.data, CodeQParams.of(grad), w.across(), zero, along=along)
+        depth_qparams = DepthQParams(w.zero_point, offset)
+        return gemm.product(
+            grad.data, CodeQParams.of(grad), w.weight_for_grad_input(), zero, depth_qparams=depth_qparams
+        )
     if w.fused and grad.offset is None and float(grad.scale) > MIN_PRODUCT_SCALE:
         scale = grad.scale * grad_w_scale
         return scaled_product(grad.data, int(grad.zero_point), scale, w.backward_operand(), None, torch.float32)
@@ -235,7 +243,7 @@ def weight_gradient(
 
 def backward_product(
     left: QuantizedMatrix,
-    turned: bool,
+    transposed: bool,
     right: Tensor,
     zero_point: Tensor,
     offset: Optional[Tensor],
@@ -245,38 +253,38 @@ def backward_product(
     """fp32 right_scale * sum_c left[r, c] (right[c, j] - zero_point[c] + offset[c]).
 
     Args:
-        left: gradient codes, one scale; with `turned` the rows of `data` are c.
+        left: gradient codes, one scale; with `transposed` the rows of `data` are c.
         right: int8 (C, J).
         zero_point, offset: (C, 1) or (1, 1); the offset in units of right's scale.
         right_scale: (1, 1).
-        left_sums: sums of left's codes over c, int32, (R, 1) or with `turned` (1, R), if they are known.
+        left_sums: sums of left's codes over c, int32, (R, 1) or with `transposed` (1, R), if they are known.
     """
     depth, width = right.shape
-    data = left.data.t() if turned else left.data  # (R, C)
+    data = left.data.t() if transposed else left.data  # (R, C)
     if depth > MAX_DEPTH:
         total: Optional[Tensor] = None
         for start in range(0, depth, MAX_DEPTH):
             piece = slice(start, start + MAX_DEPTH)
             part = backward_product(
-                left._replace(data=left.data[piece] if turned else left.data[:, piece].contiguous()),
-                turned, right[piece], _piece(zero_point, piece), _piece(offset, piece), right_scale,
+                left._replace(data=left.data[piece] if transposed else left.data[:, piece].contiguous()),
+                transposed, right[piece], _piece(zero_point, piece), _piece(offset, piece), right_scale,
             )  # fmt: skip
             total = part if total is None else total.add_(part)
         assert total is not None
         return total
     sums = integer_product(data, right)
-    axis = 0 if turned else 1
+    axis = 0 if transposed else 1
 
     def over_depth(weights: Tensor) -> Tensor:
         """(R, 1) sums over c of left's codes times weights, (C, 1) or (1, 1)."""
         if weights.numel() == 1:
             plain_sums = left_sums
             if plain_sums is None:
-                plain_sums = column_sums(left.data) if turned else row_sums(left.data)
+                plain_sums = column_sums(left.data) if transposed else row_sums(left.data)
             found = plain_sums * weights
         else:
-            found = weighted_sums(left.data, weights if turned else weights.t(), axis)
-        return found.t() if turned else found
+            found = weighted_sums(left.data, weights if transposed else weights.t(), axis)
+        return found.t() if transposed else found
 
     def whole(weights: Tensor) -> Tensor:
         """The sum over c of weights, (1, 1)."""

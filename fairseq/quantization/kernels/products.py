@@ -119,11 +119,11 @@ def _reproduces(name: str, device_type: str) -> bool:
         left, right = _extreme_codes(device_type)
         try:
             product: Any = _PRODUCTS[name](left, right)
-            turned: Any = _PRODUCTS[name](left.t().contiguous().t(), right.t().contiguous().t())
+            transposed: Any = _PRODUCTS[name](left.t().contiguous().t(), right.t().contiguous().t())
         except Exception:  # no integer GEMM here, whatever torch says to that
             return False
         expected = left.cpu().long() @ right.cpu().long()
-        return torch.equal(product.cpu().long(), expected) and torch.equal(turned.cpu().long(), expected)
+        return torch.equal(product.cpu().long(), expected) and torch.equal(transposed.cpu().long(), expected)
 
 
 def _extreme_codes(device_type: str) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ to the last bit.
 >>> from fairseq.quantization.formats import build_format
 >>> weight = torch.tensor([[1.0, -0.5], [0.0, 254.0]])
 >>> codes = encode_rows(weight, 8)
->>> codes.data.tolist(), codes.turned.tolist()
+>>> codes.data.tolist(), codes.transposed.tolist()
 ([[127, -64], [0, 127]], [[127, 0], [-64, 127]])
 """
 
@@ -32,12 +32,12 @@ class RowCodes(NamedTuple):
 
     Attributes:
         data: int8 (N, K).
-        turned: the same, (K, N).
+        transposed: the same, (K, N).
         scale: fp32 (N, 1).
     """
 
     data: Tensor
-    turned: Tensor
+    transposed: Tensor
     scale: Tensor
 
 
@@ -64,10 +64,10 @@ def encode_rows(weight: Tensor, num_bits: int) -> RowCodes:
         torch.empty(columns, rows, dtype=torch.int8, device="cpu"),
         torch.empty(rows, 1, dtype=torch.float32, device="cpu"),
     )
-    data, turned, scale = (ctypes.c_void_p(part.data_ptr()) for part in codes)
+    data, transposed, scale = (ctypes.c_void_p(part.data_ptr()) for part in codes)
     native.encode_rows(
         ctypes.c_void_p(weight.data_ptr()), *map(ctypes.c_int64, (rows, columns)),
-        ctypes.c_int32(2 ** (num_bits - 1) - 1), ctypes.c_float(MIN_SCALE), data, turned, scale,
+        ctypes.c_int32(2 ** (num_bits - 1) - 1), ctypes.c_float(MIN_SCALE), data, transposed, scale,
         ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
     return codes
@@ -77,13 +77,13 @@ class PackedRows(NamedTuple):
     """Codes around 0, as `gemm.product` takes them.
 
     Attributes:
-        along: of w (N, K), for x w^T.
-        across: of its transpose, for g w.
+        forward: of w (N, K), for x w^T.
+        grad_input: of its transpose, for g w.
         scale: fp32 (N, 1).
     """
 
-    along: PackedOperand
-    across: PackedOperand
+    forward: PackedOperand
+    grad_input: PackedOperand
     scale: Tensor
 
 
@@ -101,7 +101,7 @@ def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
         PackedOperand.empty(columns, rows),
         torch.empty(rows, 1, dtype=torch.float32, device="cpu"),
     )
-    outputs = (made.along.data, made.along.sums, made.across.data, made.across.sums, made.scale)
+    outputs = (made.forward.data, made.forward.sums, made.grad_input.data, made.grad_input.sums, made.scale)
     failed = native.encode_packed(
         ctypes.c_void_p(weight.data_ptr()), *map(ctypes.c_int64, (rows, columns)),
         ctypes.c_int32(2 ** (num_bits - 1) - 1), ctypes.c_float(MIN_SCALE),

@@ -54,10 +54,10 @@ class IntegerMatMul(torch.autograd.Function):
         grad_a = grad_b = None
         if b_kept is not None:
             codes = b_kept.restore(b_data)
-            grad_a = gradient.times(codes, ctx.shapes[1], "grad_input", turned=False).to(ctx.dtypes[0])
+            grad_a = gradient.times(codes, ctx.shapes[1], "grad_input", transposed=False).to(ctx.dtypes[0])
         if a_kept is not None:
             codes = a_kept.restore(a_data)
-            grad_b = gradient.times(codes, ctx.shapes[0], "grad_weight", turned=True).to(ctx.dtypes[1]).mT
+            grad_b = gradient.times(codes, ctx.shapes[0], "grad_weight", transposed=True).to(ctx.dtypes[1]).mT
         gradient.release()
         return grad_a, grad_b, None, None, None, None
 
@@ -97,19 +97,19 @@ class _Gradient:
             self._values = decode(self.codes).view(self.shape).to(self.dtype)
         return self._values
 
-    def times(self, codes: QuantizedMatrix, shape: torch.Size, kind: str, turned: bool) -> Tensor:
-        """g b (..., T, K) for codes of b (..., S, K), or with `turned` g^T a (..., S, K) for a (..., T, K)."""
+    def times(self, codes: QuantizedMatrix, shape: torch.Size, kind: str, transposed: bool) -> Tensor:
+        """g b (..., T, K) for codes of b (..., S, K), or with `transposed` g^T a (..., S, K) for a (..., T, K)."""
         call, macs = self.call, self.shape.numel() * shape[-1]
-        factor = call.left if turned else call.right
+        factor = call.left if transposed else call.right
         if self.codes is not None and codes.scale.numel() == 1:
             call.tell(kind, call.grad.operand(self.codes.data), factor.operand(codes.data), macs)
             left = _stack(self.codes, self.shape)
-            product = batched_product(left.turned if turned else left, _stack(codes, shape).turned)
+            product = batched_product(left.transposed if transposed else left, _stack(codes, shape).transposed)
             return product.view(*shape[:-2], *product.shape[-2:])
         value = decode(codes).view(shape).to(self.dtype)
         g = self.values
         call.tell(kind, call.grad.operand(g), factor.operand(value), macs)
-        return torch.matmul(g.mT if turned else g, value)
+        return torch.matmul(g.mT if transposed else g, value)
 
 
 def _stack(codes: QuantizedMatrix, shape: torch.Size) -> Stack:

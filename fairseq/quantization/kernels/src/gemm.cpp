@@ -88,7 +88,7 @@ struct Same {
 // The numbers of all columns, padded to whole panels, and of all rows.
 struct Corrections {
     Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const OperandQParams& a, const OperandQParams& b,
-                const DepthQParams* along, int64_t rows, int64_t columns, int64_t depth, const float* bias, int64_t threads)
+                const DepthQParams* depth_qparams, int64_t rows, int64_t columns, int64_t depth, const float* bias, int64_t threads)
         : has_offset(a.offset || b.offset), zeros_in_b(false), row_scale(rows), row_zero(rows), row_sums(rows),
           row_above(rows), row_offset(rows), row_less(rows), row_more(rows), scale(padded(columns, kColumns)), bias_or_0(scale.size()),
           offset(scale.size()), above(scale.size()), zero(scale.size()), sums(scale.size()) {
@@ -102,9 +102,9 @@ struct Corrections {
             above[n] = scale[n] * float(sums[n]) + float(depth) * offset[n];
             bias_or_0[n] = bias ? bias[n] : 0.0f;
         }
-        if (along) {
+        if (depth_qparams) {
             float total = 0.0f;
-            for (int64_t k = 0; k < depth; ++k) total += (along->offset ? along->offset[k] : 0.0f) - float(along->zero_point[k]);
+            for (int64_t k = 0; k < depth; ++k) total += (depth_qparams->offset ? depth_qparams->offset[k] : 0.0f) - float(depth_qparams->zero_point[k]);
             for (int64_t n = 0; n < columns; ++n) above[n] += scale[n] * total;
         }
         if (a.sums) std::copy(a.sums, a.sums + rows, row_sums.begin());
@@ -116,8 +116,8 @@ struct Corrections {
             row_offset[m] = a.offset ? a.offset[at] : 0.0f;
             row_above[m] = row_scale[m] * float(int32_t(uint32_t(row_sums[m]) - uint32_t(depth) * uint32_t(row_zero[m])));
         }
-        if (along) add_up_along(codes, vector, *along, rows, depth, threads);
-        if (a.each || has_offset || zeros_in_b || along) return;
+        if (depth_qparams) add_up_weighted(codes, vector, *depth_qparams, rows, depth, threads);
+        if (a.each || has_offset || zeros_in_b || depth_qparams) return;
         same.scale = row_scale[0];
         for (int32_t sum : sums) same.less.push_back(int32_t(uint32_t(sum) * uint32_t(row_zero[0])));
     }
@@ -133,22 +133,22 @@ struct Corrections {
     }
 
     // For codes whose contraction is along memory.
-    void add_up_along(const uint8_t* codes, int64_t vector, const DepthQParams& along, int64_t rows, int64_t depth, int64_t threads) {
+    void add_up_weighted(const uint8_t* codes, int64_t vector, const DepthQParams& depth_qparams, int64_t rows, int64_t depth, int64_t threads) {
         const auto work = [&](int64_t index) {
             for (int64_t m = rows * index / threads; m < rows * (index + 1) / threads; ++m) {
                 uint32_t less = 0;
                 for (int64_t k = 0; k < depth; ++k)
-                    less += uint32_t(int32_t(codes[m * vector + k]) - row_zero[m]) * uint32_t(along.zero_point[k]);
+                    less += uint32_t(int32_t(codes[m * vector + k]) - row_zero[m]) * uint32_t(depth_qparams.zero_point[k]);
                 row_less[m] = less;
-                if (!along.offset) continue;
+                if (!depth_qparams.offset) continue;
                 constexpr int64_t kParts = 32;  // added side by side
                 float parts[kParts] = {}, more = 0.0f;
                 const int64_t whole = depth / kParts * kParts;
                 for (int64_t k = 0; k < whole; k += kParts)
                     for (int64_t i = 0; i < kParts; ++i)
-                        parts[i] += float(int32_t(codes[m * vector + k + i]) - row_zero[m]) * along.offset[k + i];
+                        parts[i] += float(int32_t(codes[m * vector + k + i]) - row_zero[m]) * depth_qparams.offset[k + i];
                 for (int64_t k = whole; k < depth; ++k)
-                    more += float(int32_t(codes[m * vector + k]) - row_zero[m]) * along.offset[k];
+                    more += float(int32_t(codes[m * vector + k]) - row_zero[m]) * depth_qparams.offset[k];
                 for (float part : parts) more += part;
                 row_more[m] = row_scale[m] * more;
             }
@@ -263,9 +263,9 @@ struct Left {
                 uint8_t* target = packed.get() + (block - from) * block_bytes;
                 const int64_t m = block * kRows, height = std::min(kRows, rows - m);
                 if (depth_stride == 1)
-                    pack_along(codes + m * vector, vector, depth, height, kRows, 0, target);
+                    pack_contiguous(codes + m * vector, vector, depth, height, kRows, 0, target);
                 else
-                    pack_across(codes + m, depth_stride, depth, height, rows - m, kRows, 0, target);
+                    pack_strided(codes + m, depth_stride, depth, height, rows - m, kRows, 0, target);
             }
         };
         in_shares(threads, work);
@@ -335,9 +335,9 @@ void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_strid
             const int64_t first = panel * kColumns, width = std::min(kColumns, columns - first);
             uint8_t* target = packed + panel * bytes;
             if (depth_stride == 1)
-                pack_along(codes + first * column_stride, column_stride, depth, width, kColumns, uint8_t(flip), target);
+                pack_contiguous(codes + first * column_stride, column_stride, depth, width, kColumns, uint8_t(flip), target);
             else
-                pack_across(codes + first, depth_stride, depth, width, columns - first, kColumns, uint8_t(flip),
+                pack_strided(codes + first, depth_stride, depth, width, columns - first, kColumns, uint8_t(flip),
                             target);
             int32_t whole[kColumns] = {};
             add_panel(target, padded(depth, 4) / 4, whole);
@@ -348,13 +348,13 @@ void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_strid
 }
 
 // y (rows, columns) in order; 0, or 1 where memory or threads ran out. a's codes have one stride of 1. `streams`: y is not
-// read soon, and is written past the caches. range: its smallest and largest value, or null. With `along` a's contraction is along memory, and there is no offset of b.
+// read soon, and is written past the caches. range: its smallest and largest value, or null. With `depth_qparams` a's contraction is along memory, and there is no offset of b.
 int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const OperandQParams* a_qparams, const uint8_t* b,
-                   const OperandQParams* b_qparams, const DepthQParams* along, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
+                   const OperandQParams* b_qparams, const DepthQParams* depth_qparams, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
                    int32_t streams, float* range, int64_t threads) {
     try {
         threads = std::max<int64_t>(1, std::min(threads, rows * columns * depth / kMinMacs));
-        const Corrections numbers(a, vector, depth_stride, *a_qparams, *b_qparams, along, rows, columns, depth, bias, threads);
+        const Corrections numbers(a, vector, depth_stride, *a_qparams, *b_qparams, depth_qparams, rows, columns, depth, bias, threads);
         const Left left(a, vector, depth_stride, rows, depth, threads);
         // whole registers at addresses that are multiples of theirs, or not at all
         const bool fits = columns % kLanes == 0 && reinterpret_cast<uintptr_t>(y) % (4 * kLanes) == 0;

@@ -83,7 +83,7 @@ inline void gather_word(const uint8_t* from, int64_t stride, int64_t left, uint8
 
 // Groups of four rows of `codes`, in which columns are neighbours -> words of `width` columns, of which `columns` are
 // there, and `readable` (or more) may be read. The source has `depth` rows.
-inline void pack_across(const uint8_t* codes, int64_t row_stride, int64_t depth, int64_t columns, int64_t readable,
+inline void pack_strided(const uint8_t* codes, int64_t row_stride, int64_t depth, int64_t columns, int64_t readable,
                         int64_t width, uint8_t flip, uint8_t* packed) {
     const __m128i flips = _mm_set1_epi8(char(flip));
     const int64_t groups = padded(depth, 4) / 4;
@@ -111,7 +111,7 @@ inline void pack_across(const uint8_t* codes, int64_t row_stride, int64_t depth,
 }
 
 // The same where the contraction is along memory: `codes` has `columns` rows of `depth` neighbours.
-inline void pack_along(const uint8_t* codes, int64_t row_stride, int64_t depth, int64_t columns, int64_t width,
+inline void pack_contiguous(const uint8_t* codes, int64_t row_stride, int64_t depth, int64_t columns, int64_t width,
                        uint8_t flip, uint8_t* packed) {
     const int64_t groups = padded(depth, 4) / 4;
     const __m128i flips = _mm_set1_epi8(char(flip));

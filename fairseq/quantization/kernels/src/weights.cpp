@@ -1,4 +1,4 @@
-// Symmetric codes of a matrix with one scale per row, while each row is in cache: range, codes, and the codes turned.
+// Symmetric codes of a matrix with one scale per row, while each row is in cache: range, codes, and the codes transposed.
 //
 //     scale[n] = max(max_k |w[n, k]| / q, least),   code[n, k] = clamp(round(w[n, k] * (1 / scale[n])), -q, q)
 //
@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr int64_t kTile = 16;           // rows and columns that are turned at once
+constexpr int64_t kTile = 16;           // rows and columns that are transposed at once
 constexpr int64_t kMinPerThread = 1 << 17;
 
 float largest(const float* row, int64_t count) {
@@ -70,20 +70,20 @@ void turn_tile(const int8_t* source, int64_t source_stride, int8_t* target, int6
 #endif
 }
 
-// Rows begin .. end - 1 of codes (rows, columns) into turned (columns, rows).
-void turn(const int8_t* codes, int8_t* turned, int64_t begin, int64_t end, int64_t rows, int64_t columns) {
+// Rows begin .. end - 1 of codes (rows, columns) into transposed (columns, rows).
+void turn(const int8_t* codes, int8_t* transposed, int64_t begin, int64_t end, int64_t rows, int64_t columns) {
     const int64_t whole = end - begin == kTile ? columns / kTile * kTile : 0;
     for (int64_t k = 0; k < whole; k += kTile)
-        turn_tile(codes + begin * columns + k, columns, turned + k * rows + begin, rows);
+        turn_tile(codes + begin * columns + k, columns, transposed + k * rows + begin, rows);
     for (int64_t k = whole; k < columns; ++k)
-        for (int64_t n = begin; n < end; ++n) turned[k * rows + n] = codes[n * columns + k];
+        for (int64_t n = begin; n < end; ++n) transposed[k * rows + n] = codes[n * columns + k];
 }
 
 }  // namespace
 
-// w (rows, columns) in order -> codes (rows, columns), turned (columns, rows), scale (rows).
+// w (rows, columns) in order -> codes (rows, columns), transposed (columns, rows), scale (rows).
 extern "C" void encode_rows(const float* w, int64_t rows, int64_t columns, int32_t most, float least, int8_t* codes,
-                            int8_t* turned, float* scale, int64_t threads) {
+                            int8_t* transposed, float* scale, int64_t threads) {
     const int64_t tiles = (rows + kTile - 1) / kTile;
     threads = std::max<int64_t>(1, std::min({threads, rows * columns / kMinPerThread, tiles}));
     const auto work = [&](int64_t index) {
@@ -93,7 +93,7 @@ extern "C" void encode_rows(const float* w, int64_t rows, int64_t columns, int32
                 scale[n] = finite_or_nan(std::max(largest(w + n * columns, columns) / float(most), least));
                 encode(w + n * columns, columns, 1.0f / scale[n], float(most), codes + n * columns);
             }
-            turn(codes, turned, begin, end, rows, columns);
+            turn(codes, transposed, begin, end, rows, columns);
         }
     };
     in_shares(threads, work);
@@ -101,13 +101,13 @@ extern "C" void encode_rows(const float* w, int64_t rows, int64_t columns, int32
 
 #if defined(DOT_PRODUCTS)
 
-// The same codes for `multiply_codes`: `along` packed over the columns of w, for x w^T, and `across` over its rows, for
+// The same codes for `multiply_codes`: `forward` packed over the columns of w, for x w^T, and `grad_input` over its rows, for
 // g w, with their sums: row_sums (rows), column_sums (columns). Returns 1 where memory ran out, else 0.
-extern "C" int encode_packed(const float* w, int64_t rows, int64_t columns, int32_t most, float least, uint8_t* along,
-                             int32_t* row_sums, uint8_t* across, int32_t* column_sums, float* scale, int64_t threads) {
+extern "C" int encode_packed(const float* w, int64_t rows, int64_t columns, int32_t most, float least, uint8_t* forward,
+                             int32_t* row_sums, uint8_t* grad_input, int32_t* column_sums, float* scale, int64_t threads) {
     try {
         const int64_t panels = padded(rows, kColumns) / kColumns, wide = padded(columns, kColumns);
-        const int64_t along_bytes = panel_bytes(columns), across_bytes = panel_bytes(rows);
+        const int64_t forward_bytes = panel_bytes(columns), grad_input_bytes = panel_bytes(rows);
         threads = std::max<int64_t>(1, std::min({threads, rows * columns / kMinPerThread, panels}));
         std::vector<int32_t> partial(threads * wide);
         std::vector<int8_t> tiles(threads * kColumns * columns);
@@ -122,13 +122,13 @@ extern "C" int encode_packed(const float* w, int64_t rows, int64_t columns, int3
                     encode(row, columns, 1.0f / scale[begin + n], float(most), tile + n * columns);
                 }
                 int32_t sums[kColumns] = {};
-                pack_along(codes, columns, columns, count, kColumns, 0, along + panel * along_bytes);
-                add_panel(along + panel * along_bytes, padded(columns, 4) / 4, sums);
+                pack_contiguous(codes, columns, columns, count, kColumns, 0, forward + panel * forward_bytes);
+                add_panel(forward + panel * forward_bytes, padded(columns, 4) / 4, sums);
                 std::copy(sums, sums + count, row_sums + begin);
                 for (int64_t k = 0; k < columns; k += kColumns) {
                     const int64_t width = std::min(kColumns, columns - k);
-                    uint8_t* target = across + k / kColumns * across_bytes + begin * kColumns;
-                    pack_across(codes + k, columns, count, width, columns - k, kColumns, 0, target);
+                    uint8_t* target = grad_input + k / kColumns * grad_input_bytes + begin * kColumns;
+                    pack_strided(codes + k, columns, count, width, columns - k, kColumns, 0, target);
                     add_panel(target, padded(count, 4) / 4, partial.data() + index * wide + k);
                 }
             }
