@@ -184,7 +184,7 @@ def watch_plain_products(model: nn.Module, context: QuantizationContext) -> list
     def hook_for(target: QuantizationTarget) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if context.listeners:
-                product = target.plain_product((*args, *kwargs.values()), output)
+                product = target.unquantized_product((*args, *kwargs.values()), output)
                 if product is not None:
                     tell_full_precision(context.listeners, target.path, *product)
 

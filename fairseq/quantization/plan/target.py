@@ -43,7 +43,7 @@ class Product(NamedTuple):
     heads: Optional[tuple[int, int]] = None
 
 
-class PlainProduct(NamedTuple):
+class UnquantizedProduct(NamedTuple):
     """A product in full precision that has run: its factors and multiply-accumulates."""
 
     left: Tensor
@@ -114,7 +114,7 @@ class QuantizationTarget:
         """The quantizers of its weights, with the weights that they round; none before `install`."""
         return []
 
-    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+    def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
         """What a call of the module without quantizers has multiplied; None where that cannot be told.
 
         Args:

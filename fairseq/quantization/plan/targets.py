@@ -31,16 +31,16 @@ from fairseq.quantization.layers.torch_attention import (
     projection_weights,
     quantizer_paths,
 )
-from fairseq.quantization.plan.plain_products import attention_product, plain_product
 from fairseq.quantization.plan.target import (
     TARGETS,
-    PlainProduct,
     Product,
     QuantizationTarget,
     Specs,
+    UnquantizedProduct,
     register_target,
     retype,
 )
+from fairseq.quantization.plan.unquantized_products import attention_product, unquantized_product
 from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
 from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.quantizer import Quantizer
@@ -59,8 +59,8 @@ def linear_product(path: str, shape: tuple[int, int]) -> Product:
     return Product(path, paths["input"], paths["weight"], paths["grad_output"], weight_shape=shape)
 
 
-def _plain_linear(x: Tensor, weight: Tensor, output: Tensor) -> PlainProduct:
-    return PlainProduct(x, weight, output.numel() * x.shape[-1])
+def _unquantized_linear(x: Tensor, weight: Tensor, output: Tensor) -> UnquantizedProduct:
+    return UnquantizedProduct(x, weight, output.numel() * x.shape[-1])
 
 
 @register_target(nn.Linear)
@@ -94,8 +94,8 @@ class LinearTarget(QuantizationTarget):
         quantizers: Any = getattr(self.module, "quantizers", None)
         return [] if quantizers is None else [(quantizers.quantizer("weight"), self.module.weight)]  # type: ignore[list-item]
 
-    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
-        return _plain_linear(args[0], self.module.weight, output)  # type: ignore[arg-type]
+    def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
+        return _unquantized_linear(args[0], self.module.weight, output)  # type: ignore[arg-type]
 
 
 @register_target(Projection)
@@ -117,8 +117,8 @@ class ProjectionTarget(QuantizationTarget):
         self.module.quantizers = LinearQuantizers(self.path, shape, self.own(specs), context, reference_bits)
         return self.module
 
-    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
-        return _plain_linear(args[0], args[1], output)
+    def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
+        return _unquantized_linear(args[0], args[1], output)
 
 
 @register_target(nn.Embedding)
@@ -190,8 +190,8 @@ class MatMulTarget(QuantizationTarget):
             return self.module
         return MatMul(self.module.left, self.module.right, self.module.output).train(self.module.training)
 
-    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
-        return _plain_linear(args[0], args[1], output)
+    def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
+        return _unquantized_linear(args[0], args[1], output)
 
 
 @register_target(nn.MultiheadAttention)
@@ -238,7 +238,7 @@ class AttentionTarget(QuantizationTarget):
         parts = [quantizers.part(name).quantizer("weight") for name in PROJECTIONS]
         return list(zip(parts, weights, strict=True))
 
-    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+    def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
         return attention_product(self.module, *args[:3])
 
 
@@ -256,9 +256,9 @@ class UnsupportedTarget(QuantizationTarget):
             f"{{match: {self.path + '.*'!r}, quantize: false}}"
         )
 
-    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
+    def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
         if isinstance(self.module, nn.Linear) and isinstance(output, Tensor):
-            return _plain_linear(args[0], self.module.weight, output)
+            return _unquantized_linear(args[0], self.module.weight, output)
         return None
 
 
@@ -266,8 +266,8 @@ class UnsupportedTarget(QuantizationTarget):
 class FullPrecisionTarget(QuantizationTarget):
     """A module of torch's that multiplies and has no quantizers (yet): it is listed in the plan, and that is all."""
 
-    def plain_product(self, args: Any, output: Any) -> Optional[PlainProduct]:
-        return plain_product(self.module, args[0], output)
+    def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
+        return unquantized_product(self.module, args[0], output)
 
 
 def target_of(path: str, module: nn.Module) -> Optional[QuantizationTarget]:
