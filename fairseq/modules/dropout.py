@@ -70,15 +70,15 @@ class _Dropout(torch.autograd.Function):
         if native is None:
             return x * _noise(x, dropped, seed)
         x = x.contiguous()
-        y, ends = torch.empty_like(x), torch.empty(2, dtype=torch.float32, device="cpu")
+        y, min_max = torch.empty_like(x), torch.empty(2, dtype=torch.float32, device="cpu")
         scale = torch.tensor(_LEVELS / (_LEVELS - dropped), dtype=x.dtype)  # rounded as `_noise` rounds it
         getattr(native, _NATIVE[x.dtype])(
             ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(y.data_ptr()), ctypes.c_int64(x.numel()),
             ctypes.c_int64(int(seed)), ctypes.c_int16(dropped - _LEVELS // 2), ctypes.c_float(float(scale)),
-            ctypes.c_void_p(ends.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
+            ctypes.c_void_p(min_max.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
         )  # fmt: skip
         if x.dtype == torch.float32:
-            minmax.cache_minmax(y, *ends.unbind())
+            minmax.cache_minmax(y, *min_max.unbind())
         return y
 
     @staticmethod

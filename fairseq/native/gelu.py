@@ -95,16 +95,16 @@ def _is_transformed() -> bool:
 
 
 def _forward(native: Any, x: Tensor, slopes: Optional[Tensor]) -> Tensor:
-    y, ends = torch.empty_like(x), torch.empty(2, dtype=torch.float32, device="cpu")
-    native.gelu_forward(*map(pointer, (x, y, slopes)), *sizes(x, ends))
-    minmax.cache_minmax(y, *ends.unbind())
+    y, min_max = torch.empty_like(x), torch.empty(2, dtype=torch.float32, device="cpu")
+    native.gelu_forward(*map(pointer, (x, y, slopes)), *sizes(x, min_max))
+    minmax.cache_minmax(y, *min_max.unbind())
     return y
 
 
 def _backward(kernel: Any, grad: Tensor, kept: Tensor) -> Tensor:
-    out, ends = torch.empty_like(grad), torch.empty(2, dtype=torch.float32, device="cpu")
-    kernel(*map(pointer, (grad, kept, out)), *sizes(grad, ends))
-    minmax.cache_minmax(out, *ends.unbind())
+    out, min_max = torch.empty_like(grad), torch.empty(2, dtype=torch.float32, device="cpu")
+    kernel(*map(pointer, (grad, kept, out)), *sizes(grad, min_max))
+    minmax.cache_minmax(out, *min_max.unbind())
     return out
 
 
@@ -112,8 +112,8 @@ def pointer(x: Optional[Tensor]) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
-def sizes(x: Tensor, ends: Tensor) -> tuple[Any, ...]:
-    return ctypes.c_int64(x.numel()), pointer(ends), ctypes.c_int64(torch.get_num_threads())
+def sizes(x: Tensor, min_max: Tensor) -> tuple[Any, ...]:
+    return ctypes.c_int64(x.numel()), pointer(min_max), ctypes.c_int64(torch.get_num_threads())
 
 
 def _coded(slopes: Tensor) -> Tensor:

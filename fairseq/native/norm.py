@@ -76,16 +76,16 @@ class _AddAndNormalize(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         kept, inverse, weight = ctx.saved_tensors
         grad, weight = grad.float().contiguous(), weight.contiguous()
-        ends = torch.empty(2, dtype=torch.float32, device="cpu")
+        min_max = torch.empty(2, dtype=torch.float32, device="cpu")
         grad_residual = torch.empty_like(grad)
         grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(weight)
         grad_x = None if ctx.mask is None else torch.empty_like(grad)
         _library().norm_backward(
             _mask(ctx.mask), *map(_pointer, (grad, weight, inverse, kept)), ctypes.c_int32(8 * kept.element_size()),
-            *map(_pointer, (grad_x, grad_residual, grad_weight, grad_bias)), *_sizes(grad, ends),
+            *map(_pointer, (grad_x, grad_residual, grad_weight, grad_bias)), *_sizes(grad, min_max),
         )  # fmt: skip
         grad_x = grad_residual if grad_x is None else grad_x
-        minmax.cache_minmax(grad_x, *ends.unbind())
+        minmax.cache_minmax(grad_x, *min_max.unbind())
         return grad_x, grad_residual, grad_weight, grad_bias, None, None, None
 
 
@@ -94,13 +94,13 @@ def _forward(
     kept: Optional[Tensor], inverse: Optional[Tensor],
 ) -> Tensor:  # fmt: skip
     parts = [part.contiguous() for part in (x, residual, weight, bias)]
-    y, ends = torch.empty_like(parts[0]), torch.empty(2, dtype=torch.float32, device="cpu")
+    y, min_max = torch.empty_like(parts[0]), torch.empty(2, dtype=torch.float32, device="cpu")
     bits = 0 if kept is None else 8 * kept.element_size()
     _library().norm_forward(
         _mask(mask), *map(_pointer, parts), ctypes.c_float(eps), *map(_pointer, (y, kept)), ctypes.c_int32(bits),
-        _pointer(inverse), *_sizes(y, ends),
+        _pointer(inverse), *_sizes(y, min_max),
     )  # fmt: skip
-    minmax.cache_minmax(y, *ends.unbind())
+    minmax.cache_minmax(y, *min_max.unbind())
     return y
 
 
@@ -123,7 +123,7 @@ def _pointer(x: Optional[Tensor]) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
-def _sizes(x: Tensor, ends: Tensor) -> tuple[Any, ...]:
+def _sizes(x: Tensor, min_max: Tensor) -> tuple[Any, ...]:
     columns = x.shape[-1]
     sizes = map(ctypes.c_int64, (x.numel() // columns, columns))
-    return *sizes, _pointer(ends), ctypes.c_int64(torch.get_num_threads())
+    return *sizes, _pointer(min_max), ctypes.c_int64(torch.get_num_threads())

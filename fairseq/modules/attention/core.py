@@ -34,9 +34,9 @@ def merge_heads(x: Tensor, num_heads: int) -> Tensor:
 
 def _same_numbers(x: Tensor, y: Tensor) -> Tensor:
     """`y`, with the range of x where that is known."""
-    ends = minmax.cached_minmax(x)
-    if ends is not None:
-        minmax.cache_minmax(y, *ends)
+    min_max = minmax.cached_minmax(x)
+    if min_max is not None:
+        minmax.cache_minmax(y, *min_max)
     return y
 
 

@@ -242,8 +242,8 @@ def extremes(
     `symmetric`: only the larger magnitude counts, and is returned for both ends.
     """
     function = _magnitudes if symmetric else _row_ends
-    ends = kernel(function, column_scale is None, x.device.type, x.dtype)(x, column_scale)
-    low, high, low_rows, high_rows = (-ends[0], ends[0], -ends[1], ends[1]) if symmetric else ends
+    min_max = kernel(function, column_scale is None, x.device.type, x.dtype)(x, column_scale)
+    low, high, low_rows, high_rows = (-min_max[0], min_max[0], -min_max[1], min_max[1]) if symmetric else min_max
     if row_scale is not None:  # positive, and the same along a row
         low_rows, high_rows = low_rows * row_scale.view(-1), high_rows * row_scale.view(-1)
     a, b, c, d = (low.amin(), high.amax(), low_rows.amin(), high_rows.amax())

@@ -17,10 +17,10 @@ def has_codes(x: Tensor, number_format: NumberFormat) -> bool:
 
 def range_of(x: Tensor) -> tuple[Tensor, Tensor]:
     """Smallest and largest value of GELU, where `has_codes`."""
-    native, ends = kernels(x), torch.empty(2, dtype=torch.float32, device="cpu")
+    native, min_max = kernels(x), torch.empty(2, dtype=torch.float32, device="cpu")
     assert native is not None
-    native.gelu_range(pointer(x), *sizes(x, ends))
-    return ends[0], ends[1]
+    native.gelu_range(pointer(x), *sizes(x, min_max))
+    return min_max[0], min_max[1]
 
 
 def codes_of(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int, out: Tensor) -> None:

@@ -151,20 +151,20 @@ def product(
     (rows, depth), columns = left.shape, right.shape[0]
     left = _with_unit_stride(left) if depth_qparams is None else left.contiguous().view(left.shape)
     y = torch.empty(rows, columns, dtype=torch.float32, device="cpu")
-    ends = None if read_later else torch.empty(2, dtype=torch.float32, device="cpu")
+    min_max = None if read_later else torch.empty(2, dtype=torch.float32, device="cpu")
     if not isinstance(right_numbers, OperandQParams):
         right_numbers = OperandQParams.of(right_numbers, right.sums)
     sides = [OperandQParams.of(left_numbers, left_sums), right_numbers]
     failed = _native().multiply_codes(
         _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
         ctypes.byref(sides[1]), None if depth_qparams is None else ctypes.byref(_DepthQParams.of(depth_qparams)), _pointer(bias), _pointer(y),
-        *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later), _pointer(ends),
+        *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later), _pointer(min_max),
         ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for a product {rows}x{depth}x{columns}")
-    if ends is not None:
-        minmax.cache_minmax(y, *ends.unbind())
+    if min_max is not None:
+        minmax.cache_minmax(y, *min_max.unbind())
     return y
 
 

@@ -34,9 +34,9 @@ def product_of(
         macs = x_codes.data.numel() * w_codes.shape[0]
         call.tell("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
     rows = forward_product(x_codes, w_codes, bias, dtype)
-    y, ends = rows.view(*shape[:-1], rows.shape[1]), minmax.cached_minmax(rows)
-    if ends is not None:
-        minmax.cache_minmax(y, *ends)
+    y, min_max = rows.view(*shape[:-1], rows.shape[1]), minmax.cached_minmax(rows)
+    if min_max is not None:
+        minmax.cache_minmax(y, *min_max)
     return y
 
 
