@@ -44,17 +44,17 @@ def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, dep
     left, right = (torch.randint(0, 256, (count, depth), dtype=torch.uint8) for count in (rows, columns))
     left = left.t().contiguous().t() if turned_left else left
     right = right.t().contiguous().t() if turned_right else right
-    left_numbers, right_numbers = (numbers(data.draw, count, has_offset) for count in (rows, columns))
+    left_qparams, right_qparams = (numbers(data.draw, count, has_offset) for count in (rows, columns))
     bias = torch.randn(columns) if data.draw(st.booleans()) else None
-    less = right_numbers._replace(zero_point=right_numbers.zero_point - 128)
+    less = right_qparams._replace(zero_point=right_qparams.zero_point - 128)
     sums = left.sum(1, dtype=torch.int32) if with_sums else None
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        y = gemm.product(left, left_numbers, PackedOperand.of(right), less, bias, sums, later)
+        y = gemm.product(left, left_qparams, PackedOperand.of(right), less, bias, sums, later)
     finally:
         torch.set_num_threads(before)
-    expected = values(left, left_numbers) @ values(right, right_numbers).t()
+    expected = values(left, left_qparams) @ values(right, right_qparams).t()
     expected = expected if bias is None else expected + bias
     assert (y - expected).abs().max() <= 1e-5 * expected.abs().max()
     noted = minmax.cached_minmax(y)
@@ -68,18 +68,18 @@ def test_products_of_any_shape(data: st.DataObject, rows: int, columns: int, dep
 def test_numbers_that_change_along_the_contraction(data: st.DataObject, rows: int, columns: int, depth: int) -> None:
     torch.manual_seed(data.draw(st.integers(0, 2**20)))
     left, right = (torch.randint(0, 256, (count, depth), dtype=torch.uint8) for count in (rows, columns))
-    left_numbers, right_numbers = (
+    left_qparams, right_qparams = (
         numbers(data.draw, rows, data.draw(st.booleans())),
         numbers(data.draw, columns, False),
     )
     zero = torch.randint(-128, 128, (depth, 1), dtype=torch.int32)
     offset = torch.rand(depth, 1) - 0.5 if data.draw(st.booleans()) else None
-    less = right_numbers._replace(zero_point=right_numbers.zero_point - 128)
-    y = gemm.product(left, left_numbers, PackedOperand.of(right), less, depth_qparams=gemm.DepthQParams(zero, offset))
-    changed = right_numbers.scale.double() * ((0 if offset is None else offset.double()) - zero).t()
-    b = values(right, right_numbers) + changed
-    expected = values(left, left_numbers) @ b.t()
-    bound = values(left, left_numbers).abs() @ b.abs().t()
+    less = right_qparams._replace(zero_point=right_qparams.zero_point - 128)
+    y = gemm.product(left, left_qparams, PackedOperand.of(right), less, depth_qparams=gemm.DepthQParams(zero, offset))
+    changed = right_qparams.scale.double() * ((0 if offset is None else offset.double()) - zero).t()
+    b = values(right, right_qparams) + changed
+    expected = values(left, left_qparams) @ b.t()
+    bound = values(left, left_qparams).abs() @ b.abs().t()
     assert (y - expected).abs().max() <= 1e-6 * bound.max()
 
 
@@ -175,11 +175,12 @@ def test_weights_are_packed_with_the_codes_of_their_rows(rows: int, columns: int
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        packed, plain = weights.encode_packed(weight, num_bits), weights.encode_rows(weight, num_bits)
+        forward, grad_input, packed_scale = weights.encode_packed(weight, num_bits)
+        data, _, scale = weights.encode_rows(weight, num_bits)
     finally:
         torch.set_num_threads(before)
-    assert packed.scale.equal(plain.scale)
-    for side, expected in ((packed.along, plain.data), (packed.across, plain.data.t())):
+    assert packed_scale.equal(scale)
+    for side, expected in ((forward, data), (grad_input, data.t())):
         assert side.codes().equal(expected) and side.sums.equal(expected.sum(1, dtype=torch.int32))
 
 

@@ -3,8 +3,10 @@
     x = scale (code - zero_point) + offset                                        of a (B, M, K) and of b (B, N, K)
     y[m, n] = sum_k a[m, k] b[n, k],   dL/da = g b,   dL/db = g^T a              all three are such products
 
-`batched.cpp` forms them with int8 dot products and all that is around them in one call; torch has no such GEMM. It is
-there on a CPU with a C++ compiler; whoever has none decodes and multiplies in floating point.
+`batched.cpp` forms them with int8 dot products, zero points and scales included, in one call; torch has no such GEMM.
+It needs a CPU and a C++ compiler; without one, callers decode and multiply in floating point.
+
+Shapes: B matrices, M rows of a and of y, N rows of b and columns of y, K the contraction.
 
 >>> from fairseq.quantization.kernels.codes import decode
 >>> data = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)
@@ -59,7 +61,7 @@ class Stack(NamedTuple):
 
 
 def is_available(device: torch.device, longest: int) -> bool:
-    """Whether `batched_product` can be used for contractions up to `longest`; not where torch's GEMMs are watched."""
+    """Whether `batched_product` can be used for contractions up to `longest`; not while operations are traced."""
     return device.type == "cpu" and longest <= MAX_DEPTH and not is_tracing() and library("batched") is not None
 
 
@@ -75,7 +77,7 @@ def batched_product(a: Stack, b: Stack) -> Tensor:
     if depth > MAX_DEPTH:
         raise ValueError(f"a contraction over {depth} codes may overflow; {MAX_DEPTH} is the most")
     y = torch.empty(batches, rows, columns, dtype=torch.float32, device="cpu")
-    sides = [_Side.of(side) for side in (a, b)]  # the tensors they point into live as long as a, b and `sides`
+    sides = [_Side.of(side) for side in (a, b)]  # they point into tensors of a, b and `sides`
     failed = native.coded_products(
         *(ctypes.byref(side) for side in sides), ctypes.c_void_p(y.data_ptr()),
         *map(ctypes.c_int64, (batches, depth, torch.get_num_threads())),

@@ -2,12 +2,15 @@
 
     value = scale * (code - zero_point) + offset         code: 0 .. 2^b - 1 in uint8 (a symmetric code plus 2^(b-1))
 
-`scale`, `zero_point` (whole numbers, int32) and `offset` hold for all, per row or per column. `offset` is None of formats
-in which 0 is a level. A real zero point is cut into a whole number of steps and the rest, so that the
-large part of a product is exact in integers and only the small rest goes through floating point.
+`scale`, `zero_point` (whole numbers, int32) and `offset` hold for all, per row or per column. `offset` is None in
+formats in which 0 is a level. A real zero point is split into a whole number of steps, which stays in exact integer
+arithmetic, and a remainder, the offset, which is added in floating point. Codes are uint8 because the int8 dot-product
+instructions of x86 take an unsigned left operand.
 
-Making codes is two passes over x: its range, and the codes. The numbers are those of the format's own `quantize`. A
-gradient is multiplied by `column_scale` (per column) and `row_scale` before: see `integer.py` for why.
+Encoding is two passes over x: its range, and the codes. The codes equal those of the format's own `quantize`. A
+gradient is multiplied by `column_scale` and `row_scale` before it is rounded: `products/integer_linear.py` says why.
+
+Shapes: R rows, C columns of one matrix of codes. Callers name the same axes by their meaning (`linear.py`).
 
 >>> from fairseq.quantization.formats import build_format
 >>> number_format = build_format("affine")
@@ -36,7 +39,7 @@ from fairseq.quantization.kernels.library import library
 from fairseq.quantization.kernels.rounding import TracedNoise
 from fairseq.quantization.rounding.noise import HashNoise
 
-MAX_ZERO_POINT = 255  # beyond the codes there is nothing that a whole zero point would keep exact
+MAX_ZERO_POINT = 255  # of codes of 8 bits; a larger part of the zero point goes to the offset
 
 
 class NotANumber(Exception):
@@ -65,7 +68,7 @@ class QuantizedMatrix(NamedTuple):
 
 
 class PackedMatrix(NamedTuple):
-    """Codes with several to the byte along the columns; `data` (R, ceil(C / n))."""
+    """A matrix (R, C) with `codes_per_byte` codes in each byte; `codes.data` is (R, ceil(C / codes_per_byte))."""
 
     codes: QuantizedMatrix
     columns: int
@@ -78,14 +81,14 @@ class PackedMatrix(NamedTuple):
         if native is not None:
             rows, packed_columns = self.codes.data.shape
             data = torch.empty(rows, self.columns, dtype=torch.uint8, device="cpu")
-            _carry("unpack_bits", native, self.codes.data, data, (rows, self.columns, packed_columns), width)
+            _call_packer("unpack_bits", native, self.codes.data, data, (rows, self.columns, packed_columns), width)
             return self.codes._replace(data=data)
         parts = kernel(_unpack, width, self.codes.data.device.type)(self.codes.data, width)
         return self.codes._replace(data=parts[:, : self.columns].contiguous())
 
 
 def pack(codes: QuantizedMatrix) -> PackedMatrix:
-    """Four codes of 2 bits to the byte, two of 3 or 4, one of more."""
+    """Pack codes into bytes, `codes_per_byte` to each."""
     width, columns = _width(codes.num_bits), codes.data.shape[1]
     if width == 8:
         return PackedMatrix(codes, columns)
@@ -95,7 +98,7 @@ def pack(codes: QuantizedMatrix) -> PackedMatrix:
     if native is not None:
         rows, packed_columns = codes.data.shape[0], (columns + padding) // per_byte
         packed = torch.empty(rows, packed_columns, dtype=torch.uint8, device="cpu")
-        _carry("pack_bits", native, codes.data, packed, (rows, columns, packed_columns), width)
+        _call_packer("pack_bits", native, codes.data, packed, (rows, columns, packed_columns), width)
         return PackedMatrix(codes._replace(data=packed), columns)
     data = torch.nn.functional.pad(codes.data, (0, padding)) if padding else codes.data
     packed = kernel(_pack, width, data.device.type)(data, width)
@@ -103,14 +106,14 @@ def pack(codes: QuantizedMatrix) -> PackedMatrix:
 
 
 def _library(data: Tensor) -> Optional[ctypes.CDLL]:
-    """The one that packs `data`, if it is large, in order, on the CPU, and nobody watches."""
+    """The C++ library that packs `data`: for large contiguous CPU tensors that are not traced."""
     fits = (
         data.device.type == "cpu" and data.is_contiguous() and data.numel() >= MIN_KERNEL_ELEMENTS and not is_tracing()
     )
     return library("codes") if fits else None
 
 
-def _carry(
+def _call_packer(
     name: str, native: ctypes.CDLL, source: Tensor, target: Tensor, sizes: tuple[int, int, int], width: int
 ) -> None:
     getattr(native, name)(
@@ -120,7 +123,7 @@ def _carry(
 
 
 def _pack(data: Tensor, width: int) -> Tensor:
-    # codes of one byte lie a half or a quarter of a row apart: neighbours would be gathered one by one
+    # codes of one byte are half or a quarter of a row apart: whole slices are shifted, nothing is gathered
     parts = data.chunk(8 // width, dim=1)
     packed = parts[0]
     for index, part in enumerate(parts[1:], 1):
@@ -132,8 +135,14 @@ def _unpack(data: Tensor, width: int) -> Tensor:
     return torch.cat([(data >> bit) & (2**width - 1) for bit in range(0, 8, width)], dim=1)
 
 
+def codes_per_byte(num_bits: int) -> int:
+    """The packing density: 4 codes of up to 2 bits, 2 of up to 4, 1 of more."""
+    return 4 if num_bits <= 2 else 2 if num_bits <= 4 else 1
+
+
 def _width(num_bits: int) -> int:
-    return 2 if num_bits <= 2 else 4 if num_bits <= 4 else 8
+    """Bits that one code takes in a packed byte."""
+    return 8 // codes_per_byte(num_bits)
 
 
 # --- codes ------------------------------------------------------------------------------------------------------------
@@ -154,7 +163,7 @@ def encode(
         noise: for stochastic rounding.
         column_scale, row_scale: factors (1, C) and (R, 1) on x.
     """
-    scale, zero = (_beside(part, x) for part in (qparams.scale, qparams.zero_point))
+    scale, zero = (_broadcast_shape(part, x) for part in (qparams.scale, qparams.zero_point))
     out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
     base = number_format.first_code(num_bits)
     bounds = _bounds(qparams.quant_min, qparams.quant_max, base, x.device)
@@ -168,8 +177,8 @@ def encode(
 def make_codes(
     data: Tensor, scale: Tensor, zero: Tensor, num_bits: int, number_format: NumberFormat
 ) -> QuantizedMatrix:
-    """Codes of a uniform format from their data, scales and zero points."""
-    scale = scale + (scale - scale)  # an infinite one is NaN: what it stands for is 0 * inf, as in the simulation
+    """A `QuantizedMatrix` of a uniform format from its codes, scales and the format's zero points."""
+    scale = scale + (scale - scale)  # an infinite one becomes NaN: it stands for 0 * inf, as in the simulation
     if number_format.has_exact_zero:
         return QuantizedMatrix(data, scale, (zero - number_format.first_code(num_bits)).to(torch.int32), None, num_bits)
     zero_point = (-zero / scale).round().clamp(0, MAX_ZERO_POINT)
@@ -208,8 +217,8 @@ def encode_twice(
 ) -> tuple[QuantizedMatrix, QuantizedMatrix]:
     """`encode` of x times `column_scale` and of x times `row_scale`, in one pass."""
     if all_qparams[0].scale.numel() > 1 or all_qparams[1].scale.numel() > 1:
-        raise ValueError("one scale for all")
-    parts = [_beside(part, x) for qparams in all_qparams for part in (qparams.scale, qparams.zero_point)]
+        raise ValueError("encode_twice needs one scale per matrix")
+    parts = [_broadcast_shape(part, x) for qparams in all_qparams for part in (qparams.scale, qparams.zero_point)]
     outs = [torch.empty(x.shape, dtype=torch.uint8, device=x.device) for _ in all_qparams]
     base = number_format.first_code(num_bits)
     bounds = _bounds(all_qparams[0].quant_min, all_qparams[0].quant_max, base, x.device)
@@ -251,7 +260,7 @@ def extremes(
 
 
 def magnitudes(x: Tensor) -> Tensor:
-    """The largest magnitude of each row, (R, 1)."""
+    """The largest absolute value of each row, (R, 1)."""
     largest: Tensor = kernel(_magnitudes, True, x.device.type, x.dtype)(x, None)[0]
     return largest.view(-1, 1)
 
@@ -339,7 +348,7 @@ def _weighted_sums(data: Tensor, weights: Tensor, axis: int) -> Tensor:
     return (data.to(weights.dtype) * weights).sum(axis, keepdim=True, dtype=weights.dtype)
 
 
-def _beside(part: Tensor, x: Tensor) -> Tensor:
+def _broadcast_shape(part: Tensor, x: Tensor) -> Tensor:
     """Scales or zero points as fp32 (1, 1), (R, 1) or (1, C)."""
     if part.numel() == 1:
         return part.reshape(1, 1).float()

@@ -1,5 +1,6 @@
-"""Codes of a matrix with their range and grid, in one call (`codes.cpp`): what `codes.encode` makes after a range has
-been found and a grid been made of it, to the last bit.
+"""Range, scale and codes of a matrix in one call (`codes.cpp`): the codes of `codes.encode`, to the last bit.
+
+Shapes: R rows, C columns.
 
 >>> from fairseq.quantization.formats import build_format
 >>> x = torch.tensor([[-1.0, 0.0, 2.0], [0.5, 1.2, 1.7]])
@@ -31,21 +32,21 @@ class EncodeRequest(NamedTuple):
 
 
 class EncodedSet(NamedTuple):
-    """Codes for each that was wanted, and the last one's sums over the rows, int32 (1, C), if these were."""
+    """Codes for each request, and the last one's sums over the rows, int32 (1, C), where asked for."""
 
     codes: list[QuantizedMatrix]
     sums: Optional[Tensor]
 
 
 def is_available(x: Tensor, number_format: NumberFormat) -> bool:
-    """Whether `encode_matrix` takes `x`; not where torch's operations are watched, and not for little."""
+    """Whether `encode_matrix` takes `x`; not while operations are traced, and not below the size limit."""
     if x.device.type != "cpu" or x.numel() < MIN_KERNEL_ELEMENTS or number_format.kernel_id is None or is_tracing():
         return False
     return x.dtype == torch.float32 and library("codes") is not None
 
 
-def encode_matrix(x: Tensor, wanted: Sequence[EncodeRequest], sums: bool = False) -> EncodedSet:
-    """Codes of `x` (R, C), fp32 in order, for one or two sets of levels, which have the same noise.
+def encode_matrix(x: Tensor, requests: Sequence[EncodeRequest], sums: bool = False) -> EncodedSet:
+    """Codes of `x` (R, C), contiguous fp32, for one or two requests, which share the rounding noise.
 
     Raises:
         RuntimeError: there is no library, see `is_available`.
@@ -54,23 +55,23 @@ def encode_matrix(x: Tensor, wanted: Sequence[EncodeRequest], sums: bool = False
     """
     native = required("codes", "kernels.codes.encode")
     rows, columns = x.shape
-    outs = [torch.empty(x.shape, dtype=torch.uint8, device="cpu") for _ in wanted]
+    outs = [torch.empty(x.shape, dtype=torch.uint8, device="cpu") for _ in requests]
     total = torch.empty(1, columns, dtype=torch.int32, device="cpu") if sums else None
-    kept = [_EncodeRequest.of(each, out) for each, out in zip(wanted, outs, strict=True)]
-    records = (_EncodeRequest * len(wanted))(*kept)
+    kept = [_EncodeRequest.of(each, out) for each, out in zip(requests, outs, strict=True)]
+    records = (_EncodeRequest * len(requests))(*kept)
     failed = native.encode_matrix(
-        ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, (rows, columns)), records, ctypes.c_int64(len(wanted)),
+        ctypes.c_void_p(x.data_ptr()), *map(ctypes.c_int64, (rows, columns)), records, ctypes.c_int64(len(requests)),
         None if total is None else ctypes.c_void_p(total.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for the codes of {rows}x{columns} values")
-    if any(each.kernel_qparams.has_range and math.isnan(each.kernel_qparams.low) for each in wanted):
+    if any(each.kernel_qparams.has_range and math.isnan(each.kernel_qparams.low) for each in requests):
         raise NotANumber
-    return EncodedSet([_codes(out, each.kernel_qparams) for out, each in zip(outs, wanted, strict=True)], total)
+    return EncodedSet([_codes(out, each.kernel_qparams) for out, each in zip(outs, requests, strict=True)], total)
 
 
 def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bits: int) -> QuantizedMatrix:
-    """Codes of `x` (R, C), fp32 in order, with a scale for each row; rounded to nearest.
+    """Codes of `x` (R, C), contiguous fp32, with a scale for each row; rounded to nearest.
 
     Raises:
         RuntimeError: there is no library, see `is_available`.
@@ -111,9 +112,9 @@ class _EncodeRequest(ctypes.Structure):
     ]
 
     @classmethod
-    def of(cls, wanted: EncodeRequest, out: Tensor) -> "_EncodeRequest":
-        factors = [None if part is None else part.contiguous() for part in (wanted.column_scale, wanted.row_scale)]
+    def of(cls, request: EncodeRequest, out: Tensor) -> "_EncodeRequest":
+        factors = [None if part is None else part.contiguous() for part in (request.column_scale, request.row_scale)]
         addresses = (None if part is None else part.data_ptr() for part in factors)
-        made = cls(ctypes.pointer(wanted.kernel_qparams), *addresses, out.data_ptr())
-        made.kept = factors  # these tensors live as long as their addresses
+        made = cls(ctypes.pointer(request.kernel_qparams), *addresses, out.data_ptr())
+        made.kept = factors  # keeps the tensors alive while C++ has their addresses
         return made

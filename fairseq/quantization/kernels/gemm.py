@@ -1,10 +1,12 @@
-"""Products of codes as a linear layer has them, by kernels of our own (`gemm.cpp`): from codes to values in one call.
+"""Matrix products of codes with the result in floating point, in one call of our own C++ (`gemm.cpp`).
 
     y[m, n] = sum_k a[m, k] b[n, k] + bias[n]         a = sa (ca - za) + da by row, b = sb (cb - zb) + db by column of y
 
-The sums are exact integers; zero points, scales, offsets and bias are taken care of while they are in registers. The
-right side is packed once (`PackedOperand`) in the order of the instructions. They need int8 dot products (AVX512-VNNI or
-AVX-VNNI) and a C++ compiler (`can_run`); with AMX, oneDNN's GEMM is faster than any of these (`is_preferred`).
+The sums are exact integers; zero points, scales, offsets and bias are applied while the sums are in registers. The
+right operand is packed once (`PackedOperand`) in the order in which the instructions read it. They need int8 dot
+products (AVX512-VNNI or AVX-VNNI) and a C++ compiler (`can_run`); with AMX, oneDNN's GEMM is faster (`is_preferred`).
+
+Shapes: M rows of y and of a, N columns of y and rows of b, K the contraction.
 
 >>> from fairseq.quantization.kernels.codes import QuantizedMatrix, decode
 >>> data = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)
@@ -26,7 +28,7 @@ from fairseq.native.compiled import is_tracing
 from fairseq.quantization.kernels.codes import QuantizedMatrix
 from fairseq.quantization.kernels.library import library
 
-MIN_MACS = 2**20  # multiply-accumulates: for fewer no compiler is started
+MIN_MACS = 2**20  # multiply-accumulates of a product; for fewer no compiler is started
 
 
 @functools.cache
@@ -45,9 +47,9 @@ def can_run(device: torch.device) -> bool:
 
 
 def is_preferred(device: torch.device, work: Optional[int] = None) -> bool:
-    """Whether `product` is the way to take for `work` multiply-accumulates.
+    """Whether `product` is the fastest choice for `work` multiply-accumulates.
 
-    Not with AMX, where oneDNN's GEMM is faster, not for little work, and not where torch's operations are watched.
+    Not with AMX, where oneDNN's GEMM is faster, not below MIN_MACS, and not while operations are traced.
     """
     enough = work is None or work >= MIN_MACS
     return enough and not is_tracing() and not has_amx() and can_run(device)
@@ -59,7 +61,7 @@ def has_amx() -> bool:
 
 
 class CodeQParams(NamedTuple):
-    """What codes of rows (or columns) of y mean: one number for all, or one for each."""
+    """How the codes of an operand become values: one number for all rows of the operand, or one for each."""
 
     scale: Tensor
     zero_point: Tensor
@@ -67,19 +69,19 @@ class CodeQParams(NamedTuple):
 
     @classmethod
     def of(cls, codes: QuantizedMatrix, less: int = 0) -> "CodeQParams":
-        """Those of codes from which `less` has been taken."""
+        """Those of `codes` after `less` has been subtracted from each code."""
         return cls(codes.scale, codes.zero_point - less if less else codes.zero_point, codes.offset)
 
 
 class DepthQParams(NamedTuple):
-    """What b's codes mean by their place in the contraction: b = scale * (code - zero_point[k] + offset[k])."""
+    """Zero points and offsets that change along the contraction: b = scale * (code - zero_point[k] + offset[k])."""
 
     zero_point: Tensor
     offset: Optional[Tensor]
 
 
 class PackedOperand(NamedTuple):
-    """Codes (N, K) of the right side, in int8.
+    """Codes (N, K) of the right operand, in int8.
 
     Attributes:
         data: packed, see pack.h.
@@ -101,7 +103,7 @@ class PackedOperand(NamedTuple):
 
     @classmethod
     def of(cls, codes: Tensor) -> "PackedOperand":
-        """Codes (N, K) in int8; or in uint8, from which 128 is taken: zero points are then to be less by as much."""
+        """From codes (N, K) in int8; or in uint8, from which 128 is subtracted: subtract it from zero points, too."""
         columns, depth = codes.shape
         made = cls.empty(columns, depth)
         codes = _with_unit_stride(codes)
@@ -126,23 +128,24 @@ class PackedOperand(NamedTuple):
 
 def product(
     left: Tensor,
-    left_numbers: CodeQParams,
+    left_qparams: CodeQParams,
     right: PackedOperand,
-    right_numbers: Union[CodeQParams, "OperandQParams"],
+    right_qparams: Union[CodeQParams, "OperandQParams"],
     bias: Optional[Tensor] = None,
     left_sums: Optional[Tensor] = None,
     read_later: bool = False,
     depth_qparams: Optional["DepthQParams"] = None,
 ) -> Tensor:
-    """fp32 (M, N), whose range is noted (`minmax.py`).
+    """fp32 (M, N), whose minimum and maximum are cached (`minmax.py`).
 
     Args:
-        left: uint8 (M, K), one of whose axes is in order; K <= products.MAX_DEPTH.
-        left_numbers, right_numbers: by row and by column of y.
+        left: uint8 (M, K), one of whose axes has stride 1; K <= products.MAX_DEPTH.
+        left_qparams, right_qparams: by row and by column of y.
         bias: fp32 (N).
         left_sums: int32, sums of `left` over K, if they are known.
-        read_later: the result is not read soon, so it need not go through the caches; its range is not noted.
-        depth_qparams: where b's numbers change along the contraction; b has no other offset then, and `left` is in order.
+        read_later: write past the CPU's caches, and cache no minimum and maximum.
+        depth_qparams: for b with zero points that change along K; b has no other offset then, and `left` is copied to
+            row order if needed.
 
     Raises:
         RuntimeError: there is no kernel, see `can_run`.
@@ -152,14 +155,14 @@ def product(
     left = _with_unit_stride(left) if depth_qparams is None else left.contiguous().view(left.shape)
     y = torch.empty(rows, columns, dtype=torch.float32, device="cpu")
     min_max = None if read_later else torch.empty(2, dtype=torch.float32, device="cpu")
-    if not isinstance(right_numbers, OperandQParams):
-        right_numbers = OperandQParams.of(right_numbers, right.sums)
-    sides = [OperandQParams.of(left_numbers, left_sums), right_numbers]
+    if not isinstance(right_qparams, OperandQParams):
+        right_qparams = OperandQParams.of(right_qparams, right.sums)
+    sides = [OperandQParams.of(left_qparams, left_sums), right_qparams]
     failed = _native().multiply_codes(
         _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
-        ctypes.byref(sides[1]), None if depth_qparams is None else ctypes.byref(_DepthQParams.of(depth_qparams)), _pointer(bias), _pointer(y),
-        *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later), _pointer(min_max),
-        ctypes.c_int64(torch.get_num_threads()),
+        ctypes.byref(sides[1]), None if depth_qparams is None else ctypes.byref(_DepthQParams.of(depth_qparams)),
+        _pointer(bias), _pointer(y), *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later),
+        _pointer(min_max), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for a product {rows}x{depth}x{columns}")
@@ -169,7 +172,7 @@ def product(
 
 
 class OperandQParams(ctypes.Structure):
-    """`OperandQParams` of gemm.cpp: with the sums of the codes they belong to, for many products."""
+    """`OperandQParams` of gemm.cpp: `CodeQParams` with the sums of the codes, prepared for several products."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("scale", "zero_point", "offset", "sums")),
@@ -177,11 +180,11 @@ class OperandQParams(ctypes.Structure):
     ]
 
     @classmethod
-    def of(cls, numbers: CodeQParams, sums: Optional[Tensor]) -> "OperandQParams":
-        count = max(part.numel() for part in numbers if part is not None)
-        parts = [part if part is None else _whole(part, count) for part in (*numbers, sums)]
+    def of(cls, qparams: CodeQParams, sums: Optional[Tensor]) -> "OperandQParams":
+        count = max(part.numel() for part in qparams if part is not None)
+        parts = [part if part is None else _expand(part, count) for part in (*qparams, sums)]
         made = cls(*(None if part is None else part.data_ptr() for part in parts), int(count > 1))
-        made.kept = parts  # these tensors live as long as their addresses
+        made.kept = parts  # keeps the tensors alive while C++ has their addresses
         return made
 
 
@@ -198,12 +201,12 @@ class _DepthQParams(ctypes.Structure):
         return made
 
 
-def _whole(part: Tensor, count: int) -> Tensor:
+def _expand(part: Tensor, count: int) -> Tensor:
     return part.contiguous() if part.numel() >= count else part.expand(count, 1).contiguous()
 
 
 def _with_unit_stride(codes: Tensor) -> Tensor:
-    # an axis of size 1 may have any stride; what is read then are the strides of the shape
+    # torch lets an axis of size 1 have any stride; the view has those of a contiguous tensor
     if codes.is_contiguous():
         return codes.view(codes.shape)
     return codes if 1 in codes.stride() else codes.contiguous()

@@ -1,4 +1,4 @@
-"""A quantizer with one scale as our own kernels are told of it: `KernelQParams` of grids.h.
+"""A quantizer with one scale, as our C++ kernels take it: `KernelQParams` of grids.h.
 
 >>> from fairseq.quantization.formats import build_format
 >>> kernel_qparams = KernelQParams.of(build_format("symmetric"), 8)

@@ -1,10 +1,13 @@
-"""Attention's core on codes, all heads in one call (`heads.cpp`), and the C structures that it is told with.
+"""Attention's core on codes, all heads in one call (`heads.cpp`), and the C structures that it takes.
 
     forward     scale q, codes of q, k and v, QK^T, mask, softmax, dropout, codes of the probabilities, PV
     backward    codes of the gradient, gradient of v, of the probabilities, of the scores, their codes, those of q and k
 
-A quantizer appears as `KernelQParams` (grids.py): its format, bits and range, which is found on the way where it is not given.
-Grid and codes are those of the quantizer's own modules to the last bit, as are dropout's masks; softmax is within 1e-6.
+A quantizer is passed as `KernelQParams` (grids.py): format, bits, and range, which is computed here where it is not
+given. Scales and codes equal those of the quantizer's own modules to the last bit, as do dropout's masks; softmax is
+within 1e-6.
+
+Shapes: B batch times heads, T queries, S keys, D features of q and k, E features of v.
 """
 
 import ctypes
@@ -14,13 +17,14 @@ import torch
 from torch import Tensor
 
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
+from fairseq.quantization.kernels.codes import codes_per_byte
 from fairseq.quantization.kernels.grids import KernelQParams
 from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.kernels.products import MAX_DEPTH
 
 
 class Matrices(ctypes.Structure):
-    """fp32 matrices (B, N, K), whose last axis is in order."""
+    """fp32 matrices (B, rows, columns), whose last axis has stride 1."""
 
     _fields_ = [("data", ctypes.c_void_p), ("matrix", ctypes.c_int64), ("row", ctypes.c_int64)]
 
@@ -30,7 +34,7 @@ class Matrices(ctypes.Structure):
 
 
 class Attention(ctypes.Structure):
-    """`Attention` of heads.cpp: shapes, memory and quantizers of one call. Whoever fills it keeps the tensors."""
+    """`Attention` of heads.cpp: shapes, memory and quantizers of one call. The caller keeps the tensors alive."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("count", "heads", "queries", "keys", "depth", "width")),
@@ -59,8 +63,7 @@ class Attention(ctypes.Structure):
         """Bytes of the codes of q, k, v or probs."""
         rows = self.queries if name in ("q", "probs") else self.keys
         columns = {"q": self.depth, "k": self.depth, "v": self.width, "probs": self.keys}[name]
-        bits = getattr(self, f"{name}_qparams").num_bits
-        per_byte = 4 if bits <= 2 else 2 if bits <= 4 else 1
+        per_byte = codes_per_byte(getattr(self, f"{name}_qparams").num_bits)
         return int(self.count * -(-rows * columns // per_byte))
 
     def run(self, which: str) -> None:
@@ -77,8 +80,8 @@ class Attention(ctypes.Structure):
 
 
 def is_available(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether queries (B, T, D), keys (B, S, D) and values (B, S, E) can be attended to here; not where torch's
-    operations are watched, and not for little.
+    """Whether queries (B, T, D), keys (B, S, D) and values (B, S, E) can be attended to here: not while
+    operations are traced, and not below MIN_KERNEL_ELEMENTS scores.
     """
     if not all(x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 3 for x in (q, k, v)):
         return False

@@ -5,8 +5,12 @@
     input_gradient, weight_gradient: by `gemm.product` or oneDNN where they can, else by
     backward_product   right_scale * sum_c g[r, c] (right[c, j] - zero_point[c] + offset[c])
 
-The sums run over integers and are exact; zero points are taken out with sums of codes, modulo 2^32, and only the part
-of the offsets is formed in floating point. One scale per tensor or per row of x, one per tensor or output channel of w.
+The sums run over integers and are exact; zero points are subtracted with the help of sums of codes, modulo 2^32, and
+only the offsets' part is computed in floating point. One scale per tensor or per row of x, one per tensor or output
+channel of w.
+
+Shapes: M rows of x (tokens), K input channels, N output channels; in `backward_product` R rows and J columns of the
+result, C the contraction.
 """
 
 from typing import Any, Optional
@@ -26,16 +30,15 @@ from fairseq.quantization.kernels.codes import (
     weighted_sums,
 )
 from fairseq.quantization.kernels.gemm import CodeQParams, DepthQParams, OperandQParams, PackedOperand
-from fairseq.quantization.kernels.products import MAX_DEPTH, fuses, integer_product, plain, scaled_product
+from fairseq.quantization.kernels.products import MAX_DEPTH, fuses, integer_product, onednn_operand, scaled_product
 from fairseq.quantization.kernels.rescale import Offsets, rescale
-from fairseq.quantization.kernels.weights import PackedRows, RowCodes
 
-MIN_PACKED_ELEMENTS = 2**14  # numbers of a weight: smaller ones would be padded by too much
+MIN_PACKED_ELEMENTS = 2**14  # of a weight; padding would outweigh smaller ones
 MIN_PRODUCT_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 number
 
 
 class PreparedWeight:
-    """A weight's codes (N, K) in int8, and the copies in which products take them, each made once it is needed.
+    """A weight's codes (N, K) in int8, and the layouts that its products need, each made at its first use.
 
     Args:
         codes: scale, zero point and offset are (N, 1) or (1, 1).
@@ -47,37 +50,38 @@ class PreparedWeight:
         self.scale, self.offset, self.num_bits = codes.scale, codes.offset, codes.num_bits
         self.shape: tuple[int, int] = (codes.data.shape[0], codes.data.shape[1])
         self._centred: Optional[bool] = None
-        self._forward: Optional[Tensor] = None  # oneDNN's
-        self._weight_for_forward: Optional[PackedOperand] = None  # our own
+        self._forward: Optional[Tensor] = None  # as oneDNN takes it
+        self._weight_for_forward: Optional[PackedOperand] = None  # as gemm.cpp takes it
         self._weight_for_grad_input: Optional[PackedOperand] = None
-        self._prepared: Optional[OperandQParams] = None
+        self._operand_qparams: Optional[OperandQParams] = None
         self._sums: Optional[Tensor] = None
 
     @classmethod
-    def of_rows(cls, rows: RowCodes, num_bits: int) -> "PreparedWeight":
-        """Codes around 0 that were made in one pass, with their copy for the forward product."""
-        made = cls._around_0(rows.scale, (rows.data.shape[0], rows.data.shape[1]), num_bits)
-        made._data = rows.data
+    def of_rows(cls, data: Tensor, transposed: Tensor, scale: Tensor, num_bits: int) -> "PreparedWeight":
+        """What `weights.encode_rows` returns, with its copy for the forward product."""
+        made = cls._symmetric(scale, (data.shape[0], data.shape[1]), num_bits)
+        made._data = data
         if made.fused:
-            made._forward = plain(rows.transposed)
+            made._forward = onednn_operand(transposed)
         return made
 
     @classmethod
-    def of_packed(cls, rows: PackedRows, num_bits: int) -> "PreparedWeight":
-        """Codes around 0 that are packed for both products."""
-        made = cls._around_0(rows.scale, rows.weight_for_forward.shape, num_bits)
-        made._weight_for_forward, made._weight_for_grad_input = rows.weight_for_forward, rows.weight_for_grad_input
+    def of_packed(
+        cls, forward: PackedOperand, grad_input: PackedOperand, scale: Tensor, num_bits: int
+    ) -> "PreparedWeight":
+        """What `weights.encode_packed` returns."""
+        made = cls._symmetric(scale, forward.shape, num_bits)
+        made._weight_for_forward, made._weight_for_grad_input = forward, grad_input
         return made
 
     @classmethod
-    def _around_0(cls, scale: Tensor, shape: tuple[int, int], num_bits: int) -> "PreparedWeight":
+    def _symmetric(cls, scale: Tensor, shape: tuple[int, int], num_bits: int) -> "PreparedWeight":
         made = cls.__new__(cls)
         made.scale, made.offset, made.shape, made.num_bits = scale, None, shape, num_bits
         made.zero_point = torch.zeros_like(scale, dtype=torch.int32)
         made._centred = True
-        made._data = made._forward = made._weight_for_forward = made._weight_for_grad_input = made._prepared = (
-            made._sums
-        ) = None
+        made._data = made._forward = made._sums = None
+        made._weight_for_forward = made._weight_for_grad_input = made._operand_qparams = None
         return made
 
     @property
@@ -103,11 +107,11 @@ class PreparedWeight:
     @property
     def fused(self) -> bool:
         """Whether oneDNN's GEMM can rescale."""
-        # whoever watches torch's operations shall see the codes themselves, not a copy in oneDNN's keeping
+        # tracing sees the codes themselves, not an opaque copy in oneDNN's layout
         return fuses(self.scale.device.type) and self.is_centred() and not is_tracing()
 
     def is_centred(self) -> bool:
-        """Whether code 0 is the number 0."""
+        """Whether code 0 stands for the value 0."""
         if self._centred is None:
             self._centred = self.offset is None and not bool(self.zero_point.any())
         return self._centred
@@ -119,12 +123,12 @@ class PreparedWeight:
         return self._weight_for_forward
 
     def operand_qparams(self) -> OperandQParams:
-        """What the codes of `weight_for_forward` mean."""
-        if self._prepared is None:
-            self._prepared = OperandQParams.of(
+        """Scales, zero points and sums of `weight_for_forward`."""
+        if self._operand_qparams is None:
+            self._operand_qparams = OperandQParams.of(
                 CodeQParams(self.scale, self.zero_point, self.offset), self.weight_for_forward().sums
             )
-        return self._prepared
+        return self._operand_qparams
 
     def weight_for_grad_input(self) -> PackedOperand:
         """For `gemm.product` of g w."""
@@ -135,12 +139,12 @@ class PreparedWeight:
     def forward_operand(self) -> Tensor:
         """(K, N) for `scaled_product`."""
         if self._forward is None:
-            self._forward = plain(transposed_copy(self.data))
+            self._forward = onednn_operand(transposed_copy(self.data))
         return self._forward
 
     def backward_operand(self) -> Tensor:
-        """(N, K) for `scaled_product`; a copy, too quickly made to be worth its memory."""
-        return plain(self.data)
+        """(N, K) for `scaled_product`; made at each call: that is faster than the memory is worth."""
+        return onednn_operand(self.data)
 
     def sums(self) -> Tensor:
         """Sums over the input channels, int32 (N, 1)."""
@@ -162,9 +166,8 @@ class PreparedWeight:
 def forward_product(x: QuantizedMatrix, w: PreparedWeight, bias: Optional[Tensor], dtype: torch.dtype) -> Tensor:
     """y (M, N) from codes of x (M, K) with scales (1, 1) or (M, 1)."""
     if x.data.shape[1] <= MAX_DEPTH and gemm.is_preferred(x.data.device, x.data.numel() * w.shape[0]):
-        return gemm.product(x.data, CodeQParams.of(x), w.weight_for_forward(), w.operand_qparams(), _float(bias)).to(
-            dtype
-        )
+        y = gemm.product(x.data, CodeQParams.of(x), w.weight_for_forward(), w.operand_qparams(), _float(bias))
+        return y.to(dtype)
     w_scale = w.scale.t()  # (1, N)
     if w.fused and x.offset is None and x.scale.numel() == 1 and float(x.scale) > MIN_PRODUCT_SCALE:
         scale = x.scale * w_scale
@@ -224,7 +227,7 @@ def weight_gradient(
     sums: Tensor,
     signed_x: Optional[tuple[Tensor, Tensor]] = None,
 ) -> Tensor:
-    """dL/dw (N, K) from codes of a gradient (M, N) that holds x's scales but for `grad_x_scale` (1, 1), and of x (M, K).
+    """dL/dw (N, K) from codes of x (M, K) and of a gradient (M, N) that holds x's scales but for `grad_x_scale` (1, 1).
 
     Args:
         sums: of the gradient's codes over the rows, int32 (1, N).
@@ -278,10 +281,10 @@ def backward_product(
     def over_depth(weights: Tensor) -> Tensor:
         """(R, 1) sums over c of left's codes times weights, (C, 1) or (1, 1)."""
         if weights.numel() == 1:
-            plain_sums = left_sums
-            if plain_sums is None:
-                plain_sums = column_sums(left.data) if transposed else row_sums(left.data)
-            found = plain_sums * weights
+            unweighted = left_sums
+            if unweighted is None:
+                unweighted = column_sums(left.data) if transposed else row_sums(left.data)
+            found = unweighted * weights
         else:
             found = weighted_sums(left.data, weights if transposed else weights.t(), axis)
         return found.t() if transposed else found

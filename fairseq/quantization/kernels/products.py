@@ -3,7 +3,8 @@
     integer_product       int32, sum_k left[m, k] right[k, n]
     scaled_product        fp32, scale[n] sum_k (left[m, k] - zero_point) right[k, n] + bias[n], in the GEMM's epilogue
 
-Routes, chosen once per process by what the machine has, and only after they have reproduced a product of extreme codes:
+Backends, chosen once per process by what the machine has, and only after they have reproduced a product of extreme
+codes:
 
     int8      `torch._int_mm`; the scaled form is oneDNN's quantized linear with a weight in plain row order, which
               it packs on the fly as fast as `_int_mm` does
@@ -66,7 +67,7 @@ _PRODUCTS = {"int8": _int8_cpu, "int8_cuda": _int8_cuda, "float": _float}
 def scaled_product(
     left: Tensor, zero_point: int, scale: Tensor, right: Tensor, bias: Optional[Tensor], dtype: torch.dtype
 ) -> Tensor:
-    """See above; `right` is `plain(...)`, `scale` fp32 (1, N) or (1, 1)."""
+    """See above; `right` is `onednn_operand(...)`, `scale` fp32 (1, N) or (1, 1)."""
     scale = scale.expand(1, right.shape[1]).reshape(-1).contiguous()  # read by address: an expanded view would not do
     zeros = _zeros(right.shape[1])
     y: Tensor = torch.ops.onednn.qlinear_pointwise(
@@ -75,7 +76,7 @@ def scaled_product(
     return y
 
 
-def plain(right: Tensor) -> Tensor:
+def onednn_operand(right: Tensor) -> Tensor:
     """int8 `right` (K, N) as `scaled_product` takes it."""
     return right.to_mkldnn()
 
@@ -108,19 +109,19 @@ def fuses(device_type: str) -> bool:
         scale = torch.linspace(0.5, 1.5, right.shape[1])
         expected = ((left.double() - 7) @ right.double()) * scale + scale
         try:
-            y = scaled_product(left, 7, scale, plain(right), scale, torch.float32)
+            y = scaled_product(left, 7, scale, onednn_operand(right), scale, torch.float32)
         except Exception:  # an operator of another version of torch
             return False
         return bool((y - expected).abs().max() <= 1e-6 * expected.abs().max())
 
 
 def _reproduces(name: str, device_type: str) -> bool:
-    with _disable_current_modes():  # nobody's business
+    with _disable_current_modes():  # an active dispatch mode must not record the probe
         left, right = _extreme_codes(device_type)
         try:
             product: Any = _PRODUCTS[name](left, right)
             transposed: Any = _PRODUCTS[name](left.t().contiguous().t(), right.t().contiguous().t())
-        except Exception:  # no integer GEMM here, whatever torch says to that
+        except Exception:  # no integer GEMM here; torch raises different types
             return False
         expected = left.cpu().long() @ right.cpu().long()
         return torch.equal(product.cpu().long(), expected) and torch.equal(transposed.cpu().long(), expected)

@@ -2,19 +2,20 @@
 
     scale[n] = max_k |w[n, k]| / (2^(b-1) - 1),   code = round(w / scale)
 
-An update encodes every weight anew: range, codes, their copy for the forward product. As separate kernels these are
-five passes over memory, and memory is what they cost. The codes are those of format `symmetric` on the range `minmax`,
-to the last bit.
+Each update encodes every weight: range, codes, and their copy for the forward product. As separate kernels these are
+five passes over memory, and memory bandwidth is their whole cost. The codes equal those of the format `symmetric` with
+the range `minmax`, to the last bit.
+
+Shapes: N output channels, K input channels of a weight.
 
 >>> from fairseq.quantization.formats import build_format
 >>> weight = torch.tensor([[1.0, -0.5], [0.0, 254.0]])
->>> codes = encode_rows(weight, 8)
->>> codes.data.tolist(), codes.transposed.tolist()
+>>> data, transposed, scale = encode_rows(weight, 8)
+>>> data.tolist(), transposed.tolist()
 ([[127, -64], [0, 127]], [[127, 0], [-64, 127]])
 """
 
 import ctypes
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,39 +28,29 @@ from fairseq.quantization.kernels.grids import SYMMETRIC
 from fairseq.quantization.kernels.library import library, required
 
 
-class RowCodes(NamedTuple):
-    """Codes around 0.
-
-    Attributes:
-        data: int8 (N, K).
-        transposed: the same, (K, N).
-        scale: fp32 (N, 1).
-    """
-
-    data: Tensor
-    transposed: Tensor
-    scale: Tensor
-
-
 def is_available(weight: Tensor, number_format: NumberFormat) -> bool:
-    """Whether `encode_rows` takes it: an fp32 matrix in order on the CPU, symmetric codes, and a compiler was there."""
+    """Whether `encode_rows` takes it: contiguous fp32 on the CPU, symmetric codes, and a compiler was there."""
     if number_format.kernel_id != SYMMETRIC:
         return False
-    plain = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.dim() == 2
+    is_matrix = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.dim() == 2
     return (
-        plain and weight.is_contiguous() and weight.numel() > 0 and not is_tracing() and library("weights") is not None
+        is_matrix
+        and weight.is_contiguous()
+        and weight.numel() > 0
+        and not is_tracing()
+        and library("weights") is not None
     )
 
 
-def encode_rows(weight: Tensor, num_bits: int) -> RowCodes:
-    """Codes of `weight` (N, K) at 2 to 8 bits.
+def encode_rows(weight: Tensor, num_bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Symmetric codes of `weight` (N, K) at 2 to 8 bits: int8 (N, K), the same as (K, N), scales fp32 (N, 1).
 
     Raises:
         RuntimeError: there is no library, see `is_available`.
     """
     native = required("weights", "kernels.codes.encode")
     rows, columns = weight.shape
-    codes = RowCodes(
+    codes = (
         torch.empty(rows, columns, dtype=torch.int8, device="cpu"),
         torch.empty(columns, rows, dtype=torch.int8, device="cpu"),
         torch.empty(rows, 1, dtype=torch.float32, device="cpu"),
@@ -73,22 +64,8 @@ def encode_rows(weight: Tensor, num_bits: int) -> RowCodes:
     return codes
 
 
-class PackedRows(NamedTuple):
-    """Codes around 0, as `gemm.product` takes them.
-
-    Attributes:
-        forward: of w (N, K), for x w^T.
-        grad_input: of its transpose, for g w.
-        scale: fp32 (N, 1).
-    """
-
-    forward: PackedOperand
-    grad_input: PackedOperand
-    scale: Tensor
-
-
-def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
-    """The codes of `encode_rows` in another order, where `gemm.is_preferred`.
+def encode_packed(weight: Tensor, num_bits: int) -> tuple[PackedOperand, PackedOperand, Tensor]:
+    """The codes of `encode_rows` packed for `gemm.product`: w (N, K) for x w^T, its transpose for g w, scales.
 
     Raises:
         RuntimeError: there is no library, see `is_available`.
@@ -96,12 +73,9 @@ def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
     """
     native = required("weights", "kernels.codes.encode")
     rows, columns = weight.shape
-    made = PackedRows(
-        PackedOperand.empty(rows, columns),
-        PackedOperand.empty(columns, rows),
-        torch.empty(rows, 1, dtype=torch.float32, device="cpu"),
-    )
-    outputs = (made.forward.data, made.forward.sums, made.grad_input.data, made.grad_input.sums, made.scale)
+    forward, grad_input = PackedOperand.empty(rows, columns), PackedOperand.empty(columns, rows)
+    scale = torch.empty(rows, 1, dtype=torch.float32, device="cpu")
+    outputs = (forward.data, forward.sums, grad_input.data, grad_input.sums, scale)
     failed = native.encode_packed(
         ctypes.c_void_p(weight.data_ptr()), *map(ctypes.c_int64, (rows, columns)),
         ctypes.c_int32(2 ** (num_bits - 1) - 1), ctypes.c_float(MIN_SCALE),
@@ -109,4 +83,4 @@ def encode_packed(weight: Tensor, num_bits: int) -> PackedRows:
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for the codes of a weight {rows}x{columns}")
-    return made
+    return forward, grad_input, scale

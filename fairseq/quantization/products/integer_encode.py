@@ -80,8 +80,8 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> Prepare
         if by_row and weight.numel() >= MIN_WEIGHT_ELEMENTS and weights.is_available(weight, quantizer.format):
             quantizer._tell(weight, weight, num_bits)  # listeners there are only count
             if gemm.is_preferred(weight.device):
-                return PreparedWeight.of_packed(weights.encode_packed(weight, num_bits), num_bits)
-            return PreparedWeight.of_rows(weights.encode_rows(weight, num_bits), num_bits)
+                return PreparedWeight.of_packed(*weights.encode_packed(weight, num_bits), num_bits)
+            return PreparedWeight.of_rows(*weights.encode_rows(weight, num_bits), num_bits)
         largest = magnitudes(weight) if quantizer.granularity.kind != "tensor" else magnitudes(weight).amax().view(1, 1)
         qparams = quantizer.format.qparams(-largest, largest, num_bits)
     else:
@@ -205,7 +205,8 @@ def gradient_codes(
     """Codes of a gradient (M, N), with the rounding that the call settled.
 
     Args:
-        column_scale, row_scale: factors (1, N) for the first and (M, 1) for the second; with neither both are the same codes.
+        column_scale, row_scale: factors (1, N) for the first and (M, 1) for the second; without them both are the same
+            codes.
         wanted: which of the two.
     """
     quantizer, num_bits = call.grad.quantizer, call.grad.num_bits

@@ -45,8 +45,8 @@ class IntegerLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: Encoded, w_codes: PreparedWeight, call: Call,
-        dtype: torch.dtype,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: Encoded, w_codes: PreparedWeight,
+        call: Call, dtype: torch.dtype,
     ) -> Tensor:  # fmt: skip
         ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
         needs_x, needs_w = ctx.needs_input_grad[:2]
@@ -110,8 +110,8 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]
 
 
 def _tell_gradient(
-    call: Call, grad: Tensor, for_x: Optional[QuantizedMatrix], for_w: Optional[QuantizedMatrix], column_scale: Optional[Tensor],
-    x_scale: Optional[Tensor],
+    call: Call, grad: Tensor, for_x: Optional[QuantizedMatrix], for_w: Optional[QuantizedMatrix],
+    column_scale: Optional[Tensor], x_scale: Optional[Tensor],
 ) -> None:  # fmt: skip
     codes, factor = (for_w, x_scale) if for_w is not None else (for_x, column_scale)
     if codes is None or call.grad.quantizer is None or call.grad.num_bits is None:
