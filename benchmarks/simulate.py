@@ -29,9 +29,9 @@ from harness import machine, ratio  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from fairseq import models  # noqa: E402
+from fairseq.native.compiled import compiler  # noqa: E402
 from fairseq.quantization import quantize_model  # noqa: E402
 from fairseq.quantization.cpt import calculate_qparams, quantize  # noqa: E402
-from fairseq.quantization.kernels import rounding  # noqa: E402
 
 
 class Vocabulary:
@@ -127,7 +127,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
-    rounding.BREAK_EVEN = 0  # compile while warming up
+    compiler().break_even = 0  # compile while warming up
 
     base = roberta(args.layers)
     sides = {"fp32": base}

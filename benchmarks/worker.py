@@ -96,9 +96,8 @@ def build(spec):
     if precision in INTEGERS:
         from fairseq.native import compiled as kernels
         from fairseq.quantization import quantize_model
-        from fairseq.quantization.kernels import rounding
 
-        kernels.compiler().break_even = rounding.BREAK_EVEN = 0  # compile in the first step
+        kernels.compiler().break_even = 0  # compile in the first step
         preset, compute = INTEGERS[precision]
         model = quantize_model(model, preset, compute=compute)
     return model, lambda tokens: model(tokens, features_only=True, classification_head_name="head")[0]

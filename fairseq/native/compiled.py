@@ -1,18 +1,23 @@
-"""Kernels as plain functions of tensors: compiled by torch.compile where a compiler is, run eagerly where none is.
+"""Functions of tensors that torch.compile compiles where that pays, and that run eagerly everywhere else.
 
-    total = kernel(column_sums)(codes)
+    @kernel
+    def column_sums(data):
+        return data.sum(0, keepdim=True, dtype=torch.int32)
 
-A kernel is compiled once in a process, with symbolic sizes, so that a ragged batch compiles nothing; torch keeps the
-result on disk. That takes seconds, so it is done once so much has gone through the kernel eagerly that it pays. Small
-tensors and operations that somebody traces go the eager way, too; it computes the same numbers.
-A compiler that fails is reported once; from then on everything is eager.
+Eagerly, an expression is one pass over memory per operation; compiled it is one pass: C++ on a CPU, Triton on a GPU.
+The numbers are the same to the last bit. Sizes are symbolic, so that neither a ragged batch nor a new precision
+compiles anything; torch keeps the result on disk.
+
+Compiling takes seconds, so a kernel is compiled once so many elements have gone through it eagerly that it pays: a
+short run does not wait for a compiler. Small tensors, and operations that are traced, run eagerly. A compiler that
+fails is reported once; from then on everything is eager.
 """
 
 import functools
 import logging
 import types
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -23,48 +28,77 @@ from torch.utils import _python_dispatch
 
 logger = logging.getLogger(__name__)
 
-BREAK_EVEN = 2**28  # elements through one kernel: eagerly they cost about as much more as compiling
+BREAK_EVEN = 2**29  # elements through one variant: running them eagerly costs about as much more as compiling
 MIN_KERNEL_ELEMENTS = 2**16  # for fewer, neither a compiled kernel's call nor starting a compiler pays
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-class Kernel:
-    """A function of tensors in two versions.
 
-    Args:
-        function: takes tensors (and what `variant` fixes) and returns tensors or writes to one of them.
-        variant: what tells this use apart from others that must not share compiled code.
+def kernel(function: Function) -> Function:
+    """Decorator: run `function` compiled where that pays.
+
+    It takes positional arguments: tensors, and settings that can be hashed. It returns tensors or writes to one that it
+    was given. The size of its first tensor decides.
     """
 
-    def __init__(self, function: Callable[..., Any], variant: tuple[Any, ...]):
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        done, result = run_compiled(function, arguments)
+        return result if done else function(*arguments)
+
+    return cast(Function, call)
+
+
+def may_compile(x: Tensor) -> bool:
+    """Whether a function whose first tensor is `x` may run compiled."""
+    return x.numel() >= MIN_KERNEL_ELEMENTS and compiler().works and not is_tracing() and not calls_are_seen()
+
+
+def run_compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+    """(True, the result of `function` compiled), or (False, None), with nothing done, where it is to run eagerly."""
+    first = next(argument for argument in arguments if isinstance(argument, Tensor))
+    if not may_compile(first):
+        return False, None
+    variant = _variant(function, tuple(map(_signature, arguments)))
+    variant.elements += first.numel()
+    if variant.compiled is None and variant.elements < compiler().break_even:
+        return False, None
+    # a tensor that wants a gradient would be compiled apart
+    arguments = tuple(a.detach() if isinstance(a, Tensor) and a.requires_grad else a for a in arguments)
+    try:
+        if variant.compiled is not None:
+            return True, variant.compiled(*arguments)
+        variant.compiled = torch.compile(variant.function, dynamic=True)
+        # if the first matrix is square, others need not be
+        with _config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+            return True, variant.compiled(*arguments)
+    except Exception as error:  # torch.compile raises different types on different platforms
+        compiler().failed(error)
+        return False, None
+
+
+class _Variant:
+    """A function for arguments of one signature."""
+
+    def __init__(self, function: Callable[..., Any]):
         # torch counts recompilations per code object, and gives up after a few: a code object for each variant
-        own = types.FunctionType(
+        self.function = types.FunctionType(
             function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
         )
-        self.eager, self.variant = function, variant
-        self._own = own
-        self._elements = 0
-        self._compiled: Optional[Callable[..., Any]] = None
+        self.elements = 0
+        self.compiled: Optional[Callable[..., Any]] = None
 
-    def __call__(self, *arguments: Any) -> Any:
-        """Run on `arguments`; the first tensor's size decides which version."""
-        first = next(argument for argument in arguments if isinstance(argument, Tensor))
-        if first.numel() < MIN_KERNEL_ELEMENTS or not compiler().works or is_tracing() or calls_are_seen():
-            return self.eager(*arguments)
-        self._elements += first.numel()
-        if self._compiled is None and self._elements < compiler().break_even:
-            return self.eager(*arguments)
-        # a tensor that wants a gradient would be compiled apart
-        arguments = tuple(a.detach() if isinstance(a, Tensor) and a.requires_grad else a for a in arguments)
-        try:
-            if self._compiled is not None:
-                return self._compiled(*arguments)
-            self._compiled = torch.compile(self._own, dynamic=True)
-            # if the first matrix is square, others need not be
-            with _config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
-                return self._compiled(*arguments)
-        except Exception as error:  # a missing or broken compiler has many faces
-            compiler().failed(error)
-            return self.eager(*arguments)
+
+@functools.cache
+def _variant(function: Callable[..., Any], signature: tuple[Any, ...]) -> _Variant:
+    return _Variant(function)
+
+
+def _signature(argument: Any) -> Any:
+    """What tells uses apart that must not share compiled code: types, which sizes are 1, and the values of settings."""
+    if not isinstance(argument, Tensor):
+        return argument
+    return argument.dtype, argument.device.type, tuple(size > 1 for size in argument.shape)
 
 
 class Compiler:
@@ -78,9 +112,7 @@ class Compiler:
         """Compiling raised: say so, and compile no more."""
         self.works = False
         reason = str(error).strip().partition("\n")[0]
-        logger.warning(
-            "quantization: no compiled kernels, integer products run eagerly around their GEMMs (%s)", reason
-        )
+        logger.warning("quantization: no compiled kernels, the same operations run eagerly (%s)", reason)
 
 
 @functools.cache
@@ -89,20 +121,14 @@ def compiler() -> Compiler:
     return Compiler()
 
 
-@functools.cache
-def kernel(function: Callable[..., Any], *variant: Any) -> Kernel:
-    """The kernel for `function` and `variant`, made once per process."""
-    return Kernel(function, variant)
-
-
 def clear() -> None:
     """Forget what has been compiled in this process (what is on disk stays)."""
-    kernel.cache_clear()
+    _variant.cache_clear()
     compiler.cache_clear()
 
 
 def is_tracing() -> bool:
-    """Whether somebody wants to see every operation: a dispatch mode, or a torch.compile around us."""
+    """Whether operations are traced: by a dispatch mode, torch.compile, torch.jit or forward-mode differentiation."""
     # compiling first: its tracer stops at a look for dispatch modes
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or forward_ad._current_level >= 0:
         return True

@@ -24,7 +24,6 @@ to the outermost call, `model(x, num_bits=4)`, holds for that call. Nothing outl
 
 import contextlib
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Optional, Protocol
 
@@ -79,7 +78,6 @@ class QuantizationContext:
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
         self.inspecting = False  # somebody looks at grids: running ranges stay as they are
-        self.rounded: Counter[Any] = Counter()  # values by kernel, which decide whether compiling it pays
         self.listeners: list[Listener] = []
         self.scratch = Scratch()
         self._live_calls: dict[int, weakref.ref[CallState]] = {}  # whose graphs may run parts of them again

@@ -180,9 +180,7 @@ class Quantizer(nn.Module):
         for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
             qparams, clamp = self._qparams(piece, num_bits, ranges)
             noise = self._noise(piece, key, index)
-            compiled = self.context.fused and rounding.fake_quantize(
-                self.context, self.format, piece, qparams, noise, target, clamp
-            )
+            compiled = self.context.fused and rounding.fake_quantize(self.format, piece, qparams, noise, target, clamp)
             if not compiled:
                 self.format.fake_quantize(piece, qparams, noise, target, clamp)
         result = out.to(x.dtype)

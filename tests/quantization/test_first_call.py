@@ -107,8 +107,9 @@ def test_kernels_are_not_compiled_under_the_mode(monkeypatch: pytest.MonkeyPatch
     from fairseq.native import compiled
     from fairseq.quantization.watched_call import FunctionMode
 
-    kernel = compiled.Kernel(lambda x: x + 1, ())
-    monkeypatch.setattr(kernel, "_compiled", lambda x: x + 2)
+    kernel = compiled.kernel(lambda x: x + 1)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: lambda x: x + 2)
+    monkeypatch.setattr(compiled.compiler(), "break_even", 0)
     monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 0)
     with FunctionMode():
         assert kernel(torch.zeros(1)) == 1

@@ -87,5 +87,5 @@ def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, capl
     with caplog.at_level(logging.WARNING):
         assert train("int8") == expected
     assert [record.getMessage() for record in caplog.records] == [
-        "quantization: no compiled kernels, integer products run eagerly around their GEMMs (no C++ compiler)"
+        "quantization: no compiled kernels, the same operations run eagerly (no C++ compiler)"
     ]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from fairseq.native import compiled as kernels
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import FORMATS
-from fairseq.quantization.kernels import rounding
 from fairseq.quantization.quantizer import ACTIVATION, QuantizationContext, Quantizer, QuantizerSpec
 from tests import needs
 
@@ -20,9 +20,9 @@ COMPILE = torch.compile
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    rounding.clear()
+    kernels.clear()
     yield
-    rounding.clear()
+    kernels.clear()
     torch._dynamo.reset()
 
 
@@ -30,8 +30,8 @@ def _fresh() -> Iterator[None]:
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch.compile traces, run by PyTorch: the plumbing without a C++ compiler."""
     monkeypatch.setattr(torch, "compile", functools.partial(COMPILE, backend="eager"))
-    monkeypatch.setattr(rounding, "MIN_KERNEL_ELEMENTS", 8)
-    monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
+    monkeypatch.setattr(kernels, "MIN_KERNEL_ELEMENTS", 8)
+    kernels.compiler().break_even = 0
 
 
 def pair(**settings: Any) -> tuple[Quantizer, Quantizer]:
@@ -68,13 +68,13 @@ def test_plumbing(name: str, granularity: str, rounding: str) -> None:
     for odd in (torch.randn(9), torch.randn(9, 1), torch.randn(1, 9), torch.tensor(2.0), torch.randn(0, 9)):
         if granularity != "group:5" or odd.dim():
             assert torch.equal(compiled.fake(odd, 4), eager.fake(odd, 4))
-    assert compiled.context.fused
+    assert kernels.compiler().works
 
 
 @needs.torch_compiler
 @pytest.mark.slow
 def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
+    kernels.compiler().break_even = 0
     for settings in (
         {"format": "affine_float_zp", "range": {"name": "running"}},
         {"format": "symmetric", "rounding": "stochastic"},
@@ -82,7 +82,7 @@ def test_real_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         compiled, eager = pair(**settings)
         agree(compiled, eager, [(300, 400), (7, 50, 310)])
-        assert compiled.context.fused
+        assert kernels.compiler().works
 
 
 def test_small_tensors_compile_nothing() -> None:
@@ -94,7 +94,7 @@ def test_small_tensors_compile_nothing() -> None:
 
 @pytest.mark.usefixtures("traced_only")
 def test_compiling_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounding, "BREAK_EVEN", 1000)
+    kernels.compiler().break_even = 1000
     compiled, eager = pair()
     before = graphs()
     agree(compiled, eager, [(10, 20)])
@@ -108,15 +108,15 @@ def test_missing_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch, capl
         raise RuntimeError("no C++ compiler\nmore")
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(rounding, "MIN_KERNEL_ELEMENTS", 8)
-    monkeypatch.setattr(rounding, "BREAK_EVEN", 0)
+    monkeypatch.setattr(kernels, "MIN_KERNEL_ELEMENTS", 8)
+    kernels.compiler().break_even = 0
     compiled, eager = pair()
     with caplog.at_level(logging.WARNING):
         agree(compiled, eager, [(6, 9), (7, 8)])
     assert [record.getMessage() for record in caplog.records] == [
-        "quantization: no compiled kernels, rounding eagerly (no C++ compiler)"
+        "quantization: no compiled kernels, the same operations run eagerly (no C++ compiler)"
     ]
-    assert not compiled.context.fused
+    assert not kernels.compiler().works
 
 
 @pytest.mark.usefixtures("traced_only")

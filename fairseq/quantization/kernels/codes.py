@@ -83,7 +83,7 @@ class PackedMatrix(NamedTuple):
             data = torch.empty(rows, self.columns, dtype=torch.uint8, device="cpu")
             _call_packer("unpack_bits", native, self.codes.data, data, (rows, self.columns, packed_columns), width)
             return self.codes._replace(data=data)
-        parts = kernel(_unpack, width, self.codes.data.device.type)(self.codes.data, width)
+        parts = _unpack(self.codes.data, width)
         return self.codes._replace(data=parts[:, : self.columns].contiguous())
 
 
@@ -101,8 +101,7 @@ def pack(codes: QuantizedMatrix) -> PackedMatrix:
         _call_packer("pack_bits", native, codes.data, packed, (rows, columns, packed_columns), width)
         return PackedMatrix(codes._replace(data=packed), columns)
     data = torch.nn.functional.pad(codes.data, (0, padding)) if padding else codes.data
-    packed = kernel(_pack, width, data.device.type)(data, width)
-    return PackedMatrix(codes._replace(data=packed), columns)
+    return PackedMatrix(codes._replace(data=_pack(data, width)), columns)
 
 
 def _library(data: Tensor) -> Optional[ctypes.CDLL]:
@@ -122,6 +121,7 @@ def _call_packer(
     )  # fmt: skip
 
 
+@kernel
 def _pack(data: Tensor, width: int) -> Tensor:
     # codes of one byte are half or a quarter of a row apart: whole slices are shifted, nothing is gathered
     parts = data.chunk(8 // width, dim=1)
@@ -131,6 +131,7 @@ def _pack(data: Tensor, width: int) -> Tensor:
     return packed
 
 
+@kernel
 def _unpack(data: Tensor, width: int) -> Tensor:
     return torch.cat([(data >> bit) & (2**width - 1) for bit in range(0, 8, width)], dim=1)
 
@@ -167,10 +168,10 @@ def encode(
     out = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
     base = number_format.first_code(num_bits)
     bounds = _bounds(qparams.quant_min, qparams.quant_max, base, x.device)
-    hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
-    made = kernel(_encode, number_format, tuple(n > 1 for n in scale.shape), noise is None, column_scale is None,
-                  row_scale is None, x.device.type, x.dtype)  # fmt: skip
-    made(x, number_format, scale, zero, *bounds, *hashes, column_scale, row_scale, out)
+    hashes: tuple[Optional[Tensor], Optional[Tensor]] = (None, None)
+    if noise is not None:
+        hashes = noise.row_hashes, noise.column_hashes
+    _encode(x, number_format, scale, zero, *bounds, *hashes, column_scale, row_scale, out)
     return make_codes(out, scale, zero, num_bits, number_format)
 
 
@@ -185,25 +186,18 @@ def make_codes(
     return QuantizedMatrix(data, scale, zero_point.to(torch.int32), torch.addcmul(zero, zero_point, scale), num_bits)
 
 
+@kernel
 def _encode(
-    x: Tensor,
-    number_format: NumberFormat,
-    scale: Tensor,
-    zero: Tensor,
-    low: Tensor,
-    high: Tensor,
-    base: Tensor,
-    row_hashes: Optional[Tensor],
-    column_hashes: Optional[Tensor],
-    column_scale: Optional[Tensor],
-    row_scale: Optional[Tensor],
-    out: Tensor,
-) -> None:
-    noise = None if row_hashes is None or column_hashes is None else TracedNoise(row_hashes, column_hashes)
-    codes = number_format.quantize(
-        _scaled(x, column_scale, row_scale), QParams(scale, zero, low, high), noise, None, True
-    )
-    out.copy_(codes.sub_(base))
+    x: Tensor, number_format: NumberFormat, scale: Tensor, zero: Tensor, low: Tensor, high: Tensor, base: Tensor,
+    row_hashes: Optional[Tensor], column_hashes: Optional[Tensor], column_scale: Optional[Tensor],
+    row_scale: Optional[Tensor], out: Tensor,
+) -> None:  # fmt: skip
+    qparams, noise = QParams(scale, zero, low, high), _traced(row_hashes, column_hashes)
+    out.copy_(number_format.quantize(_scaled(x, column_scale, row_scale), qparams, noise, None, True).sub_(base))
+
+
+def _traced(row_hashes: Optional[Tensor], column_hashes: Optional[Tensor]) -> Optional[TracedNoise]:
+    return None if row_hashes is None or column_hashes is None else TracedNoise(row_hashes, column_hashes)
 
 
 def encode_twice(
@@ -218,29 +212,32 @@ def encode_twice(
     """`encode` of x times `column_scale` and of x times `row_scale`, in one pass."""
     if all_qparams[0].scale.numel() > 1 or all_qparams[1].scale.numel() > 1:
         raise ValueError("encode_twice needs one scale per matrix")
-    parts = [_broadcast_shape(part, x) for qparams in all_qparams for part in (qparams.scale, qparams.zero_point)]
-    outs = [torch.empty(x.shape, dtype=torch.uint8, device=x.device) for _ in all_qparams]
+    (scale1, zero1), (scale2, zero2) = (
+        (_broadcast_shape(qparams.scale, x), _broadcast_shape(qparams.zero_point, x)) for qparams in all_qparams
+    )
+    out1, out2 = (torch.empty(x.shape, dtype=torch.uint8, device=x.device) for _ in all_qparams)
     base = number_format.first_code(num_bits)
     bounds = _bounds(all_qparams[0].quant_min, all_qparams[0].quant_max, base, x.device)
-    hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
-    made = kernel(_encode_twice, number_format, noise is None, column_scale is None, row_scale is None, x.device.type,
-                  x.dtype)  # fmt: skip
-    made(x, number_format, *parts, *bounds, *hashes, column_scale, row_scale, *outs)
-    first, second = (
-        make_codes(out, parts[2 * index], parts[2 * index + 1], num_bits, number_format)
-        for index, out in enumerate(outs)
+    hashes: tuple[Optional[Tensor], Optional[Tensor]] = (None, None)
+    if noise is not None:
+        hashes = noise.row_hashes, noise.column_hashes
+    _encode_twice(x, number_format, scale1, zero1, scale2, zero2, *bounds, *hashes, column_scale, row_scale, out1, out2)
+    return (
+        make_codes(out1, scale1, zero1, num_bits, number_format),
+        make_codes(out2, scale2, zero2, num_bits, number_format),
     )
-    return first, second
 
 
+@kernel
 def _encode_twice(
-    x: Tensor, number_format: NumberFormat, scale: Tensor, zero: Tensor, scale_rows: Tensor, zero_rows: Tensor,
+    x: Tensor, number_format: NumberFormat, scale1: Tensor, zero1: Tensor, scale2: Tensor, zero2: Tensor,
     low: Tensor, high: Tensor, base: Tensor, row_hashes: Optional[Tensor], column_hashes: Optional[Tensor],
-    column_scale: Optional[Tensor], row_scale: Optional[Tensor], out: Tensor, out_rows: Tensor,
+    column_scale: Optional[Tensor], row_scale: Optional[Tensor], out1: Tensor, out2: Tensor,
 ) -> None:  # fmt: skip
-    _encode(x, number_format, scale, zero, low, high, base, row_hashes, column_hashes, column_scale, None, out)
-    _encode(x, number_format, scale_rows, zero_rows, low, high, base, row_hashes, column_hashes, None, row_scale,
-            out_rows)  # fmt: skip
+    noise = _traced(row_hashes, column_hashes)
+    first, second = QParams(scale1, zero1, low, high), QParams(scale2, zero2, low, high)
+    out1.copy_(number_format.quantize(_scaled(x, column_scale, None), first, noise, None, True).sub_(base))
+    out2.copy_(number_format.quantize(_scaled(x, None, row_scale), second, noise, None, True).sub_(base))
 
 
 def extremes(
@@ -250,8 +247,8 @@ def extremes(
 
     `symmetric`: only the larger magnitude counts, and is returned for both ends.
     """
-    function = _magnitudes if symmetric else _row_ends
-    min_max = kernel(function, column_scale is None, x.device.type, x.dtype)(x, column_scale)
+    function: Any = _magnitudes if symmetric else _row_ends
+    min_max = function(x, column_scale)
     low, high, low_rows, high_rows = (-min_max[0], min_max[0], -min_max[1], min_max[1]) if symmetric else min_max
     if row_scale is not None:  # positive, and the same along a row
         low_rows, high_rows = low_rows * row_scale.view(-1), high_rows * row_scale.view(-1)
@@ -261,10 +258,10 @@ def extremes(
 
 def magnitudes(x: Tensor) -> Tensor:
     """The largest absolute value of each row, (R, 1)."""
-    largest: Tensor = kernel(_magnitudes, True, x.device.type, x.dtype)(x, None)[0]
-    return largest.view(-1, 1)
+    return _magnitudes(x, None)[0].view(-1, 1)
 
 
+@kernel
 def _row_ends(x: Tensor, column_scale: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # by row first: a reduction to one number at once compiles to slower code
     x = x.float()
@@ -275,6 +272,7 @@ def _row_ends(x: Tensor, column_scale: Optional[Tensor]) -> tuple[Tensor, Tensor
     return scaled.amin(1), scaled.amax(1), low, high
 
 
+@kernel
 def _magnitudes(x: Tensor, column_scale: Optional[Tensor]) -> tuple[Tensor, Tensor]:
     x = x.float().abs()
     largest = x.amax(1)
@@ -290,11 +288,10 @@ def _scaled(x: Tensor, column_scale: Optional[Tensor], row_scale: Optional[Tenso
 
 def decode(codes: QuantizedMatrix) -> Tensor:
     """The values, fp32."""
-    variant = (tuple(n > 1 for n in codes.scale.shape), codes.offset is None, codes.data.device.type)
-    values: Tensor = kernel(_decode, *variant)(codes.data, codes.zero_point, codes.scale, codes.offset)
-    return values
+    return _decode(codes.data, codes.zero_point, codes.scale, codes.offset)
 
 
+@kernel
 def _decode(data: Tensor, zero_point: Tensor, scale: Tensor, offset: Optional[Tensor]) -> Tensor:
     values = (data.to(torch.int32) - zero_point) * scale
     return values if offset is None else values + offset
@@ -307,44 +304,27 @@ def signed(codes: QuantizedMatrix) -> tuple[Tensor, Tensor]:
     return data ^ -128 if half == 128 else data - half, codes.zero_point - half
 
 
+@kernel
 def column_sums(data: Tensor) -> Tensor:
     """Sums of integer codes (R, C) over the rows, int32 (1, C)."""
-    sums: Tensor = kernel(_column_sums, data.dtype, data.device.type)(data)
-    return sums
-
-
-def _column_sums(data: Tensor) -> Tensor:
     return data.sum(0, keepdim=True, dtype=torch.int32)
 
 
+@kernel
 def transposed_copy(data: Tensor) -> Tensor:
-    """`data.t()` in memory order."""
-    out = torch.empty(data.shape[::-1], dtype=data.dtype, device=data.device)
-    kernel(_transposed_copy, data.dtype, data.device.type)(data, out)
-    return out
+    """A contiguous copy of `data.t()`."""
+    return data.t().clone(memory_format=torch.contiguous_format)
 
 
-def _transposed_copy(data: Tensor, out: Tensor) -> None:
-    out.copy_(data.t())
-
-
+@kernel
 def row_sums(data: Tensor) -> Tensor:
     """Sums of integer codes (R, C) over the columns, int32 (R, 1)."""
-    sums: Tensor = kernel(_row_sums, data.dtype, data.device.type)(data)
-    return sums
-
-
-def _row_sums(data: Tensor) -> Tensor:
     return data.sum(1, keepdim=True, dtype=torch.int32)
 
 
+@kernel
 def weighted_sums(data: Tensor, weights: Tensor, axis: int) -> Tensor:
     """Sums of integer codes times `weights` over an axis that stays, in the weights' type (int32 or fp32)."""
-    sums: Tensor = kernel(_weighted_sums, data.dtype, weights.dtype, axis, data.device.type)(data, weights, axis)
-    return sums
-
-
-def _weighted_sums(data: Tensor, weights: Tensor, axis: int) -> Tensor:
     return (data.to(weights.dtype) * weights).sum(axis, keepdim=True, dtype=weights.dtype)
 
 

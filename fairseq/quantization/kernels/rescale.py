@@ -6,7 +6,7 @@
 Vectors belong to rows (M, 1) or columns (1, N); any may be a single number (1, 1).
 """
 
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -45,9 +45,8 @@ def rescale(
             _column(offsets.rows1, rows), _row(offsets.columns1, columns),
             _column(offsets.rows2, rows), _row(offsets.columns2, columns),
         ]  # fmt: skip
-    function = _rescale if offsets is None else _rescale_with_offsets
-    made = kernel(function, bias is None, dtype, sums.device.type)
-    y: Tensor = made(sums, None if bias is None else bias.float().view(1, -1), dtype, *whole)
+    function: Any = _rescale if offsets is None else _rescale_with_offsets
+    y: Tensor = function(sums, None if bias is None else bias.float().view(1, -1), dtype, *whole)
     return y
 
 
@@ -59,6 +58,7 @@ def _row(vector: Tensor, columns: int) -> Tensor:
     return vector.expand(1, columns).contiguous()
 
 
+@kernel
 def _rescale(
     sums: Tensor, bias: Optional[Tensor], dtype: torch.dtype,
     rows1: Tensor, columns1: Tensor, rows2: Tensor, columns2: Tensor, scale_rows: Tensor, scale_columns: Tensor,
@@ -67,6 +67,7 @@ def _rescale(
     return (y if bias is None else y + bias).to(dtype)
 
 
+@kernel
 def _rescale_with_offsets(
     sums: Tensor, bias: Optional[Tensor], dtype: torch.dtype,
     rows1: Tensor, columns1: Tensor, rows2: Tensor, columns2: Tensor, scale_rows: Tensor, scale_columns: Tensor,

@@ -1,34 +1,21 @@
 """Fake quantization in one pass: a format's own operations, compiled with the rounding noise by torch.compile.
 
-Eagerly, rounding a tensor is five to ten passes over memory and as many parallel regions. Compiled they are one: C++ on
-a CPU, Triton on a GPU. The numbers are the same to the last bit. Sizes and bits are symbolic, so that neither a ragged
-batch nor a new precision compiles anything; what is compiled is kept on disk by torch.
+Eagerly, rounding a tensor is five to ten passes over memory and as many parallel regions; compiled it is one pass. The
+numbers are the same to the last bit. `fairseq.native.compiled` says when something is compiled.
 
-Compiling takes seconds, so a kernel is compiled once so much has been rounded eagerly that it pays: a short run,
-or the evaluation of a small model, does not wait for a compiler.
-
-Kernels are for large tensors in memory order, seen as a matrix (rows, columns) with a scale for all, per row or per
-column. Everything else, and every tensor on a machine without a compiler, takes the eager way.
+Kernels are for large contiguous tensors, seen as a matrix (rows, columns) with one scale for all, per row or per
+column. Everything else, and every tensor on a machine without a compiler, is rounded eagerly.
 """
 
 import functools
-import logging
-import types
-from collections.abc import Callable
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
-from torch.utils import _python_dispatch
 
-from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, calls_are_seen
-from fairseq.quantization.context import QuantizationContext
+from fairseq.native.compiled import may_compile, run_compiled
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.rounding.noise import SPREAD, HashNoise
-
-logger = logging.getLogger(__name__)
-
-BREAK_EVEN = 2**29  # values of one variant: rounding them eagerly costs about as much more as compiling
 
 
 class TracedNoise:
@@ -42,70 +29,35 @@ class TracedNoise:
         return x.add_(integers.to(x.dtype), alpha=2.0**-32)
 
 
-def _plain(number_format: NumberFormat, x: Tensor, qparams: tuple[Tensor, ...], out: Tensor, clamp: bool) -> None:
-    out.copy_(number_format.fake_quantize(x, QParams(*qparams), None, None, clamp))
-
-
-def _noisy(
-    number_format: NumberFormat, x: Tensor, qparams: tuple[Tensor, ...], out: Tensor, rows: Tensor, columns: Tensor
-) -> None:
-    out.copy_(number_format.fake_quantize(x, QParams(*qparams), TracedNoise(rows, columns), None, True))
-
-
-@functools.cache
-def _compiled(function: Callable[..., None], variant: tuple[Any, ...]) -> Callable[..., None]:
-    """`function` compiled for one variant: format, shape of the scale, clamping."""
-    # torch counts recompilations per code object, and gives up after a few: a code object for each variant
-    own = types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-    return torch.compile(own, dynamic=True)
-
-
 @functools.lru_cache(maxsize=64)
 def _bounds(low: int, high: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Smallest and largest code as tensors: as numbers they would be compiled in."""
     return torch.tensor(float(low), device=device), torch.tensor(float(high), device=device)
 
 
-def fake_quantize(
-    context: QuantizationContext,
-    number_format: NumberFormat,
-    x: Tensor,
-    qparams: QParams,
-    noise: Optional[HashNoise],
-    out: Tensor,
-    clamp: bool,
-) -> bool:
-    """Write the rounded `x` to `out` and return True; False, having done nothing, where no kernel fits.
+def _round(
+    x: Tensor, number_format: NumberFormat, scale: Tensor, zero_point: Tensor, low: Tensor, high: Tensor, clamp: bool,
+    row_hashes: Optional[Tensor], column_hashes: Optional[Tensor], out: Tensor,
+) -> None:  # fmt: skip
+    noise = None if row_hashes is None or column_hashes is None else TracedNoise(row_hashes, column_hashes)
+    out.copy_(number_format.fake_quantize(x, QParams(scale, zero_point, low, high), noise, None, clamp))
 
-    A compiler that fails is reported once, and `context.fused` is switched off.
-    """
-    if x.numel() < MIN_KERNEL_ELEMENTS or x.dtype != torch.float32 or out.dtype != torch.float32:
+
+def fake_quantize(
+    number_format: NumberFormat, x: Tensor, qparams: QParams, noise: Optional[HashNoise], out: Tensor, clamp: bool
+) -> bool:
+    """Write the rounded `x` to `out` and return True; False, having done nothing, where no kernel fits or pays yet."""
+    if not may_compile(x) or x.dtype != torch.float32 or out.dtype != torch.float32:
         return False
-    traced = _python_dispatch._get_current_dispatch_mode() is not None  # somebody looks at every operation
-    if traced or calls_are_seen() or torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
+    if torch.is_inference_mode_enabled():  # would be compiled once more
         return False
     views = _as_matrices(x, out, qparams.scale, qparams.zero_point, in_order=noise is not None)
     if views is None:
         return False
     matrix, target, scale, zero_point = views
-    arguments = (scale, zero_point, *_bounds(qparams.quant_min, qparams.quant_max, x.device))
-    variant = (number_format, scale.shape[0] > 1, scale.shape[1] > 1, clamp, noise is not None, x.device.type)
-    context.rounded[variant] += x.numel()
-    if context.rounded[variant] < BREAK_EVEN:
-        return False
-    try:
-        if noise is None:
-            _compiled(_plain, variant)(number_format, matrix, arguments, target, clamp)
-        else:
-            kernel = _compiled(_noisy, variant)
-            kernel(number_format, matrix, arguments, target, noise.row_hashes, noise.column_hashes)
-    except Exception as error:  # a missing or broken compiler has many faces
-        logger.warning(
-            "quantization: no compiled kernels, rounding eagerly (%s)", str(error).strip().partition("\n")[0]
-        )
-        context.fused = False
-        return False
-    return True
+    bounds = _bounds(qparams.quant_min, qparams.quant_max, x.device)
+    hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
+    return run_compiled(_round, (matrix, number_format, scale, zero_point, *bounds, clamp, *hashes, target))[0]
 
 
 def _as_matrices(
@@ -138,8 +90,3 @@ def _scale_shape(scale: Tensor, x: Tensor) -> Optional[tuple[int, int]]:
     if scale.shape[-1] == x.shape[-1] == scale.numel():
         return 1, scale.numel()
     return None
-
-
-def clear() -> None:
-    """Forget what has been compiled in this process (what is on disk stays)."""
-    _compiled.cache_clear()

@@ -8,16 +8,14 @@ Both ways take turns, and the best time of each counts: other work on the machin
 import contextlib
 import copy
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
 from fairseq.native.compiled import compiler
 from fairseq.quantization.context import QuantizationContext
-from fairseq.quantization.kernels import rounding
 from fairseq.quantization.layers.matmul import MatMul, QMatmul
 from fairseq.quantization.plan.config import read_config
 from fairseq.quantization.plan.latency import ComputeTimes, Latencies, LinearLatency, OpCount
@@ -108,7 +106,6 @@ def _update(module: nn.Module, compute: str, shapes: Sequence[tuple[int, ...]], 
     # without a path of its own a product of activations would have none for its quantizers
     model = nn.Sequential(module) if isinstance(module, nn.Linear) else module
     context = QuantizationContext(default_bits=BITS, fused=True)
-    context.rounded = _Enough()
     targets = find_targets(model)
     specs = plan_specs(targets, read_config("int8", compute=compute))
     for target in targets:
@@ -143,10 +140,3 @@ def _compiling() -> Iterator[None]:
         yield
     finally:
         compiler().break_even = before
-
-
-class _Enough(Counter[Any]):
-    """More values rounded than it takes to compile."""
-
-    def __getitem__(self, kernel: Any) -> int:
-        return rounding.BREAK_EVEN
