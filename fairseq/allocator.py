@@ -7,7 +7,7 @@ a RoBERTa step took was such gaps. So torch's blocks of 128 KiB and more move to
 smallest gap that fits (`native/src/arena.cpp`: 1.5 s of compiling once, for large models).
 
     from fairseq.allocator import keep_freed_memory, persistent_allocations
-    keep_freed_memory()               # once, before the first large tensor; the commands do it when they run on the CPU
+    keep_freed_memory()               # once, before the first large tensor; the commands call it on a CPU
     model = build()
     keep_freed_memory(for_elements=count(model))    # large enough to compile the arena for, if that is still to do
     with persistent_allocations():   # tensors that stay when the step is over lie apart from those of a step

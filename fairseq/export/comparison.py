@@ -6,7 +6,7 @@
 The ONNX model runs from the tokens to the end. Ours follows it: each quantizer shows the code that it makes, and then
 hands on the value that the ONNX model's made. So every product, norm and softmax is compared on equal input, and a
 value that lies between two codes, which may become either, has no consequences. Without this, two runs of one and the
-same quantized model drift apart as soon as a sum is rounded differently; how far is told by the logits end to end.
+same quantized model drift apart as soon as a sum is rounded differently; the logits end to end show how far.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ class Comparison(NamedTuple):
     scale: float
 
     def summary(self) -> str:
-        """One line for people."""
+        """A one-line summary."""
         against = f"{self.runtime} beside PyTorch, on made-up batches"
         if not self.quantizers:
             return f"{against}: logits within {self.end_to_end:.1e}"
@@ -106,7 +106,7 @@ def compare(
 def _following(
     model: RobertaModel, points: Mapping[str, Point], theirs: Mapping[str, Tensor]
 ) -> Iterator[list[Tensor]]:
-    """Have the model's quantizers hand on another model's values; gives the differences of their codes, as they run."""
+    """Make the model's quantizers return another model's values; yields the differences of their codes."""
     differences: list[Tensor] = []
     heads = model.args.encoder_attention_heads
 

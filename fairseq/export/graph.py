@@ -1,4 +1,4 @@
-"""An ONNX graph that is written down node by node.
+"""An ONNX graph that is built node by node.
 
     graph = Graph(opset=21)
     y = graph.add("MatMul", x, graph.constant("fc1.weight", weight))
@@ -82,7 +82,7 @@ class Graph:
     def codes(self, name: str, values: Tensor, kind: "CodeType") -> str:
         """A constant of whole numbers, stored as `kind`."""
         array = values.cpu().numpy()
-        if kind.bits == 4:  # two to the byte, the first in the lower half
+        if kind.bits == 4:  # two codes per byte, the first in the lower 4 bits
             flat = array.astype(np.uint8).reshape(-1) & 15
             flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
             data = flat[::2] | flat[1::2] << 4

@@ -36,7 +36,7 @@ class OnData(NamedTuple):
     scale: float
 
     def summary(self) -> str:
-        """Part of a line for people."""
+        """Part of a one-line summary."""
         logits = f"logits within {self.logit:.1e} (they go up to {self.scale:.1e})"
         if self.differing is None:
             return f"on {self.examples} examples of {self.subset}: {logits}"

@@ -1,4 +1,4 @@
-"""A checkpoint of RoBERTa -> one ONNX file, checked before it takes its name.
+"""A checkpoint of RoBERTa -> one ONNX file, checked before it is renamed to its final name.
 
     export = export_onnx("checkpoint_best.pt", "model.onnx")
     print(export.summary())
@@ -39,7 +39,7 @@ class Export(NamedTuple):
         head: name of the classification head.
         opset: of ONNX.
         comparison: with our evaluation, on made-up batches.
-        names: of the classes, in order; None where nobody knows them.
+        names: of the classes, in order; None where they are unknown.
         on_data: with our evaluation, on real examples, where there were any.
     """
 
@@ -52,7 +52,7 @@ class Export(NamedTuple):
     on_data: Optional[OnData] = None
 
     def summary(self) -> str:
-        """One line for people."""
+        """A one-line summary."""
         size = f"{self.num_bytes / 1e6:.1f} MB" if self.num_bytes >= 1e6 else f"{self.num_bytes / 1e3:.0f} kB"
         classes = "" if self.names is None else f" (classes {', '.join(self.names)})"
         real = "; --data DATA compares predictions" if self.on_data is None else f"; {self.on_data.summary()}"

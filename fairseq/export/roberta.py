@@ -64,7 +64,7 @@ def build(model: RobertaModel, head: str, opset: int) -> tuple[Graph, dict[str, 
     """The graph, and the activation quantizers in it by path.
 
     Raises:
-        CheckpointError: a module that is not one of fairseq's. ConfigError: a quantizer that has no place in ONNX.
+        CheckpointError: a module that is not one of fairseq's. ConfigError: a quantizer that ONNX cannot express.
     """
     writer = Writer(model, Graph(opset))
     features = writer.encoder(model.encoder.sentence_encoder, "encoder.sentence_encoder")

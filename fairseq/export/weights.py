@@ -2,9 +2,9 @@
 
     weight = Weight.of(layer, "encoder.fc1")
     weight.write(graph)                         # (R, C), for a table
-    weight.write_transposed(graph, alone=False)     # (C, R), for MatMul
+    weight.write_transposed(graph, alone=False) # (C, R), for MatMul
 
-`(code - zero point) * scale` is our own arithmetic, so that values are the same bit for bit. Scales may be one for all,
+`(code - zero point) * scale` is also our own arithmetic, so values are the same bit for bit. Scales may be one for all,
 one per row or column, or one per group of a row.
 """
 
@@ -124,8 +124,8 @@ class Weight(NamedTuple):
             graph.needs(f"{quantizer.path} with granularity {quantizer.granularity}")
             if not exact:
                 raise ConfigError(
-                    f"{quantizer.path}: a real zero point per group has no place in ONNX; a model can be exported when "
-                    f"trained with {{match: {quantizer.path!r}, format: affine_int}}"
+                    f"{quantizer.path}: a real zero point per group cannot be expressed in ONNX; a model can be "
+                    f"exported when trained with {{match: {quantizer.path!r}, format: affine_int}}"
                 )
         # onnxruntime would round the other factor to 8 bits where such a weight goes straight into MatMul: half the
         # scale, and twice the values, are exact and keep it from doing so

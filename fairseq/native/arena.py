@@ -1,7 +1,7 @@
-"""The arena of memory in which large tensors of the CPU live (`arena.cpp`), and which of them outlast a step.
+"""The memory arena from which torch allocates large CPU tensors (`arena.cpp`), and which of them outlive a step.
 
-arena().install(may_compile=True)      # done by fairseq.allocator.keep_freed_memory, which says what for
-with persistent_allocations():                         # nothing where it is not installed
+arena().install(may_compile=True)      # called by fairseq.allocator.keep_freed_memory, which says why
+with persistent_allocations():         # no effect where it is not installed
     state = torch.zeros(...)
 """
 
@@ -14,11 +14,11 @@ from typing import NamedTuple, Optional
 
 from fairseq.native import library
 
-MIN_BLOCK_BYTES = 1 << 17  # bytes; blocks of an arena are whole pages, so that smaller ones would waste some
+MIN_BLOCK_BYTES = 1 << 17  # bytes; blocks are whole pages, so smaller ones would waste memory
 
 
 class Figures(NamedTuple):
-    """Bytes of the arena: in tensors, in tensors at most, and all that they have touched."""
+    """Bytes of the arena: in use, in use at most, and touched."""
 
     used: int
     most_used: int
@@ -26,13 +26,13 @@ class Figures(NamedTuple):
 
 
 class Arena:
-    """Where large tensors of the CPU live, once it is installed."""
+    """Torch's allocator of large CPU tensors, once it is installed."""
 
     def __init__(self) -> None:
         self.library: Optional[ctypes.CDLL] = None
 
     def install(self, may_compile: bool) -> None:
-        """Have torch take its large blocks there from now on. Nothing happens where it is not possible."""
+        """Allocate large blocks from the arena from now on. No effect where that is not possible."""
         if self.library is not None:
             return
         if not may_compile and not library.is_built("arena", uses_torch=True):
@@ -40,7 +40,9 @@ class Arena:
         found = library.library("arena", uses_torch=True)
         if found is not None:
             found.arena_install.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
-            addresses = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of memory only what is touched
+            addresses = os.sysconf("SC_PHYS_PAGES") * os.sysconf(
+                "SC_PAGE_SIZE"
+            )  # address space; only touched pages take memory
             self.library = found if found.arena_install(MIN_BLOCK_BYTES, addresses) else None
 
     def figures(self) -> Optional[Figures]:
@@ -54,13 +56,13 @@ class Arena:
 
 @functools.cache
 def arena() -> Arena:
-    """The process's one."""
+    """The instance of this process."""
     return Arena()
 
 
 @contextlib.contextmanager
 def persistent_allocations() -> Iterator[None]:
-    """Tensors that this thread creates meanwhile outlast the step."""
+    """Context manager: tensors that this thread creates inside it outlive the training step."""
     library = arena().library
     before = library.arena_persistent(1) if library else 0
     try:

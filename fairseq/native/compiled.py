@@ -63,13 +63,13 @@ def run_compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tu
     variant.elements += first.numel()
     if variant.compiled is None and variant.elements < compiler().break_even:
         return False, None
-    # a tensor that wants a gradient would be compiled apart
+    # torch.compile guards on requires_grad and would compile such tensors separately
     arguments = tuple(a.detach() if isinstance(a, Tensor) and a.requires_grad else a for a in arguments)
     try:
         if variant.compiled is not None:
             return True, variant.compiled(*arguments)
         variant.compiled = torch.compile(variant.function, dynamic=True)
-        # if the first matrix is square, others need not be
+        # equal sizes in the first call must not be assumed equal in later ones
         with _config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
             return True, variant.compiled(*arguments)
     except Exception as error:  # torch.compile raises different types on different platforms
@@ -81,7 +81,7 @@ class _Variant:
     """A function for arguments of one signature."""
 
     def __init__(self, function: Callable[..., Any]):
-        # torch counts recompilations per code object, and gives up after a few: a code object for each variant
+        # torch limits recompilations per code object, so each variant gets a code object of its own
         self.function = types.FunctionType(
             function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
         )
@@ -95,14 +95,14 @@ def _variant(function: Callable[..., Any], signature: tuple[Any, ...]) -> _Varia
 
 
 def _signature(argument: Any) -> Any:
-    """What tells uses apart that must not share compiled code: types, which sizes are 1, and the values of settings."""
+    """Calls with equal signatures share compiled code: types, which sizes are 1, and the values of settings."""
     if not isinstance(argument, Tensor):
         return argument
     return argument.dtype, argument.device.type, tuple(size > 1 for size in argument.shape)
 
 
 class Compiler:
-    """Whether compiled kernels can be had in this process, and when they pay; `break_even` 0 compiles at once."""
+    """Whether compiling works in this process, and after how many elements it pays; `break_even` 0 compiles at once."""
 
     def __init__(self) -> None:
         self.works = True
@@ -117,7 +117,7 @@ class Compiler:
 
 @functools.cache
 def compiler() -> Compiler:
-    """The process's one."""
+    """The instance of this process."""
     return Compiler()
 
 
@@ -129,14 +129,14 @@ def clear() -> None:
 
 def is_tracing() -> bool:
     """Whether operations are traced: by a dispatch mode, torch.compile, torch.jit or forward-mode differentiation."""
-    # compiling first: its tracer stops at a look for dispatch modes
+    # is_compiling comes first: Dynamo cannot trace the query for dispatch modes
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or forward_ad._current_level >= 0:
         return True
     return _python_dispatch._get_current_dispatch_mode() is not None
 
 
 def calls_are_seen() -> bool:
-    """Whether a function mode of ours is on. What is compiled under a mode is compiled again without it, so kernels
+    """Whether one of our function modes is active. Code compiled under a mode is compiled again without it, so kernels
     run eagerly then; the numbers are the same.
     """
     return getattr(_get_current_function_mode(), "sees_calls", False)

@@ -6,8 +6,8 @@ Backward needs x, or s. Where the gradient is rounded to 8 bits anyway, s is kep
 which takes half the memory of x and less time. |error of s| <= 2^-15, so |error of dL/dx| <= 3.1e-5 |dL/dy|; steps of a
 gradient's 8-bit grid are 1/127 of its largest value.
 
-Values agree with torch's to 2e-7 of the largest one. The range of y, and of dL/dx, is noted for whoever reads it
-(`minmax.py`).
+Values agree with torch's to 2e-7 of the largest one. The minimum and maximum of y, and of dL/dx, are cached with
+the tensors (`minmax.py`).
 
 >>> gelu(torch.tensor([-1.0, 0.0, 1.0]))
 tensor([-0.1587,  0.0000,  0.8413])
@@ -24,8 +24,8 @@ from fairseq.native import minmax
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.native.library import library
 
-_STEPS = 2**14  # of s, in 1
-_NAN = -(2**15)  # stands for a slope that is none
+_STEPS = 2**14  # steps of s per unit
+_NAN = -(2**15)  # code of a NaN slope
 
 
 def gelu(x: Tensor, compact: bool = False) -> Tensor:
@@ -50,7 +50,7 @@ class _Gelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled() or grad.dtype != torch.float32:  # a gradient of gradients is torch's matter
+        if torch.is_grad_enabled() or grad.dtype != torch.float32:  # torch computes second derivatives
             return torch.ops.aten.gelu_backward(grad, x)  # type: ignore[no-any-return]
         native: Any = kernels(x)
         return _backward(native.gelu_backward, grad.contiguous(), x.contiguous())
@@ -79,7 +79,7 @@ class _CompactGelu(torch.autograd.Function):
 
 
 def is_large(x: Tensor) -> bool:
-    """Whether `x` is fp32, large enough for a kernel, and nobody traces or transforms operations."""
+    """Whether `x` is fp32, large enough for a kernel, and operations are neither traced nor transformed."""
     return not is_tracing() and not _is_transformed() and x.dtype == torch.float32 and x.numel() >= MIN_KERNEL_ELEMENTS
 
 
@@ -90,7 +90,7 @@ def kernels(x: Tensor) -> Optional[ctypes.CDLL]:
 
 
 def _is_transformed() -> bool:
-    """Whether functorch (vmap, jvp, ...) is at work, which wants operations that it knows."""
+    """Whether functorch (vmap, jvp, ...) is active, which handles torch's operations only."""
     return torch._C._are_functorch_transforms_active()
 
 

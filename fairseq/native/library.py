@@ -27,19 +27,19 @@ from fairseq.native import trusted
 logger = logging.getLogger(__name__)
 
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread")
-NATIVE = ("-march=native",)  # some compilers do not know it on some processors: then without
+NATIVE = ("-march=native",)  # left out where the compiler does not know the processor
 MAX_BUILD_SECONDS = 120
 SOURCES = Path(__file__).with_name("src")
 
 
 def cache_folder() -> Path:
-    """Where this project keeps what it found out or made for this machine."""
+    """The folder for compiled libraries and measurements of this machine."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairseq"
 
 
 @functools.cache
 def library(name: str, folder: Path = SOURCES, uses_torch: bool = False) -> Optional[ctypes.CDLL]:
-    """`folder`/NAME.cpp, compiled; None, said once, where that is not possible.
+    """`folder`/NAME.cpp, compiled; None, with one warning, where that is not possible.
 
     Args:
         uses_torch: it includes headers of torch's c10 and is linked with it.
@@ -53,7 +53,7 @@ def library(name: str, folder: Path = SOURCES, uses_torch: bool = False) -> Opti
 
 
 def required(name: str, instead: str, folder: Path = SOURCES) -> ctypes.CDLL:
-    """`library`, for those who have asked whether it is there.
+    """`library`, for callers that have checked that it is there.
 
     Raises:
         RuntimeError: it is not; `instead` says what to use.
@@ -108,7 +108,7 @@ def _built(source: Path, uses_torch: bool = False) -> Path:
         except subprocess.CalledProcessError:
             _compile([compiler, *FLAGS, str(source), "-o", str(made), *flags])
         trusted.protect(made)
-        os.replace(made, target)  # several processes may build at once: each puts a whole file there
+        os.replace(made, target)  # atomic: several processes may build at once
     return target
 
 
@@ -134,10 +134,10 @@ def _modified(compiler: str) -> int:
 
 
 def _processor() -> str:
-    """What tells processors apart that do not run each other's code: a home folder may serve several machines."""
+    """Identifies the instruction set: a home folder may be shared by machines that cannot run each other's code."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
         lines = []
-    told = dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
-    return f"{torch.backends.cpu.get_cpu_capability()} {platform.processor()} {sorted(told)}"
+    features = dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
+    return f"{torch.backends.cpu.get_cpu_capability()} {platform.processor()} {sorted(features)}"

@@ -1,11 +1,11 @@
-"""Ranges that come with a tensor: a kernel that writes one sees its smallest and largest value at no cost.
+"""The minimum and maximum of a tensor, cached with it: a kernel that writes a tensor sees both at no cost.
 
-    cache_minmax(y, low, high)             # by who made y
-    cached_minmax(y)                       # (low, high) for who reads it next, None where nobody knows
+    cache_minmax(y, low, high)             # by the code that wrote y
+    cached_minmax(y)                       # (low, high), or None where they are unknown
 
-They are kept on the tensor itself, with its version: writing to it makes them unknown, a view or a copy has none. Who
-writes past the version, through `.data`, NumPy or a collective, calls `invalidate`.
-Tensors made in inference mode count no versions; nothing is noted for them.
+They are an attribute of the tensor, with its version counter: writing to the tensor makes them unknown, and a view or a
+copy has none. Code that writes without increasing the counter (through `.data`, NumPy or a collective) calls
+`invalidate`. Tensors of inference mode have no version counter; nothing is cached for them.
 
 >>> y = torch.tensor([2.0, -1.0])
 >>> cache_minmax(y, torch.tensor(-1.0), torch.tensor(2.0))
@@ -31,7 +31,7 @@ def cache_minmax(y: Tensor, low: Tensor, high: Tensor) -> None:
 
 
 def cached_minmax(x: Tensor) -> Optional[tuple[Tensor, Tensor]]:
-    """The extremes that were noted for this very tensor, if it has not been written to since."""
+    """The cached extremes of this tensor object, if it has not been written to since; else None."""
     if torch.compiler.is_compiling():
         return None
     cached = getattr(x, _NAME, None)
@@ -41,6 +41,6 @@ def cached_minmax(x: Tensor) -> Optional[tuple[Tensor, Tensor]]:
 
 
 def invalidate(x: Tensor) -> None:
-    """Whatever was noted for `x` is void."""
+    """Drop what is cached for `x`."""
     if hasattr(x, _NAME):
         delattr(x, _NAME)

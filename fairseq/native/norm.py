@@ -8,7 +8,9 @@ number per row. Where gradients are rounded to 8 bits anyway, n is kept in 16: |
 sqrt(C) / 32767 never overflows, and |error of n| <= sqrt(C) / 65534, 4.3e-4 for C = 768. n stands in dL/dweight, a sum
 over rows, and in the smallest of the three terms of dL/ds, whose error is 4.3e-4 |mean(h n)|.
 
-The range of y, and of dL/dx, is noted for whoever reads it (`minmax.py`).
+The minimum and maximum of y, and of dL/dx, are cached with the tensors (`minmax.py`).
+
+Shapes: C features of a row; x and residual (..., C).
 """
 
 import ctypes
@@ -36,10 +38,10 @@ def is_available(x: Tensor, residual: Tensor, weight: Optional[Tensor], bias: Op
     """Whether `add_and_normalize` takes them: fp32 on the CPU, rows of a multiple of 16, and a compiler was there."""
     if is_tracing() or torch._C._are_functorch_transforms_active() or weight is None or bias is None:
         return False
-    plain = all(part.dtype == torch.float32 and part.device.type == "cpu" for part in (x, residual, weight, bias))
+    is_fp32 = all(part.dtype == torch.float32 and part.device.type == "cpu" for part in (x, residual, weight, bias))
     fits = weight.dim() == 1 and x.shape[-1] == weight.shape[0] and weight.shape[0] % _MULTIPLE == 0
     large = x.numel() >= MIN_KERNEL_ELEMENTS and x.shape == residual.shape
-    return plain and fits and large and library("norm") is not None
+    return is_fp32 and fits and large and library("norm") is not None
 
 
 def add_and_normalize(
@@ -48,7 +50,7 @@ def add_and_normalize(
     """y of `x`, `residual` (..., C), `weight` and `bias` (C).
 
     Args:
-        mask: dropout's; None for none.
+        mask: of dropout, or None.
         compact: keep 16 bits per element for backward, see above.
 
     Raises:

@@ -1,4 +1,4 @@
-// Dropout's masks: an element's index decides, so that whoever knows the seed can make them anew.
+// Dropout's masks: a function of the seed and an element's index, so that they can be computed again from the seed.
 //
 //     element i takes bits 16 (i mod 4) .. of mix(seed + floor(i / 4) * golden),  mix: SplitMix64's finalizer
 //

@@ -1,8 +1,8 @@
-// Work in shares, by the threads that torch computes with.
+// Parallel loops on the threads that torch computes with.
 //
-// torch's threads wait for more work by spinning, for milliseconds; threads of our own would have to share cores with
-// them. So ours are theirs: the entry points of the OpenMP runtime that torch has loaded, looked up when this library is,
-// with no runtime linked. Where there is none, plain threads.
+// torch's threads spin for milliseconds while they wait for work, and threads of our own would compete with them for
+// cores. So this uses the OpenMP runtime that torch has loaded: its entry points are resolved when this library is loaded,
+// and no runtime is linked. Without one, std::thread is used.
 
 #pragma once
 

@@ -13,7 +13,7 @@ SOURCES = Path(__file__).with_name("src")
 
 
 def library(name: str) -> Optional[ctypes.CDLL]:
-    """kernels/src/NAME.cpp, compiled; None, said once, where that is not possible."""
+    """kernels/src/NAME.cpp, compiled; None, with one warning, where that is not possible."""
     return native.library(name, SOURCES)
 
 

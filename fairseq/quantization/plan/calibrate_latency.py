@@ -1,8 +1,8 @@
-"""Times of linear layers and of attention, simulated and in integers, and the lines fitted to them.
+"""Measured times of linear layers and of attention, simulated and in integers, and the latency models fitted to them.
 
     latencies = measure()           # seconds; `latency_cache.latencies()` does this once for a machine
 
-Both ways take turns, and the best time of each counts: other work on the machine only ever adds.
+The two computations alternate and the minimum of each counts, because other work on the machine only adds time.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ class Products(nn.Module):
 
 
 def measure(device_type: str = "cpu") -> Latencies:
-    """Times of both kinds of product, as lines; the RNG state and grad mode are restored."""
+    """Fitted latencies of both kinds of product; the RNG state and grad mode are restored."""
     with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
         linear = [
             (OpCount.of_linear(rows, inputs, outputs), _both(nn.Linear(inputs, outputs), [(rows, inputs)], device_type))

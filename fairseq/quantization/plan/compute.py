@@ -2,8 +2,8 @@
 
     specs, chosen = resolve_compute(products, specs)
 
-A product runs on codes where both operands' settings say so. Where one says `auto`, what this machine does faster is
-taken (`latency_cache.py`), and simulation where other settings do not allow codes.
+A product runs on codes where both operands' settings say so. Where one says `auto`, the faster choice on this machine
+is taken (`latency_cache.py`), and simulation where other settings do not allow codes.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What products cost on a machine, in integers and simulated: what `compute: auto` decides by.
+"""Latency model of products on a machine, in integers and simulated; `compute: auto` decides by it.
 
     seconds = a * products + b * elements + c        for forward and backward of an update
     linear layer (M, K) x (N, K):    products = 3 M K N,      elements = M K + K N + M N
@@ -7,7 +7,7 @@
 Integers are chosen where they are estimated to save at least 3 %. A layer's shape is known when a model is quantized, a
 batch's is not: it is taken to have 16 sentences of 64 tokens.
 
-Both ways round the same tensors to the same codes. Where layers are so small that rounding costs more than any product
+Both round the same tensors to the same codes. Where layers are so small that rounding costs more than any product
 could save, both are slower than full precision; `auto` then takes the one that loses less.
 
 >>> linear = ComputeTimes(simulate=LinearLatency(3e-12, 1e-9, 1e-4), integer=LinearLatency(1e-12, 1e-9, 5e-4))
@@ -21,8 +21,8 @@ could save, both are slower than full precision; `auto` then takes the one that 
 
 from typing import NamedTuple
 
-SENTENCES, LENGTH = 16, 64  # of the batch that a layer's shape is judged for
-MIN_GAIN = 0.03
+SENTENCES, LENGTH = 16, 64  # of the batch that latencies are compared for
+MIN_GAIN = 0.03  # of the simulated time
 
 
 class OpCount(NamedTuple):
@@ -54,18 +54,18 @@ class LinearLatency(NamedTuple):
 
 
 class ComputeTimes(NamedTuple):
-    """Both ways of carrying out one kind of product."""
+    """Latencies of one kind of product, simulated and in integers."""
 
     simulate: LinearLatency
     integer: LinearLatency
 
     def gains(self, count: OpCount) -> bool:
-        """Whether integers are estimated to."""
+        """Whether integers are estimated to save MIN_GAIN or more."""
         return self.integer.seconds(count) < (1 - MIN_GAIN) * self.simulate.seconds(count)
 
 
 class Latencies(NamedTuple):
-    """What was found out about a machine."""
+    """Latencies of one machine."""
 
     linear: ComputeTimes
     attention: ComputeTimes

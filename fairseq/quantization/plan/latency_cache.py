@@ -1,4 +1,4 @@
-"""The costs of products on this machine (`latency.py`), measured once and kept in a file.
+"""The latencies of products on this machine (`latency.py`), measured once and kept in a file.
 
     latencies().prefers_integers((768, 768))
 
@@ -31,7 +31,7 @@ SOURCES = ("native", "quantization/kernels", "quantization/products", "quantizat
 
 @functools.cache
 def latencies(device_type: str = "cpu") -> Latencies:
-    """This machine's, measured if they are not known yet."""
+    """Latencies of this machine, measured if they are not in the file."""
     path, key, sources = _file(), _machine(device_type), _sources()
     known = _read(path)
     entry = known.get(key)
@@ -40,7 +40,7 @@ def latencies(device_type: str = "cpu") -> Latencies:
             return Latencies.of_lists(entry)
         except (KeyError, OverflowError, TypeError, ValueError):  # of another version
             pass
-    logger.info("quantization: measuring once what integer products cost on this machine (%s)", path)
+    logger.info("quantization: measuring once how long integer products take on this machine (%s)", path)
     found = calibrate_latency.measure(device_type)
     _write(path, {**known, key: {"sources": sources, **found.as_lists()}})
     return found
@@ -62,7 +62,7 @@ def _machine(device_type: str) -> str:
 
 
 def _sources() -> str:
-    """A name that changes with the code that was measured."""
+    """A digest of the code that was measured."""
     text = hashlib.sha256()
     for folder in SOURCES:
         for path in sorted((PACKAGE / folder).rglob("*.*")):
@@ -74,7 +74,7 @@ def _sources() -> str:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(path.read_text())
-    except (OSError, RecursionError, ValueError):  # not there, or not ours: measure again
+    except (OSError, RecursionError, ValueError):  # no file, or not one of ours: measure again
         return {}
     if not isinstance(found, dict):
         return {}
@@ -82,11 +82,11 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write(path: Path, known: dict[str, dict[str, Any]]) -> None:
-    """Replace the file at once; a folder that cannot be written only costs the next process its time."""
+    """Replace the file atomically; in a folder that cannot be written the next process measures again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
             file.write(json.dumps(known, indent=1))
         os.replace(file.name, path)
     except OSError as error:
-        logger.warning("quantization: what integer products cost could not be kept in %s (%s)", path, error)
+        logger.warning("quantization: the latencies of integer products could not be written to %s (%s)", path, error)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def plan_specs(targets: list[QuantizationTarget], config: QuantizationConfig) -> dict[str, QuantizerSpec]:
-    """Settings of every quantizer that the sites can have, active or not."""
+    """Settings of every quantizer that the targets can have, active or not."""
     roles: dict[str, str] = {}
     start: dict[str, QuantizerSpec] = {}
     for target in targets:
@@ -30,7 +30,7 @@ def plan_specs(targets: list[QuantizationTarget], config: QuantizationConfig) ->
 
 
 def _canonical(spec: QuantizerSpec) -> QuantizerSpec:
-    """`spec` without aliases: equal settings are told alike, and compare equal."""
+    """`spec` without aliases: equal settings print alike and compare equal."""
     source = spec.range
     if isinstance(source, str):
         source = OBSERVERS.canonical(source)

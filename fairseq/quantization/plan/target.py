@@ -1,7 +1,7 @@
-"""A site: one module that multiplies. Its name in a plan, which quantizers it can have, how they are installed.
+"""A quantization target: one module that multiplies, its path in a plan, its quantizers and how they are installed.
 
 A new kind of layer is one class, registered for the types it stands for; plans, rules, reports, packed weights and
-costs find it by that. The nearest class of a module decides.
+costs find it by that. The first class in a module's method resolution order that is registered decides.
 
     @register_target(nn.Conv2d)
     class ConvTarget(QuantizationTarget):
@@ -68,7 +68,7 @@ class QuantizationTarget:
 
     @classmethod
     def of(cls, path: str, module: Any) -> Optional["QuantizationTarget"]:
-        """The site of `module`, None where it is none after all."""
+        """The target of `module`, or None if it is none."""
         return cls(path, module)
 
     def __init__(self, path: str, module: nn.Module):
@@ -128,7 +128,7 @@ Kind = TypeVar("Kind", bound=type[QuantizationTarget])
 
 
 def register_target(*types: type[nn.Module]) -> Callable[[Kind], Kind]:
-    """Class decorator: modules of `types` are sites of this class."""
+    """Class decorator: modules of `types` are targets of this class."""
 
     def register(kind: Kind) -> Kind:
         TARGETS.update(dict.fromkeys(types, kind))

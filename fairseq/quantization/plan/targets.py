@@ -2,7 +2,7 @@
 modules that stay in full precision.
 
 One class per kind of layer, registered for the types it stands for (see `target.py`). Modules that hide their product
-from quantizers (a subclass of nn.Linear with a forward of its own, a parametrized weight) are sites, too: a rule that
+from quantizers (a subclass of nn.Linear with its own forward, a parametrized weight) are targets, too: a rule that
 would quantize them is an error.
 
 >>> from torch import nn
@@ -100,7 +100,7 @@ class LinearTarget(QuantizationTarget):
 
 @register_target(Projection)
 class ProjectionTarget(QuantizationTarget):
-    """A `Projection`: a linear product with somebody else's weight."""
+    """A `Projection`: a linear product with a weight that another module owns."""
 
     module: Projection
     supports = "fairseq.quantization.layers.Projection"
@@ -264,22 +264,22 @@ class UnsupportedTarget(QuantizationTarget):
 
 @register_target(_ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 class FullPrecisionTarget(QuantizationTarget):
-    """A module of torch's that multiplies and has no quantizers (yet): it is listed in the plan, and that is all."""
+    """A module of torch's that multiplies and has no quantizers (yet): it is only listed in the plan."""
 
     def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
         return unquantized_product(self.module, args[0], output)
 
 
 def target_of(path: str, module: nn.Module) -> Optional[QuantizationTarget]:
-    """The site that `module` is, if it is one: of the first of its classes that has one."""
+    """The target of `module`, by the first of its classes that is registered; None if there is none."""
     kind = next((TARGETS[base] for base in type(module).__mro__ if base in TARGETS), None)
     return None if kind is None else kind.of(path, module)
 
 
 def find_targets(model: nn.Module) -> list[QuantizationTarget]:
-    """Every site of `model`, in the order of its modules; a module shared between places appears once."""
+    """Every target of `model`, in the order of its modules; a module shared between places appears once."""
     targets: list[QuantizationTarget] = []
-    inside: Optional[str] = None  # a site's own children are its affair
+    inside: Optional[str] = None  # children of a target belong to it
     for path, module in model.named_modules():
         if inside is not None and path.startswith(inside):
             continue
@@ -299,7 +299,7 @@ def heads_of(owner: nn.Module) -> Optional[tuple[int, int]]:
 
 
 def close_fast_paths(model: nn.Module) -> None:
-    """Have torch's transformer layers call their parts: evaluation would run a fused kernel on float weights."""
+    """Make torch's transformer layers call their submodules: their fused kernel would use the float weights."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # what the layer asks before it takes its fast path

@@ -1,5 +1,5 @@
-// Products of 8-bit codes as a linear layer has them, with zero points, scales, offsets and bias taken care of while the
-// sums are in registers:
+// Products of 8-bit codes as a linear layer has them, with zero points, scales, offsets and bias applied while the sums
+// are in registers:
 //
 //     a[m, k] = sa[m] (ca[m, k] - za[m]) + da[m],   b[n, k] = sb[n] (cb[n, k] - zb[n]) + db[n]
 //     y[m, n] = sum_k a[m, k] b[n, k] + bias[n] = sa sb D + sa A db + da (sb B + K db) + bias

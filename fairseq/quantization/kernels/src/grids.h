@@ -45,7 +45,7 @@ struct KernelQParams {
 
 namespace {
 
-// What has been computed is in memory, rounded: no compiler draws a product and a sum across this line into one.
+// Stops the compiler from contracting a product and a sum across this point into one fused multiply-add.
 inline void settle(const float* numbers) {
 #if defined(__GNUC__)
     asm volatile("" : : "r"(numbers) : "memory");
@@ -137,7 +137,7 @@ inline float max_code(const KernelQParams& x) {
 // A scale that is infinite stands for 0 * inf: NaN, as in the simulation.
 inline float finite_or_nan(float scale) { return std::isinf(scale) ? std::numeric_limits<float>::quiet_NaN() : scale; }
 
-// The grid of a range. `found`: the range, unless it is given; `factor`: positive, on its numbers.
+// Scale and zero point of a range. `found`: the range, unless x.has_range; `factor`: positive, on its numbers.
 inline void make_grid(KernelQParams& x, const Range& found, float factor) {
     if (!x.has_range) {
         const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -20,7 +20,7 @@ extern "C" {
 struct Attention {
     int64_t count, heads;  // matrices, and how many of them share a mask
     int64_t queries, keys, depth, width;
-    Matrices q, k, v, y, grad_y, grad_q, grad_k, grad_v;  // null: a gradient that nobody wants
+    Matrices q, k, v, y, grad_y, grad_q, grad_k, grad_v;  // null: a gradient that is not needed
     const float* mask;                                    // or null
     int64_t mask_batch, mask_row;
     uint8_t *q_codes, *k_codes, *v_codes, *probs_codes;  // in order, several to the byte; null: not kept
