@@ -1,4 +1,4 @@
-"""Products of stacks of codes, from integers, against fp64 products of what the codes stand for."""
+"""Products of batches of codes, from integers, against fp64 products of what the codes stand for."""
 
 import subprocess
 from pathlib import Path
@@ -14,33 +14,37 @@ from fairseq.native import library
 from fairseq.quantization import MatMul, quantize_model
 from fairseq.quantization.kernels import batched
 from fairseq.quantization.kernels import library as kernel_library
-from fairseq.quantization.kernels.batched import Stack, batched_product
+from fairseq.quantization.kernels.batched import batched_product
+from fairseq.quantization.kernels.codes import QuantizedMatrix
 from fairseq.quantization.products import integer_matmul
 from tests import needs
 
 CPU = torch.device("cpu")
 
 
-def stack(batches: int, vectors: int, depth: int, bits: int, each: bool, has_offset: bool, seed: int) -> Stack:
+def batch(
+    batches: int, vectors: int, depth: int, bits: int, each: bool, has_offset: bool, seed: int
+) -> QuantizedMatrix:
     generator = torch.Generator().manual_seed(seed)
     numbers = (batches, vectors, 1) if each else (1, 1, 1)
     data = torch.randint(0, 2**bits, (batches, vectors, depth), dtype=torch.uint8, generator=generator)
     scale = 10 ** (4 * torch.rand(numbers, generator=generator) - 2)
     zero_point = torch.randint(0, 2**bits, numbers, dtype=torch.int32, generator=generator)
-    return Stack(data, scale, zero_point, torch.randn(numbers, generator=generator) * scale if has_offset else None)
+    offset = torch.randn(numbers, generator=generator) * scale if has_offset else None
+    return QuantizedMatrix(data, scale, zero_point, offset, bits)
 
 
-def values(codes: Stack) -> Tensor:
+def values(codes: QuantizedMatrix) -> Tensor:
     exact = (codes.data.double() - codes.zero_point) * codes.scale.double()
     return exact if codes.offset is None else exact + codes.offset.double()
 
 
-def parts(codes: Stack) -> Tensor:
+def parts(codes: QuantizedMatrix) -> Tensor:
     exact = ((codes.data.double() - codes.zero_point) * codes.scale.double()).abs()
     return exact if codes.offset is None else exact + codes.offset.double().abs()
 
 
-def check(a: Stack, b: Stack) -> None:
+def check(a: QuantizedMatrix, b: QuantizedMatrix) -> None:
     left, right = values(a), values(b)
     size = parts(a) @ parts(b).mT  # what is added up: sums may cancel, and an offset may cancel a value
     assert bool(((batched_product(a, b) - left @ right.mT).abs() <= 1e-6 * size + 1e-30).all())
@@ -53,24 +57,25 @@ def test_equals_fp64_of_the_values(data: st.DataObject) -> None:
     size, flag, bits = st.integers(1, 70), st.booleans(), st.integers(2, 8)
     batches, rows, columns, depth = data.draw(st.integers(1, 5)), data.draw(size), data.draw(size), data.draw(size)
     a, b = (
-        stack(batches, vectors, depth, data.draw(bits), data.draw(flag), data.draw(flag), data.draw(st.integers(0, 99)))
+        batch(batches, vectors, depth, data.draw(bits), data.draw(flag), data.draw(flag), data.draw(st.integers(0, 99)))
         for vectors in (rows, columns)
     )
     check(a, b)
     # the other strides of a gradient's products: along the vectors
-    transposed = stack(batches, depth, rows, 8, False, data.draw(flag), 1).transposed
+    transposed = batch(batches, depth, rows, 8, False, data.draw(flag), 1).transposed
     check(transposed, b)
     check(b, transposed)
 
 
 @needs.compiler
 def test_long_contractions_of_extreme_codes_do_not_overflow() -> None:
-    a = Stack(torch.full((1, 2, 2**15), 255, dtype=torch.uint8), torch.ones(1, 1, 1), torch.zeros(1, 1, 1).int(), None)
+    one, zero = torch.ones(1, 1, 1), torch.zeros(1, 1, 1).int()
+    a = QuantizedMatrix(torch.full((1, 2, 2**15), 255, dtype=torch.uint8), one, zero, None, 8)
     b = a._replace(zero_point=torch.full((1, 1, 1), 255, dtype=torch.int32))
     assert batched_product(a, a).unique().item() == 2**15 * 255 * 255
     assert batched_product(a, b).unique().item() == 0
     with pytest.raises(ValueError, match="may overflow"):
-        batched_product(*[Stack(torch.zeros(1, 1, 2**15 + 1, dtype=torch.uint8), *a[1:])] * 2)
+        batched_product(*[QuantizedMatrix(torch.zeros(1, 1, 2**15 + 1, dtype=torch.uint8), *a[1:])] * 2)
     assert not batched.is_available(CPU, 2**15 + 1)
 
 
@@ -80,7 +85,7 @@ def test_threads_share_the_batches() -> None:
     try:
         torch.set_num_threads(3)
         for batches in (1, 2, 7):
-            check(stack(batches, 129, 130, 8, False, True, 1), stack(batches, 131, 130, 8, True, False, 2))
+            check(batch(batches, 129, 130, 8, False, True, 1), batch(batches, 131, 130, 8, True, False, 2))
     finally:
         torch.set_num_threads(before)
 
@@ -93,7 +98,7 @@ def test_the_loops_without_vnni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [path.suffix for path in (tmp_path / "fairseq").iterdir()] == [".so"]
     monkeypatch.setattr(batched, "library", lambda name: plain)
     for seed in range(3):
-        check(stack(2, 33, 61, 8, True, True, seed), stack(2, 18, 61, 7, False, True, seed))
+        check(batch(2, 33, 61, 8, True, True, seed), batch(2, 18, 61, 7, False, True, seed))
 
 
 def test_a_compiler_that_fails_is_reported_once(

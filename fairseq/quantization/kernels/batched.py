@@ -11,13 +11,12 @@ Shapes: B matrices, M rows of a and of y, N rows of b and columns of y, K the co
 >>> from fairseq.quantization.kernels.codes import decode
 >>> data = torch.tensor([[0, 3], [1, 2]], dtype=torch.uint8)
 >>> codes = QuantizedMatrix(data, torch.tensor([[0.5]]), torch.tensor([[1]]), None, 2)
->>> stack = Stack.of(codes, (1, 2, 2))
->>> batched_product(stack, stack)[0].equal(decode(codes) @ decode(codes).t())
+>>> matrices = codes.batch((1, 2, 2))
+>>> batched_product(matrices, matrices)[0].equal(decode(codes) @ decode(codes).t())
 True
 """
 
 import ctypes
-from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -28,44 +27,12 @@ from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.kernels.products import MAX_DEPTH
 
 
-class Stack(NamedTuple):
-    """Codes (B, N, K) of vectors along the last axis, in any strides, with one scale for all or one per vector.
-
-    Attributes:
-        data: uint8.
-        scale, zero_point, offset: as in `QuantizedMatrix`, (1, 1, 1) or (B, N, 1).
-    """
-
-    data: Tensor
-    scale: Tensor
-    zero_point: Tensor
-    offset: Optional[Tensor]
-
-    @classmethod
-    def of(cls, codes: QuantizedMatrix, shape: tuple[int, int, int]) -> "Stack":
-        """Codes of a matrix (B * N, K) as a stack of that shape."""
-        numbers = (1, 1, 1) if codes.scale.numel() == 1 else (*shape[:2], 1)
-        offset = None if codes.offset is None else codes.offset.reshape(numbers)
-        return cls(codes.data.view(shape), codes.scale.reshape(numbers), codes.zero_point.reshape(numbers), offset)
-
-    @property
-    def transposed(self) -> "Stack":
-        """The transpose of each matrix.
-
-        Raises:
-            ValueError: each vector has its own scale, which would change along the contraction.
-        """
-        if self.scale.numel() > 1:
-            raise ValueError("a transpose needs one scale for all")
-        return self._replace(data=self.data.mT)
-
-
 def is_available(device: torch.device, longest: int) -> bool:
     """Whether `batched_product` can be used for contractions up to `longest`; not while operations are traced."""
     return device.type == "cpu" and longest <= MAX_DEPTH and not is_tracing() and library("batched") is not None
 
 
-def batched_product(a: Stack, b: Stack) -> Tensor:
+def batched_product(a: QuantizedMatrix, b: QuantizedMatrix) -> Tensor:
     """fp32 (B, M, N) of a (B, M, K) and b (B, N, K), K <= MAX_DEPTH.
 
     Raises:
@@ -98,12 +65,12 @@ class _Side(ctypes.Structure):
     ]
 
     @classmethod
-    def of(cls, stack: Stack) -> "_Side":
-        numbers = [stack.scale.float(), stack.zero_point.int(), None if stack.offset is None else stack.offset.float()]
+    def of(cls, codes: QuantizedMatrix) -> "_Side":
+        numbers = [codes.scale.float(), codes.zero_point.int(), None if codes.offset is None else codes.offset.float()]
         kept = [None if part is None else part.contiguous() for part in numbers]
         pointers = [None if part is None else part.data_ptr() for part in kept]
         made = cls(
-            stack.data.data_ptr(), *stack.data.stride(), stack.data.shape[1], *pointers, int(stack.scale.numel() > 1)
+            codes.data.data_ptr(), *codes.data.stride(), codes.data.shape[1], *pointers, int(codes.scale.numel() > 1)
         )
         made.kept = kept
         return made

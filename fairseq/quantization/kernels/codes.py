@@ -50,11 +50,11 @@ class NotANumber(Exception):
 
 
 class QuantizedMatrix(NamedTuple):
-    """A matrix (R, C) as codes.
+    """A matrix (R, C), or a batch (B, R, C) of matrices, as codes.
 
     Attributes:
-        data: uint8 (R, C).
-        scale: fp32, (1, 1), (R, 1) or (1, C).
+        data: uint8 (R, C), or (B, R, C) in any strides.
+        scale: fp32, (1, 1), (R, 1) or (1, C); of a batch (1, 1, 1) or (B, R, 1).
         zero_point: int32, of scale's shape.
         offset: fp32 of scale's shape, or None where 0 is a level.
         num_bits: of the codes.
@@ -65,6 +65,27 @@ class QuantizedMatrix(NamedTuple):
     zero_point: Tensor
     offset: Optional[Tensor]
     num_bits: int
+
+    def batch(self, shape: tuple[int, int, int]) -> "QuantizedMatrix":
+        """A matrix (B * R, C) as a batch of `shape` (B, R, C)."""
+        sizes = (1, 1, 1) if self.scale.numel() == 1 else (*shape[:2], 1)
+        return self._replace(
+            data=self.data.view(shape),
+            scale=self.scale.reshape(sizes),
+            zero_point=self.zero_point.reshape(sizes),
+            offset=None if self.offset is None else self.offset.reshape(sizes),
+        )
+
+    @property
+    def transposed(self) -> "QuantizedMatrix":
+        """The transpose of each matrix of a batch.
+
+        Raises:
+            ValueError: there is more than one scale; it would change along the contraction.
+        """
+        if self.scale.numel() > 1:
+            raise ValueError("a transpose needs one scale for all")
+        return self._replace(data=self.data.mT)
 
 
 class PackedMatrix(NamedTuple):
@@ -123,7 +144,7 @@ def _call_packer(
 
 @kernel
 def _pack(data: Tensor, width: int) -> Tensor:
-    # codes of one byte are half or a quarter of a row apart: whole slices are shifted, nothing is gathered
+    # codes of one byte are half or a quarter of a row apart: whole slices are combined, nothing is gathered
     parts = data.chunk(8 // width, dim=1)
     packed = parts[0]
     for index, part in enumerate(parts[1:], 1):

@@ -14,7 +14,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.kernels.batched import Stack, batched_product, is_available
+from fairseq.quantization.kernels.batched import batched_product, is_available
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, decode
 from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
 from fairseq.quantization.products.simulated import Call
@@ -38,8 +38,8 @@ class IntegerMatMul(torch.autograd.Function):
         macs = a.numel() * b.shape[-1]
         if is_available(a.device, a.shape[-1]):
             call.tell("forward", call.left.operand(a_codes.codes.data), call.right.operand(b_codes.codes.data), macs)
-            stacks = (_stack(codes.codes, like) for codes, like in zip((a_codes, b_codes), ctx.shapes, strict=True))
-            return batched_product(*stacks).view(shape).to(dtype)
+            batches = (_batch(codes.codes, like) for codes, like in zip((a_codes, b_codes), ctx.shapes, strict=True))
+            return batched_product(*batches).view(shape).to(dtype)
         a_value = decode(a_codes.codes).view(a.shape).to(dtype)
         b_value = decode(b_codes.codes).view(b.mT.shape).to(dtype)
         call.tell("forward", call.left.operand(a_value), call.right.operand(b_value), macs)
@@ -103,8 +103,8 @@ class _Gradient:
         factor = call.left if transposed else call.right
         if self.codes is not None and codes.scale.numel() == 1:
             call.tell(kind, call.grad.operand(self.codes.data), factor.operand(codes.data), macs)
-            left = _stack(self.codes, self.shape)
-            product = batched_product(left.transposed if transposed else left, _stack(codes, shape).transposed)
+            left = _batch(self.codes, self.shape)
+            product = batched_product(left.transposed if transposed else left, _batch(codes, shape).transposed)
             return product.view(*shape[:-2], *product.shape[-2:])
         value = decode(codes).view(shape).to(self.dtype)
         g = self.values
@@ -112,6 +112,6 @@ class _Gradient:
         return torch.matmul(g.mT if transposed else g, value)
 
 
-def _stack(codes: QuantizedMatrix, shape: torch.Size) -> Stack:
-    """Codes of a tensor (..., N, K), which are a matrix, as a stack of matrices."""
-    return Stack.of(codes, (shape[:-2].numel(), shape[-2], shape[-1]))
+def _batch(codes: QuantizedMatrix, shape: torch.Size) -> QuantizedMatrix:
+    """Codes of a tensor (..., N, K), which are one matrix, as a batch of matrices."""
+    return codes.batch((shape[:-2].numel(), shape[-2], shape[-1]))
