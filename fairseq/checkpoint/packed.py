@@ -23,6 +23,7 @@ from torch import Tensor
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization.formats import FORMATS, NumberFormat, build_format
 from fairseq.quantization.granularity import Granularity
+from fairseq.quantization.kernels.codes import codes_per_byte
 from fairseq.quantization.products.packed_weight import MAX_CODE_BITS, PackedWeight, range_shapes
 from fairseq.quantization.versions import VERSION, clear_format
 
@@ -153,12 +154,11 @@ def _known_granularity(text: Any) -> Granularity:
 
 def _checked_data(data: Any, columns: Any, code_bits: int) -> Tensor:
     dtype = torch.int16 if code_bits > 8 else torch.uint8
-    per_byte = 4 if code_bits <= 2 else 2 if code_bits <= 4 else 1
     if type(columns) is not int or columns < 1:
         raise ValueError(f"has {columns!r} columns")
     if not isinstance(data, Tensor) or data.dim() != 2 or data.dtype != dtype or not data.shape[0]:
         raise ValueError(f"has no matrix of {str(dtype).removeprefix('torch.')} codes")
-    if data.shape[1] != -(-columns // per_byte):
+    if data.shape[1] != -(-columns // codes_per_byte(code_bits)):
         raise ValueError(f"has {data.shape[1]} numbers a row for {columns} codes of {code_bits} bits")
     return data.contiguous()
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fairseq.native import minmax
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
-from fairseq.native.library import library
+from fairseq.native.library import library, pointer
 
 _STEPS = 2**14  # steps of s per unit
 _NAN = -(2**15)  # code of a NaN slope
@@ -106,10 +106,6 @@ def _backward(kernel: Any, grad: Tensor, kept: Tensor) -> Tensor:
     kernel(*map(pointer, (grad, kept, out)), *sizes(grad, min_max))
     minmax.cache_minmax(out, *min_max.unbind())
     return out
-
-
-def pointer(x: Optional[Tensor]) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
 def sizes(x: Tensor, min_max: Tensor) -> tuple[Any, ...]:

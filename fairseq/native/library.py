@@ -32,6 +32,11 @@ MAX_BUILD_SECONDS = 120
 SOURCES = Path(__file__).with_name("src")
 
 
+def pointer(x: Optional[torch.Tensor]) -> ctypes.c_void_p:
+    """The address of a tensor's data, as an argument of a C function; null without a tensor."""
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
+
+
 def cache_folder() -> Path:
     """The folder for compiled libraries and measurements of this machine."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairseq"

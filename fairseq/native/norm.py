@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fairseq.native import minmax
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
-from fairseq.native.library import library, required
+from fairseq.native.library import library, pointer, required
 
 _MULTIPLE = 16  # of columns
 
@@ -83,8 +83,8 @@ class _AddAndNormalize(torch.autograd.Function):
         grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(weight)
         grad_x = None if ctx.mask is None else torch.empty_like(grad)
         _library().norm_backward(
-            _mask(ctx.mask), *map(_pointer, (grad, weight, inverse, kept)), ctypes.c_int32(8 * kept.element_size()),
-            *map(_pointer, (grad_x, grad_residual, grad_weight, grad_bias)), *_sizes(grad, min_max),
+            _mask(ctx.mask), *map(pointer, (grad, weight, inverse, kept)), ctypes.c_int32(8 * kept.element_size()),
+            *map(pointer, (grad_x, grad_residual, grad_weight, grad_bias)), *_sizes(grad, min_max),
         )  # fmt: skip
         grad_x = grad_residual if grad_x is None else grad_x
         minmax.cache_minmax(grad_x, *min_max.unbind())
@@ -99,8 +99,8 @@ def _forward(
     y, min_max = torch.empty_like(parts[0]), torch.empty(2, dtype=torch.float32, device="cpu")
     bits = 0 if kept is None else 8 * kept.element_size()
     _library().norm_forward(
-        _mask(mask), *map(_pointer, parts), ctypes.c_float(eps), *map(_pointer, (y, kept)), ctypes.c_int32(bits),
-        _pointer(inverse), *_sizes(y, min_max),
+        _mask(mask), *map(pointer, parts), ctypes.c_float(eps), *map(pointer, (y, kept)), ctypes.c_int32(bits),
+        pointer(inverse), *_sizes(y, min_max),
     )  # fmt: skip
     minmax.cache_minmax(y, *min_max.unbind())
     return y
@@ -121,11 +121,7 @@ def _library() -> Any:
     return native
 
 
-def _pointer(x: Optional[Tensor]) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if x is None else x.data_ptr())
-
-
 def _sizes(x: Tensor, min_max: Tensor) -> tuple[Any, ...]:
     columns = x.shape[-1]
     sizes = map(ctypes.c_int64, (x.numel() // columns, columns))
-    return *sizes, _pointer(min_max), ctypes.c_int64(torch.get_num_threads())
+    return *sizes, pointer(min_max), ctypes.c_int64(torch.get_num_threads())

@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 from fairseq.errors import ConfigError, unknown
 
@@ -96,8 +96,3 @@ class QuantizerSpec:
 def _options(source: Mapping[str, Any]) -> str:
     inner = ", ".join(f"{name}={value}" for name, value in source.items() if name != "name")
     return f"({inner})" if inner else ""
-
-
-def optional_int(value: Any) -> Optional[int]:
-    """None and 0 mean full precision wherever bits are given."""
-    return int(value) if value else None

@@ -5,7 +5,8 @@ import ctypes
 import torch
 from torch import Tensor
 
-from fairseq.native.gelu import is_large, kernels, pointer, sizes
+from fairseq.native.gelu import is_large, kernels, sizes
+from fairseq.native.library import pointer
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels.codes import NotANumber
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from fairseq.native import minmax
 from fairseq.native.compiled import is_tracing
+from fairseq.native.library import pointer
 from fairseq.quantization.kernels.codes import QuantizedMatrix
 from fairseq.quantization.kernels.library import library
 
@@ -109,8 +110,8 @@ class PackedOperand(NamedTuple):
         codes = _with_unit_stride(codes)
         flip = 0x80 if codes.dtype == torch.uint8 else 0
         _native().pack_codes(
-            _pointer(codes), *map(ctypes.c_int64, (*codes.stride(), columns, depth)), ctypes.c_int32(flip),
-            _pointer(made.data), _pointer(made.sums), ctypes.c_int64(torch.get_num_threads()),
+            pointer(codes), *map(ctypes.c_int64, (*codes.stride(), columns, depth)), ctypes.c_int32(flip),
+            pointer(made.data), pointer(made.sums), ctypes.c_int64(torch.get_num_threads()),
         )  # fmt: skip
         return made
 
@@ -159,10 +160,10 @@ def product(
         right_qparams = OperandQParams.of(right_qparams, right.sums)
     sides = [OperandQParams.of(left_qparams, left_sums), right_qparams]
     failed = _native().multiply_codes(
-        _pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), _pointer(right.data),
+        pointer(left), *map(ctypes.c_int64, left.stride()), ctypes.byref(sides[0]), pointer(right.data),
         ctypes.byref(sides[1]), None if depth_qparams is None else ctypes.byref(_DepthQParams.of(depth_qparams)),
-        _pointer(bias), _pointer(y), *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later),
-        _pointer(min_max), ctypes.c_int64(torch.get_num_threads()),
+        pointer(bias), pointer(y), *map(ctypes.c_int64, (rows, columns, depth)), ctypes.c_int32(read_later),
+        pointer(min_max), ctypes.c_int64(torch.get_num_threads()),
     )  # fmt: skip
     if failed:
         raise MemoryError(f"no memory for a product {rows}x{depth}x{columns}")
@@ -210,10 +211,6 @@ def _with_unit_stride(codes: Tensor) -> Tensor:
     if codes.is_contiguous():
         return codes.view(codes.shape)
     return codes if 1 in codes.stride() else codes.contiguous()
-
-
-def _pointer(tensor: Optional[Tensor]) -> Optional[ctypes.c_void_p]:
-    return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
 
 
 def _native() -> ctypes.CDLL:

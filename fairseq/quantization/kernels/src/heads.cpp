@@ -38,6 +38,7 @@ namespace {
 
 // --- codes that are kept ----------------------------------------------------------------------------------------------
 
+// As codes_per_byte of codes.py.
 int64_t per_byte(const KernelQParams& qparams) { return qparams.num_bits <= 2 ? 4 : qparams.num_bits <= 4 ? 2 : 1; }
 
 // Codes of a head take whole bytes: those of one byte lie a half or a quarter of the head apart.
