@@ -38,7 +38,7 @@ def untraced(function: Function) -> Function:
     return function
 
 
-class Shared(NamedTuple):
+class SharedResult(NamedTuple):
     """The last activation that was quantized, for a next quantizer with the same settings: q, k, v share one."""
 
     x: Tensor
@@ -71,7 +71,7 @@ class CallState:
     def __init__(self, owner: Any, bits: int, off: bool, running: bool, noise: Optional[tuple[int, int]]):
         self.owner, self.bits, self.off, self.running, self.noise = owner, bits, off, running, noise
         self.outer: Optional[CallState] = _current.get()
-        self.shared: Optional[Shared] = None
+        self.shared: Optional[SharedResult] = None
         self.unchanged: Optional[Tensor] = None
         self.graph_task = torch._C._current_graph_task_id()  # of the backward pass in which the call happens, or -1
         self.thread = threading.get_ident()

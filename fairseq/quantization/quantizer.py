@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, DataError
-from fairseq.quantization.call_state import OFF, CallState, Shared
+from fairseq.quantization.call_state import OFF, CallState, SharedResult
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import QParams, build_format
 from fairseq.quantization.granularity import Granularity
@@ -205,7 +205,7 @@ class Quantizer(nn.Module):
         ranges: list[Range] = []
         result = self.fake(x, num_bits, ranges=ranges)
         if not x.is_inference():
-            state.shared = Shared(x, x._version, settings, ranges[0] if ranges else None, result)
+            state.shared = SharedResult(x, x._version, settings, ranges[0] if ranges else None, result)
         return result
 
     def _tell(self, x: Tensor, result: Tensor, num_bits: int, reused: bool = False) -> None:

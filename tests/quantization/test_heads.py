@@ -21,7 +21,7 @@ from fairseq.quantization.kernels import heads
 from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels.codes import decode
 from fairseq.quantization.products import integer_attention as core
-from fairseq.quantization.products.integer_attention import Dropping, integer_attention
+from fairseq.quantization.products.integer_attention import DropoutSpec, integer_attention
 from fairseq.quantization.products.integer_encode import input_codes
 from tests import needs
 
@@ -45,7 +45,7 @@ class Products(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor], count: int, seed: Optional[int]
     ) -> Tensor:
-        drop = None if seed is None else (lambda: Dropping(6554, seed))
+        drop = None if seed is None else (lambda: DropoutSpec(6554, seed))
         context = integer_attention(self.qk.quantizers, self.pv.quantizers, q, k, v, mask, count, 0.3, drop, None)
         return self.stepwise(q, k, v, mask, count, seed) if context is None else context
 

@@ -21,7 +21,7 @@ from fairseq.modules.matmul import MatMul
 from fairseq.modules.plain import is_plain
 from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.matmul import QMatmul
-from fairseq.quantization.products.integer_attention import Dropping, integer_attention
+from fairseq.quantization.products.integer_attention import DropoutSpec, integer_attention
 
 
 class Operands(NamedTuple):
@@ -131,8 +131,8 @@ class FusedInteger:
         drop = None
         if dropout.is_active:
 
-            def drop() -> Dropping:
-                return Dropping(share_dropped(dropout.p), int(draw_seed()))
+            def drop() -> DropoutSpec:
+                return DropoutSpec(share_dropped(dropout.p), int(draw_seed()))
 
         q = split_heads(x.q, attention.num_heads)  # (B*H, T, D)
         context = integer_attention(

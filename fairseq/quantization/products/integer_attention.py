@@ -27,35 +27,35 @@ from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked
 from fairseq.quantization.products.matmul import MatMulQuantizers
-from fairseq.quantization.products.simulated import Call, Factor
+from fairseq.quantization.products.simulated import MatmulCall, OperandQuantizer
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import hash_state
 
 KEPT = ("q", "k", "v", "probs")
 
 
-class Dropping(NamedTuple):
+class DropoutSpec(NamedTuple):
     """Dropout on the probabilities: `dropped` of 2^16 of them, with masks from `seed`."""
 
     dropped: int
     seed: int
 
 
-class Core(NamedTuple):
+class AttentionCall(NamedTuple):
     """What one call does beside its tensors."""
 
-    qk: Call
-    pv: Call
+    qk: MatmulCall
+    pv: MatmulCall
     mask: Optional[Tensor]
     num_heads: int
     factor: float
-    dropping: Optional[Dropping]
+    dropping: Optional[DropoutSpec]
 
     @property
     def context(self) -> QuantizationContext:
         return self.qk.context
 
-    def factors(self) -> dict[str, Factor]:
+    def factors(self) -> dict[str, OperandQuantizer]:
         """The quantizers by name."""
         return dict(zip(KEPT, (self.qk.left, self.qk.right, self.pv.right, self.pv.left), strict=True))
 
@@ -71,7 +71,7 @@ def integer_attention(
         q, k, v: (B*H, T, D), (B*H, S, D), (B*H, S, E); q not yet scaled.
         mask: what is added to the scores, broadcasts over (B, H, T, S), the same for all heads; or None.
         factor: on q.
-        drop: gives `Dropping`, called only if the context is found here; None keeps all.
+        drop: gives `DropoutSpec`, called only if the context is found here; None keeps all.
         num_bits: as the products take it.
     """
     context = qk.context
@@ -94,10 +94,10 @@ def integer_attention(
     calls = []
     for product in (qk, pv):
         bits, state = product.layer_call(num_bits)
-        calls.append(Call.of(product, bits, state))
+        calls.append(MatmulCall.of(product, bits, state))
     if state is not None:
         state.shared = None  # as quantizers leave it
-    core = Core(calls[0], calls[1], mask, num_heads, factor, None if drop is None else drop())
+    core = AttentionCall(calls[0], calls[1], mask, num_heads, factor, None if drop is None else drop())
     ends: list[float] = []
     try:
         y: Tensor = IntegerAttention.apply(q, k, v, core, ends)  # type: ignore[no-untyped-call]
@@ -137,10 +137,10 @@ def _of_sentences(mask: Tensor, batch: int, queries: int, keys: int) -> Optional
 
 
 class IntegerAttention(torch.autograd.Function):
-    """The context from q, k, v and a `Core`; its smallest and largest value are appended to `ends`."""
+    """The context from q, k, v and a `AttentionCall`; its smallest and largest value are appended to `ends`."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, core: Core, ends: list[float]) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, core: AttentionCall, ends: list[float]) -> Tensor:
         (count, queries, depth), (_, keys, width) = q.shape, v.shape
         q, k, v = (_in_order(x) for x in (q, k, v))
         context = _like_projections(count, queries, width)
@@ -179,7 +179,7 @@ class IntegerAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
-        core: Core = ctx.core
+        core: AttentionCall = ctx.core
         record = heads.Attention.from_buffer_copy(ctx.record)
         saved = ctx.saved_tensors
         for name, codes in zip(KEPT, saved, strict=True):
@@ -212,7 +212,7 @@ def _like_projections(count: int, length: int, width: int) -> Tensor:
     return torch.empty_strided((count, length, width), (width, count * width, 1), dtype=torch.float32, device="cpu")
 
 
-def _kernel_qparams(factor: Factor, x: Optional[Tensor], scale: float) -> KernelQParams:
+def _kernel_qparams(factor: OperandQuantizer, x: Optional[Tensor], scale: float) -> KernelQParams:
     """For `x` times `scale`, a positive number; its range is given in evaluation, or where who made x has noted it."""
     quantizer, num_bits = factor.quantizer, factor.num_bits
     assert quantizer is not None and num_bits is not None
@@ -230,14 +230,14 @@ def _keeps_range(observer: Tracked) -> bool:
     return not (observer.training or observer.context.calibrating)
 
 
-def _gradient_qparams(call: Call) -> KernelQParams:
+def _gradient_qparams(call: MatmulCall) -> KernelQParams:
     quantizer, num_bits, key = call.grad
     assert quantizer is not None and num_bits is not None
     noise = None if key is None or not quantizer.stochastic else hash_state(key)
     return KernelQParams.of(quantizer.format, num_bits, noise=noise)
 
 
-def _note_ranges(core: Core, record: heads.Attention) -> None:
+def _note_ranges(core: AttentionCall, record: heads.Attention) -> None:
     for name, (quantizer, _) in core.factors().items():
         observer = None if quantizer is None else quantizer.observer
         if isinstance(observer, Tracked) and not _keeps_range(observer):
@@ -251,7 +251,7 @@ def _note_ranges(core: Core, record: heads.Attention) -> None:
 # --- listeners that count ---------------------------------------------------------------------------------------------
 
 
-def _tell_forward(core: Core, q: Tensor, k: Tensor, v: Tensor, record: heads.Attention) -> None:
+def _tell_forward(core: AttentionCall, q: Tensor, k: Tensor, v: Tensor, record: heads.Attention) -> None:
     if not core.context.listeners:
         return
     probs = _scores_like(record)
@@ -261,7 +261,9 @@ def _tell_forward(core: Core, q: Tensor, k: Tensor, v: Tensor, record: heads.Att
         call.tell("forward", call.left.operand(left), call.right.operand(right), probs.numel() * width)
 
 
-def _tell_backward(core: Core, grad: Tensor, scores: Tensor, record: heads.Attention, needed: tuple[bool, ...]) -> None:
+def _tell_backward(
+    core: AttentionCall, grad: Tensor, scores: Tensor, record: heads.Attention, needed: tuple[bool, ...]
+) -> None:
     if not core.context.listeners:
         return
     q, k, v = (torch.empty(()).expand(record.count, n, d) for n, d in (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fairseq.native import minmax
-from fairseq.quantization.call_state import CallState, Shared
+from fairseq.quantization.call_state import CallState, SharedResult
 from fairseq.quantization.kernels import encoding, gemm, weights
 from fairseq.quantization.kernels.codes import (
     NotANumber,
@@ -32,14 +32,14 @@ from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked
-from fairseq.quantization.products.simulated import Call
+from fairseq.quantization.products.simulated import MatmulCall
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
 
 MIN_WEIGHT_ELEMENTS = 2**14  # of a weight: for smaller ones no C++ compiler is started
 
 
-class Encoded:
+class EncodedActivation:
     """An activation's codes, and their packed form, which is kept for backward. Layers on one input share both."""
 
     def __init__(self, codes: QuantizedMatrix):
@@ -53,10 +53,10 @@ class Encoded:
         return self._packed
 
 
-class Kept:
+class SavedActivation:
     """All of an activation's codes but the data, which autograd keeps."""
 
-    def __init__(self, encoded: Encoded):
+    def __init__(self, encoded: EncodedActivation):
         packed = encoded.packed()
         self.columns, self.codes = packed.columns, packed.codes._replace(data=packed.codes.data[:0].clone())
 
@@ -100,7 +100,7 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> Prepare
 
 
 @torch.no_grad()
-def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[CallState] = None) -> Encoded:
+def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[CallState] = None) -> EncodedActivation:
     """Codes of `x` (..., K) as a matrix, or those that the quantizer before this one made of the same tensor.
 
     Args:
@@ -131,15 +131,15 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
     if shares and last is not None and last.x is x and last.version == version and last.settings == settings:
         if isinstance(observer, Tracked) and min_max is None:
             observer.note(last.range)
-        encoded: Encoded = last.result
+        encoded: EncodedActivation = last.result
         reused = True
     else:
         if state is not None:
             state.shared = None
         ranges: list[Range] = []
-        encoded, reused = Encoded(_codes_of(quantizer, x, num_bits, min_max, ranges)), False
+        encoded, reused = EncodedActivation(_codes_of(quantizer, x, num_bits, min_max, ranges)), False
         if state is not None and shares and version is not None:
-            state.shared = Shared(x, version, settings, ranges[0] if ranges else None, encoded)
+            state.shared = SharedResult(x, version, settings, ranges[0] if ranges else None, encoded)
     if context.listeners:
         shown = decode(encoded.codes).view(x.shape).to(x.dtype) if context.is_looked_at else x
         quantizer._tell(x, shown, num_bits, reused)
@@ -200,7 +200,11 @@ class GradientCodes(NamedTuple):
 
 
 def gradient_codes(
-    grad: Tensor, call: Call, column_scale: Optional[Tensor], row_scale: Optional[Tensor], wanted: tuple[bool, bool]
+    grad: Tensor,
+    call: MatmulCall,
+    column_scale: Optional[Tensor],
+    row_scale: Optional[Tensor],
+    wanted: tuple[bool, bool],
 ) -> GradientCodes:
     """Codes of a gradient (M, N), with the rounding that the call settled.
 

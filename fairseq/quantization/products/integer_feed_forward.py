@@ -19,7 +19,7 @@ from fairseq.quantization.observers.tracked import Tracked
 from fairseq.quantization.products.integer_encode import input_codes, one_range
 from fairseq.quantization.products.integer_linear import has_codes
 from fairseq.quantization.products.linear import LinearQuantizers
-from fairseq.quantization.products.simulated import Factor, product_dtype
+from fairseq.quantization.products.simulated import OperandQuantizer, product_dtype
 from fairseq.quantization.quantizer import Quantizer
 
 
@@ -93,7 +93,9 @@ def _codes_between(
 
 def _tell(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:
     """Tell listeners, which only count here."""
-    left, right = (Factor(layer.quantizer(name), each) for name, each in zip(("input", "weight"), bits, strict=True))
+    left, right = (
+        OperandQuantizer(layer.quantizer(name), each) for name, each in zip(("input", "weight"), bits, strict=True)
+    )
     weight = torch.empty((), dtype=torch.int8).expand(shape[1], x.shape[-1])
     for listener in layer.context.listeners:
         macs = shape[0] * shape[1] * x.shape[-1]

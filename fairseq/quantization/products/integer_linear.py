@@ -20,13 +20,18 @@ from torch import Tensor
 from fairseq.native import minmax
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, decode, signed
 from fairseq.quantization.kernels.linear import PreparedWeight, forward_product, input_gradient, weight_gradient
-from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
-from fairseq.quantization.products.simulated import Call
+from fairseq.quantization.products.integer_encode import EncodedActivation, SavedActivation, gradient_codes
+from fairseq.quantization.products.simulated import MatmulCall
 from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
 def product_of(
-    encoded: Encoded, w_codes: PreparedWeight, bias: Optional[Tensor], call: Call, shape: torch.Size, dtype: torch.dtype
+    encoded: EncodedActivation,
+    w_codes: PreparedWeight,
+    bias: Optional[Tensor],
+    call: MatmulCall,
+    shape: torch.Size,
+    dtype: torch.dtype,
 ) -> Tensor:
     """`x @ weight^T + bias` for an x of `shape`, whose codes are `encoded`; no gradient."""
     x_codes = encoded.codes
@@ -45,20 +50,20 @@ class IntegerLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: Encoded, w_codes: PreparedWeight,
-        call: Call, dtype: torch.dtype,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: EncodedActivation, w_codes: PreparedWeight,
+        call: MatmulCall, dtype: torch.dtype,
     ) -> Tensor:  # fmt: skip
         ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
         needs_x, needs_w = ctx.needs_input_grad[:2]
         if needs_w:
             ctx.save_for_backward(encoded.packed().codes.data)
-            ctx.kept = Kept(encoded)
+            ctx.kept = SavedActivation(encoded)
         ctx.w_codes = w_codes if needs_x else None
         return product_of(encoded, w_codes, bias, call, x.shape, dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
-        call: Call = ctx.call
+        call: MatmulCall = ctx.call
         _, needs_w, needs_bias = ctx.needs_input_grad[:3]
         x_codes = ctx.kept.restore(ctx.saved_tensors[0]) if needs_w else None
         grad = grad.reshape(-1, grad.shape[-1])  # (M, N)
@@ -81,7 +86,7 @@ Gradients = tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]
 
 
 def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]) -> Gradients:
-    call: Call = ctx.call
+    call: MatmulCall = ctx.call
     w: Optional[PreparedWeight] = ctx.w_codes
     w_scale, w_largest = (None, None) if w is None else _relative(w.scale)
     x_scale, x_largest = (None, None) if x_codes is None else _relative(x_codes.scale)
@@ -110,7 +115,7 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]
 
 
 def _tell_gradient(
-    call: Call, grad: Tensor, for_x: Optional[QuantizedMatrix], for_w: Optional[QuantizedMatrix],
+    call: MatmulCall, grad: Tensor, for_x: Optional[QuantizedMatrix], for_w: Optional[QuantizedMatrix],
     column_scale: Optional[Tensor], x_scale: Optional[Tensor],
 ) -> None:  # fmt: skip
     codes, factor = (for_w, x_scale) if for_w is not None else (for_x, column_scale)
@@ -122,7 +127,7 @@ def _tell_gradient(
     call.grad.quantizer._tell(grad, values, call.grad.num_bits)
 
 
-def _shown(call: Call, w: PreparedWeight) -> Tensor:
+def _shown(call: MatmulCall, w: PreparedWeight) -> Tensor:
     """The weight's codes for listeners; for those that only count, something of their size."""
     return w.data if call.context.is_looked_at else torch.empty((), dtype=torch.int8).expand(w.shape)
 
@@ -145,7 +150,7 @@ def _bias_gradient(grad: Tensor, codes: Optional[QuantizedMatrix], sums: Tensor)
 
 def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]) -> Gradients:
     """Gradients at more than 8 bits: floating-point products of what the codes stand for."""
-    call: Call = ctx.call
+    call: MatmulCall = ctx.call
     rounded, buffer = call.grad.rounded(grad)
     g = rounded.float()
     grad_x = grad_w = None

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fairseq.quantization.kernels.batched import batched_product, is_available
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, decode
-from fairseq.quantization.products.integer_encode import Encoded, Kept, gradient_codes
-from fairseq.quantization.products.simulated import Call
+from fairseq.quantization.products.integer_encode import EncodedActivation, SavedActivation, gradient_codes
+from fairseq.quantization.products.simulated import MatmulCall
 from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
@@ -26,14 +26,20 @@ class IntegerMatMul(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor, b: Tensor, a_codes: Encoded, b_codes: Encoded, call: Call, dtype: torch.dtype
+        ctx: Any,
+        a: Tensor,
+        b: Tensor,
+        a_codes: EncodedActivation,
+        b_codes: EncodedActivation,
+        call: MatmulCall,
+        dtype: torch.dtype,
     ) -> Tensor:
         ctx.call, ctx.dtypes, ctx.value_dtype = call, (a.dtype, b.dtype), dtype
         ctx.shapes = a.shape, b.mT.shape  # (..., T, K), (..., S, K)
         needs_a, needs_b = ctx.needs_input_grad[:2]
         wanted = [(a_codes, needs_b), (b_codes, needs_a)]
         ctx.save_for_backward(*(each.packed().codes.data if needed else None for each, needed in wanted))
-        ctx.kept = [Kept(each) if needed else None for each, needed in wanted]
+        ctx.kept = [SavedActivation(each) if needed else None for each, needed in wanted]
         shape = (*a.shape[:-1], b.shape[-1])
         macs = a.numel() * b.shape[-1]
         if is_available(a.device, a.shape[-1]):
@@ -65,7 +71,7 @@ class IntegerMatMul(torch.autograd.Function):
 class _Gradient:
     """g = dL/dy (..., T, S), rounded once for both products, and its products."""
 
-    def __init__(self, call: Call, grad: Tensor, dtype: torch.dtype):
+    def __init__(self, call: MatmulCall, grad: Tensor, dtype: torch.dtype):
         self.call, self.shape, self.dtype = call, grad.shape, dtype
         self.codes: Optional[QuantizedMatrix] = None
         self._values: Optional[Tensor] = None

@@ -22,7 +22,7 @@ from fairseq.quantization.products.integer_linear import IntegerLinear, has_code
 from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.products.obstacles import multiplies_codes
 from fairseq.quantization.products.product import ProductBits, ProductQuantizers
-from fairseq.quantization.products.simulated import Call, SimulatedLinear, product_dtype, tell_full_precision
+from fairseq.quantization.products.simulated import MatmulCall, SimulatedLinear, product_dtype, tell_full_precision
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer
 from fairseq.quantization.spec import QuantizerSpec
 
@@ -83,7 +83,7 @@ class LinearQuantizers(ProductQuantizers):
                 pass  # the simulation hands it on
         left = self.quantizer("input")(x if x.is_contiguous() else x.contiguous(), bits.left, state)
         right = self._weight(weight, bits.right, dtype)
-        call = Call.of(self, bits, state)
+        call = MatmulCall.of(self, bits, state)
         return SimulatedLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
             left.grad_target, right.grad_target, bias, left.value.to(dtype), right.value.to(dtype), call
         )
@@ -100,7 +100,7 @@ class LinearQuantizers(ProductQuantizers):
         assert bits.left is not None and bits.right is not None
         x_codes = input_codes(self.quantizer("input"), x, bits.left, state)
         w_codes = self._weight_codes(weight, bits.right)
-        call = Call.of(self, bits, state)
+        call = MatmulCall.of(self, bits, state)
         if not torch.is_grad_enabled():
             return product_of(x_codes, w_codes, bias, call, x.shape, dtype)
         return IntegerLinear.apply(x, weight, bias, x_codes, w_codes, call, dtype)  # type: ignore[no-any-return, no-untyped-call]

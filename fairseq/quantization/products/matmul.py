@@ -17,7 +17,7 @@ from fairseq.quantization.products.integer_linear import has_codes
 from fairseq.quantization.products.integer_matmul import IntegerMatMul
 from fairseq.quantization.products.obstacles import multiplies_codes
 from fairseq.quantization.products.product import ProductBits, ProductQuantizers
-from fairseq.quantization.products.simulated import Call, SimulatedMatMul, product_dtype, tell_full_precision
+from fairseq.quantization.products.simulated import MatmulCall, SimulatedMatMul, product_dtype, tell_full_precision
 from fairseq.quantization.quantizer import Quantized, Quantizer
 from fairseq.quantization.spec import QuantizerSpec
 
@@ -67,7 +67,7 @@ class MatMulQuantizers(ProductQuantizers):
             assert bits.left is not None and bits.right is not None
             try:
                 codes = input_codes(left, a, bits.left, state), input_codes(right, rows, bits.right, state)
-                return IntegerMatMul.apply(a, b, *codes, Call.of(self, bits, state), dtype)  # type: ignore[no-any-return, no-untyped-call]
+                return IntegerMatMul.apply(a, b, *codes, MatmulCall.of(self, bits, state), dtype)  # type: ignore[no-any-return, no-untyped-call]
             except NotANumber:
                 pass  # the simulation hands it on
         a_quantized: Quantized = left(a, bits.left, state)
@@ -77,5 +77,5 @@ class MatMulQuantizers(ProductQuantizers):
             b_quantized.grad_target.mT,
             a_quantized.value.to(dtype),
             b_quantized.value.to(dtype).mT,
-            Call.of(self, bits, state),
+            MatmulCall.of(self, bits, state),
         )

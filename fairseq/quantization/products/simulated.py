@@ -58,7 +58,7 @@ class GradientRounding(NamedTuple):
         return Operand(self.quantizer, grad, self.num_bits)
 
 
-class Factor(NamedTuple):
+class OperandQuantizer(NamedTuple):
     """One side of a product: its quantizer and the bits of this call."""
 
     quantizer: Optional[Quantizer]
@@ -68,23 +68,27 @@ class Factor(NamedTuple):
         return Operand(self.quantizer, tensor, self.num_bits)
 
 
-class Call(NamedTuple):
+class MatmulCall(NamedTuple):
     """One product: its name, the quantizers and bits of both operands, the gradient's rounding."""
 
     path: str
     context: QuantizationContext
-    left: Factor
-    right: Factor
+    left: OperandQuantizer
+    right: OperandQuantizer
     grad: GradientRounding
 
     @classmethod
-    def of(cls, quantizers: ProductQuantizers, bits: ProductBits, state: Optional[CallState]) -> "Call":
+    def of(cls, quantizers: ProductQuantizers, bits: ProductBits, state: Optional[CallState]) -> "MatmulCall":
         """A call in which the operands of `quantizers` have `bits`; `state`: of the model's call around it."""
         own: dict[str, Any] = quantizers._modules  # looked up for every product
         left, right = quantizers.operands
         grad = GradientRounding.of(own["grad_output"], bits.grad, state)
         return cls(
-            quantizers.path, quantizers.context, Factor(own[left], bits.left), Factor(own[right], bits.right), grad
+            quantizers.path,
+            quantizers.context,
+            OperandQuantizer(own[left], bits.left),
+            OperandQuantizer(own[right], bits.right),
+            grad,
         )
 
     def tell(self, kind: str, left: Operand, right: Operand, macs: int) -> None:
@@ -116,7 +120,7 @@ class SimulatedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], x_value: Tensor, w_value: Tensor, call: Call
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], x_value: Tensor, w_value: Tensor, call: MatmulCall
     ) -> Tensor:
         ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
         rows = x_value.reshape(-1, x_value.shape[-1])  # (..., K) -> (M, K)
@@ -129,7 +133,7 @@ class SimulatedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
-        call: Call = ctx.call
+        call: MatmulCall = ctx.call
         rows, w_value = ctx.saved_tensors
         g, buffer = call.grad.rounded(grad.reshape(-1, grad.shape[-1]))  # (M, N)
         grad_x = grad_w = grad_bias = None
@@ -152,7 +156,7 @@ class SimulatedMatMul(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, a_value: Tensor, b_value: Tensor, call: Call) -> Tensor:
+    def forward(ctx: Any, a: Tensor, b: Tensor, a_value: Tensor, b_value: Tensor, call: MatmulCall) -> Tensor:
         ctx.call, ctx.a_dtype, ctx.b_dtype = call, a.dtype, b.dtype
         needs_a, needs_b = ctx.needs_input_grad[:2]
         ctx.save_for_backward(a_value if needs_b else None, b_value if needs_a else None)
@@ -167,7 +171,7 @@ class SimulatedMatMul(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
-        call: Call = ctx.call
+        call: MatmulCall = ctx.call
         a_value, b_value = ctx.saved_tensors
         g, buffer = call.grad.rounded(grad)  # (..., T, S)
         grad_a = grad_b = None
