@@ -43,7 +43,7 @@ class Operand(NamedTuple):
     num_bits: Optional[int]
 
 
-class Listener(Protocol):
+class Callback(Protocol):
     """Told what happens, for reports, traces and costs; never part of the computation.
 
     One whose class says `counts_only = True` looks at sizes, bits and quantizers alone. It may be handed other tensors
@@ -77,8 +77,8 @@ class QuantizationContext:
         self.micro_batch = 0
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
-        self.inspecting = False  # somebody looks at grids: running ranges stay as they are
-        self.listeners: list[Listener] = []
+        self.frozen = False  # somebody looks at grids: running ranges stay as they are
+        self.callbacks: list[Callback] = []
         self.scratch = Scratch()
         self._live_calls: dict[int, weakref.ref[CallState]] = {}  # whose graphs may run parts of them again
 
@@ -211,19 +211,19 @@ class QuantizationContext:
         return NoiseKey(self.seed, layer, *(noise or (self.update, self.micro_batch)))
 
     @property
-    def is_looked_at(self) -> bool:
+    def needs_tensors(self) -> bool:
         """Whether a listener looks into tensors."""
-        return any(not getattr(listener, "counts_only", False) for listener in self.listeners)
+        return any(not getattr(callback, "counts_only", False) for callback in self.callbacks)
 
     @contextlib.contextmanager
-    def listening(self, *listeners: Listener) -> Iterator[None]:
-        """Have `listeners` told about everything inside the block."""
-        self.listeners.extend(listeners)
+    def with_callback(self, *callbacks: Callback) -> Iterator[None]:
+        """Have `callbacks` told about everything inside the block."""
+        self.callbacks.extend(callbacks)
         try:
             yield
         finally:
-            for listener in listeners:
-                self.listeners.remove(listener)
+            for callback in callbacks:
+                self.callbacks.remove(callback)
 
     def __getstate__(self) -> dict[str, Any]:
         # copies and pickles of a model start with no listeners, no scratch memory and no graphs

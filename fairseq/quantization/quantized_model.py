@@ -85,11 +85,11 @@ class Quantization:
             counts: False for a batch that stands in for a missing one: ranges do not look at it.
         """
         self.context.set(update, micro_batch)
-        self.context.inspecting = not counts
+        self.context.frozen = not counts
 
     def end_update(self, model: nn.Module, group: Any = None) -> None:
         """Fold the update's ranges into the running ones; over all processes of `group` if torch.distributed runs."""
-        self.context.inspecting = False
+        self.context.frozen = False
         observers = [module for module in model.modules() if isinstance(module, Tracked)]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             _sum_over_processes(observers, group)

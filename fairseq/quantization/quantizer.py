@@ -147,7 +147,7 @@ class Quantizer(nn.Module):
             return Quantized(x, x)
         if self.learned is not None and not torch.compiler.is_exporting():
             y = self.learned(x if x.dtype == torch.float64 else x.float(), num_bits).to(x.dtype)
-            self._tell(x, y, num_bits)
+            self._notify(x, y, num_bits)
             return Quantized(y, y.detach())
         if self.spec.ste == "plain" or not (x.requires_grad and torch.is_grad_enabled()):
             return Quantized(x, self._shared(x, num_bits, state) if self.may_share else self.fake(x, num_bits))
@@ -184,7 +184,7 @@ class Quantizer(nn.Module):
             if not compiled:
                 self.format.fake_quantize(piece, qparams, noise, target, clamp)
         result = out.to(x.dtype)
-        self._tell(x, result, num_bits)
+        self._notify(x, result, num_bits)
         return result
 
     def _shared(self, x: Tensor, num_bits: int, state: Optional[CallState]) -> Tensor:
@@ -199,7 +199,7 @@ class Quantizer(nn.Module):
         if last is not None and last.x is x and last.version == x._version and last.settings == settings:
             if isinstance(self.observer, Tracked):
                 self.observer.note(last.range)
-            self._tell(x, last.result, num_bits, reused=True)
+            self._notify(x, last.result, num_bits, reused=True)
             return last.result
         state.shared = None
         ranges: list[Range] = []
@@ -208,9 +208,9 @@ class Quantizer(nn.Module):
             state.shared = SharedResult(x, x._version, settings, ranges[0] if ranges else None, result)
         return result
 
-    def _tell(self, x: Tensor, result: Tensor, num_bits: int, reused: bool = False) -> None:
-        for listener in self.context.listeners:
-            listener.quantized(self, x, result, num_bits, reused)
+    def _notify(self, x: Tensor, result: Tensor, num_bits: int, reused: bool = False) -> None:
+        for callback in self.context.callbacks:
+            callback.quantized(self, x, result, num_bits, reused)
 
     @torch.no_grad()
     def codes(self, x: Tensor, num_bits: int) -> Tensor:

@@ -63,7 +63,7 @@ class WatchedCall:
 
     def start(self) -> None:
         """The call begins."""
-        self.quantization.context.listeners.append(self)
+        self.quantization.context.callbacks.append(self)
         self._mode.__enter__()
 
     def stop(self) -> None:
@@ -71,8 +71,8 @@ class WatchedCall:
         self._mode.watch = None
         if _get_current_function_mode() is self._mode:  # not where another one was left behind on top of it
             self._mode.__exit__(None, None, None)
-        if self in self.quantization.context.listeners:
-            self.quantization.context.listeners.remove(self)
+        if self in self.quantization.context.callbacks:
+            self.quantization.context.callbacks.remove(self)
 
     # --- what is told ---------------------------------------------------------------------------------------------
 

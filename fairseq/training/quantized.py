@@ -57,7 +57,7 @@ class QuantizedTraining:
 
     def __init__(self, model: nn.Module, optimization: Any, device: torch.device):
         from fairseq.quantization import Quantization, get_quantization
-        from fairseq.quantization.analysis.bitops import CostMeter, watch_plain_products
+        from fairseq.quantization.analysis.bitops import CostMeter, watch_unquantized_products
         from fairseq.quantization.schedule_run import ScheduleRun
         from fairseq.quantization.schedules.base import schedule_of
 
@@ -72,7 +72,7 @@ class QuantizedTraining:
         self._optimization = optimization
         self._saved: Mapping[str, Any] = {}
         self._bits = self.schedule.high
-        watch_plain_products(model, handle.context)
+        watch_unquantized_products(model, handle.context)
 
     @classmethod
     def of(cls, model: nn.Module, optimization: Any, device: torch.device) -> Optional["QuantizedTraining"]:
@@ -132,7 +132,7 @@ class QuantizedTraining:
         assert self.total_updates is not None, "get the training iterator first: it says how long the run is"
         self._bits = self.run.bits(num_updates)
         context = self.handle.context
-        with context.running_at(self._bits), context.listening(self.meter):
+        with context.running_at(self._bits), context.with_callback(self.meter):
             yield self._bits
 
     @property

@@ -113,7 +113,7 @@ def test_errors(clean):
 
 class TestBases:
     def test_submodules_are_told(self):
-        class Listener(nn.Module):
+        class Callback(nn.Module):
             seen = ()
 
             def set_num_updates(self, num_updates):
@@ -126,7 +126,7 @@ class TestBases:
                 state_dict[f"{name}.weight"] = state_dict.pop(f"{name}.old")
 
         model = Tiny(2)
-        model.inner = nn.Sequential(Listener())
+        model.inner = nn.Sequential(Callback())
         model.set_num_updates(4)
         model.set_epoch(2)
         assert model.inner[0].seen == (4, "epoch 2")

@@ -122,4 +122,4 @@ def test_totals_resume(transformer: nn.Module, tokens: torch.Tensor) -> None:
     resumed = CostMeter(upper_bits=8)
     resumed.load_state_dict(meter.state_dict())
     assert resumed.total == meter.total and resumed.take() == Cost()
-    assert not model.quantization.context.listeners and not model.classification_heads._forward_hooks
+    assert not model.quantization.context.callbacks and not model.classification_heads._forward_hooks

@@ -83,7 +83,7 @@ def test_hooks_and_modes_are_gone_after_the_first_call(x: Tensor) -> None:
     model = quantize_model(Own(), "int8")
     model(x)
     assert not model._forward_hooks and len(model._forward_pre_hooks) == 1
-    assert not _get_current_function_mode_stack() and not model.quantization.context.listeners
+    assert not _get_current_function_mode_stack() and not model.quantization.context.callbacks
 
 
 def test_results_are_the_same_with_and_without_watching(x: Tensor) -> None:
@@ -179,7 +179,7 @@ def test_a_call_that_fails_or_is_interrupted_is_not_the_first(x: Tensor, caplog:
     assert not lines(caplog)
     model(x)
     assert ["einsum" in line for line in lines(caplog)] == [True]
-    assert not _get_current_function_mode_stack() and not model.quantization.context.listeners
+    assert not _get_current_function_mode_stack() and not model.quantization.context.callbacks
 
 
 @pytest.mark.parametrize("line", range(5, 700, 23))
@@ -212,7 +212,7 @@ def test_an_interrupt_at_any_line_leaves_nothing_behind(line: int, x: Tensor, ca
         "1.einsum",
     ]
     assert len(lines(caplog)) <= 1  # none where the interrupt came after it
-    assert not _get_current_function_mode_stack() and not model.quantization.context.listeners
+    assert not _get_current_function_mode_stack() and not model.quantization.context.callbacks
 
 
 def test_calls_of_other_threads_are_not_mixed_in(x: Tensor, caplog: pytest.LogCaptureFixture) -> None:
@@ -257,7 +257,7 @@ def test_a_thread_that_died_in_its_call_does_not_keep_others_from_watching(
     model.quantization.context.leave() if model.quantization.context.in_call else None
     model(x)
     assert ["einsum" in line for line in lines(caplog)] == [True]
-    assert not model.quantization.context.listeners
+    assert not model.quantization.context.callbacks
 
 
 def test_bert_of_transformers(caplog: pytest.LogCaptureFixture) -> None:

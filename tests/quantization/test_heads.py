@@ -318,7 +318,7 @@ def test_who_looks_gets_the_steps(calls: list[str], monkeypatch: pytest.MonkeyPa
         def product(self, *_: Any) -> None: ...
 
     module = attention()
-    with module.quantization.context.listening(Looking()):
+    with module.quantization.context.with_callback(Looking()):
         attend(module)
     attend(module, need_weights=True)
     handles: list[Callable[[], None]] = [
@@ -355,7 +355,7 @@ def test_costs_are_those_of_the_steps(calls: list[str], monkeypatch: pytest.Monk
     for load in (heads.library, lambda name: None):
         monkeypatch.setattr(heads, "library", load)
         module, meter = attention(), CostMeter(8)
-        with module.quantization.context.listening(meter):
+        with module.quantization.context.with_callback(meter):
             attend(module)
         found.append(meter.by_path)
     assert len(calls) == 2 and found[0] == found[1]

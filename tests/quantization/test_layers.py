@@ -294,7 +294,7 @@ def test_inputs_shared_by_projections_are_rounded_once(transformer: nn.Module, t
 
         def product(self, *_: Any, **__: Any) -> None: ...
 
-    with model.quantization.context.listening(Counter()):
+    with model.quantization.context.with_callback(Counter()):
         model(tokens)
     assert (Counter.work, Counter.reused) == (4, 4)  # per layer: q and out; k and v
     inputs = [model.layers[0].self_attn.get_submodule(f"{n}_proj").quantizers.quantizer("input") for n in "qkv"]

@@ -22,7 +22,7 @@ def build(config: str = "cpt_4_8", **changes: Any) -> nn.Module:
     return quantize_model(nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 1)), config, **changes)
 
 
-class Listener:
+class Callback:
     def __init__(self) -> None:
         self.bits: list[int] = []
         self.keys: list[tuple[int, int]] = []
@@ -57,39 +57,39 @@ def expected(total: int = TOTAL) -> list[int]:
 
 
 def test_step_beside_the_optimizers() -> None:
-    model, listener = build(), Listener()
+    model, callback = build(), Callback()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
-    with model.quantization.context.listening(listener):
+    with model.quantization.context.with_callback(callback):
         train(model, scheduler, torch.optim.SGD(model.parameters(), lr=0.1), TOTAL)
-    assert listener.bits == expected() and len(set(expected())) > 3
-    listener.bits.clear()
-    with model.quantization.context.listening(listener), torch.no_grad():
+    assert callback.bits == expected() and len(set(expected())) > 3
+    callback.bits.clear()
+    with model.quantization.context.with_callback(callback), torch.no_grad():
         model.eval()(batch(0))  # at the declared evaluation bits
         model.train()(batch(0), num_bits=3)  # a call that names bits has them
-    assert listener.bits == [8, 3]
+    assert callback.bits == [8, 3]
 
 
 def test_loop_over_bits() -> None:
-    model, listener = build(), Listener()
+    model, callback = build(), Callback()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
-    with model.quantization.context.listening(listener):
+    with model.quantization.context.with_callback(callback):
         for update, bits in enumerate(scheduler):
             model(batch(update)).sum().backward()
-            assert bits == listener.bits[-1]
+            assert bits == callback.bits[-1]
             if update % 2:
                 scheduler.step()  # done by hand: not done again
-    assert listener.bits == expected() and scheduler.num_updates == TOTAL
+    assert callback.bits == expected() and scheduler.num_updates == TOTAL
 
 
 def test_calls_between_two_steps_are_micro_batches() -> None:
-    model, listener = build(), Listener()
+    model, callback = build(), Callback()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
-    with model.quantization.context.listening(listener):
+    with model.quantization.context.with_callback(callback):
         for _ in range(2):
             for micro in range(3):
                 model(batch(micro)).sum().backward()
             scheduler.step()
-    assert listener.keys == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert callback.keys == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -126,21 +126,21 @@ def test_resuming_is_exact(changes: dict[str, Any], stop: int) -> None:
 
 
 def test_a_copy_has_a_scheduler_of_its_own() -> None:
-    model, listener = build(), Listener()
+    model, callback = build(), Callback()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
     other = copy.deepcopy(model)
     train(model, scheduler, torch.optim.SGD(model.parameters(), lr=0.1), 3)
-    with other.quantization.context.listening(listener):
+    with other.quantization.context.with_callback(callback):
         other(batch(0))
-    assert listener.bits == [4] and listener.keys == [(0, 0)]
+    assert callback.bits == [4] and callback.keys == [(0, 0)]
 
 
 def test_detached_models_train_as_before() -> None:
-    model, listener = build(), Listener()
+    model, callback = build(), Callback()
     PrecisionScheduler(model, total_updates=TOTAL).detach()
-    with model.quantization.context.listening(listener):
+    with model.quantization.context.with_callback(callback):
         model(batch(0)), model(batch(0))
-    assert listener.bits == [8, 8] and listener.keys == [(1, 0), (2, 0)]
+    assert callback.bits == [8, 8] and callback.keys == [(1, 0), (2, 0)]
 
 
 def test_removing_the_quantization_removes_the_scheduler() -> None:
@@ -159,12 +159,12 @@ def test_models_in_a_data_parallel_wrapper() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.module(x)  # type: ignore[no-any-return]
 
-    model, listener = Wrapper(build()), Listener()
+    model, callback = Wrapper(build()), Callback()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)
-    with model.module.quantization.context.listening(listener):  # type: ignore[union-attr]
+    with model.module.quantization.context.with_callback(callback):  # type: ignore[union-attr]
         for update, _ in enumerate(scheduler):
             model(batch(update)).sum().backward()
-    assert listener.bits == expected()
+    assert callback.bits == expected()
 
 
 def test_what_is_wrong_is_said(caplog: pytest.LogCaptureFixture) -> None:

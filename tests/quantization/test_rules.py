@@ -174,13 +174,13 @@ def test_bits_of_a_call(transformer: nn.Module, tokens: torch.Tensor) -> None:
     model = quantize_model(transformer, "int8", rules=[{"match": "*.fc2.*", "bits": 3}])
     seen: dict[str, int] = {}
 
-    class Listener:
+    class Callback:
         def quantized(self, quantizer, x, result, num_bits, reused) -> None:  # type: ignore[no-untyped-def]
             seen[quantizer.path] = num_bits
 
         def product(self, *_: object, **__: object) -> None: ...
 
-    with model.quantization.context.listening(Listener()):
+    with model.quantization.context.with_callback(Callback()):
         for argument, expected in (({}, 8), ({"num_bits": 4}, 4)):
             model.quantization.begin_micro_batch(expected)
             model(tokens, **argument).sum().backward()

@@ -29,7 +29,7 @@ from torch.utils.hooks import RemovableHandle
 from fairseq.quantization.context import Operand, QuantizationContext
 from fairseq.quantization.plan.target import QuantizationTarget
 from fairseq.quantization.plan.targets import find_targets
-from fairseq.quantization.products.simulated import tell_full_precision
+from fairseq.quantization.products.simulated import notify_full_precision
 from fairseq.quantization.schedules import PrecisionSchedule
 from fairseq.quantization.spec import FOLLOW
 
@@ -169,24 +169,24 @@ class CostMeter:
     @contextmanager
     def counting(self, model: nn.Module, context: QuantizationContext) -> Iterator["CostMeter"]:
         """Count everything that runs inside the block: the quantized layers, and plain Linear layers and products."""
-        handles = watch_plain_products(model, context)
+        handles = watch_unquantized_products(model, context)
         try:
-            with context.listening(self):
+            with context.with_callback(self):
                 yield self
         finally:
             for handle in handles:
                 handle.remove()
 
 
-def watch_plain_products(model: nn.Module, context: QuantizationContext) -> list[RemovableHandle]:
+def watch_unquantized_products(model: nn.Module, context: QuantizationContext) -> list[RemovableHandle]:
     """Have modules that multiply without quantizers tell `step`'s listeners, too, by hooks."""
 
     def hook_for(target: QuantizationTarget) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            if context.listeners:
+            if context.callbacks:
                 product = target.unquantized_product((*args, *kwargs.values()), output)
                 if product is not None:
-                    tell_full_precision(context.listeners, target.path, *product)
+                    notify_full_precision(context.callbacks, target.path, *product)
 
         return hook
 

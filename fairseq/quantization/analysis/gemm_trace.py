@@ -288,9 +288,9 @@ def trace_gemms(model: nn.Module) -> Iterator[GemmTrace]:
         register_module_forward_pre_hook(before),
         register_module_forward_hook(after, always_call=True),
     ]
-    listening = nullcontext() if quantization is None else quantization.context.listening(trace)
+    with_callback = nullcontext() if quantization is None else quantization.context.with_callback(trace)
     try:
-        with listening, trace:
+        with with_callback, trace:
             yield trace
     finally:
         for handle in handles:

@@ -64,12 +64,12 @@ class Statistics:
         self.values += x.numel()
         self.signal += float(wide.square().sum())
         self.noise += float((result.detach().float() - wide).square().sum())
-        quantizer.context.inspecting = True
+        quantizer.context.frozen = True
         try:
             all_qparams = quantizer.qparams(wide, self.num_bits)
             codes = quantizer.codes(x, self.num_bits) if bool(wide.isfinite().all()) else x.new_empty(0)
         finally:
-            quantizer.context.inspecting = False
+            quantizer.context.frozen = False
         self.codes.update(torch.unique(codes).tolist())
         for piece, qparams in zip(quantizer.pieces(wide), all_qparams, strict=True):
             self.outside += int((~quantizer.format.is_inside(piece, qparams)).sum())
@@ -120,7 +120,7 @@ def report(
     bits = num_bits or quantization.config.eval_bits
     observing, meter = Observing(), CostMeter(upper_bits=bits or 8)
     if run is not None:
-        with meter.counting(model, quantization.context), quantization.context.listening(observing):
+        with meter.counting(model, quantization.context), quantization.context.with_callback(observing):
             run(model)
     for quantizer, weight in (pair for target in find_targets(model) for pair in target.weights()):
         in_force = quantizer.bits(bits)

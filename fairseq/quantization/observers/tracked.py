@@ -83,7 +83,7 @@ class Tracked(Observer):
 
     def note(self, current: Range) -> None:
         """Take account of a range seen in training."""
-        if self.context.inspecting:
+        if self.context.frozen:
             return
         if self.pending_count and self.pending_update != self.context.update:
             self.commit()

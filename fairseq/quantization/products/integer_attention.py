@@ -80,7 +80,7 @@ def integer_attention(
     if (
         pv.context is not context
         or not (_fits(qk, resolved, wanted) and _fits(pv, resolved, wanted))
-        or context.is_looked_at
+        or context.needs_tensors
     ):
         return None
     if mask is not None:
@@ -171,7 +171,7 @@ class IntegerAttention(torch.autograd.Function):
             raise NotANumber
         ends += [record.y_low, record.y_high]
         _note_ranges(core, record)
-        _tell_forward(core, q, k, v, record)
+        _notify_forward(core, q, k, v, record)
         ctx.save_for_backward(*kept.values())
         ctx.core, ctx.record = core, record
         return context
@@ -198,7 +198,7 @@ class IntegerAttention(torch.autograd.Function):
         record.scratch = scratch.data_ptr()
         record.run("backward")
         scores = scratch[:size].view(record.count, record.queries, record.keys)
-        _tell_backward(core, grad, scores, record, ctx.needs_input_grad)
+        _notify_backward(core, grad, scores, record, ctx.needs_input_grad)
         core.context.scratch.give_back(scratch)
         return (*grads, None, None)
 
@@ -251,20 +251,20 @@ def _note_ranges(core: AttentionCall, record: heads.Attention) -> None:
 # --- listeners that count ---------------------------------------------------------------------------------------------
 
 
-def _tell_forward(core: AttentionCall, q: Tensor, k: Tensor, v: Tensor, record: heads.Attention) -> None:
-    if not core.context.listeners:
+def _notify_forward(core: AttentionCall, q: Tensor, k: Tensor, v: Tensor, record: heads.Attention) -> None:
+    if not core.context.callbacks:
         return
     probs = _scores_like(record)
     for call, left, right, width in ((core.qk, q, k, record.depth), (core.pv, probs, v, record.width)):
         for (quantizer, num_bits), x in ((call.left, left), (call.right, right)):
-            quantizer._tell(x, x, num_bits)  # type: ignore[union-attr, arg-type]
-        call.tell("forward", call.left.operand(left), call.right.operand(right), probs.numel() * width)
+            quantizer._notify(x, x, num_bits)  # type: ignore[union-attr, arg-type]
+        call.notify("forward", call.left.operand(left), call.right.operand(right), probs.numel() * width)
 
 
-def _tell_backward(
+def _notify_backward(
     core: AttentionCall, grad: Tensor, scores: Tensor, record: heads.Attention, needed: tuple[bool, ...]
 ) -> None:
-    if not core.context.listeners:
+    if not core.context.callbacks:
         return
     q, k, v = (torch.empty(()).expand(record.count, n, d) for n, d in (
         (record.queries, record.depth), (record.keys, record.depth), (record.keys, record.width)
@@ -274,13 +274,13 @@ def _tell_backward(
         products.append((core.qk, scores, needed[0], needed[1], q, k, record.depth))
     for call, g, needs_left, needs_right, left, right, width in products:
         quantizer, num_bits, _ = call.grad
-        quantizer._tell(g, g, num_bits)  # type: ignore[union-attr, arg-type]
+        quantizer._notify(g, g, num_bits)  # type: ignore[union-attr, arg-type]
         macs = record.count * record.queries * record.keys * width
         rounded: Operand = call.grad.operand(g)
         if needs_left:
-            call.tell("grad_input", rounded, call.right.operand(right), macs)
+            call.notify("grad_input", rounded, call.right.operand(right), macs)
         if needs_right:
-            call.tell("grad_weight", rounded, call.left.operand(left), macs)
+            call.notify("grad_weight", rounded, call.left.operand(left), macs)
 
 
 def _scores_like(record: heads.Attention) -> Tensor:

@@ -75,10 +75,10 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> Prepare
     weight = weight.detach()
     if type(quantizer.observer) is MinMax and quantizer.format.is_symmetric and weight.is_contiguous():
         by_row = (
-            quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.context.is_looked_at
+            quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.context.needs_tensors
         )
         if by_row and weight.numel() >= MIN_WEIGHT_ELEMENTS and weights.is_available(weight, quantizer.format):
-            quantizer._tell(weight, weight, num_bits)  # listeners there are only count
+            quantizer._notify(weight, weight, num_bits)  # listeners there are only count
             if gemm.is_preferred(weight.device):
                 return PreparedWeight.of_packed(*weights.encode_packed(weight, num_bits), num_bits)
             return PreparedWeight.of_rows(*weights.encode_rows(weight, num_bits), num_bits)
@@ -94,8 +94,8 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> Prepare
         codes = encoding.encode_rows(weight, quantizer.format, qparams, num_bits)
     else:
         codes = encode(weight, quantizer.format, qparams, num_bits, noise)
-    if quantizer.context.listeners:
-        quantizer._tell(weight, decode(codes) if quantizer.context.is_looked_at else weight, num_bits)
+    if quantizer.context.callbacks:
+        quantizer._notify(weight, decode(codes) if quantizer.context.needs_tensors else weight, num_bits)
     return PreparedWeight(codes)
 
 
@@ -140,9 +140,9 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
         encoded, reused = EncodedActivation(_codes_of(quantizer, x, num_bits, min_max, ranges)), False
         if state is not None and shares and version is not None:
             state.shared = SharedResult(x, version, settings, ranges[0] if ranges else None, encoded)
-    if context.listeners:
-        shown = decode(encoded.codes).view(x.shape).to(x.dtype) if context.is_looked_at else x
-        quantizer._tell(x, shown, num_bits, reused)
+    if context.callbacks:
+        shown = decode(encoded.codes).view(x.shape).to(x.dtype) if context.needs_tensors else x
+        quantizer._notify(x, shown, num_bits, reused)
     return encoded
 
 

@@ -43,7 +43,7 @@ def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional
     if not (first.integer and second.integer) or wanted or x.device.type != "cpu" or product_dtype(x) != torch.float32:
         return None
     state = context.state
-    if context.is_looked_at or state is None or not state.running:
+    if context.needs_tensors or state is None or not state.running:
         return None
     num_bits = context.resolve(num_bits)
     first_bits, second_bits = first.bits_at(num_bits), second.bits_at(num_bits)
@@ -66,9 +66,9 @@ def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional
         codes = _codes_between(x_codes, w1, fc1.bias, quantizer, y_bits)
     except NotANumber:
         return None
-    _tell(first, x, (x_codes.data.shape[0], fc1.out_features), (x_bits, w1_bits))
-    quantizer._tell(codes.data, codes.data, y_bits)
-    _tell(second, codes.data, (codes.data.shape[0], fc2.out_features), (y_bits, w2_bits))
+    _notify(first, x, (x_codes.data.shape[0], fc1.out_features), (x_bits, w1_bits))
+    quantizer._notify(codes.data, codes.data, y_bits)
+    _notify(second, codes.data, (codes.data.shape[0], fc2.out_features), (y_bits, w2_bits))
     return forward_product(codes, w2, fc2.bias, torch.float32).view(*x.shape[:-1], fc2.out_features)
 
 
@@ -91,12 +91,12 @@ def _codes_between(
     return make_codes(out, scale, zero, num_bits, quantizer.format)
 
 
-def _tell(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:
+def _notify(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:
     """Tell listeners, which only count here."""
     left, right = (
         OperandQuantizer(layer.quantizer(name), each) for name, each in zip(("input", "weight"), bits, strict=True)
     )
     weight = torch.empty((), dtype=torch.int8).expand(shape[1], x.shape[-1])
-    for listener in layer.context.listeners:
+    for callback in layer.context.callbacks:
         macs = shape[0] * shape[1] * x.shape[-1]
-        listener.product(layer.path, "forward", left.operand(x), right.operand(weight), macs)
+        callback.product(layer.path, "forward", left.operand(x), right.operand(weight), macs)

@@ -35,9 +35,9 @@ def product_of(
 ) -> Tensor:
     """`x @ weight^T + bias` for an x of `shape`, whose codes are `encoded`; no gradient."""
     x_codes = encoded.codes
-    if call.context.listeners:  # they are shown the codes: these are what is multiplied
+    if call.context.callbacks:  # they are shown the codes: these are what is multiplied
         macs = x_codes.data.numel() * w_codes.shape[0]
-        call.tell("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
+        call.notify("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
     rows = forward_product(x_codes, w_codes, bias, dtype)
     y, min_max = rows.view(*shape[:-1], rows.shape[1]), minmax.cached_minmax(rows)
     if min_max is not None:
@@ -93,20 +93,20 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]
     column_scale = None if w_scale is None else w_scale.t().contiguous()
     for_x, for_w, sums = gradient_codes(grad, call, column_scale, x_scale, (w is not None, x_codes is not None))
     same = (x_scale if for_w is not None else column_scale) is None  # `sums` are of codes of the gradient itself
-    if call.context.listeners:
-        _tell_gradient(call, grad, for_x, for_w, column_scale, x_scale)
+    if call.context.callbacks:
+        _notify_gradient(call, grad, for_x, for_w, column_scale, x_scale)
     grad_x = grad_w = None
     if w is not None and w_largest is not None and for_x is not None:
-        if call.context.listeners:
+        if call.context.callbacks:
             macs = for_x.data.numel() * w.shape[1]
-            call.tell("grad_input", call.grad.operand(for_x.data), call.right.operand(_shown(call, w)), macs)
+            call.notify("grad_input", call.grad.operand(for_x.data), call.right.operand(_shown(call, w)), macs)
         grad_x = input_gradient(for_x, w, w_largest)
     if x_codes is not None and x_largest is not None and for_w is not None:
-        right = signed(x_codes) if call.context.is_looked_at else None
-        if call.context.listeners:
+        right = signed(x_codes) if call.context.needs_tensors else None
+        if call.context.callbacks:
             macs = for_w.data.numel() * x_codes.data.shape[1]
             shown = x_codes.data if right is None else right[0]
-            call.tell("grad_weight", call.grad.operand(for_w.data), call.left.operand(shown), macs)
+            call.notify("grad_weight", call.grad.operand(for_w.data), call.left.operand(shown), macs)
         grad_w = weight_gradient(for_w, x_codes, x_largest, sums, right)
     grad_bias = None
     if ctx.needs_input_grad[2]:
@@ -114,7 +114,7 @@ def _integer_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]
     return grad_x, grad_w, grad_bias
 
 
-def _tell_gradient(
+def _notify_gradient(
     call: MatmulCall, grad: Tensor, for_x: Optional[QuantizedMatrix], for_w: Optional[QuantizedMatrix],
     column_scale: Optional[Tensor], x_scale: Optional[Tensor],
 ) -> None:  # fmt: skip
@@ -122,14 +122,14 @@ def _tell_gradient(
     if codes is None or call.grad.quantizer is None or call.grad.num_bits is None:
         return
     values = grad
-    if call.context.is_looked_at:
+    if call.context.needs_tensors:
         values = decode(codes) if factor is None else torch.where(factor > 0, decode(codes) / factor, 0.0)
-    call.grad.quantizer._tell(grad, values, call.grad.num_bits)
+    call.grad.quantizer._notify(grad, values, call.grad.num_bits)
 
 
 def _shown(call: MatmulCall, w: PreparedWeight) -> Tensor:
     """The weight's codes for listeners; for those that only count, something of their size."""
-    return w.data if call.context.is_looked_at else torch.empty((), dtype=torch.int8).expand(w.shape)
+    return w.data if call.context.needs_tensors else torch.empty((), dtype=torch.int8).expand(w.shape)
 
 
 def _relative(scale: Tensor) -> tuple[Optional[Tensor], Tensor]:
@@ -156,11 +156,11 @@ def _float_backward(ctx: Any, grad: Tensor, x_codes: Optional[QuantizedMatrix]) 
     grad_x = grad_w = None
     if ctx.w_codes is not None:
         value = ctx.w_codes.values()
-        call.tell("grad_input", call.grad.operand(g), call.right.operand(value), g.numel() * value.shape[1])
+        call.notify("grad_input", call.grad.operand(g), call.right.operand(value), g.numel() * value.shape[1])
         grad_x = g @ value
     if x_codes is not None:
         value = decode(x_codes)
-        call.tell("grad_weight", call.grad.operand(g), call.left.operand(value), g.numel() * value.shape[1])
+        call.notify("grad_weight", call.grad.operand(g), call.left.operand(value), g.numel() * value.shape[1])
         grad_w = g.t() @ value
     grad_bias = g.sum(0)
     call.grad.release(buffer)

@@ -43,12 +43,12 @@ class IntegerMatMul(torch.autograd.Function):
         shape = (*a.shape[:-1], b.shape[-1])
         macs = a.numel() * b.shape[-1]
         if is_available(a.device, a.shape[-1]):
-            call.tell("forward", call.left.operand(a_codes.codes.data), call.right.operand(b_codes.codes.data), macs)
+            call.notify("forward", call.left.operand(a_codes.codes.data), call.right.operand(b_codes.codes.data), macs)
             batches = (_batch(codes.codes, like) for codes, like in zip((a_codes, b_codes), ctx.shapes, strict=True))
             return batched_product(*batches).view(shape).to(dtype)
         a_value = decode(a_codes.codes).view(a.shape).to(dtype)
         b_value = decode(b_codes.codes).view(b.mT.shape).to(dtype)
-        call.tell("forward", call.left.operand(a_value), call.right.operand(b_value), macs)
+        call.notify("forward", call.left.operand(a_value), call.right.operand(b_value), macs)
         with torch.autocast(a.device.type, enabled=False):
             return torch.matmul(a_value, b_value.mT)
 
@@ -88,8 +88,8 @@ class _Gradient:
         except NotANumber:
             self._values, self._buffer = call.grad.rounded(grad)
             return
-        if call.context.listeners:
-            quantizer._tell(grad, self.values if call.context.is_looked_at else grad, bits)
+        if call.context.callbacks:
+            quantizer._notify(grad, self.values if call.context.needs_tensors else grad, bits)
 
     def release(self) -> None:
         """The gradient is read no more."""
@@ -108,13 +108,13 @@ class _Gradient:
         call, macs = self.call, self.shape.numel() * shape[-1]
         factor = call.left if transposed else call.right
         if self.codes is not None and codes.scale.numel() == 1:
-            call.tell(kind, call.grad.operand(self.codes.data), factor.operand(codes.data), macs)
+            call.notify(kind, call.grad.operand(self.codes.data), factor.operand(codes.data), macs)
             left = _batch(self.codes, self.shape)
             product = batched_product(left.transposed if transposed else left, _batch(codes, shape).transposed)
             return product.view(*shape[:-2], *product.shape[-2:])
         value = decode(codes).view(shape).to(self.dtype)
         g = self.values
-        call.tell(kind, call.grad.operand(g), factor.operand(value), macs)
+        call.notify(kind, call.grad.operand(g), factor.operand(value), macs)
         return torch.matmul(g.mT if transposed else g, value)
 
 

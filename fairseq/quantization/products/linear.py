@@ -22,7 +22,7 @@ from fairseq.quantization.products.integer_linear import IntegerLinear, has_code
 from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.products.obstacles import multiplies_codes
 from fairseq.quantization.products.product import ProductBits, ProductQuantizers
-from fairseq.quantization.products.simulated import MatmulCall, SimulatedLinear, product_dtype, tell_full_precision
+from fairseq.quantization.products.simulated import MatmulCall, SimulatedLinear, notify_full_precision, product_dtype
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, Quantized, Quantizer
 from fairseq.quantization.spec import QuantizerSpec
 
@@ -73,7 +73,7 @@ class LinearQuantizers(ProductQuantizers):
         if self.integers is not None:
             self.integers.check(self.path, bits.right, self.training)
         if bits.full_precision:
-            tell_full_precision(self.context.listeners, self.path, x, weight, x.numel() * weight.shape[0])
+            notify_full_precision(self.context.callbacks, self.path, x, weight, x.numel() * weight.shape[0])
             return F.linear(x, weight, bias)
         dtype = product_dtype(x)
         if self.integer and bits.have_codes and has_codes(x, weight):

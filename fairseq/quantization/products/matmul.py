@@ -17,7 +17,7 @@ from fairseq.quantization.products.integer_linear import has_codes
 from fairseq.quantization.products.integer_matmul import IntegerMatMul
 from fairseq.quantization.products.obstacles import multiplies_codes
 from fairseq.quantization.products.product import ProductBits, ProductQuantizers
-from fairseq.quantization.products.simulated import MatmulCall, SimulatedMatMul, product_dtype, tell_full_precision
+from fairseq.quantization.products.simulated import MatmulCall, SimulatedMatMul, notify_full_precision, product_dtype
 from fairseq.quantization.quantizer import Quantized, Quantizer
 from fairseq.quantization.spec import QuantizerSpec
 
@@ -51,7 +51,7 @@ class MatMulQuantizers(ProductQuantizers):
         """`a @ b` at the bits in force for `num_bits`."""
         bits, state = self.layer_call(num_bits)
         if bits.full_precision:
-            tell_full_precision(self.context.listeners, self.path, a, b, a.numel() * b.shape[-1])
+            notify_full_precision(self.context.callbacks, self.path, a, b, a.numel() * b.shape[-1])
             y = torch.matmul(a, b)
         else:
             y = self._quantized(a, b, bits, state)

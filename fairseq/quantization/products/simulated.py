@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq.quantization.call_state import CallState
-from fairseq.quantization.context import Listener, Operand, QuantizationContext
+from fairseq.quantization.context import Callback, Operand, QuantizationContext
 from fairseq.quantization.products.product import ProductBits, ProductQuantizers
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import NoiseKey
@@ -91,20 +91,20 @@ class MatmulCall(NamedTuple):
             grad,
         )
 
-    def tell(self, kind: str, left: Operand, right: Operand, macs: int) -> None:
+    def notify(self, kind: str, left: Operand, right: Operand, macs: int) -> None:
         """Tell the listeners that a product runs."""
-        for listener in self.context.listeners:
-            listener.product(self.path, kind, left, right, macs)
+        for callback in self.context.callbacks:
+            callback.product(self.path, kind, left, right, macs)
 
 
-def tell_full_precision(listeners: Sequence[Listener], path: str, x: Tensor, w: Tensor, macs: int) -> None:
+def notify_full_precision(callbacks: Sequence[Callback], path: str, x: Tensor, w: Tensor, macs: int) -> None:
     """Tell of a product in full precision, and of the backward products that autograd will carry out for it."""
     kinds = ["forward"]
     if torch.is_grad_enabled():
         kinds += ["grad_input"] * x.requires_grad + ["grad_weight"] * w.requires_grad
-    for listener in listeners:
+    for callback in callbacks:
         for kind in kinds:
-            listener.product(path, kind, Operand(None, x, None), Operand(None, w, None), macs)
+            callback.product(path, kind, Operand(None, x, None), Operand(None, w, None), macs)
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
@@ -126,7 +126,9 @@ class SimulatedLinear(torch.autograd.Function):
         rows = x_value.reshape(-1, x_value.shape[-1])  # (..., K) -> (M, K)
         needs_x, needs_w = ctx.needs_input_grad[:2]
         ctx.save_for_backward(rows if needs_w else None, w_value if needs_x else None)
-        call.tell("forward", call.left.operand(rows), call.right.operand(w_value), macs=rows.numel() * w_value.shape[0])
+        call.notify(
+            "forward", call.left.operand(rows), call.right.operand(w_value), macs=rows.numel() * w_value.shape[0]
+        )
         with torch.autocast(x.device.type, enabled=False):
             y = F.linear(rows, w_value, None if bias is None else bias.to(rows.dtype))
         return y.view(*x.shape[:-1], w_value.shape[0])
@@ -138,10 +140,10 @@ class SimulatedLinear(torch.autograd.Function):
         g, buffer = call.grad.rounded(grad.reshape(-1, grad.shape[-1]))  # (M, N)
         grad_x = grad_w = grad_bias = None
         if w_value is not None:
-            call.tell("grad_input", call.grad.operand(g), call.right.operand(w_value), g.numel() * w_value.shape[1])
+            call.notify("grad_input", call.grad.operand(g), call.right.operand(w_value), g.numel() * w_value.shape[1])
             grad_x = (g @ w_value).view(ctx.x_shape).to(ctx.x_dtype)
         if rows is not None:
-            call.tell("grad_weight", call.grad.operand(g), call.left.operand(rows), g.numel() * rows.shape[1])
+            call.notify("grad_weight", call.grad.operand(g), call.left.operand(rows), g.numel() * rows.shape[1])
             grad_w = (g.t() @ rows).to(ctx.w_dtype)
         if ctx.needs_input_grad[2]:
             grad_bias = g.sum(0)
@@ -160,7 +162,7 @@ class SimulatedMatMul(torch.autograd.Function):
         ctx.call, ctx.a_dtype, ctx.b_dtype = call, a.dtype, b.dtype
         needs_a, needs_b = ctx.needs_input_grad[:2]
         ctx.save_for_backward(a_value if needs_b else None, b_value if needs_a else None)
-        call.tell(
+        call.notify(
             "forward",
             call.left.operand(a_value),
             call.right.operand(b_value.mT),
@@ -176,10 +178,12 @@ class SimulatedMatMul(torch.autograd.Function):
         g, buffer = call.grad.rounded(grad)  # (..., T, S)
         grad_a = grad_b = None
         if b_value is not None:
-            call.tell("grad_input", call.grad.operand(g), call.right.operand(b_value.mT), g.numel() * b_value.shape[-2])
+            call.notify(
+                "grad_input", call.grad.operand(g), call.right.operand(b_value.mT), g.numel() * b_value.shape[-2]
+            )
             grad_a = torch.matmul(g, b_value.transpose(-1, -2)).to(ctx.a_dtype)
         if a_value is not None:
-            call.tell("grad_weight", call.grad.operand(g), call.left.operand(a_value), g.numel() * a_value.shape[-1])
+            call.notify("grad_weight", call.grad.operand(g), call.left.operand(a_value), g.numel() * a_value.shape[-1])
             grad_b = torch.matmul(a_value.transpose(-1, -2), g).to(ctx.b_dtype)
         call.grad.release(buffer)
         return grad_a, grad_b, None, None, None
