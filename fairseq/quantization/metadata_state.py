@@ -9,7 +9,7 @@ weights. A state dict with these keys merged in is understood, too.
 
 Loading a state dict that has no quantizer state resets it: ranges of other weights would be silently wrong.
 
->>> class Counter(HiddenState):
+>>> class Counter(MetadataState):
 ...     def __init__(self):
 ...         super().__init__()
 ...         self.register_buffer("count", torch.zeros(1))
@@ -31,7 +31,7 @@ from fairseq.errors import CheckpointError
 METADATA_KEY = "quantizer_state"
 
 
-class HiddenState(nn.Module):
+class MetadataState(nn.Module):
     """A module whose parameters and persistent buffers are kept in a state dict's metadata instead of in its keys."""
 
     def hidden_tensors(self) -> dict[str, Tensor]:
@@ -103,10 +103,10 @@ class HiddenState(nn.Module):
             self.after_load(found=False)
 
 
-def hidden_modules(model: nn.Module) -> Iterator[tuple[str, HiddenState]]:
+def hidden_modules(model: nn.Module) -> Iterator[tuple[str, MetadataState]]:
     """Every module of `model` that has hidden tensors, with its path."""
     for path, module in model.named_modules():
-        if isinstance(module, HiddenState) and module.hidden_tensors():
+        if isinstance(module, MetadataState) and module.hidden_tensors():
             yield path, module
 
 

@@ -41,7 +41,7 @@ __all__ = [
     "Quantized",
     "Quantizer",
     "QuantizerSpec",
-    "brief",
+    "one_line_repr",
 ]
 
 
@@ -82,7 +82,7 @@ class Quantizer(nn.Module):
         context: QuantizationContext,
         features: Optional[int] = None,
         shape: Optional[tuple[int, ...]] = None,
-        reference_bits: int = 8,
+        calibration_bits: int = 8,
     ):
         super().__init__()
         self.path, self.role, self.context = path, role, context
@@ -96,7 +96,7 @@ class Quantizer(nn.Module):
         self.observer = build_observer(spec.range, path, shape=(1,), context=context)
         self.learned: Optional[LearnedGrid] = None
         if spec.learned != "none":
-            reference = spec.bits if isinstance(spec.bits, int) else reference_bits
+            reference = spec.bits if isinstance(spec.bits, int) else calibration_bits
             kind, kept = LEARNED_GRIDS[spec.learned], self._range_shape(features, shape)
             self.learned = kind(
                 path, self.format, self.granularity, kept, reference, context, needs_data=role != WEIGHT
@@ -269,7 +269,7 @@ class Quantizer(nn.Module):
         return ", ".join(f"{name}={value}" for name, value in self.spec.describe().items())
 
 
-def brief(module: nn.Module) -> str:
+def one_line_repr(module: nn.Module) -> str:
     """The quantizers of a layer on one line."""
     parts = []
     for name, child in module.named_children():

@@ -357,9 +357,9 @@ def test_a_registered_kind_is_found_everywhere() -> None:
             roles = {"weight": WEIGHT, "input": ACTIVATION, "grad_output": GRADIENT}
             self.quantizers = {key: (f"{path}.{key}", role) for key, role in roles.items()}
 
-        def install(self, specs: Any, step: Any, reference_bits: int) -> nn.Module:
+        def install(self, specs: Any, step: Any, calibration_bits: int) -> nn.Module:
             layer = retype(self.module, QScaled)
-            layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), step, reference_bits)
+            layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), step, calibration_bits)
             return layer  # type: ignore[no-any-return]
 
         def weights(self) -> Any:

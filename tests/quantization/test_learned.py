@@ -83,7 +83,7 @@ def test_quantizer_learns(learned: str, name: str, granularity: str) -> None:
 
 def test_scale_starts_at_the_mean_magnitude_and_keeps_its_extent_at_other_bits() -> None:
     spec = QuantizerSpec(format="symmetric", learned="scale")
-    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(3, 4), reference_bits=4)
+    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(3, 4), calibration_bits=4)
     w = torch.randn(3, 4)
     (qparams,) = quantizer.qparams(w, 4)
     assert torch.allclose(qparams.scale, 2 * w.abs().mean() / 7**0.5)

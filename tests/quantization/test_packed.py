@@ -42,7 +42,7 @@ def test_bit_for_bit(number_format, granularity, num_bits):
 @pytest.mark.parametrize("number_format", ["symmetric", "affine"])
 def test_learned_grids(learned, number_format):
     spec = QuantizerSpec(format=number_format, granularity="channel", learned=learned)
-    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(4, 6), reference_bits=4).eval()
+    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(4, 6), calibration_bits=4).eval()
     weight = torch.randn(4, 6)
     value = quantizer(weight, 4).value
     assert torch.equal(pack_weight(quantizer, weight, 4).values(), value)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.products.integer_weight import IntegerWeight
-from fairseq.quantization.quantizer import WEIGHT, Quantizer, brief
+from fairseq.quantization.quantizer import WEIGHT, Quantizer, one_line_repr
 from fairseq.quantization.spec import QuantizerSpec
 
 
@@ -27,16 +27,18 @@ class TableQuantizer(nn.Module):
     """The quantizer of an embedding's table."""
 
     def __init__(
-        self, path: str, weight: Tensor, spec: QuantizerSpec, context: QuantizationContext, reference_bits: int = 8
+        self, path: str, weight: Tensor, spec: QuantizerSpec, context: QuantizationContext, calibration_bits: int = 8
     ):
         super().__init__()
         self.context = context
         name = f"{path}.weight".lstrip(".")
-        self.weight = Quantizer(name, WEIGHT, spec, context, shape=tuple(weight.shape), reference_bits=reference_bits)
+        self.weight = Quantizer(
+            name, WEIGHT, spec, context, shape=tuple(weight.shape), calibration_bits=calibration_bits
+        )
         self.integers: Optional[IntegerWeight] = None  # in place of the table, see layers/resident.py
 
     def __repr__(self) -> str:
-        return brief(self)
+        return one_line_repr(self)
 
     @property
     def by_row(self) -> bool:

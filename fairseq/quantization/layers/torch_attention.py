@@ -43,7 +43,7 @@ class AttentionQuantizers(nn.Module):
         attention: nn.MultiheadAttention,
         specs: Mapping[tuple[str, str], QuantizerSpec],
         context: QuantizationContext,
-        reference_bits: int = 8,
+        calibration_bits: int = 8,
     ):
         super().__init__()
         prefix = f"{path}." if path else ""
@@ -52,9 +52,9 @@ class AttentionQuantizers(nn.Module):
             own = {key: spec for (owner, key), spec in specs.items() if owner == part}
             if part in PRODUCTS:
                 paths = PRODUCTS[part].paths(prefix + part)
-                self.add_module(part, MatMulQuantizers(prefix + part, paths, own, context, reference_bits))
+                self.add_module(part, MatMulQuantizers(prefix + part, paths, own, context, calibration_bits))
             else:
-                self.add_module(part, LinearQuantizers(prefix + part, weights[part], own, context, reference_bits))
+                self.add_module(part, LinearQuantizers(prefix + part, weights[part], own, context, calibration_bits))
 
     def part(self, name: str) -> Any:
         """One product."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fairseq.native import minmax
 from fairseq.quantization.formats import NumberFormat
-from fairseq.quantization.metadata_state import HiddenState
+from fairseq.quantization.metadata_state import MetadataState
 from fairseq.quantization.registry import Registry
 
 
@@ -36,7 +36,7 @@ class Range(NamedTuple):
     covers: bool
 
 
-class Observer(HiddenState):
+class Observer(MetadataState):
     """A source of ranges. Called with an fp32 tensor and a `Request`."""
 
     tracked: ClassVar[bool] = False  # keeps a running range, so its shape must not depend on the batch

@@ -100,7 +100,7 @@ class QuantizationTarget:
         """Whether any of its forward quantizers is on; a gradient alone is not rounded."""
         return any(specs[path].quantize for path, role in self.quantizers.values() if role != GRADIENT)
 
-    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
         """The module with quantizers; parameters are shared with the old one, or it is the old one."""
         raise NotImplementedError
 

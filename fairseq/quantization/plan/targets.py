@@ -85,9 +85,9 @@ class LinearTarget(QuantizationTarget):
     def products(self) -> list[Product]:
         return [linear_product(self.path, (self.module.out_features, self.module.in_features))]  # type: ignore[arg-type]
 
-    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
         layer = retype(self.module, QLinear)
-        layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), context, reference_bits)
+        layer.quantizers = LinearQuantizers(self.path, layer.weight, self.own(specs), context, calibration_bits)
         return layer  # type: ignore[no-any-return]
 
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
@@ -112,9 +112,9 @@ class ProjectionTarget(QuantizationTarget):
     def products(self) -> list[Product]:
         return [linear_product(self.path, (self.module.out_features, self.module.in_features))]
 
-    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
         shape = torch.empty(self.module.out_features, self.module.in_features, device="meta")
-        self.module.quantizers = LinearQuantizers(self.path, shape, self.own(specs), context, reference_bits)
+        self.module.quantizers = LinearQuantizers(self.path, shape, self.own(specs), context, calibration_bits)
         return self.module
 
     def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
@@ -143,9 +143,9 @@ class EmbeddingTarget(QuantizationTarget):
     def product(self, key: Any) -> Optional[str]:
         return None  # rows are looked up, nothing is multiplied
 
-    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
         layer = retype(self.module, QEmbedding)
-        layer.quantizers = TableQuantizer(self.path, layer.weight, self.own(specs)["weight"], context, reference_bits)
+        layer.quantizers = TableQuantizer(self.path, layer.weight, self.own(specs)["weight"], context, calibration_bits)
         return layer  # type: ignore[no-any-return]
 
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
@@ -178,9 +178,9 @@ class MatMulTarget(QuantizationTarget):
     def products(self) -> list[Product]:
         return [matmul_product(self.path, self.module, self.heads)]
 
-    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
         paths = self.module.paths(self.path)
-        quantizers = MatMulQuantizers(self.path, paths, self.own(specs), context, reference_bits)
+        quantizers = MatMulQuantizers(self.path, paths, self.own(specs), context, calibration_bits)
         layer = QMatmul(self.module.left, self.module.right, self.module.output, quantizers=quantizers)
         layer.training = self.module.training
         return layer
@@ -225,9 +225,9 @@ class AttentionTarget(QuantizationTarget):
         part: str = key[0]
         return f"{self.path}.{part}".lstrip(".")
 
-    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
         layer = retype(self.module, QMultiheadAttention)
-        layer.quantizers = AttentionQuantizers(self.path, layer, self.own(specs), context, reference_bits)
+        layer.quantizers = AttentionQuantizers(self.path, layer, self.own(specs), context, calibration_bits)
         return layer  # type: ignore[no-any-return]
 
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
@@ -250,7 +250,7 @@ class UnsupportedTarget(QuantizationTarget):
         self.reason = reason
         self.quantizers = linear_quantizers(path)
 
-    def install(self, specs: Specs, context: QuantizationContext, reference_bits: int) -> nn.Module:
+    def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
         raise ConfigError(
             f"cannot quantize {self.path!r}: {self.reason}; use nn.Linear there, or exclude it with the rule "
             f"{{match: {self.path + '.*'!r}, quantize: false}}"

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from fairseq.errors import ConfigError, TrainingError
 from fairseq.quantization.kernels.linear import PreparedWeight
-from fairseq.quantization.metadata_state import HiddenState
+from fairseq.quantization.metadata_state import MetadataState
 from fairseq.quantization.products.packed_weight import PackedWeight
 
 
-class IntegerWeight(HiddenState):
+class IntegerWeight(MetadataState):
     """The codes of one weight.
 
     Attributes:

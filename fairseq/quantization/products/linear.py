@@ -48,7 +48,7 @@ class LinearQuantizers(ProductQuantizers):
         weight: Tensor,
         specs: Mapping[str, QuantizerSpec],
         context: QuantizationContext,
-        reference_bits: int = 8,
+        calibration_bits: int = 8,
     ):
         super().__init__(path, context)
         rows, columns = weight.shape
@@ -59,7 +59,12 @@ class LinearQuantizers(ProductQuantizers):
         }
         for name, role in LINEAR_ROLES.items():
             quantizer = Quantizer(
-                f"{path}.{name}".lstrip("."), role, specs[name], context, reference_bits=reference_bits, **shapes[name]
+                f"{path}.{name}".lstrip("."),
+                role,
+                specs[name],
+                context,
+                calibration_bits=calibration_bits,
+                **shapes[name],
             )
             self.add_module(name, quantizer)
         self._cached: Optional[_CachedWeight] = None

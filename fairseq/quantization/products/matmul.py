@@ -39,11 +39,11 @@ class MatMulQuantizers(ProductQuantizers):
         paths: Mapping[str, tuple[str, str]],
         specs: Mapping[str, QuantizerSpec],
         context: QuantizationContext,
-        reference_bits: int = 8,
+        calibration_bits: int = 8,
     ):
         super().__init__(path, context)
         for key, (name, role) in paths.items():
-            self.add_module(key, Quantizer(name, role, specs[key], context, reference_bits=reference_bits))
+            self.add_module(key, Quantizer(name, role, specs[key], context, calibration_bits=calibration_bits))
         left, right, grad = (self.quantizer(key) for key in ("left", "right", "grad_output"))
         self.integer = multiplies_codes(path, left, right, grad)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from fairseq.quantization.call_state import CallState
 from fairseq.quantization.context import QuantizationContext
-from fairseq.quantization.quantizer import Quantizer, brief
+from fairseq.quantization.quantizer import Quantizer, one_line_repr
 from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
@@ -72,4 +72,4 @@ class ProductQuantizers(nn.Module):
         return bits
 
     def __repr__(self) -> str:
-        return brief(self)  # one line per layer
+        return one_line_repr(self)  # one line per layer

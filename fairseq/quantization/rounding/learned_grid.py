@@ -20,12 +20,12 @@ from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.formats.integer.uniform import MIN_SCALE
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.metadata_state import HiddenState
+from fairseq.quantization.metadata_state import MetadataState
 from fairseq.quantization.observers.base import extremes
 from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
 
 
-class LearnedGrid(HiddenState):
+class LearnedGrid(MetadataState):
     """Base of both kinds.
 
     Args:
@@ -46,13 +46,13 @@ class LearnedGrid(HiddenState):
         number_format: NumberFormat,
         granularity: Granularity,
         shape: tuple[int, ...],
-        reference_bits: int,
+        calibration_bits: int,
         context: QuantizationContext,
         needs_data: bool,
     ):
         super().__init__()
         self.path, self.format, self.granularity = path, number_format, granularity
-        self.reference_bits, self.context, self.needs_data = reference_bits, context, needs_data
+        self.calibration_bits, self.context, self.needs_data = calibration_bits, context, needs_data
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
         self.is_initialized = False  # the same without asking the device
         self.create_parameters(shape)
@@ -107,23 +107,23 @@ class ScaleGrid(LearnedGrid):
 
     def create_parameters(self, shape: tuple[int, ...]) -> None:
         self.scale = nn.Parameter(torch.ones(shape))
-        has_zero_point = not self.format.is_signed(self.reference_bits)
+        has_zero_point = not self.format.is_signed(self.calibration_bits)
         self.zero_point = nn.Parameter(torch.zeros(shape)) if has_zero_point else None
 
     def start(self, x: Tensor) -> None:
         axes = self.granularity.reduced(x)
         if self.zero_point is not None:
-            qparams = self.format.qparams(*extremes(x, axes), self.reference_bits)
+            qparams = self.format.qparams(*extremes(x, axes), self.calibration_bits)
             self.set_first(self.scale, qparams.scale)
             self.set_first(self.zero_point, qparams.zero_point)
         else:
             mean = x.abs().mean(axes, keepdim=True) if axes else x.abs()
-            scale = 2 * mean / self.format.max_value(self.reference_bits) ** 0.5
+            scale = 2 * mean / self.format.max_value(self.calibration_bits) ** 0.5
             self.set_first(self.scale, scale.clamp(min=MIN_SCALE))
 
     def at_bits(self, num_bits: int) -> tuple[Tensor, Optional[Tensor]]:
         """Scale and zero point at `num_bits`, with gradients."""
-        ratio = self.format.max_value(num_bits) / self.format.max_value(self.reference_bits)
+        ratio = self.format.max_value(num_bits) / self.format.max_value(self.calibration_bits)
         return self.scale / ratio, None if self.zero_point is None else self.zero_point * ratio
 
     def qparams(self, x: Tensor, num_bits: int) -> QParams:
