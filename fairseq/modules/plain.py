@@ -19,7 +19,7 @@ def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody wants to be called when `module` is."""
+    """Whether `module` has hooks."""
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )

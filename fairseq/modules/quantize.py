@@ -1,4 +1,4 @@
-"""Quantized modules and CPT's quantization functions, under one roof (they live in `fairseq.quantization`).
+"""Quantized modules and CPT's quantization functions, re-exported from `fairseq.quantization`.
 
 >>> import torch
 >>> layer = QLinear(4, 2)

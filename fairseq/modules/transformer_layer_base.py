@@ -68,7 +68,7 @@ class TransformerLayer(nn.Module):
         return x if self.normalize_before else norm(x)
 
     def finish(self, norm: nn.Module, x: Tensor, residual: Tensor, num_bits: Optional[int] = None) -> Tensor:
-        """`after` of `x` with dropout: one pass where a norm stands behind, and nobody changed or watches the parts."""
+        """`after` of `x` with dropout: one pass where a norm follows and the parts are unmodified and untraced."""
         dropout = self.dropout_module
         adds = type(self).residual_connection is TransformerLayer.residual_connection and not self.normalize_before
         if adds and not is_tracing() and is_plain(norm, nn.LayerNorm) and is_plain(dropout, FairseqDropout):

@@ -53,13 +53,13 @@ class CallState:
 
     Attributes:
         owner: the `QuantizationContext` of the model.
-        bits: `num_bits` of whoever inherits them; 0 for full precision.
+        bits: `num_bits` of layers that inherit them; 0 for full precision.
         off: nothing is rounded, whatever is asked for.
         running: a call is under way; False in a mere block, and once the call is over.
         noise: update and micro-batch, of the call's rounding noise; None in a block outside of calls.
         outer: what was under way when this began, of this model or another one.
         shared: the last quantized activation; only while running.
-        unchanged: a tensor of inference mode, whose owner guarantees that nobody writes to it.
+        unchanged: a tensor of inference mode, which has no version counter; its owner guarantees that it is unchanged.
     """
 
     __slots__ = (

@@ -1,10 +1,10 @@
-"""What all quantizers of one model share: the bits that are asked for, the key of the noise, who is listening.
+"""What all quantizers of one model share: the bits that are asked for, the key of the noise, and the callbacks.
 
 `num_bits`, wherever it is an argument - of a model, of a layer, of a function here:
 
     None    inherit: what the caller above said. That is the argument of the innermost call of the model that is under
             way; else of the innermost block `running_at(bits)`; else the model's declared default. A lone layer has
-            nobody above it and no default: full precision.
+            nothing above it and no default: full precision.
     0       full precision. A quantizer whose rule pins its bits keeps them.
     n       n bits for all quantizers that follow.
 
@@ -44,10 +44,10 @@ class Operand(NamedTuple):
 
 
 class Callback(Protocol):
-    """Told what happens, for reports, traces and costs; never part of the computation.
+    """Is notified of what happens, for reports, traces and costs; never part of the computation.
 
-    One whose class says `counts_only = True` looks at sizes, bits and quantizers alone. It may be handed other tensors
-    of the same sizes, and lets kernels run that have no tensor of what they round.
+    One whose class says `counts_only = True` looks at sizes, bits and quantizers only. It may be passed other tensors
+    of the same sizes, so that kernels can run that never hold what they round in a tensor.
     """
 
     def quantized(self, quantizer: Any, x: Tensor, result: Tensor, num_bits: int, reused: bool) -> None:
@@ -64,7 +64,7 @@ class QuantizationContext:
     """State of a quantized model between calls, and what a call needs to know of it.
 
     Args:
-        default_bits: bits where nobody names any (the declared evaluation bits); None for full precision.
+        default_bits: bits where a call names none (the declared evaluation bits); None for full precision.
         seed: of the rounding noise.
         fused: use compiled kernels for large tensors.
     """
@@ -77,7 +77,7 @@ class QuantizationContext:
         self.micro_batch = 0
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
-        self.frozen = False  # somebody looks at grids: running ranges stay as they are
+        self.frozen = False  # running ranges stay as they are
         self.callbacks: list[Callback] = []
         self.scratch = Scratch()
         self._live_calls: dict[int, weakref.ref[CallState]] = {}  # whose graphs may run parts of them again
@@ -212,12 +212,12 @@ class QuantizationContext:
 
     @property
     def needs_tensors(self) -> bool:
-        """Whether a listener looks into tensors."""
+        """Whether a callback looks into tensors."""
         return any(not getattr(callback, "counts_only", False) for callback in self.callbacks)
 
     @contextlib.contextmanager
     def with_callback(self, *callbacks: Callback) -> Iterator[None]:
-        """Have `callbacks` told about everything inside the block."""
+        """Have `callbacks` notified of everything inside the block."""
         self.callbacks.extend(callbacks)
         try:
             yield
@@ -226,5 +226,5 @@ class QuantizationContext:
                 self.callbacks.remove(callback)
 
     def __getstate__(self) -> dict[str, Any]:
-        # copies and pickles of a model start with no listeners, no scratch memory and no graphs
-        return {**self.__dict__, "listeners": [], "scratch": Scratch(), "_live_calls": {}}
+        # copies and pickles of a model start with no callbacks, no scratch memory and no graphs
+        return {**self.__dict__, "callbacks": [], "scratch": Scratch(), "_live_calls": {}}

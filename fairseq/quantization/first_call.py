@@ -1,4 +1,4 @@
-"""What the first call of a quantized model shows: products that no quantizer sees, and quantizers that nobody calls.
+"""What the first call of a quantized model shows: products without quantizers, and quantizers that are never called.
 
 A product that is a module has its row in the plan from the start. One that is called as a function - `F.linear`,
 `q @ k.mT`, `F.scaled_dot_product_attention`, `torch.einsum` - is seen when it runs, and the plan gets a row for it
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def undriven(quantization: Quantization) -> str:
-    """The warning for a schedule that nobody follows."""
+    """The warning for a schedule that no quantizer follows."""
     schedule = schedule_of(quantization.config)
     return (
         f"quantization: nothing drives the schedule {schedule.name} ({schedule.low} to {schedule.high} bits), so every "

@@ -119,7 +119,7 @@ def _replace_weight(owner: Any, packed: PackedWeight) -> None:
     weight = owner.weight
     owner.quantizers.integers = IntegerWeight(packed, weight.dtype).to(weight.device).eval()
     del owner._parameters["weight"]
-    # with shape and type, but without contents: whoever wants to compute with it learns that at once
+    # with shape and type, but without contents: computing with it fails at once
     owner.weight = torch.empty(weight.shape, dtype=weight.dtype, device="meta")
     owner.integer_hooks = [
         owner.register_state_dict_post_hook(_save_values),

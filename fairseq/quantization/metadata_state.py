@@ -1,7 +1,7 @@
 """Quantizer state that travels with a state dict without adding keys to it.
 
 A float checkpoint must load into a quantized model, and a quantized model's checkpoint into a float one, both with
-`strict=True`. So running ranges and learned scales are no keys of `model.state_dict()`. They ride in the dict's
+`strict=True`. So running ranges and learned scales are no keys of `model.state_dict()`. They are stored in the dict's
 `_metadata`, which torch saves, loads (also with `weights_only=True`) and hands to each module; a float model ignores
 it. Code that rebuilds a state dict key by key drops the metadata, hence `quantizer_state(model)`: the same tensors as
 a flat dict with keys of their own, `<module path>.quantizers.<which>.<name>`, for a checkpoint to keep beside the

@@ -116,7 +116,7 @@ class PrecisionScheduler:
         if self._run.diversity is not None:
             self._run.see_gradients(self.num_updates, self.model.parameters())
         if isinstance(loss, Tensor):
-            loss = loss.item() if self._run.follows_loss else 0.0  # nobody waits for the device without need
+            loss = loss.item() if self._run.follows_loss else 0.0  # do not synchronize with the device without need
         self._run.end_update(self.num_updates, loss, "and step() was given none; call step(loss=loss)")
         self.quantization.end_update(self.model)
         self.num_updates += 1

@@ -43,7 +43,7 @@ class Quantization:
         plan: every quantizer with its settings.
         context: state shared by the quantizers.
         threaded: whether the model's forward takes `num_bits` itself.
-        is_driven: whether somebody gives each update the bits of its schedule.
+        is_driven: whether a scheduler gives each update the bits of its schedule.
         hooks: on the model, for as long as it is quantized.
     """
 

@@ -18,7 +18,7 @@ from fairseq.errors import ConfigError, TrainingError
 from fairseq.quantization.gradient_diversity import GradientDiversity
 from fairseq.quantization.schedules.base import PrecisionSchedule
 
-ENDLESS = 2**62  # updates of a run of which nobody knows the end
+ENDLESS = 2**62  # updates of a run whose end is not known
 
 
 class ScheduleRun:

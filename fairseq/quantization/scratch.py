@@ -1,6 +1,6 @@
 """Memory for quantized gradients, which are dead as soon as their two products are formed: no fresh pages for each.
 
-A buffer belongs to whoever took it until it is given back, so threads that compute gradients of one model at once, and
+A buffer belongs to its taker until it is given back, so threads that compute gradients of one model at once, and
 a backward pass within another one, never work in the same memory. Who does not give it back only loses it.
 
 >>> scratch = Scratch()

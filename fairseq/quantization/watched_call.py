@@ -50,7 +50,7 @@ class WatchedCall:
         functions: path of a module -> functions that its forward calls.
     """
 
-    counts_only = True  # a listener that looks at no values, so that kernels may run
+    counts_only = True  # a callback that reads no values, so that kernels may run
 
     def __init__(self, model: nn.Module, quantization: Quantization):
         self.model, self.quantization = model, quantization

@@ -4,8 +4,8 @@
     FusedFloat      PyTorch's scaled_dot_product_attention, where nothing is quantized
     StepByStep      scores, softmax, dropout, context, through the two MatMul modules: always possible
 
-The first of `MultiheadAttention.implementations` that can run does the work. A fused one can only where nobody looks at
-the steps: it needs MatMul modules without hooks and without a forward of their own, and nobody who wants probabilities.
+The first of `MultiheadAttention.implementations` that can run does the work. A fused one needs MatMul modules without
+hooks and without a forward of their own, and cannot return probabilities.
 
 B: batch, H: heads, T: target length, S: source length, C: channels, D = C / H.
 """

@@ -93,7 +93,7 @@ class Cost:
 
 
 class CostMeter:
-    """Listener that adds up BitOPs.
+    """Callback that adds up BitOPs.
 
     Args:
         upper_bits: bits of the static comparison, for quantizers that follow the schedule.
@@ -179,7 +179,7 @@ class CostMeter:
 
 
 def watch_unquantized_products(model: nn.Module, context: QuantizationContext) -> list[RemovableHandle]:
-    """Have modules that multiply without quantizers tell `step`'s listeners, too, by hooks."""
+    """Make modules that multiply without quantizers notify the context's callbacks, by hooks."""
 
     def hook_for(target: QuantizationTarget) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:

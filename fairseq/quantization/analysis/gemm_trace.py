@@ -104,7 +104,7 @@ class Gemm:
 
 
 class GemmTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Dispatch mode and listener; use `trace_gemms`."""
+    """Dispatch mode and callback; use `trace_gemms`."""
 
     def __init__(self, model: nn.Module):
         super().__init__()  # type: ignore[no-untyped-call]

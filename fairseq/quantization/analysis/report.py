@@ -84,7 +84,7 @@ class Statistics:
 
 
 class Observing:
-    """Listener that keeps statistics of activations and gradients."""
+    """Callback that keeps statistics of activations and gradients."""
 
     def __init__(self) -> None:
         self.found: dict[str, Statistics] = {}

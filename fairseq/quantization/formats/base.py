@@ -14,7 +14,7 @@ numbers kept in floating point, which holds every code of up to 16 bits exactly.
 fp64): the caller casts. `low`, `high` and the parameters broadcast against `x`; where blocks of values share a scale,
 `x` comes with an axis of blocks.
 
-What other code has to know of a format is declared by the format: nobody asks for its name. A new format is one file in
+What other code has to know of a format is declared by the format; no code tests its name. A new format is one file in
 this folder or in a folder of it:
 
     @FORMATS.register("power_of_two")

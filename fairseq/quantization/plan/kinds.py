@@ -29,7 +29,7 @@ def check_kinds(dataclass: type, values: Mapping[str, Any], where: str) -> None:
 
 def _is_of(value: Any, kind: Any) -> bool:
     kind = get_origin(kind) or kind
-    if kind is int:  # 4.0 is what some formats make of 4; whoever takes bits wants them whole
+    if kind is int:  # 4.0 is what some formats make of 4; bits must be whole
         return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
     if kind is Sequence:
         return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

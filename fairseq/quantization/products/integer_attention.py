@@ -3,9 +3,10 @@
     scores = Q(f q) Q(k)^T + mask,   probs = dropout(softmax(scores)),   context = Q(probs) Q(v)
 
 `MultiheadAttention` does this through two products; `integer_attention` takes over where both run on codes with one
-scale per tensor and nobody looks at what is between them. Everything else (a range other than minimum and maximum, more
-than 8 bits, hooks, other types, a machine without a compiler) goes step by step. Rows of q, k and v may lie at any
-distance, so heads are never copied, and the context comes in (time, batch, channel) order, with its range noted.
+scale per tensor and no callback or hook needs what is between them. Everything else (a range other than minimum and
+maximum, more than 8 bits, hooks, other types, a machine without a compiler) goes step by step. Rows of q, k and v may
+lie at any distance, so heads are never copied, and the context comes in (time, batch, channel) order, with its range
+noted.
 
 Kept for backward are the codes of q, k, v and probs alone. The probabilities in fp32, which softmax's gradient needs,
 are formed again from the codes of q and k.
@@ -248,7 +249,7 @@ def _note_ranges(core: AttentionCall, record: heads.Attention) -> None:
             observer.note(Range(low, high, True))
 
 
-# --- listeners that count ---------------------------------------------------------------------------------------------
+# --- callbacks that count ---------------------------------------------------------------------------------------------
 
 
 def _notify_forward(core: AttentionCall, q: Tensor, k: Tensor, v: Tensor, record: heads.Attention) -> None:

@@ -78,7 +78,7 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> Prepare
             quantizer.granularity.kind != "tensor" and not quantizer.stochastic and not quantizer.context.needs_tensors
         )
         if by_row and weight.numel() >= MIN_WEIGHT_ELEMENTS and weights.is_available(weight, quantizer.format):
-            quantizer._notify(weight, weight, num_bits)  # listeners there are only count
+            quantizer._notify(weight, weight, num_bits)  # callbacks here only count
             if gemm.is_preferred(weight.device):
                 return PreparedWeight.of_packed(*weights.encode_packed(weight, num_bits), num_bits)
             return PreparedWeight.of_rows(*weights.encode_rows(weight, num_bits), num_bits)

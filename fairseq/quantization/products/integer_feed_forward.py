@@ -92,7 +92,7 @@ def _codes_between(
 
 
 def _notify(layer: LinearQuantizers, x: Tensor, shape: tuple[int, int], bits: tuple[int, int]) -> None:
-    """Tell listeners, which only count here."""
+    """Notify callbacks, which only count here."""
     left, right = (
         OperandQuantizer(layer.quantizer(name), each) for name, each in zip(("input", "weight"), bits, strict=True)
     )

@@ -35,7 +35,7 @@ def product_of(
 ) -> Tensor:
     """`x @ weight^T + bias` for an x of `shape`, whose codes are `encoded`; no gradient."""
     x_codes = encoded.codes
-    if call.context.callbacks:  # they are shown the codes: these are what is multiplied
+    if call.context.callbacks:  # callbacks see the codes, which are what is multiplied
         macs = x_codes.data.numel() * w_codes.shape[0]
         call.notify("forward", call.left.operand(x_codes.data), call.right.operand(_shown(call, w_codes)), macs)
     rows = forward_product(x_codes, w_codes, bias, dtype)
@@ -50,8 +50,8 @@ class IntegerLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: EncodedActivation, w_codes: PreparedWeight,
-        call: MatmulCall, dtype: torch.dtype,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], encoded: EncodedActivation,
+        w_codes: PreparedWeight, call: MatmulCall, dtype: torch.dtype,
     ) -> Tensor:  # fmt: skip
         ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
         needs_x, needs_w = ctx.needs_input_grad[:2]
@@ -128,7 +128,7 @@ def _notify_gradient(
 
 
 def _shown(call: MatmulCall, w: PreparedWeight) -> Tensor:
-    """The weight's codes for listeners; for those that only count, something of their size."""
+    """The weight's codes for callbacks; for those that only count, a tensor of the same size."""
     return w.data if call.context.needs_tensors else torch.empty((), dtype=torch.int8).expand(w.shape)
 
 

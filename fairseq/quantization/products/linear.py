@@ -138,7 +138,7 @@ class LinearQuantizers(ProductQuantizers):
             self._cached = None
             return quantizer(weight, num_bits)  # type: ignore[no-any-return]
         if self.context.counts_itself and self.training and weight.requires_grad:
-            # nobody says where an update ends, and optimizers that write through `.data` leave no trace
+            # no scheduler tells where an update ends, and optimizers that write through `.data` change no version
             return Quantized(weight, quantizer.fake(weight, num_bits).to(dtype))
         key = self._cache_key(weight, num_bits, dtype)
         cached = self._cached

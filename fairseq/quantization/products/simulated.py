@@ -4,9 +4,9 @@
     backward     g  = quantize(dL/dy)          once; both products below use it
                  dL/dx = g w_q,   dL/dw = g^T x_q,   dL/dbias = sum of g over rows
 
-The gradients belong to the values that were multiplied; where they go is decided by the operands' routes: to x and w
-themselves under the plain straight-through estimator, to the output of a clipped or learned quantizer otherwise. Only
-the quantized operands are kept for backward, and only those that a wanted gradient needs.
+The gradients belong to the values that were multiplied; where they go is decided by the operands' `grad_target`: to x
+and w themselves under the plain straight-through estimator, to the output of a clipped or learned quantizer otherwise.
+Only the quantized operands are kept for backward, and only those that a wanted gradient needs.
 """
 
 from collections.abc import Sequence
@@ -92,13 +92,13 @@ class MatmulCall(NamedTuple):
         )
 
     def notify(self, kind: str, left: Operand, right: Operand, macs: int) -> None:
-        """Tell the listeners that a product runs."""
+        """Notify the callbacks that a product runs."""
         for callback in self.context.callbacks:
             callback.product(self.path, kind, left, right, macs)
 
 
 def notify_full_precision(callbacks: Sequence[Callback], path: str, x: Tensor, w: Tensor, macs: int) -> None:
-    """Tell of a product in full precision, and of the backward products that autograd will carry out for it."""
+    """Notify of a product in full precision, and of the backward products that autograd will carry out for it."""
     kinds = ["forward"]
     if torch.is_grad_enabled():
         kinds += ["grad_input"] * x.requires_grad + ["grad_weight"] * w.requires_grad
@@ -154,7 +154,7 @@ class SimulatedLinear(torch.autograd.Function):
 class SimulatedMatMul(torch.autograd.Function):
     """`a_value @ b_value` over equal leading axes; gradients go to `a` and `b`.
 
-    Listeners are shown b's transpose, which is what its quantizer saw.
+    Callbacks see b's transpose, which is what its quantizer saw.
     """
 
     @staticmethod
