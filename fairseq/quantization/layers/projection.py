@@ -17,7 +17,7 @@ from fairseq.quantization.products.linear import LinearQuantizers
 
 
 class Projection(nn.Module):
-    """`x @ weight^T + bias` for an `x` (..., in_features) and a weight (out_features, in_features) that is passed in."""
+    """`x @ weight^T + bias` for `x` (..., in_features) and a weight (out_features, in_features) that is passed in."""
 
     quantizers: Optional[LinearQuantizers]
 

@@ -5,8 +5,10 @@
 `MultiheadAttention` does this through two products; `integer_attention` takes over where both run on codes with one
 scale per tensor and no callback or hook needs what is between them. Everything else (a range other than minimum and
 maximum, more than 8 bits, hooks, other types, a machine without a compiler) goes step by step. Rows of q, k and v may
-lie at any distance, so heads are never copied, and the context comes in (time, batch, channel) order, with its range
-noted.
+lie at any distance, so heads are never copied, and the context comes in (time, batch, channel) order, with its
+range cached.
+
+Shapes: B batch, H heads, T queries, S keys, D features of a head of q and k, E of v.
 
 Kept for backward are the codes of q, k, v and probs alone. The probabilities in fp32, which softmax's gradient needs,
 are formed again from the codes of q and k.

@@ -5,6 +5,8 @@
     dL/dx = sum_n g[n] w[n] = sg' sum_n q'[n] (cw[n] - zw[n]),      sg' q' = codes of g[n] sw[n]
     dL/dw[n] = sum_m g[m] x[m] = sg'' sum_m q''[m] (cx[m] - zx[m]),   sg'' q'' = codes of g[m] sx[m]
 
+Shapes: M tokens, K input features, N output features.
+
 A scale can be taken out of a sum only if it does not change along it. Weights have one scale per output channel, and
 dL/dx sums over these; so the gradient is multiplied by them *before* it is rounded, and each product has its own
 gradient codes. With one scale per tensor both are the codes that `simulate` makes.

@@ -3,6 +3,8 @@
     y = a b^T                   a (..., T, K), b (..., S, K): both along the contraction, as their quantizers see them
     dL/da = Q(g) b,   dL/db = Q(g)^T a,   g = dL/dy (..., T, S)
 
+Shapes: T rows of a and of y, S rows of b and columns of y, K the contraction; ... batch and heads.
+
 The codes of a and b are all that is kept for backward, packed at 4 bits or fewer. All three run on 8-bit codes where
 `batched_product` can be had (a CPU with a compiler) and the scales allow it: an operand with one scale per vector has
 scales that change along the contraction of a gradient. Otherwise what the codes stand for is multiplied in floating

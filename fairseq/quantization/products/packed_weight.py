@@ -6,6 +6,8 @@ Codes count from 0 and lie several to the byte: four of 2 bits, two of 3 or 4, o
 Codes of one byte are `data.shape[1]` columns apart. Scales and zero points are fp32, one per range of the quantizer's
 granularity; groups that do not divide a row end in a shorter one, with scales of its own.
 
+Shapes: R rows, C columns of the weight.
+
 >>> from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec, QuantizationContext
 >>> spec = QuantizerSpec(format="symmetric", granularity="channel")
 >>> quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(2, 4))

@@ -7,6 +7,8 @@
 The gradients belong to the values that were multiplied; where they go is decided by the operands' `grad_target`: to x
 and w themselves under the plain straight-through estimator, to the output of a clipped or learned quantizer otherwise.
 Only the quantized operands are kept for backward, and only those that a wanted gradient needs.
+
+Shapes: M tokens, K input features, N output features; of two activations a (..., T, K), b (..., K, S).
 """
 
 from collections.abc import Sequence
