@@ -140,7 +140,7 @@ def _of_sentences(mask: Tensor, batch: int, queries: int, keys: int) -> Optional
 
 
 class IntegerAttention(torch.autograd.Function):
-    """The context from q, k, v and a `AttentionCall`; its smallest and largest value are appended to `ends`."""
+    """The context from q, k, v and an `AttentionCall`; its smallest and largest value are appended to `ends`."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, core: AttentionCall, ends: list[float]) -> Tensor:

@@ -3,6 +3,8 @@
 Each is made in one call where `kernels.encoding` or `kernels.weights` can, else by compiled or eager operations of
 torch; the codes are the same. Inputs are kept for backward packed (several to the byte at 4 bits or fewer), and layers
 on one input share them.
+
+Shapes: M rows (tokens) and K columns of an input, N output features; weights (N, K), gradients (M, N).
 """
 
 import math
