@@ -216,7 +216,7 @@ def stepper(spec, model, logits_of):
 def note_tensors(phases, name):
     """Bytes in large tensors at this moment, where our allocator counts them."""
     allocator = sys.modules.get("fairseq.allocator")
-    figures = allocator and allocator.region().figures()
+    figures = allocator and allocator.arena().figures()
     if figures:
         phases |= {name: figures.used, "most": figures.most_used, "touched": figures.touched}
 
@@ -232,10 +232,10 @@ def main():
     # replies have the standard output to themselves; what libraries print goes to the error output
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    lasting = contextlib.nullcontext
+    persistent_allocations = contextlib.nullcontext
     if spec["library"] == "ours":
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-        from fairseq.allocator import keep_freed_memory, lasting
+        from fairseq.allocator import keep_freed_memory, persistent_allocations
 
         keep_freed_memory(for_elements=1 << 24)
     import torch
@@ -245,7 +245,7 @@ def main():
     model, logits_of = build(dict(spec, model="tiny", precision="fp32"))  # imports are no part of a model's memory
     del model, logits_of
     baseline = resident()[0]
-    with lasting():
+    with persistent_allocations():
         model, logits_of = build(spec)
     step = stepper(spec, model, logits_of)
     reply = {"python": sys.version.split()[0], "torch": torch.__version__}

@@ -68,7 +68,7 @@ class Quantizer(nn.Module):
         context: state shared by the model's quantizers.
         features: size of the last axis where it is known; a running or learned range per channel needs it.
         shape: the weight's shape, for a weight.
-        reference_bits: bits for which a learned scale is kept if the spec pins none.
+        calibration_bits: bits for which a learned scale is kept if the spec pins none.
 
     Raises:
         ConfigError: settings that contradict each other or the role.

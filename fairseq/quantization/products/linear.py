@@ -37,7 +37,7 @@ class LinearQuantizers(ProductQuantizers):
         weight: the weight (out, in); only its shape is looked at.
         specs: settings for "weight", "input" and "grad_output".
         context: state shared by the model's quantizers.
-        reference_bits: bits for which learned scales are kept where none are pinned.
+        calibration_bits: bits for which learned scales are kept where none are pinned.
     """
 
     operands = ("input", "weight")
@@ -166,4 +166,4 @@ class LinearQuantizers(ProductQuantizers):
 
 class _CachedWeight(NamedTuple):
     key: tuple[Any, ...]
-    value: Any  # a tensor, or WeightCodes
+    value: Any  # a tensor, or PreparedWeight

@@ -30,7 +30,7 @@ class MatMulQuantizers(ProductQuantizers):
         paths: quantizer keys (left, right, grad_output, result) -> (quantizer path, role).
         specs: settings by the same keys.
         context: state shared by the model's quantizers.
-        reference_bits: bits for which learned scales are kept where none are pinned.
+        calibration_bits: bits for which learned scales are kept where none are pinned.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class LearnedGrid(MetadataState):
         path: the quantizer's path.
         number_format, granularity: the quantizer's; the format is uniform and has an exact zero.
         shape: of the parameters; broadcasts against the tensor.
-        reference_bits: bits for which a scale is learned; at other bits the grid keeps its extent.
+        calibration_bits: bits for which a scale is learned; at other bits the grid keeps its extent.
         context: state shared by the model's quantizers.
         needs_data: False for weights, which are at hand also without training.
     """
