@@ -60,6 +60,9 @@ class Callback(Protocol):
         """A product is about to run: `kind` is forward, grad_input or grad_weight, `macs` its multiply-accumulates."""
 
 
+Listener = Callback  # its name until the next release
+
+
 class QuantizationContext:
     """State of a quantized model between calls, and what a call needs to know of it.
 

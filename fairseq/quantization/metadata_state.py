@@ -103,6 +103,9 @@ class MetadataState(nn.Module):
             self.after_load(found=False)
 
 
+HiddenState = MetadataState  # its name until the next release
+
+
 def hidden_modules(model: nn.Module) -> Iterator[tuple[str, MetadataState]]:
     """Every module of `model` that has hidden tensors, with its path."""
     for path, module in model.named_modules():

@@ -144,3 +144,6 @@ def retype(module: nn.Module, kind: type[nn.Module]) -> Any:
     result = kind.__new__(kind)
     result.__dict__.update(module.__dict__)
     return result
+
+
+Site, SITES, register_site = QuantizationTarget, TARGETS, register_target  # their names until the next release
