@@ -111,7 +111,7 @@ def _following(
     heads = model.args.encoder_attention_heads
 
     def replace(quantizer: nn.Module, args: tuple[Any, ...], result: Quantized) -> Quantized:
-        x, num_bits = args
+        x, num_bits = args[:2]
         point = points[quantizer.path]  # type: ignore[index]
         layout = LAYOUTS[point.layout]
         ours = layout.to_graph(quantizer.codes(x, num_bits).int(), heads)  # type: ignore[operator]
