@@ -11,28 +11,28 @@ a run was interrupted. The parts live in `fairseq.training`; this class holds th
 interface.
 """
 
-import contextlib
 import logging
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn, Optional
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fairseq import optim, utils
+from fairseq import optim
 from fairseq.checkpoint.contents import load_checkpoint_to_cpu
 from fairseq.distributed import utils as distributed_utils
-from fairseq.distributed.data_parallel import average_gradients, wrap_model
+from fairseq.distributed.data_parallel import wrap_model
 from fairseq.errors import TrainingError
 from fairseq.logging import metrics
 from fairseq.models.ema import build_ema
 from fairseq.nan_detector import NanDetector
 from fairseq.optim import lr_scheduler
 from fairseq.optim.rows import use_row_gradients
-from fairseq.quantization.bits import bits_for
 from fairseq.training import batches, state, statistics
+from fairseq.training.batches import DeviceBatches
 from fairseq.training.early_stopping import EarlyStopping
+from fairseq.training.gradients import UpdateGradients, trained_parameters
 from fairseq.training.loss_scale import LossScale
 from fairseq.training.precision import Precision, choose_device, compile_model
 from fairseq.training.quantized import QuantizedTraining
@@ -46,6 +46,7 @@ class Trainer:
     Args:
         cfg: the root config (`FairseqConfig`).
         task, model, criterion: built by `task.build_model`, `task.build_criterion`.
+        quantizer: fairseq's argument for its product quantization. It is stored and has no effect.
     """
 
     def __init__(self, cfg: Any, task: Any, model: nn.Module, criterion: nn.Module, quantizer: Any = None):
@@ -68,8 +69,8 @@ class Trainer:
         if cfg.common.compile:
             compile_model(self._model)
         self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
-        # a quantized model's bits and costs; None where nothing is quantized
-        self.quantization = QuantizedTraining.of(self._model, cfg.optimization, self.device)
+        # bits and costs of a quantized model, None for any other
+        self.quantized_training = QuantizedTraining.of(self._model, cfg.optimization, self.device)
         self._optimizer: Optional[Any] = None
         self._lr_scheduler: Optional[Any] = None
         self._num_updates = 0
@@ -79,7 +80,17 @@ class Trainer:
         self._start_time = time.perf_counter()
         metrics.log_start_time("wall", priority=790, round=0)  # fairseq asks for it in the checkpoints it resumes
         self._previous_training_time = 0.0
-        self._dummy_batch: Any = None
+        self._batches = DeviceBatches(self.device)
+        self._gradients = UpdateGradients(
+            task=task,
+            model=self._wrapped_model,
+            criterion=self._criterion,
+            precision=self.precision,
+            batches=self._batches,
+            clip_norm=cfg.optimization.clip_norm,
+            loss_scale=self.loss_scale,
+            quantized_training=self.quantized_training,
+        )
         # read once: attribute access on an OmegaConf node costs as much as a small kernel
         self._seed = cfg.common.seed
         self._clip_norm = cfg.optimization.clip_norm
@@ -159,25 +170,21 @@ class Trainer:
 
     # -- optimizer and learning rate ---------------------------------------------------------------------------------
 
-    def _parameters(self) -> list[nn.Parameter]:
-        """Trained parameters, model first, each once."""
-        unique = {id(p): p for module in (self._model, self._criterion) for p in module.parameters() if p.requires_grad}
-        return list(unique.values())
-
     def _build_optimizer(self) -> None:
-        self._optimizer = optim.build_optimizer(self.cfg.optimizer, self._parameters())
+        self._optimizer = optim.build_optimizer(self.cfg.optimizer, trained_parameters((self._model, self._criterion)))
         self._optimizer.loss_scale = self.loss_scale
         if (
             not self.cfg.optimization.dense_embedding_gradients
             and self._optimizer.supports_row_gradients
             and self.data_parallel_world_size == 1
-            and not self.cfg.common.compile  # finding the rows is not for a compiler
+            and not self.cfg.common.compile  # row gradients cannot be traced
         ):
             use_row_gradients(self._model)
         self._lr_scheduler = lr_scheduler.build_lr_scheduler(self.cfg.lr_scheduler, self._optimizer)
         self._lr_scheduler.step_update(0)
 
     def lr_reinit(self) -> None:
+        """Build the learning-rate schedule anew, at the current update."""
         self._lr_scheduler = lr_scheduler.build_lr_scheduler(self.cfg.lr_scheduler, self.optimizer)
         self._lr_scheduler.step_update(self._num_updates)
 
@@ -214,17 +221,25 @@ class Trainer:
     ) -> Any:
         """The `EpochBatchIterator` over this process's share of the training set."""
         itr = batches.train_iterator(
-            self, epoch, combine, load_dataset, data_selector, shard_batch_itr, disable_iterator_cache
+            self.cfg,
+            self.task,
+            self._model,
+            epoch=epoch,
+            combine=combine,
+            load_dataset=load_dataset,
+            data_selector=data_selector,
+            shard_batch_itr=shard_batch_itr,
+            disable_iterator_cache=disable_iterator_cache,
         )
-        self._first_batch = lambda: itr.first_batch
-        if self.quantization is not None:
-            self.quantization.plan(len(itr))
+        self._batches.take_dummies_from(itr)
+        if self.quantized_training is not None:
+            self.quantized_training.lay_out(len(itr))
         return itr
 
     def get_valid_iterator(self, subset: str, disable_iterator_cache: bool = False) -> Any:
         """The `EpochBatchIterator` over this process's share of a validation set."""
-        itr = batches.valid_iterator(self, subset, disable_iterator_cache)
-        self._first_batch = lambda: itr.first_batch
+        itr = batches.valid_iterator(self.cfg, self.task, self._model, subset, disable_iterator_cache)
+        self._batches.take_dummies_from(itr)
         return itr
 
     def begin_epoch(self, epoch: int) -> None:
@@ -236,15 +251,8 @@ class Trainer:
         self.task.begin_valid_epoch(epoch, self.get_model())
 
     def reset_dummy_batch(self, batch: Any) -> None:
-        self._dummy_batch = batch
-
-    def _prepare_sample(self, sample: Any) -> tuple[Any, bool]:
-        """`sample` on the device, and whether it only stands in for one that this process does not have."""
-        if sample is not None and len(sample) > 0:
-            return utils.move_to_device(sample, self.device), False
-        if self._dummy_batch is None:
-            self._dummy_batch = self._first_batch()
-        return utils.move_to_device(self._dummy_batch, self.device), True
+        """Set the batch that a process without one uses."""
+        self._batches.dummy_batch = batch
 
     # -- one update --------------------------------------------------------------------------------------------------
 
@@ -254,50 +262,12 @@ class Trainer:
     def _seed_update(self) -> None:
         torch.manual_seed(self._seed + self._num_updates)
 
-    def _forward_backward(self, samples: list[Any]) -> tuple[list[dict[str, Any]], Any]:
-        """Gradients of all micro-batches; returns their logging outputs and summed sample size."""
-        if self.quantization is None:
-            return self._micro_batches(samples, None)
-        with self.quantization.update(self._num_updates) as num_bits:
-            return self._micro_batches(samples, num_bits)
-
-    def _micro_batches(self, samples: list[Any], num_bits: Optional[int]) -> tuple[list[dict[str, Any]], Any]:
-        logging_outputs, total_sample_size = [], 0
-        bits = bits_for(self.task, num_bits, "train_step")
-        for index, sample in enumerate(samples):
-            sample, is_dummy = self._prepare_sample(sample)
-            if self.quantization is not None:
-                self.quantization.begin_micro_batch(self._num_updates, index, is_dummy)
-            # gradients of several micro-batches are exchanged once, with the last of them
-            last = index == len(samples) - 1
-            wrapped: Any = self.model
-            sync = contextlib.nullcontext() if last or self.data_parallel_world_size == 1 else wrapped.no_sync()
-            with sync, self.precision.autocast():
-                _, sample_size, logging_output = self.task.train_step(
-                    sample=sample,
-                    model=self.model,
-                    criterion=self.criterion,
-                    optimizer=self.optimizer,
-                    update_num=self._num_updates,
-                    ignore_grad=is_dummy,
-                    **bits,
-                )
-            logging_outputs += self._own(logging_output, is_dummy)
-            if not is_dummy:
-                total_sample_size = total_sample_size + sample_size
-        return logging_outputs, total_sample_size
-
-    def _own(self, logging_output: dict[str, Any], is_dummy: bool) -> list[dict[str, Any]]:
-        """What a batch adds to the logs: nothing where it stood in for one that this process does not have, but with
-        the keys that a sum over processes needs from each of them.
-        """
-        if not is_dummy:
-            return [logging_output]
-        return [statistics.emptied(logging_output)] if self._summable(train=True) else []
-
     @metrics.aggregate("train")
     def train_step(self, samples: list[Any], raise_oom: bool = False) -> Optional[dict[str, Any]]:
         """One update from a list of micro-batches; returns what was logged, or None where the update was skipped.
+
+        Args:
+            raise_oom: fairseq's argument. It has no effect: running out of memory is always an error.
 
         Raises:
             TrainingError: a non-finite loss or gradient; names the update and the module.
@@ -308,7 +278,7 @@ class Trainer:
             self._criterion.train()
         self.zero_grad()
         metrics.log_start_time("train_wall", priority=800, round=0)
-        logging_outputs, sample_size, grad_norm = self._gradients(samples)
+        logging_outputs, sample_size, grad_norm = self._gradients.compute(samples, self._num_updates, self.optimizer)
         retries = self._retries
         while not torch.isfinite(grad_norm):
             if self.loss_scale is None:
@@ -319,7 +289,9 @@ class Trainer:
                 return None
             retries -= 1
             self._seed_update()
-            logging_outputs, sample_size, grad_norm = self._gradients(samples)
+            logging_outputs, sample_size, grad_norm = self._gradients.compute(
+                samples, self._num_updates, self.optimizer
+            )
         self.task.optimizer_step(self.optimizer, model=self.model, update_num=self._num_updates)
         self.set_num_updates(self._num_updates + 1)
         if self.ema is not None:
@@ -328,8 +300,8 @@ class Trainer:
         logged = statistics.log_step(
             self.task, self.criterion, logging_outputs, sample_size, grad_norm, self._clip_norm
         )
-        if self.quantization is not None:
-            self.quantization.end_update(self._num_updates - 1, logged)
+        if self.quantized_training is not None:
+            self.quantized_training.end_update(self._num_updates - 1, logged)
         if self.loss_scale is not None:
             self.loss_scale.after(overflow=False)
             metrics.log_scalar("loss_scale", self.loss_scale.value, priority=700, round=4, weight=0)
@@ -343,30 +315,6 @@ class Trainer:
         metrics.log_stop_time("train_wall")
         return logged
 
-    def _gradients(self, samples: list[Any]) -> tuple[list[dict[str, Any]], Any, Tensor]:
-        """Gradients over all processes, averaged and clipped: logging outputs, sample size, norm before clipping."""
-        logging_outputs, sample_size = self._forward_backward(samples)
-        logging_outputs, sample_size = statistics.aggregate(
-            logging_outputs, sample_size, self._summable(train=True), self.device
-        )
-        return logging_outputs, sample_size, self._reduce_gradients(sample_size)
-
-    def _summable(self, train: bool) -> bool:
-        return self.task.__class__.logging_outputs_can_be_summed(self.criterion)
-
-    def _reduce_gradients(self, sample_size: Any) -> Tensor:
-        """Gradients averaged over the samples of the update, and clipped; returns their norm before clipping."""
-        self.optimizer.all_reduce_grads(self.model)
-        average_gradients(p for p in self._criterion.parameters() if p.requires_grad)
-        # data parallelism averages over processes; the loss is a sum, to be divided by the samples of all of them
-        scale = 1.0 if self.loss_scale is None else self.loss_scale.value
-        factor = self.data_parallel_world_size / (float(sample_size) or 1.0) / scale
-        if self.quantization is None or self.quantization.diversity is None:
-            return self.optimizer.multiply_and_clip_grads(factor, self._clip_norm)
-        self.optimizer.multiply_grads(factor)
-        self.quantization.see_gradients(self._num_updates, self._parameters())
-        return self.optimizer.clip_grad_norm(self._clip_norm)
-
     def _overflow(self, loss_scale: LossScale, what_now: str) -> None:
         """Drop gradients that do not fit into fp16, and lower the scale; the count of updates stays."""
         loss_scale.after(overflow=True)
@@ -379,7 +327,7 @@ class Trainer:
         self.zero_grad()
         self._seed_update()
         with NanDetector(self.get_model()) as detector:
-            self._forward_backward(samples)
+            self._gradients.forward_backward(samples, self._num_updates, self.optimizer)
         found = distributed_utils.all_gather_list(detector.first)  # by the rank that had the data
         where = next(filter(None, found), "the gradient norm only")
         raise TrainingError(
@@ -388,17 +336,17 @@ class Trainer:
         )
 
     def valid_step(self, sample: Any, raise_oom: bool = False) -> dict[str, Any]:
-        """Loss and metrics of one batch without gradients."""
+        """Loss and metrics of one batch without gradients. `raise_oom` has no effect, as in `train_step`."""
         with torch.no_grad():
             self._model.eval()
             self._criterion.eval()
-            sample, is_dummy = self._prepare_sample(sample)
+            sample, is_dummy = self._batches.prepare(sample)
             with self.precision.autocast():
                 _, sample_size, logging_output = self.task.valid_step(sample, self.model, self.criterion)
-        logging_outputs = self._own(logging_output, is_dummy)
+        logging_outputs = statistics.contribution(self.task, self.criterion, logging_output, is_dummy)
         sample_size = 0 if is_dummy else sample_size
         logging_outputs, sample_size = statistics.aggregate(
-            logging_outputs, sample_size, self._summable(train=False), self.device
+            logging_outputs, sample_size, statistics.can_be_summed(self.task, self.criterion), self.device
         )
         return statistics.log_step(self.task, self.criterion, logging_outputs, sample_size)
 

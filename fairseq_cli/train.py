@@ -85,19 +85,19 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
 
     trainer = Trainer(cfg, task, model, criterion)
     log_setup(cfg, trainer)
-    if trainer.quantization is not None and trainer.is_data_parallel_master:
-        trainer.quantization.announce(None if cfg.checkpoint.no_save else cfg.checkpoint.save_dir)
+    if trainer.quantized_training is not None and trainer.is_data_parallel_master:
+        trainer.quantized_training.announce(None if cfg.checkpoint.no_save else cfg.checkpoint.save_dir)
     with persistent_allocations():
         _, epoch_itr = checkpoint_utils.load_checkpoint(
             cfg.checkpoint, trainer, disable_iterator_cache=task.has_sharded_data("train")
         )
     return_free_memory()  # what the file's tensors took
-    check_same_start(trainer, epoch_itr)
+    check_same_start(cfg.checkpoint.save_dir, trainer.get_num_updates(), epoch_itr)
     if trainer.is_data_parallel_master and not cfg.checkpoint.no_save:
         start, own = checkpoint_utils.starting_point(cfg.checkpoint, trainer)
         keep_previous_run(cfg, start, continues=own and trainer.get_num_updates() > 0)
-        if trainer.quantization is not None:
-            trainer.quantization.write_plan(cfg.checkpoint.save_dir)
+        if trainer.quantized_training is not None:
+            trainer.quantized_training.write_plan(cfg.checkpoint.save_dir)
     for subset in cfg.dataset.valid_subset.split(","):
         # builds the batches, so that a sample that is too long is reported now and not after the first epoch
         logger.info(f'begin dry-run validation on "{subset}" subset')

@@ -65,8 +65,8 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
     model = quantize(task.build_model(cfg.model), cfg.quantization)
     select_trainable(model, cfg.optimization.trainable)
     trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
-    assert trainer.quantization is not None  # the config quantizes
-    trainer.quantization.schedule = RangeTestSchedule(test)
+    assert trainer.quantized_training is not None  # the config quantizes
+    trainer.quantized_training.schedule = RangeTestSchedule(test)
     _, epoch_itr = checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
     if trainer.get_num_updates():
         raise ConfigError(

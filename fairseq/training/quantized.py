@@ -2,7 +2,7 @@
 
     model = quantize(task.build_model(cfg.model), cfg.quantization)        # fairseq.training.quantize
     trainer = Trainer(cfg, task, model, criterion)          # finds the quantizers of the model
-    trainer.quantization.schedule.bits(update, total)
+    trainer.quantized_training.schedule.bits(update, total)
 
 Bits are handed down as an argument, `num_bits`, from the trainer's step to each quantizer. Where something in between
 does not know the argument - a task or criterion of a plugin - the calls of the model run at the same bits, because an
@@ -81,7 +81,7 @@ class QuantizedTraining:
 
     # -- length of the run -------------------------------------------------------------------------------------------
 
-    def plan(self, batches_per_epoch: int) -> None:
+    def lay_out(self, batches_per_epoch: int) -> None:
         """Settle how many updates the schedule is laid out over; called when the training data is known."""
         if self.total_updates is not None:
             return
@@ -107,7 +107,7 @@ class QuantizedTraining:
 
     @property
     def total_updates(self) -> Optional[int]:
-        """Updates of the whole run, None until `plan`."""
+        """Updates of the whole run, None until `lay_out`."""
         return self.run.total_updates
 
     @property

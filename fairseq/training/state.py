@@ -37,8 +37,8 @@ def build(trainer: Any, extra_state: Optional[dict[str, Any]] = None) -> dict[st
             **(extra_state or {}),
         },
     )
-    if trainer.quantization is not None:
-        state["quantization"] = checkpoint_format.portable(trainer.quantization.state_dict())
+    if trainer.quantized_training is not None:
+        state["quantization"] = checkpoint_format.portable(trainer.quantized_training.state_dict())
     return state
 
 
@@ -80,11 +80,11 @@ def load(
     _load_weights(trainer, state, filename)
     if trainer.ema is not None:
         _load_average(trainer, state["extra_state"], filename)
-    if trainer.quantization is not None and state.get("quantization"):
+    if trainer.quantized_training is not None and state.get("quantization"):
         # a file of packed weights has no optimizer state to go on with
         only_weights = reset_optimizer or "packed_weights" in state
         with restoring(filename, "quantization"):
-            trainer.quantization.load_state_dict(state["quantization"], filename, only_weights=only_weights)
+            trainer.quantized_training.load_state_dict(state["quantization"], filename, only_weights=only_weights)
     if not reset_optimizer:
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
     if state.get("cfg") is not None:

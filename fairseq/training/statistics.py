@@ -34,6 +34,18 @@ def emptied(logging_output: dict[str, Any]) -> dict[str, Any]:
     return {key: value * 0 for key, value in logging_output.items() if isinstance(value, (Tensor, int, float))}
 
 
+def can_be_summed(task: Any, criterion: Any) -> bool:
+    """Whether the processes' logging outputs are summed; they are gathered one by one otherwise."""
+    return type(task).logging_outputs_can_be_summed(criterion)
+
+
+def contribution(task: Any, criterion: Any, logging_output: dict[str, Any], is_dummy: bool) -> list[dict[str, Any]]:
+    """What a batch adds to the logs. A dummy batch adds nothing, but a sum over processes needs its keys."""
+    if not is_dummy:
+        return [logging_output]
+    return [emptied(logging_output)] if can_be_summed(task, criterion) else []
+
+
 def log_step(
     task: Any,
     criterion: Any,

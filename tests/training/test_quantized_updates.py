@@ -210,7 +210,7 @@ def test_micro_batches_are_numbered_over_all_processes(trainer_of, monkeypatch):
     trainer, _ = trainer_of(*CPT)
     for name, value in (("get_world_size", 4), ("get_rank", 3)):
         monkeypatch.setattr(quantized.distributed_utils, name, lambda value=value: value)
-    trainer.quantization.begin_micro_batch(num_updates=7, index=2, is_dummy=False)
+    trainer.quantized_training.begin_micro_batch(num_updates=7, index=2, is_dummy=False)
     key = trainer.get_model().quantization.context.noise_key(0)
     assert (key.update, key.micro_batch) == (7, 2 * 4 + 3)
 
@@ -228,6 +228,6 @@ def test_batches_that_stand_in_do_not_move_ranges(trainer_of):
 
 def test_a_run_without_its_iterator_says_what_is_missing(trainer_of):
     trainer, _ = trainer_of("--quantization", "int8")
-    assert trainer.quantization.total_updates == UPDATES
+    assert trainer.quantized_training.total_updates == UPDATES
     with pytest.raises(ConfigError, match="above the upper bound"):
         trainer_of("--quantization", "int8", "--num-bits", "3", "--precision-schedule", "CR", "--min-bits", "4")

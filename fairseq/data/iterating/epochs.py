@@ -64,9 +64,9 @@ class EpochBatchIterating:
         raise NotImplementedError
 
     @property
-    def first_batch(self) -> Any:
-        """A batch to try things on; `"DUMMY"` where there is none to be had."""
-        return "DUMMY"
+    def first_batch(self) -> Optional[Any]:
+        """The first batch; None where the dataset can only be read inside the data loader."""
+        return None
 
 
 class EpochBatchIterator(EpochBatchIterating):
@@ -133,14 +133,14 @@ class EpochBatchIterator(EpochBatchIterating):
         return self._frozen_batches
 
     @property
-    def first_batch(self) -> Any:
+    def first_batch(self) -> Optional[Any]:
         if not len(self.frozen_batches):
             raise DataError(
                 "The dataset is empty. This could indicate that all elements in the dataset have been skipped. "
                 "Try increasing the max number of allowed tokens or using a larger dataset."
             )
         if not getattr(self.dataset, "supports_fetch_outside_dataloader", True):
-            return "DUMMY"
+            return None
         return next(iter(BatchLoader(self.dataset, self.collate_fn, self.frozen_batches[:1])))
 
     def __len__(self) -> int:
