@@ -42,13 +42,14 @@ def cli_main() -> None:
     args = get_parser().parse_args()
     if args.workers:
         os.environ["RAYON_NUM_THREADS"] = str(args.workers)  # read by the BPE library when it starts its threads
+    from fairseq.data.encoders.gpt2_files import fetch_bpe
     from fairseq.data.glue import download, prepare
     from fairseq.data.glue.tasks import TASKS, task
     from fairseq_cli.train import setup_logging
 
     setup_logging()
     names = list(TASKS) if args.task == "ALL" else [task(args.task).name]
-    bpe_dir = args.bpe_dir or (None if args.text_only else download.fetch_bpe())
+    bpe_dir = args.bpe_dir or (None if args.text_only else fetch_bpe())
     for name in names:
         dest = args.dest or Path(".")
         if args.dest is None or args.task == "ALL":

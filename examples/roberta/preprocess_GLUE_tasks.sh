@@ -24,7 +24,7 @@ if [[ -z "${BPE_DIR:-}" ]]; then
   if [[ -f encoder.json && -f vocab.bpe && -f dict.txt ]]; then
     BPE_DIR="$PWD"
   else
-    BPE_DIR="$("$python" -c 'from fairseq.data.glue.download import fetch_bpe; print(fetch_bpe())')"
+    BPE_DIR="$("$python" -c 'from fairseq.data.encoders.gpt2_files import fetch_bpe; print(fetch_bpe())')"
   fi
 fi
 

@@ -159,7 +159,7 @@ def _candidates(named: Any, beside: Path) -> list[Path]:
     if not named:
         return [beside]
     if "://" in str(named):
-        from fairseq.data.glue.download import cache_dir
+        from fairseq.data.download import cache_dir
 
         return [cache_dir() / "gpt2_bpe" / str(named).rsplit("/", 1)[-1], beside]
     return [Path(str(named)), beside]

@@ -7,7 +7,11 @@ import zipfile
 import pytest
 from file_server import serving
 
-from fairseq.data.glue import archive, download, manifest
+from fairseq.data import download
+from fairseq.data import download_manifest as manifest
+from fairseq.data.encoders import gpt2_files
+from fairseq.data.glue import archive
+from fairseq.data.glue import download as glue
 from fairseq.errors import DataError
 
 
@@ -98,19 +102,19 @@ def test_missing_file_and_dead_server_end_in_one_line(server, tmp_path):
 def test_task_is_unpacked_recorded_and_kept(server, tmp_path, caplog):
     make_zip(server.root / "glue/data/RTE.zip", {"RTE/train.tsv": "a", "RTE/dev.tsv": "b", "__MACOSX/x": ""})
     cache = tmp_path / "cache"
-    folder = download.fetch_task("RTE", cache, server.url)
+    folder = glue.fetch_task("RTE", cache, server.url)
     assert (folder / "train.tsv").read_text() == "a"
     assert sorted(os.listdir(cache / "glue")) == ["RTE", "manifest.json"]
     assert set(json.loads((cache / "glue" / "manifest.json").read_text())["RTE.zip"]) == {"bytes", "sha256"}
     assert "not the file this version was tested with" in caplog.text  # its TSV files are not the real ones
-    download.fetch_task("RTE", cache, server.url)
+    glue.fetch_task("RTE", cache, server.url)
     assert len(server.requests) == 1
 
 
 def test_a_changed_archive_is_told(server, tmp_path, caplog):
     for content in ("a", "b"):
         make_zip(server.root / "glue/data/CoLA.zip", {"CoLA/train.tsv": content})
-        folder = download.fetch_task("CoLA", tmp_path, server.url)
+        folder = glue.fetch_task("CoLA", tmp_path, server.url)
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
@@ -121,7 +125,7 @@ def test_a_changed_archive_is_told(server, tmp_path, caplog):
 def test_members_outside_the_folder_are_refused(server, tmp_path, name):
     make_zip(server.root / "glue/data/RTE.zip", {"RTE/train.tsv": "a", name: "b"})
     with pytest.raises(DataError, match="outside its folder"):
-        download.fetch_task("RTE", tmp_path / "cache", server.url)
+        glue.fetch_task("RTE", tmp_path / "cache", server.url)
     assert not (tmp_path / "cache" / "glue" / "RTE").exists()
     assert not list(tmp_path.glob("**/outside.tsv"))
 
@@ -131,7 +135,7 @@ def test_a_damaged_archive_is_not_kept(server, tmp_path):
     damaged = (server.root / "glue/data/RTE.zip").read_bytes()
     (server.root / "glue/data/RTE.zip").write_bytes(damaged.replace(b"aaaa", b"aaba", 1))
     with pytest.raises(DataError, match="no intact zip"):
-        download.fetch_task("RTE", tmp_path, server.url)
+        glue.fetch_task("RTE", tmp_path, server.url)
     assert not list((tmp_path / "glue").glob("RTE*"))
 
 
@@ -156,7 +160,7 @@ def test_a_damaged_archive_that_was_left_is_fetched_again(server, tmp_path, dama
             packed.writestr("RTE/train.tsv", bytes(1 << 25))
     else:
         make_zip(left, {"RTE/train.tsv": "a", "../outside.tsv": "b"})
-    folder = download.fetch_task("RTE", tmp_path, server.url)
+    folder = glue.fetch_task("RTE", tmp_path, server.url)
     assert (folder / "train.tsv").read_text() == "a" and not left.exists()
 
 
@@ -166,7 +170,7 @@ def test_an_archive_that_changed_since_it_was_recorded_is_fetched_again(server, 
     make_zip(left, {"RTE/train.tsv": "b"})
     manifest.record(left)
     make_zip(left, {"RTE/train.tsv": "c"})
-    folder = download.fetch_task("RTE", tmp_path, server.url)
+    folder = glue.fetch_task("RTE", tmp_path, server.url)
     assert (folder / "train.tsv").read_text() == "a" and "is not as it was fetched" in caplog.text
 
 
@@ -177,7 +181,7 @@ def test_a_damaged_manifest_is_begun_anew(server, tmp_path, text, caplog):
     make_zip(server.root / "glue/data/RTE.zip", {"RTE/train.tsv": "a"})
     (tmp_path / "glue").mkdir()
     (tmp_path / "glue" / "manifest.json").write_bytes(text)
-    download.fetch_task("RTE", tmp_path, server.url)
+    glue.fetch_task("RTE", tmp_path, server.url)
     assert "manifest.json is damaged" in caplog.text
     assert set(json.loads((tmp_path / "glue" / "manifest.json").read_text())["RTE.zip"]) == {"bytes", "sha256"}
 
@@ -208,23 +212,23 @@ def test_a_damaged_etag_begins_anew(server, big, tmp_path):
 
 
 def test_mrpc_comes_as_three_files(server, tmp_path, caplog):
-    for path in download.MRPC_FILES.values():
+    for path in glue.MRPC_FILES.values():
         (server.root / path).parent.mkdir(parents=True, exist_ok=True)
         (server.root / path).write_text("x")
-    folder = download.fetch_task("MRPC", tmp_path, server.url)
-    assert sorted(os.listdir(folder)) == sorted([*download.MRPC_FILES, "manifest.json"])
-    damaged = folder / next(iter(download.MRPC_FILES))
+    folder = glue.fetch_task("MRPC", tmp_path, server.url)
+    assert sorted(os.listdir(folder)) == sorted([*glue.MRPC_FILES, "manifest.json"])
+    damaged = folder / next(iter(glue.MRPC_FILES))
     damaged.write_text("y")
-    download.fetch_task("MRPC", tmp_path, server.url)
+    glue.fetch_task("MRPC", tmp_path, server.url)
     assert damaged.read_text() == "x" and len(server.requests) == 4
 
 
 def test_bpe_files_are_checked(server, tmp_path):
-    for name in download.BPE_FILES:
+    for name in gpt2_files.FILES:
         (server.root / "fairseq/gpt2_bpe").mkdir(parents=True, exist_ok=True)
         (server.root / "fairseq/gpt2_bpe" / name).write_text("not the real one")
     with pytest.raises(DataError, match=r"encoder\.json: sha256"):
-        download.fetch_bpe(tmp_path, server.url)
+        gpt2_files.fetch_bpe(tmp_path, server.url)
 
 
 def test_cache_follows_the_environment(monkeypatch, tmp_path):

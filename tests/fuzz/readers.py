@@ -23,10 +23,11 @@ import yaml
 
 from fairseq import checkpoint_utils, tasks
 from fairseq.data import Dictionary, indexed_dataset
+from fairseq.data import download_manifest as manifest
 from fairseq.data.binarize import FileBinarizer, VocabularyDatasetBinarizer
 from fairseq.data.encoders import hf_tokenizer
 from fairseq.data.encoders.byte_level import ByteLevelBPE, byte_alphabet
-from fairseq.data.glue import archive, manifest, prepare
+from fairseq.data.glue import archive, prepare
 from fairseq.data.glue.mrpc import split_published
 from fairseq.data.glue.tasks import TASKS, read_split
 from fairseq.data.ragged import BatchReader

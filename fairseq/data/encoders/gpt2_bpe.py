@@ -52,19 +52,21 @@ def get_encoder(encoder_json_path: str, vocab_bpe_path: str) -> ByteLevelBPE:
 
 
 def _are_published(paths: dict[str, str]) -> bool:
-    """Whether these are GPT-2's files, byte for byte; a test found that each of their tokens encodes as itself."""
-    from fairseq.data.glue.download import BPE_FILES, sha256
+    """Whether these are GPT-2's files, byte for byte. A test checks that each of their tokens encodes as itself."""
+    from fairseq.data.download_manifest import sha256
+    from fairseq.data.encoders.gpt2_files import FILES
 
-    return all(Path(path).is_file() and sha256(Path(path)) == BPE_FILES[name] for name, path in paths.items())
+    return all(Path(path).is_file() and sha256(Path(path)) == FILES[name] for name, path in paths.items())
 
 
 def _local(path: str) -> str:
     """The file itself, downloaded to the cache first where `path` is an address."""
     if "://" not in path:
         return path
-    from fairseq.data.glue.download import BPE_FILES, cache_dir, fetch
+    from fairseq.data.download import cache_dir, fetch
+    from fairseq.data.encoders.gpt2_files import FILES
 
     name = path.rsplit("/", 1)[-1]
     target = cache_dir() / "gpt2_bpe" / name
-    fetch(path, target, BPE_FILES.get(name))
+    fetch(path, target, FILES.get(name))
     return str(target)
