@@ -2,7 +2,9 @@
 
 import logging
 import os
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
+
+from torch import nn
 
 from fairseq import checkpoint_utils
 from fairseq.checkpoint import format as checkpoint_format
@@ -11,12 +13,38 @@ from fairseq.errors import CheckpointError, FairseqError
 from fairseq.file_io import exists
 from fairseq.logging import metrics
 from fairseq.training.changed_settings import report_changes, same_component
+from fairseq.training.early_stopping import EarlyStopping
+from fairseq.training.loss_scale import LossScale
+from fairseq.training.quantized import QuantizedTraining
 from fairseq.training.statistics import restart_time_meters
 
 logger = logging.getLogger("fairseq.trainer")
 
 
-def build(trainer: Any, extra_state: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+class Trained(Protocol):
+    """What a checkpoint is made of, and what it is loaded into. `Trainer` is one."""
+
+    cfg: Any
+    task: Any
+    ema: Any  # None without a moving average of the weights
+    loss_scale: Optional[LossScale]  # of fp16
+    quantized_training: Optional[QuantizedTraining]
+    early_stopping: EarlyStopping
+    optimizer_history: list[dict[str, Any]]
+
+    @property
+    def optimizer(self) -> Any: ...
+    @property
+    def lr_scheduler(self) -> Any: ...
+    def get_model(self) -> nn.Module: ...
+    def get_criterion(self) -> nn.Module: ...
+    def get_num_updates(self) -> int: ...
+    def set_num_updates(self, num_updates: int) -> None: ...
+    def cumulative_training_time(self) -> float: ...
+    def add_previous_training_time(self, seconds: float) -> None: ...
+
+
+def build(trainer: Trained, extra_state: Optional[dict[str, Any]] = None) -> dict[str, Any]:
     """The dict that a checkpoint file holds; `extra_state` joins the metrics and the training time."""
     state = checkpoint_format.build_state(
         cfg=trainer.cfg,
@@ -42,7 +70,7 @@ def build(trainer: Any, extra_state: Optional[dict[str, Any]] = None) -> dict[st
     return state
 
 
-def _average(trainer: Any) -> dict[str, Any]:
+def _average(trainer: Trained) -> dict[str, Any]:
     """The moving average of the weights, under fairseq's keys."""
     if trainer.ema is None:
         return {}
@@ -50,14 +78,14 @@ def _average(trainer: Any) -> dict[str, Any]:
     return {"ema": weights, **({"ema_fp32_params": weights} if trainer.cfg.ema.ema_fp32 else {})}
 
 
-def save(trainer: Any, filename: str, extra_state: dict[str, Any]) -> None:
+def save(trainer: Trained, filename: str, extra_state: dict[str, Any]) -> None:
     logger.info(f"Saving checkpoint to {os.path.abspath(filename)}")
     checkpoint_utils.torch_persistent_save(build(trainer, extra_state), filename)
     logger.info(f"Finished saving checkpoint to {os.path.abspath(filename)}")
 
 
 def load(
-    trainer: Any,
+    trainer: Trained,
     filename: str,
     reset_optimizer: bool,
     reset_lr_scheduler: bool,
@@ -95,7 +123,7 @@ def load(
     return _load_progress(trainer, state["extra_state"], filename, reset_optimizer, reset_meters)
 
 
-def _load_weights(trainer: Any, state: dict[str, Any], filename: str) -> None:
+def _load_weights(trainer: Trained, state: dict[str, Any], filename: str) -> None:
     checkpoint_format.load_weights(
         trainer.get_model(),
         state["model"],
@@ -109,7 +137,7 @@ def _load_weights(trainer: Any, state: dict[str, Any], filename: str) -> None:
             trainer.get_criterion().load_state_dict(state["criterion"])
 
 
-def _load_average(trainer: Any, extra_state: dict[str, Any], filename: str) -> None:
+def _load_average(trainer: Trained, extra_state: dict[str, Any], filename: str) -> None:
     """Go on with the file's average; of a file that has none it starts from the weights just loaded."""
     average = extra_state.get("ema")
     if average is None:
@@ -132,7 +160,7 @@ def _dictionary_path(task_cfg: Any) -> Optional[str]:
 
 
 def _load_optimizer(
-    trainer: Any,
+    trainer: Trained,
     state: dict[str, Any],
     filename: str,
     reset_lr_scheduler: bool,
@@ -151,7 +179,7 @@ def _load_optimizer(
 
 
 def _load_progress(
-    trainer: Any, extra_state: dict[str, Any], filename: str, reset_optimizer: bool, reset_meters: bool
+    trainer: Trained, extra_state: dict[str, Any], filename: str, reset_optimizer: bool, reset_meters: bool
 ) -> dict[str, Any]:
     position = extra_state["train_iterator"]
     logger.info(f"Loaded checkpoint {filename} (epoch {position['epoch']} @ {trainer.get_num_updates()} updates)")
