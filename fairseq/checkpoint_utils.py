@@ -57,7 +57,7 @@ def save_checkpoint(cfg: Any, trainer: Any, epoch_itr: Any, val_loss: Optional[f
     Args:
         cfg: the `checkpoint` group.
         trainer: its `best_score` is brought up to date, and is saved with the rest.
-        val_loss: `best_checkpoint_metric` of the validation just done; None where there was none.
+        val_loss: `best_checkpoint_metric` of the validation just done; None if there was none.
 
     Raises:
         CheckpointError: a file could not be written; earlier checkpoints are untouched.
@@ -110,7 +110,7 @@ def torch_persistent_save(obj: Any, filename: str, async_write: bool = False) ->
 
 
 def verify_checkpoint_directory(save_dir: str) -> None:
-    """Make `save_dir` and see that it can be written to, before hours of training depend on it."""
+    """Make `save_dir` and check that it can be written to."""
     try:
         os.makedirs(save_dir, exist_ok=True)
         with writing.atomic(os.path.join(save_dir, "dummy")) as file:
@@ -133,7 +133,7 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Op
         passthrough_args: for `trainer.get_train_iterator`.
 
     Returns:
-        the checkpoint's `extra_state` (None from scratch) and the training iterator, at the position to go on from.
+        the checkpoint's `extra_state` (None from scratch) and the training iterator, at the position to continue from.
 
     Raises:
         CheckpointError: the file that the user named does not exist, or cannot be used.
@@ -154,7 +154,7 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Op
     if extra_state is not None and not (reset_all or cfg.reset_dataloader):
         position = extra_state["train_iterator"]
         epoch_itr = trainer.get_train_iterator(epoch=position["epoch"], load_dataset=True, **passthrough_args)
-        with restoring(path, "extra_state.train_iterator", "set checkpoint.reset_dataloader to begin an epoch anew"):
+        with restoring(path, "extra_state.train_iterator", "set checkpoint.reset_dataloader to start an epoch again"):
             epoch_itr.load_state_dict(position)
     else:
         epoch_itr = trainer.get_train_iterator(epoch=1, load_dataset=True, **passthrough_args)
@@ -163,7 +163,7 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Op
 
 
 def starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
-    """The checkpoint that `load_checkpoint` takes (which need not exist), and whether it lies in `save_dir` itself."""
+    """The checkpoint that `load_checkpoint` takes (which need not exist), and whether it is in `save_dir` itself."""
     path, _ = _starting_point(cfg, trainer)
     return path, os.path.realpath(os.path.dirname(path)) == os.path.realpath(cfg.save_dir)
 
@@ -190,13 +190,13 @@ def _starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
             return _existing(cfg.continue_once, "continue_once", cfg.save_dir, trainer), False
         if cfg.finetune_from_model is not None:
             path = _existing(cfg.finetune_from_model, "finetune_from_model", cfg.save_dir, trainer)
-            logger.info(f"starting from the weights of {path}; optimizer, schedule, meters and data start anew")
+            logger.info(f"starting from the weights of {path}; optimizer, schedule, meters and data start from scratch")
             return path, True
     return last, False
 
 
 def _existing(path: str, setting: str, save_dir: str, trainer: Any) -> str:
-    """`path`, which a user asked for: training from scratch instead would ignore the request without a word."""
+    """`path`, which the user asked for. Training from scratch instead would ignore it silently."""
     if trainer.is_data_parallel_master and not exists(path, CheckpointError):
         beside = os.path.join(save_dir, path)
         hint = f"; did you mean {beside}?" if os.path.exists(beside) else f" (started in {os.getcwd()})"

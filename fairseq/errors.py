@@ -1,6 +1,6 @@
 """What can go wrong on the user's side, as exceptions that a command turns into one line and an exit code.
 
-Raise one of these for anything that a user can cause or mend: a missing file, an unknown key, a damaged checkpoint.
+Raise one of these for anything that a user can cause or fix: a missing file, an unknown key, a damaged checkpoint.
 The message says what is wrong, where, and what to do, on one line. Library code raises; only `fairseq_cli` prints and
 exits.
 
@@ -16,7 +16,7 @@ from typing import Optional
 
 
 class FairseqError(Exception):
-    """Base of every error whose message is meant for the user; commands exit with `exit_code`."""
+    """Base of every error whose message is for the user; commands exit with `exit_code`."""
 
     exit_code = 1
 
@@ -36,11 +36,11 @@ class CheckpointError(FairseqError, RuntimeError):
 
 
 class TrainingError(FairseqError, RuntimeError):
-    """Training cannot go on: a non-finite loss, an exhausted loss scale, a full disk."""
+    """Training cannot continue: a non-finite loss, an exhausted loss scale, a full disk."""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> Optional[str]:
-    """The candidate most like `name`, or None where none is close."""
+    """The candidate most like `name`, or None if none is close."""
     matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
     return matches[0] if matches else None
 

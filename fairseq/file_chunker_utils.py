@@ -16,7 +16,7 @@ _BLOCK = 1 << 20  # bytes decoded at a time
 
 
 def find_offsets(filename: str, num_chunks: int) -> list[int]:
-    """`num_chunks + 1` byte offsets, the first 0 and the last the file's size; each lies at the start of a line."""
+    """`num_chunks + 1` byte offsets, the first 0 and the last the file's size; each is at the start of a line."""
     with open(filename, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         offsets = [0]
@@ -36,7 +36,7 @@ def iter_lines(filename: str, start: int = 0, end: int = -1) -> Iterator[str]:
     with open(filename, "rb") as file:
         left = (os.fstat(file.fileno()).st_size if end < 0 else end) - start
         file.seek(start)
-        # readlines goes on until it has more than it was asked for, hence the cut at `left`
+        # readlines returns more bytes than its argument, so its result is cut at `left`
         while left > 0 and (block := b"".join(file.readlines(min(left, _BLOCK)))[:left]):
             try:
                 text = block.decode("utf-8")

@@ -14,11 +14,11 @@ from fairseq.errors import DataError, FairseqError
 def exists(path: Union[str, os.PathLike], error: type[FairseqError] = DataError) -> bool:
     """Whether there is a file or folder `path`.
 
-    `os.path.exists` also says False where a folder on the way may not be entered; what then follows is a message that
+    `os.path.exists` also says False if a folder on the way may not be entered; what then follows is a message that
     something is missing which is there.
 
     Raises:
-        error: it cannot be told, with the system's reason.
+        error: it cannot be found out, with the system's reason.
     """
     try:
         os.stat(path)

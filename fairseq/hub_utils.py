@@ -42,7 +42,7 @@ def from_pretrained(
     Args:
         model_name_or_path: a folder.
         checkpoint_file: a file in it, or several between colons (an ensemble).
-        data_name_or_path: the data folder with the dictionaries; one that begins with "." lies below the model's.
+        data_name_or_path: the data folder with the dictionaries; one that begins with "." is below the model's.
         archive_map: names of published archives and their addresses.
         default_bpe: used where `bpe` is not given, the checkpoint names none, and the folder has no tokenizer.
         integer_weights: keep the weights of a quantized checkpoint as integers only, to the same scores; such a

@@ -100,10 +100,10 @@ def build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: 
         strict: every weight of the model must be in the file, and the other way round.
         integer_weights: keep quantized weights as integers.
     """
-    # tasks of plugins may not know the argument
-    knows = "from_checkpoint" in inspect.signature(task.build_model).parameters
+    # tasks of plugins may lack the argument
+    accepts = "from_checkpoint" in inspect.signature(task.build_model).parameters
     with restoring(path, "config"), Budget.of(state["model"], path):
-        model = task.build_model(cfg.model, **({"from_checkpoint": True} if knows else {}))
+        model = task.build_model(cfg.model, **({"from_checkpoint": True} if accepts else {}))
     history = state.get("optimizer_history")
     if history:
         model.set_num_updates(history[-1].get("num_updates", 0))
@@ -121,7 +121,7 @@ def build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: 
 
 
 def _check_head(task: Any, model: Any, weights: dict[str, Any], path: str) -> None:
-    """See that the head with which `task` predicts is in the file: a model's own would be random."""
+    """Check that the head with which `task` predicts is in the file: a head that is not there would be random."""
     if not hasattr(task, "head") or not hasattr(model, "classification_heads"):
         return
     name, outputs = task.head()

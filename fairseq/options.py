@@ -268,7 +268,7 @@ def _add_flags_of(parser: ArgumentParser, slot: str, name: str, lenient: bool) -
         if lenient:
             return
         raise ConfigError(unknown(slot.replace("_", " "), name, schema.components(slot)))
-    # a model's flag that is not given must leave nothing: its architecture's function asks what is there
+    # a model's flag that is not given sets no attribute: its architecture's function fills in what is missing
     settings = {"argument_default": argparse.SUPPRESS} if slot == "model" else {}
     group = parser.add_argument_group(f"{slot}: {name}", **settings)
     dataclass = schema.dataclass_of(slot, name)

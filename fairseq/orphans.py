@@ -40,5 +40,5 @@ def _watch(parent: int, say: Optional[Callable[[], None]], interval: float) -> N
 def _is_there(parent: int) -> bool:
     if multiprocessing.get_start_method() != "forkserver":
         return os.getppid() == parent
-    own = multiprocessing.parent_process()  # a server stands in between; nobody else holds its pipe to the parent
+    own = multiprocessing.parent_process()  # with a fork server in between, only it holds the pipe to the parent
     return own is not None and own.is_alive()

@@ -33,7 +33,7 @@ def check_output(path: Path, overwrite: bool = False, option: str = "--out") -> 
         option: how the command calls the file.
 
     Raises:
-        ConfigError: `path` is a folder, lies in none, or is there already.
+        ConfigError: `path` is a folder, its folder is missing, or it exists already.
     """
     if path.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; give {option} a file name")
@@ -44,7 +44,7 @@ def check_output(path: Path, overwrite: bool = False, option: str = "--out") -> 
 
 
 def check_picture(path: Path, overwrite: bool = False, option: str = "--out") -> None:
-    """As `check_output`, but a picture may be drawn anew: what is there is kept only where it is no PNG."""
+    """As `check_output`, but a picture may be replaced: only a file that is not a PNG is kept."""
     redrawn = False
     if path.is_file():
         with open(path, "rb") as file:
@@ -67,7 +67,7 @@ def check_folder(dest: Path, owned: Collection[str], overwrite: bool = False) ->
 
 @contextmanager
 def staged(dest: Path, owned: Collection[str], overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside `dest`, whose files move to `dest` when the block ends without an error.
+    """A temporary folder next to `dest`, whose files move to `dest` when the block ends without an error.
 
     Args:
         owned: names of all files that a command may write there. With `overwrite` those of an earlier run are replaced

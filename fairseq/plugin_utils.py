@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 
 def safe_getattr(obj: Any, name: str, default: Any = None) -> Any:
-    """`obj.name`; `default` where there is none, or None in its place."""
+    """`obj.name`; `default` if there is none, or None in its place."""
     value = obj.get(name) if isinstance(obj, Mapping) or hasattr(obj, "get") else getattr(obj, name, None)
     return default if value is None else value
 
@@ -85,7 +85,7 @@ def new_arange(like: Tensor, *size: int) -> Tensor:
 def convert_padding_direction(
     src_tokens: Tensor, padding_idx: int, right_to_left: bool = False, left_to_right: bool = False
 ) -> Tensor:
-    """`src_tokens` (B, T) with its padding moved to the other side; rows that are padded there already stay."""
+    """`src_tokens` (B, T) with its padding moved to the other side; rows padded there already are unchanged."""
     if right_to_left == left_to_right:
         raise ValueError("convert_padding_direction: set exactly one of right_to_left and left_to_right")
     padding = src_tokens.eq(padding_idx)

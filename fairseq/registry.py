@@ -1,4 +1,4 @@
-"""Registries: a dict and a decorator, with built-ins that are imported when their name is first asked for.
+"""Registries: a dict and a decorator, with built-ins that are imported when their name is first requested.
 
 A `Registry` maps a name to a class. `builtins` says which module defines a built-in; looking the name up imports that
 module, whose `@register_...` decorator fills the entry. A command therefore imports only the components it uses.

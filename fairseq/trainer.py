@@ -78,7 +78,7 @@ class Trainer:
         self.best_score: Optional[float] = None
         self.early_stopping = EarlyStopping(cfg.checkpoint.patience, cfg.checkpoint.maximize_best_checkpoint_metric)
         self._start_time = time.perf_counter()
-        metrics.log_start_time("wall", priority=790, round=0)  # fairseq asks for it in the checkpoints it resumes
+        metrics.log_start_time("wall", priority=790, round=0)  # fairseq needs it in the checkpoints it resumes
         self._previous_training_time = 0.0
         self._batches = DeviceBatches(self.device)
         self._gradients = UpdateGradients(
@@ -101,7 +101,7 @@ class Trainer:
 
     @property
     def model(self) -> nn.Module:
-        """The model as it is trained: wrapped for data parallelism where there are several processes."""
+        """The model as it is trained: wrapped for data parallelism if there are several processes."""
         return self._wrapped_model
 
     @property
@@ -184,7 +184,7 @@ class Trainer:
         self._lr_scheduler.step_update(0)
 
     def lr_reinit(self) -> None:
-        """Build the learning-rate schedule anew, at the current update."""
+        """Build a new learning-rate schedule, at the current update."""
         self._lr_scheduler = lr_scheduler.build_lr_scheduler(self.cfg.lr_scheduler, self.optimizer)
         self._lr_scheduler.step_update(self._num_updates)
 
@@ -193,7 +193,7 @@ class Trainer:
         return self.lr_step_update()
 
     def lr_step(self, epoch: int, val_loss: Optional[float] = None) -> Any:
-        """Tell the schedule that `epoch` has ended (with `val_loss`, where there is one)."""
+        """Step the schedule at the end of `epoch`, with its `val_loss` if there is one."""
         self.lr_scheduler.step(epoch, val_loss)
         return self.lr_step_update()
 
@@ -264,7 +264,7 @@ class Trainer:
 
     @metrics.aggregate("train")
     def train_step(self, samples: list[Any], raise_oom: bool = False) -> Optional[dict[str, Any]]:
-        """One update from a list of micro-batches; returns what was logged, or None where the update was skipped.
+        """One update from a list of micro-batches; returns what was logged, or None if the update was skipped.
 
         Args:
             raise_oom: fairseq's argument. It has no effect: running out of memory is always an error.
@@ -316,7 +316,7 @@ class Trainer:
         return logged
 
     def _overflow(self, loss_scale: LossScale, what_now: str) -> None:
-        """Drop gradients that do not fit into fp16, and lower the scale; the count of updates stays."""
+        """Drop gradients that do not fit into fp16, and lower the scale; the number of updates does not change."""
         loss_scale.after(overflow=True)
         logger.info(f"gradient overflow detected, {what_now}, setting loss scale to: {loss_scale.value}")
         metrics.log_scalar("loss_scale", loss_scale.value, priority=700, round=4, weight=0)

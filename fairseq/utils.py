@@ -52,7 +52,7 @@ def apply_to_sample(function: Callable[[Tensor], Any], sample: Any) -> Any:
 
 
 def move_to_device(sample: Any, device: torch.device) -> Any:
-    """`sample` with every tensor on `device`; the same object where there is nothing to move."""
+    """`sample` with every tensor on `device`; the same object if there is nothing to move."""
     if device.type == "cpu":
         return sample
     return apply_to_sample(lambda tensor: tensor.to(device, non_blocking=True), sample)
@@ -128,7 +128,7 @@ def gradient_values(params: Iterable[nn.Parameter]) -> list[Tensor]:
     return values
 
 
-_PIECE = 1 << 18  # elements that lie in a core's cache; fewer are mostly calls
+_PIECE = 1 << 18  # elements that fit into a core's cache; with fewer, the calls dominate
 
 
 def clip_grad_norm_(

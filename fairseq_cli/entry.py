@@ -46,7 +46,7 @@ def command(main: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _look_around() -> None:
-    """Tell of another fairseq in the environment, once for all processes of a run."""
+    """Warn about another fairseq in the environment, once for all processes of a run."""
     if os.environ.get("RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0":
         line = other_distributions.warning()
         if line is not None:

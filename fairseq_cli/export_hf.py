@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--bpe-dir", type=Path, metavar="DIR", help="folder with the tokenizer's files (default: the checkpoint's)"
     )
     tokenizer.add_argument("--no-tokenizer", action="store_true", help="write no tokenizer")
-    parser.add_argument("--head", metavar="NAME", help="classification head to take along, where there are several")
+    parser.add_argument("--head", metavar="NAME", help="classification head to export, if there are several")
     parser.add_argument(
         "--data", type=Path, metavar="DATA", help="data folder that names the classes, if the checkpoint does not"
     )
@@ -55,7 +55,7 @@ def cli_main() -> None:
     for note in export.notes():
         print(note, file=sys.stderr)
     if export.tokenizer is None and not args.no_tokenizer:
-        print(f"no tokenizer files beside {path}: {args.dest} gets none (--bpe-dir names a folder)", file=sys.stderr)
+        print(f"no tokenizer files next to {path}: {args.dest} gets none (--bpe-dir names a folder)", file=sys.stderr)
     print(export.summary())
 
 

@@ -19,7 +19,7 @@ logger = logging.getLogger("fairseq_cli.hydra_train")
 
 
 def hydra_main(cfg: Any) -> Optional[float]:
-    """Train as the composed `cfg` says; returns the best validation score, None where there is none."""
+    """Train as the composed `cfg` says; returns the best validation score, None if there is none."""
     from fairseq.dataclass.initialize import finish
     from fairseq.distributed import utils as distributed_utils
     from fairseq_cli import train

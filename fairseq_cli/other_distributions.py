@@ -17,7 +17,7 @@ HOME = Path(__file__).resolve().parent.parent
 
 
 def warning(path: Optional[Sequence[str]] = None) -> Optional[str]:
-    """One line that says what else is there and what to do; None where there is nothing else."""
+    """One line that says what else is there and what to do; None if there is nothing else."""
     found = dict(others(sys.path if path is None else path))
     if not found:
         return None
@@ -59,7 +59,7 @@ def _provides(metadata: Path, name: str) -> bool:
 
 def _is_this_project(metadata: Path) -> bool:
     """Whether it is an editable installation of a checkout of this project, from when it had another name."""
-    import json  # not needed where there is no other distribution
+    import json  # not needed if there is no other distribution
     from urllib.parse import unquote, urlsplit
 
     try:

@@ -39,7 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--threshold", type=float, default=0.01, metavar="GAIN", help="accuracy gained counts from here (default: 0.01)"
     )
     parser.add_argument("--metric", default="accuracy", help="logged training metric, in percent (default: accuracy)")
-    parser.add_argument("--all", action="store_true", help="go on to num_bits after the first precision that learns")
+    parser.add_argument("--all", action="store_true", help="continue to num_bits after the first precision that learns")
     parser.add_argument(
         "--out", type=Path, default=Path("range_test"), metavar="NAME", help="writes NAME.png and NAME.json"
     )

@@ -10,7 +10,7 @@ from fairseq_cli.train import setup_logging
 
 
 def main(args: Namespace) -> None:
-    """Preprocess as the parsed flags say; the task only matters where it makes dictionaries of its own."""
+    """Preprocess as the parsed flags say; the task only matters if it builds its own dictionaries."""
     from fairseq.data.preprocess import preprocess
 
     setup_logging()

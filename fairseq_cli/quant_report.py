@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quantization", metavar="PRESET", help="quantize a checkpoint that is not, such as int8")
     parser.add_argument("--num-bits", type=int, metavar="N", help="of quantizers that follow (default: eval_bits)")
     add_batch_arguments(parser, "data, for activations and gradients", subset="valid", batches=4)
-    out = parser.add_argument_group("output, beside the table")
+    out = parser.add_argument_group("output, next to the table")
     out.add_argument("--json", type=Path, metavar="FILE", help="all rows as JSON")
     out.add_argument("--png", type=Path, metavar="FILE", help="heat map over layers")
     out.add_argument("--overwrite", action="store_true", help="replace files that are there already")

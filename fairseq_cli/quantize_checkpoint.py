@@ -24,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
 Write the weights of a checkpoint as integers: 8, 4 or 2 bits each (3 take 4, 5 to 7 take 8,
-more take 16), packed, with their scales. Everything else stays, but for optimizer state and
+more take 16), packed, with their scales. Everything else stays, except optimizer state and
 averaged weights.
 
 A checkpoint that was trained with quantization=... is packed as it evaluates, bit for bit.

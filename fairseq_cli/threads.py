@@ -1,8 +1,8 @@
-"""How threads wait for each other in a command: asleep, so that runs beside each other keep their speed.
+"""How threads wait for each other in a command: asleep, so that runs on the same machine keep their speed.
 
 torch computes in OpenMP threads, which meet at the end of every operation. By default one that waits spins, and where
 other programs want the cores it spins while the thread that it waits for cannot run. Asleep, it wakes up a little
-later. A training step, 2 threads on 2 cores that several other programs wanted too (torch 2.13, its own libgomp):
+later. A training step, 2 threads on 2 cores shared with several other programs (torch 2.13, its own libgomp):
 
     two layers, 128 wide, 16 x 12 tokens     2001 ms spinning, 15 ms asleep (median; the fastest one 82 and 13 ms)
     two layers, 384 wide, 16 x 48 tokens       12 s  spinning, 2.0 s asleep

@@ -24,7 +24,7 @@ def setup_logging() -> None:
 
 
 def main(cfg: Any) -> Optional[float]:
-    """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None where nothing was
+    """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None if nothing was
     validated. Exits with 128 + signal where SIGTERM or Ctrl-C stopped it.
     """
     from fairseq.training.console import short_lines
@@ -32,7 +32,7 @@ def main(cfg: Any) -> Optional[float]:
     with short_lines(cfg):
         best, exit_code = _train(cfg)
     if exit_code:
-        # only here, where no frame holds the data loader any more: it has ended its workers in good order
+        # here no frame holds the data loader any more: its workers have been shut down
         sys.exit(exit_code)
     return best
 
@@ -78,7 +78,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     keep_freed_memory(for_elements=trainable.total)
     log_model(task, model, criterion, trainable)
 
-    # validation data first: it is small, and what is wrong with the data folder is said before training data is read
+    # validation data first: it is small, and errors of the data folder are reported before training data is read
     data_utils.raise_if_valid_subsets_unintentionally_ignored(cfg)
     for subset in cfg.dataset.valid_subset.split(","):
         task.load_dataset(subset, combine=bool(cfg.dataset.combine_valid_subsets), epoch=1)
@@ -110,14 +110,14 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     if stop.requested:
         logger.warning(
             f"stopped by {stop.signal.name} at update {trainer.get_num_updates()}; "
-            f"the same command with {' '.join(_to_go_on(cfg.checkpoint))} goes on from there"
+            f"the same command with {' '.join(_to_go_on(cfg.checkpoint))} continues from there"
         )
     return best, stop.exit_code
 
 
 def _to_go_on(checkpoint: Any) -> list[str]:
-    """The settings with which the next start goes on from this run: `restore_file` and the resets of a
-    fine-tuning config would begin anew.
+    """The settings with which the next start continues from this run: `restore_file` and the resets of a
+    fine-tuning config would start a new run.
     """
     from fairseq.checkpoint_utils import DEFAULT_RESTORE_FILE
 

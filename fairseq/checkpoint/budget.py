@@ -52,9 +52,9 @@ class Budget(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: Optional[dict[str, Any]] = None
     ) -> Any:
         kwargs = kwargs or {}
-        wanted = _elements(func, args, kwargs)
-        if wanted is not None:
-            self.left -= wanted + PER_TENSOR
+        requested = _elements(func, args, kwargs)
+        if requested is not None:
+            self.left -= requested + PER_TENSOR
             if self.left < 0:
                 raise CheckpointError(
                     f"{self.where}: its config asks for a model much larger than its weights; the file is damaged, use "

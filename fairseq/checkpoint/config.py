@@ -34,7 +34,7 @@ def typed(cfg: Any, filename: str) -> DictConfig:
     given = as_mapping(cfg)
     known = {key: given[key] for key in (*schema.GROUPS, *schema.SLOTS) if key in given}
     try:
-        values = _settled(known, filename)
+        values = _resolved(known, filename)
     except RecursionError:
         raise CheckpointError(f"checkpoint {filename}: its config cannot be used: it is nested too deeply") from None
     foreign = {slot: values.pop(slot) for slot in schema.SLOTS if slot in values and not _is_here(slot, values[slot])}
@@ -52,22 +52,22 @@ _ABSENT = object()
 _OTHER_KEY = re.compile(r"\$\{(\w+)\.(\w+)\}")
 
 
-def _settled(values: Mapping, filename: str) -> Any:
+def _resolved(values: Mapping, filename: str) -> Any:
     """`values` with each `${group.key}` replaced by that value, or left out where the file does not have it (its
     default refers to the same key then).
     """
 
-    def settled(value: Any, where: str) -> Any:
+    def resolved(value: Any, where: str) -> Any:
         if isinstance(value, (DictConfig, ListConfig)):
             value = OmegaConf.to_container(value, resolve=False, enum_to_str=True)
         if isinstance(value, Mapping):
-            pairs = ((key, settled(item, f"{where}.{key}" if where else str(key))) for key, item in value.items())
+            pairs = ((key, resolved(item, f"{where}.{key}" if where else str(key))) for key, item in value.items())
             return {key: item for key, item in pairs if item is not _ABSENT}
         if isinstance(value, (list, tuple)):
-            return [item for item in (settled(item, where) for item in value) if item is not _ABSENT]
+            return [item for item in (resolved(item, where) for item in value) if item is not _ABSENT]
         return _looked_up(values, value, where, filename) if isinstance(value, str) and "${" in value else value
 
-    return settled(values, "")
+    return resolved(values, "")
 
 
 def _looked_up(values: Mapping, text: str, where: str, filename: str) -> Any:
@@ -98,7 +98,7 @@ def from_args(args: Namespace, filename: str) -> DictConfig:
     """
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    _settled(vars(args), filename)
+    _resolved(vars(args), filename)
     return convert_namespace_to_omegaconf(args, check=False)
 
 

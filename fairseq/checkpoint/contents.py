@@ -26,8 +26,8 @@ def load_checkpoint_to_cpu(
         load_on_all_ranks: every process reads the file; nothing to do for that here.
 
     Returns:
-        the file's dict; `cfg` is a typed config, also where the file is so old that it holds flags (None where those
-        are of a plugin that is not loaded).
+        the file's dict; `cfg` is a typed config, also for an old file that holds flags (None if the
+        flags belong to a plugin that is not loaded).
     """
     return _in_todays_layout(reading.read(path), path, arg_overrides)
 

@@ -2,7 +2,7 @@
 
 args                 None (files of 2020 and before: a namespace, and no cfg)
 cfg                  the run's config as plain dicts and lists
-model, criterion     state dicts, fp32 on the CPU; criterion None where it has no parameters
+model, criterion     state dicts, fp32 on the CPU; criterion None if it has no parameters
 optimizer_history    [{criterion_name, optimizer_name, lr_scheduler_state, num_updates}, ...], this run's last
 task_state           of the task
 extra_state          metrics, previous_training_time, train_iterator, val_loss, best
@@ -36,7 +36,7 @@ def build_state(
     task: Any = None,
     save_optimizer_state: bool = True,
 ) -> dict[str, Any]:
-    """The dict that a checkpoint file holds, everything in it plain and on the CPU.
+    """The dict that a checkpoint file holds, made of builtin containers and CPU tensors.
 
     Args:
         cfg: the root config.
@@ -81,7 +81,7 @@ def check_history(state: dict[str, Any], criterion: Any, optimizer: Any, filenam
     """
     if not state.get("optimizer_history") or state.get("last_optimizer_state") is None:
         logger.warning(
-            f"checkpoint {filename} holds no optimizer state: the optimizer and the learning-rate schedule start anew"
+            f"checkpoint {filename} holds no optimizer state: the optimizer and the learning rate start from scratch"
         )
         return None
     last = state["optimizer_history"][-1]

@@ -1,7 +1,7 @@
 """Stand-ins for the foreign objects in checkpoints: nothing of what a file names is imported or called.
 
 A pickle rebuilds objects by naming classes and functions to call. `torch.load(weights_only=True)` admits tensors and
-plain containers; this module adds what fairseq's checkpoints hold besides, under the pickled name but as our own
+plain containers; this module adds what else fairseq's checkpoints hold, under the pickled name but as our own
 inert types:
 
     argparse.Namespace              itself: a bag of attributes

@@ -23,7 +23,7 @@ from fairseq.errors import CheckpointError, FairseqError
 
 NONE = type(None)
 NUMBER = (int, float, NONE)
-# entries that may be absent; `*` stands for every item of a list or dict
+# entries that may be absent; `*` means every item of a list or dict
 KINDS: dict[str, tuple[type, ...]] = {
     "args": (Namespace, NONE),
     "cfg": (dict, DictConfig, NONE),
@@ -107,5 +107,5 @@ def restoring(filename: str, part: str, advice: str = "use another copy of it") 
         raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
-        told = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-        raise CheckpointError(f"checkpoint {filename}: its {part} cannot be used ({told}); {advice}") from error
+        message = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise CheckpointError(f"checkpoint {filename}: its {part} cannot be used ({message}); {advice}") from error

@@ -1,8 +1,8 @@
 """What a checkpoint may unfold to: a small file must not fill the memory.
 
     a compressed part                    a megabyte of zeros packs into a kilobyte
-    a tensor expanded from one number    its shape is only a claim, until somebody copies it
-    [[x, x], [x, x]] sixty times over    few objects, yet 2^60 of them to whoever writes them out one by one
+    a tensor expanded from one number    its shape costs nothing until it is copied
+    [[x, x], [x, x]] sixty times over    few objects, but 2^60 when written out
 
 >>> twice = ["x"]
 >>> for _ in range(60): twice = [twice, twice]
@@ -27,7 +27,7 @@ RATIO, FREE = 4, 1 << 24  # bytes
 
 
 class Bounded(io.BufferedReader):
-    """A file that is asked for at most what it holds: `read` takes memory for all that a pickle claims to follow."""
+    """A file that is never read beyond its end: `read` allocates whatever length a pickle claims."""
 
     def __init__(self, path: str):
         super().__init__(io.FileIO(path))
@@ -77,6 +77,6 @@ def _parts(value: Any) -> Iterable[Any]:
 
 def _check_tensor(tensor: Tensor, most_bytes: int) -> None:
     if tensor.is_meta or tensor.layout != torch.strided:
-        raise ValueError(f"a tensor without plain contents ({tensor.device.type}, {tensor.layout})")
+        raise ValueError(f"a tensor that is not dense in CPU memory ({tensor.device.type}, {tensor.layout})")
     if tensor.numel() * tensor.element_size() > most_bytes:
         raise ValueError(f"a tensor of shape {tuple(tensor.shape)}, which has no place in the file")

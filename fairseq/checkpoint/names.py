@@ -67,7 +67,7 @@ def files_due(
 
     Args:
         cfg: the `checkpoint` group.
-        val_loss: the validation just done, None where there was none.
+        val_loss: the validation just done, None if there was none.
         best: the best value so far, this one included.
     """
     names = []

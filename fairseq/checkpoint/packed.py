@@ -4,7 +4,7 @@ packed_weights   key of the weight -> PackedWeight.as_dict(): version, codes, co
                  granularity, num_bits
 model            the other weights
 
-Whoever reads such a file gets the weights too, with the values of their codes, so that everything that takes
+Reading such a file gives the weights too, with the values of their codes, so that everything that takes
 checkpoints takes these; who evaluates keeps the codes (`fairseq.quantization.integer_weights`).
 
 >>> read_packed({"codes": torch.zeros(2, 2)})
@@ -35,7 +35,7 @@ def unpack_state(state: dict[str, Any], path: str) -> None:
     """Check the packed weights of a checkpoint's contents, and put their values among the others, in place.
 
     Raises:
-        CheckpointError: codes, scales or settings that nobody can have written.
+        CheckpointError: codes, scales or settings that packing never writes.
     """
     entries = state[KEY]
     if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
@@ -93,7 +93,7 @@ def _halved(weights: "OrderedDict[str, Any]") -> "OrderedDict[str, Any]":
     return halved
 
 
-# --- what somebody else wrote -----------------------------------------------------------------------------------------
+# --- checks of untrusted input ---------------------------------------------------------------------------------------
 
 
 def read_packed(entry: Any) -> PackedWeight:

@@ -1,4 +1,4 @@
-"""Writing a checkpoint so that its name always leads to a whole file: a temporary file beside it, fsync, rename.
+"""Writing a checkpoint so that its name always leads to a whole file: a temporary file next to it, fsync, rename.
 
     save(state, "checkpoint1.pt")
     copy("checkpoint1.pt", "checkpoint_last.pt")    # the same bytes again, without serialising twice

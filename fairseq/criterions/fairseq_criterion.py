@@ -25,7 +25,7 @@ LOG_2 = math.log(2)
 class FairseqCriterion(nn.modules.loss._Loss):
     """Base of all criterions.
 
-    A subclass names the config fields it needs as parameters of its constructor, beside `task`; `cfg` gets the whole
+    A subclass names the config fields it needs as parameters of its constructor, next to `task`; `cfg` gets the whole
     config.
 
     Args:
@@ -66,8 +66,8 @@ class FairseqCriterion(nn.modules.loss._Loss):
         """Loss of one batch.
 
         Args:
-            num_bits: bits at which a quantized model runs, to be handed on in the call of the model. A criterion whose
-                forward does not name it works as well: the trainer lets the model know in another way.
+            num_bits: bits at which a quantized model runs, to be passed to the model. A criterion whose
+                forward does not name it works as well: the model then takes the bits of the trainer's update.
 
         Returns:
             loss: the sum over the batch, to be back-propagated.

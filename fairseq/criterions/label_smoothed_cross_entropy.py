@@ -22,7 +22,7 @@ LabelSmoothedCrossEntropyCriterionConfig = LabelSmoothedCrossEntropyConfig  # fa
 def label_smoothed_nll_loss(
     lprobs: Tensor, target: Tensor, epsilon: float, ignore_index: Optional[int] = None, reduce: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Smoothed loss and plain negative log-likelihood.
+    """Smoothed loss and negative log-likelihood.
 
     Args:
         lprobs: log probabilities, (..., V).
@@ -92,7 +92,7 @@ class LabelSmoothedCrossEntropyCriterion(FairseqCriterion):
     def compute_loss(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Smoothed loss and plain negative log-likelihood of the batch."""
+        """Smoothed loss and negative log-likelihood of the batch."""
         lprobs, target = self.get_lprobs_and_target(model, net_output, sample)
         return label_smoothed_nll_loss(lprobs, target, self.eps, ignore_index=self.padding_idx, reduce=reduce)
 

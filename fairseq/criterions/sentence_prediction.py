@@ -3,7 +3,7 @@
     classes      loss = - sum of log softmax(logits)[target]
     regression   loss = sum of (logit - target)^2
 
-The sample size is the number of examples. Besides loss and accuracy, evaluation reports what GLUE scores by, in
+The sample size is the number of examples. In addition to loss and accuracy, evaluation reports what GLUE scores by, in
 percent and over all examples of a subset: `report_mcc`, `report_acc_and_f1`, `report_pearson_and_spearman`.
 """
 
@@ -85,7 +85,7 @@ class SentencePredictionCriterion(FairseqCriterion):
         return loss, sample_size, logging_output
 
     def _values(self, labels: Tensor) -> Tensor:
-        """Class ids as the numbers they stand for, on the CPU."""
+        """Class ids as the numbers they name, on the CPU."""
         labels = labels.detach().cpu()
         if self.label_values is None:
             return labels
@@ -136,7 +136,7 @@ def label_values(task: Any, reports: list[str]) -> Optional[Tensor]:
     """Class id -> the integer that its label spells; class ids themselves where labels are words and any numbering
     will do.
 
-    Ids follow the frequency of labels in the training data, so they do not tell which class is the positive one of F1.
+    Ids follow the frequency of labels in the training data, so they do not show which class is F1's positive one.
     """
     dictionary = getattr(task, "label_dictionary", None)
     if dictionary is None:

@@ -59,7 +59,7 @@ class BaseWrapperDataset(FairseqDataset):
     def get_batch_shapes(self) -> Optional[list]:
         return self.dataset.get_batch_shapes()
 
-    # The next two are the wrapped dataset's business unless this class changes the sizes they go by.
+    # The next two use the wrapped dataset unless this class changes the sizes.
 
     def batch_by_size(
         self,

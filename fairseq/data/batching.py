@@ -2,7 +2,7 @@
 
 A batch of n items whose longest has L tokens costs n * L tokens (it is padded). Items are taken in order; the first one
 to take a batch over `max_tokens` or `max_sentences` closes it. With `multiple > 1` the batch is then cut back to a
-multiple (one smaller than `multiple` stays), and the rest begins the next batch. Nothing is dropped.
+multiple (one smaller than `multiple` is kept), and the rest begins the next batch. Nothing is dropped.
 
 >>> [batch.tolist() for batch in batch_by_size([7, 8, 9], None, np.array([3, 1, 2]), max_tokens=6)]
 [[7, 8], [9]]

@@ -1,7 +1,7 @@
 """Text files -> indexed datasets: what `fairseq-preprocess` does with each file, with any number of processes.
 
 A binarizer turns one line into one item; `FileBinarizer` runs it over a file. The file is cut at line ends into one
-piece per worker; each worker writes a data set of its own, and the pieces are joined in order, so the bytes do not
+piece per worker; each worker writes its own data set, and the pieces are joined in order, so the bytes do not
 depend on the number of workers. The result gets its final name only when it is complete.
 
     summary = FileBinarizer.multiprocess_dataset(

@@ -34,7 +34,7 @@ def class_names(dictionary: Optional[Dictionary], num_classes: int) -> Optional[
 
 
 def known_class_names(carried: Optional[Dictionary], data: Optional[Path], num_classes: int) -> Optional[list[str]]:
-    """Names of a classifier's classes, wherever they are found; None if nobody knows them.
+    """Names of a classifier's classes, from the checkpoint or the data; None if they are unknown.
 
     Args:
         carried: the label dictionary in its checkpoint.

@@ -110,7 +110,7 @@ class Dictionary:
             tensor: ids, `(T,)` or `(N, T)`, tensor or list.
             bpe_symbol: how to join word pieces again, see `data_utils.post_process`.
             escape_unk: write unknown symbols as `<<unk>>`.
-            extra_symbols_to_ignore: ids to leave out, besides bos and (without `include_eos`) eos.
+            extra_symbols_to_ignore: ids to leave out, in addition to bos and (without `include_eos`) eos.
             unk_string: what to write for unknown symbols instead.
         """
         if torch.is_tensor(tensor) and tensor.dim() == 2:
@@ -190,7 +190,7 @@ class Dictionary:
         """Sort by count (ties alphabetically), special symbols first, and drop what is rare.
 
         Args:
-            threshold: the smallest count that stays.
+            threshold: the smallest count that is kept.
             nwords: the largest number of symbols, special ones included; <= 0 keeps all.
             padding_factor: fill up with `madeupword0000 ...` to a multiple of it.
         """

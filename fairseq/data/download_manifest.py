@@ -1,7 +1,7 @@
-"""Size and sha256 of what was downloaded first, in `manifest.json` beside it: for files without a published checksum.
+"""Size and sha256 of what was downloaded first, in `manifest.json` next to it: for files without a published checksum.
 
-record(Path("glue/RTE.zip"))            # at each download; says so when an earlier one had another sha256
-is_as_recorded(Path("glue/RTE.zip"))    # False where the file has changed since
+record(Path("glue/RTE.zip"))            # at each download; warns if an earlier one had another sha256
+is_as_recorded(Path("glue/RTE.zip"))    # False if the file has changed since
 """
 
 import hashlib
@@ -20,7 +20,7 @@ def sha256(path: Path) -> str:
 
 
 def record(file: Path) -> None:
-    """Note the file's size and sha256; say so when an earlier download had another."""
+    """Record the file's size and sha256. Warn if an earlier download had another."""
     manifest = file.with_name("manifest.json")
     entries, entry = _entries(manifest), _entry(file)
     earlier = entries.get(file.name)
@@ -47,7 +47,7 @@ def _entry(file: Path) -> dict[str, Any]:
 
 
 def _entries(manifest: Path) -> dict[str, dict[str, Any]]:
-    """What the manifest records; a damaged one is begun anew, since what it guards is still there to be hashed."""
+    """What the manifest records; a damaged manifest is replaced, since the files can be hashed again."""
     try:
         found = json.loads(manifest.read_text(encoding="utf-8"))
         if isinstance(found, dict) and all(_is_entry(entry) for entry in found.values()):
@@ -57,7 +57,7 @@ def _entries(manifest: Path) -> dict[str, dict[str, Any]]:
         return {}
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         reason = " ".join(str(error).split())[:100]
-    logger.warning("%s is damaged (%s): it is begun anew", manifest, reason)
+    logger.warning("%s is damaged (%s): it is written again", manifest, reason)
     return {}
 
 

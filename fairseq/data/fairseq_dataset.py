@@ -26,7 +26,7 @@ class EpochListening:
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """False where batches must be made anew each epoch (their sizes change)."""
+        """False if batches must be made in each epoch (their sizes change)."""
         return True
 
     def set_epoch(self, epoch: int) -> None:
@@ -34,7 +34,7 @@ class EpochListening:
 
 
 class FairseqDataset(torch.utils.data.Dataset, EpochListening):
-    """A dataset of items with known sizes that knows how to collate them."""
+    """A dataset of items with sizes, and their collation into a batch."""
 
     def __getitem__(self, index: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__}.__getitem__")

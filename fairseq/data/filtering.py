@@ -26,7 +26,7 @@ def filter_by_sizes(indices: np.ndarray, sizes: np.ndarray, max_size: Optional[f
 
 
 def filter_indices(indices: np.ndarray, dataset: Any, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
-    """The same for a dataset: at once where it has one array of sizes, else item by item with `dataset.size`."""
+    """The same for a dataset: at once if it has one array of sizes, else item by item with `dataset.size`."""
     limit = max_sizes
     if isinstance(limit, (tuple, list)) and len({*limit}) == 1:
         limit = limit[0]

@@ -69,7 +69,7 @@ def make_builder(out_file: str, impl: str, vocab_size: Optional[int] = None) -> 
 def make_dataset(
     path: str, impl: Optional[str], fix_lua_indexing: bool = False, dictionary: Any = None
 ) -> Optional[Any]:
-    """The dataset at `path` (without extension, except for raw text), or None where there is none.
+    """The dataset at `path` (without extension, except for raw text), or None if there is none.
 
     Args:
         impl: a name from `get_available_dataset_impl`, or `infer`.

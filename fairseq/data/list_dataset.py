@@ -1,4 +1,4 @@
-"""A list (or another dataset) with sizes of its own; its batches are the items."""
+"""A list (or another dataset) with given sizes; its batches are the items."""
 
 from collections.abc import Iterator
 from typing import Any, Optional

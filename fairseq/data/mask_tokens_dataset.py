@@ -1,11 +1,12 @@
 """Masked language modelling: some tokens of each item are hidden, and the model has to say what they were.
 
 Of an item's T tokens (or words), int(mask_prob * T / mask_multiple_length + u) are chosen, u uniform in [0, 1). They
-become `<mask>`; or, with probability `leave_unmasked_prob`, stay; or, with `random_token_prob`, become a random token.
-The choice depends on (seed, epoch, index) only, so a resumed run makes it again; it is fairseq's, number for number.
+become `<mask>`; or, with probability `leave_unmasked_prob`, are unchanged; or, with `random_token_prob`, become a
+random token. The choice depends on (seed, epoch, index) only, so a resumed run makes it again. It is
+the same as fairseq's.
 
     source, target = MaskTokensDataset.apply_mask(tokens, dictionary, pad_idx=1, mask_idx=50264, seed=1)
-    source[0], target[0]      # tokens with <mask>; padding but for the tokens that were chosen
+    source[0], target[0]      # tokens with <mask>; padding except at the tokens that were chosen
 """
 
 from typing import Any, Optional

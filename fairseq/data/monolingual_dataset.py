@@ -53,7 +53,7 @@ class MonolingualDataset(FairseqDataset):
         dataset: blocks; with `targets` the tuples that `include_targets` gives.
         sizes: their lengths.
         src_vocab, tgt_vocab: dictionaries; target ids outside a smaller `tgt_vocab` become `<unk>`.
-        add_eos_for_other_targets: end sources in eos if "self" or "past" targets are asked for.
+        add_eos_for_other_targets: end sources in eos if "self" or "past" targets are requested.
         shuffle: batch blocks of equal length in random order.
         targets: some of "future", "self", "past"; None: no targets.
         add_bos_token: begin source and target with bos.

@@ -11,7 +11,7 @@ from typing import Optional
 
 from fairseq.errors import ConfigError, unknown
 
-# Segmentations in which spaces mean nothing and this mark stands for the space between words.
+# Segmentations in which spaces mean nothing and this mark is the space between words.
 _WORD_MARKS = {"sentencepiece": "\u2581", "wordpiece": "_", "letter": "|", "_EOW": "_EOW"}
 _NAMES = ["none", "subword_nmt", "@@ ", "@@", "silence", *_WORD_MARKS]
 

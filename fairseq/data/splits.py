@@ -1,6 +1,6 @@
 """Finding and opening the files of a data folder: languages, splits, shards of a split.
 
-valid = load_indexed_dataset("RTE-bin/input0/valid", dictionary)      # None where there is no such file
+valid = load_indexed_dataset("RTE-bin/input0/valid", dictionary)      # None if there is no such file
 """
 
 import itertools
@@ -25,7 +25,7 @@ def load_indexed_dataset(
     combine: bool = False,
     default: str = "cached",
 ) -> Optional[Any]:
-    """The dataset at `path` (no extension), or None where there is none.
+    """The dataset at `path` (no extension), or None if there is none.
 
     Args:
         dictionary: encodes raw text; ids of indexed data that it does not have are an error when they are read.
@@ -63,7 +63,7 @@ def _complain_about_half_a_pair(path: str) -> None:
 
 
 def infer_language_pair(path: str) -> tuple[Optional[str], Optional[str]]:
-    """Source and target language from a file name like `train.de-en.de.idx`; `(None, None)` where there is none."""
+    """Source and target language from a file name like `train.de-en.de.idx`; `(None, None)` if there is none."""
     for name in sorted(os.listdir(path)):
         parts = name.split(".")
         if len(parts) >= 3 and len(languages := parts[1].split("-")) == 2:
@@ -72,7 +72,7 @@ def infer_language_pair(path: str) -> tuple[Optional[str], Optional[str]]:
 
 
 def _find_extra_valid_paths(dataset_path: str) -> set[str]:
-    """Names of validation splits in a folder besides `valid`: {"valid1", ...}."""
+    """Names of validation splits in a folder other than `valid`: {"valid1", ...}."""
     if not exists(dataset_path) or not os.path.isdir(dataset_path):
         raise MissingDataError(f"no data folder {dataset_path}; check task.data")
     return {path.name.split(".")[0] for path in Path(dataset_path).glob("valid*.*")} - {"valid"}

@@ -1,4 +1,4 @@
-"""Items without one token at either end: `[9, 2]` stripped of eos (2) is `[9]`. Sizes stay as they were."""
+"""Items without one token at either end: `[9, 2]` stripped of eos (2) is `[9]`. Sizes are unchanged."""
 
 from typing import Any
 

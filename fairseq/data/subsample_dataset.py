@@ -16,7 +16,7 @@ class SubsampleDataset(BaseWrapperDataset):
 
     Args:
         shuffle: batch items in random order instead of theirs.
-        seed: for drawing; None: whatever NumPy's generator gives.
+        seed: for drawing; None: NumPy's global generator.
     """
 
     def __init__(self, dataset: Any, size_ratio: float, shuffle: bool = False, seed: Optional[int] = None):

@@ -80,7 +80,7 @@ class FairseqDataclass:
 
     @staticmethod
     def name() -> Optional[str]:
-        """Overridden where a config knows its component's name."""
+        """Overridden where a config has its component's name."""
         return None
 
     def _metadata(self, attribute: str, key: str) -> Any:

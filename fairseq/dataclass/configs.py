@@ -1,6 +1,6 @@
 """The root of the configuration and its groups.
 
-A config has fixed groups (`common`, `dataset`, ...), each with a dataclass of its own, and one slot per kind of
+A config has fixed groups (`common`, `dataset`, ...), each with its dataclass, and one slot per kind of
 component (`task`, `model`, ...), whose keys are those of the chosen component (see `fairseq.dataclass.catalog`).
 
 >>> FairseqConfig().common.seed

@@ -6,7 +6,7 @@ runtime it leaves no state behind, so processes can still be forked - and CUDA_V
 >>> visible("0,1", 4), visible("", 4), visible("1,-1,0", 4), visible(None, 4), visible("7", 4)
 (2, 0, 1, 4, 0)
 
-A launcher tells each process its place in the group:
+A launcher gives each process its place in the group:
 
 >>> place_in_group({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"})
 (1, 2)
@@ -80,7 +80,7 @@ def _nvml_count() -> int:
 
 
 def _torch_has_cuda() -> bool:
-    from importlib import metadata  # a third of the time that `--help` takes, and needed only where there are GPUs
+    from importlib import metadata  # a third of the time that `--help` takes, and needed only if there are GPUs
 
     try:
         return "+cpu" not in metadata.version("torch")

@@ -41,7 +41,7 @@ class BertBPEConfig(FairseqDataclass):
 
 @dataclass
 class HuggingFaceTokenizerConfig(FairseqDataclass):
-    """`bpe=hf_tokenizer`: whatever a Hugging Face tokenizer.json describes (XLM-R's pieces, for one)."""
+    """`bpe=hf_tokenizer`: the tokenizer that a Hugging Face tokenizer.json describes (such as XLM-R's pieces)."""
 
     bpe_tokenizer_json: str = option(MISSING, "path of tokenizer.json", path="in")
 
@@ -53,4 +53,4 @@ class CharactersConfig(FairseqDataclass):
 
 @dataclass
 class SpaceTokenizerConfig(FairseqDataclass):
-    """`tokenizer=space`: words are what lies between white space."""
+    """`tokenizer=space`: words are separated by white space."""

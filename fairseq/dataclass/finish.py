@@ -28,7 +28,7 @@ def finish(cfg: DictConfig, *, check: bool = True) -> DictConfig:
 
     Args:
         check: refuse numbers out of range and settings that are not supported, warn of settings without effect. Not
-            for the config in a checkpoint: it tells how its weights came about, and only they are used.
+            for the config in a checkpoint: it describes a past training, and only its weights are used.
 
     Raises:
         ConfigError: a setting that cannot be used.

@@ -98,7 +98,7 @@ def gen_parser_from_dataclass(
 
 
 def add_flags_of(component: type, parser: Any, delete_default: bool = False) -> None:
-    """Add the flags of the config dataclass that `component` was registered with; nothing where it has none."""
+    """Add the flags of the config dataclass that `component` was registered with; nothing if it has none."""
     dataclass = getattr(component, "__dataclass", None)
     if dataclass is not None:
         gen_parser_from_dataclass(parser, dataclass(), delete_default=delete_default)

@@ -84,4 +84,4 @@ def add_defaults(cfg: DictConfig) -> None:
 
 
 def hydra_init(cfg_name: str = "config") -> None:
-    """fairseq's hook to fill Hydra's config store. Nothing to do: components are found when they are asked for."""
+    """fairseq's hook to fill Hydra's config store. Nothing to do: components are found when they are requested."""

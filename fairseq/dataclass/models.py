@@ -41,7 +41,7 @@ class RobertaConfig(FairseqDataclass):
     encoder_learned_pos: bool = option(True, "learn position embeddings instead of using sinusoids", const=True)
     no_token_positional_embeddings: bool = option(False, "no position embeddings at all")
     no_scale_embedding: bool = option(True, "do not multiply embeddings by sqrt(encoder_embed_dim)", const=True)
-    untie_weights_roberta: bool = option(False, "the output layer has weights of its own, not the embedding's")
+    untie_weights_roberta: bool = option(False, "the output layer has separate weights, not the embedding's")
     adaptive_input: bool = option(False, "adaptive input embeddings (not supported)")
     max_source_positions: Optional[int] = option("${.max_positions}", "follows max_positions", within=at_least(1))
 

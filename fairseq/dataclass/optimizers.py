@@ -28,7 +28,7 @@ class AdamConfig(FairseqDataclass):
 
 @dataclass
 class SGDConfig(FairseqDataclass):
-    """`optimizer=sgd`: plain gradient descent, with momentum where wanted."""
+    """`optimizer=sgd`: gradient descent, with optional momentum."""
 
     momentum: float = option(0.0, "share of the last step that is repeated", within=below_one())
     weight_decay: float = option(0.0, "shrink weights by lr * weight_decay at each update", within=at_least(0))

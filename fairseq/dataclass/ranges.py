@@ -23,7 +23,7 @@ from omegaconf import ListConfig
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, those two included unless `open_low`, `open_high`; and `also` besides."""
+    """Numbers from `low` to `high`, those two included unless `open_low`, `open_high`, and the value `also`."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -50,7 +50,7 @@ class Range:
         return text + "".join(f", or {_text(value)}" for value in self.also)
 
     def problem(self, value: Any) -> Optional[str]:
-        """What `value`, a number or a list of them, should be instead; None where it is in the range."""
+        """What `value`, a number or a list of them, should be instead; None if it is in the range."""
         if isinstance(value, str):
             value = _numbers_in(value)
         if isinstance(value, (list, tuple, ListConfig)):

@@ -87,7 +87,7 @@ def followed(value: Any) -> Optional[tuple[str, str]]:
 
 
 def dataclass_of_node(node: Any) -> Optional[type]:
-    """The dataclass behind a config node; None where it has none, or nothing is chosen."""
+    """The dataclass behind a config node; None if it has none, or nothing is chosen."""
     if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
         return None
     dataclass = OmegaConf.get_type(node)
@@ -182,7 +182,7 @@ def unknown_key(key: str, candidates: List[str], where: str) -> ConfigError:
     """
     if where != "the config" and key in (*SLOTS, *GROUPS):
         how = f"{key}=NAME" if key in (*SLOTS, *CHOSEN_GROUPS) else f"{key}.KEY=VALUE"
-        return ConfigError(f"unknown key {key!r} in {where}; {key} is a group of its own: write {how}")
+        return ConfigError(f"unknown key {key!r} in {where}; {key} is another group: write {how}")
     home = home_of(key)
     if home is not None:
         return ConfigError(f"unknown key {key!r} in {where}; did you mean {home!r}?")
@@ -201,7 +201,7 @@ def home_of(key: str) -> Optional[str]:
 
 
 def usual_default(slot: str, key: str) -> Any:
-    """The default of a key in the first component of the slot that has it; None where none has."""
+    """The default of a key in the first component of the slot that has it; None if none has."""
     for dataclass in catalog.group(slot).values():
         if key in keys_of(dataclass):
             return default_of(keys_of(dataclass)[key])

@@ -19,7 +19,7 @@ class SentencePredictionConfig(FairseqDataclass):
     data: str = option(
         MISSING, "folder with input0, label and, for pairs, input1, as fairseq-prepare-glue writes it", path="in"
     )
-    num_classes: int = option(-1, "classes to tell apart; 1 for a regression", within=at_least(1, also=-1))
+    num_classes: int = option(-1, "number of classes; 1 for a regression", within=at_least(1, also=-1))
     init_token: Optional[int] = option(None, "put this token in front of input0 (0 is <s>)", within=at_least(0))
     separator_token: Optional[int] = option(None, "put this token in front of input1 (2 is </s>)", within=at_least(0))
     no_shuffle: bool = option(False, "keep the examples in the order of the file")
@@ -73,7 +73,7 @@ class MaskedLMConfig(FairseqDataclass):
     )
     tokens_per_sample: int = option(1024, "tokens in an example at most", within=at_least(1))
     mask_prob: float = option(0.15, "share of tokens to predict", within=between(0, 1))
-    leave_unmasked_prob: float = option(0.1, "share of those that stay as they are", within=between(0, 1))
+    leave_unmasked_prob: float = option(0.1, "share of those that are unchanged", within=between(0, 1))
     random_token_prob: float = option(
         0.1, "share of those that become a random token; the others become <mask>", within=between(0, 1)
     )

@@ -146,7 +146,7 @@ class TransformerConfig(FairseqDataclass):
 
 
 def _carry_along(config: TransformerConfig, given: Mapping) -> None:
-    """Put what only a plugin's subclass knows into `config` too: its constructor reads its own options from there."""
+    """Add the options of a plugin's subclass to `config`, where its constructor reads them."""
     known = {declared.name for declared in fields(config)}
     flat = tuple(f"{section}_" for section in _SECTIONS)
     for name in given:

@@ -61,7 +61,7 @@ def typed_config(values: Any, *, unknown_keys: str = "error", defaults: bool = T
 
 
 def typed_component(slot: str, value: Any, *, unknown_keys: str = "error") -> Any:
-    """The node of one slot; None where nothing is chosen, a namespace as it is."""
+    """The node of one slot; None if nothing is chosen, a namespace as it is."""
     if value is None or schema.is_missing(value) or isinstance(value, Namespace):
         return value
     given = {"_name": value} if isinstance(value, str) else as_mapping(value, where=slot)
@@ -126,7 +126,7 @@ def _fit(value: Any, annotation: Any) -> Any:
 
 
 def as_mapping(values: Any, where: str = "the config") -> Mapping:
-    """A plain mapping from a mapping, config node or dataclass; interpolations stay as they are."""
+    """A dict from a mapping, config node or dataclass; interpolations are not resolved."""
     if isinstance(values, DictConfig):
         return OmegaConf.to_container(values, resolve=False, enum_to_str=True)  # type: ignore[return-value]
     if is_dataclass(values):

@@ -4,7 +4,7 @@
 is shown, so setting one is a warning, and the command runs. Both count only where a value differs from the default, so
 that files which spell out fairseq's defaults read as they are. A key is `group.field`, or a whole group.
 
-Whoever builds a setting deletes its line here; `tests/dataclass/test_unsupported.py` finds fields that nothing reads.
+To build a setting, delete its line here; `tests/dataclass/test_unsupported.py` finds fields that nothing reads.
 
 >>> from fairseq.dataclass.typed import typed_config
 >>> check_supported(typed_config({"optimization": {"use_bmuf": True}}))
@@ -91,7 +91,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "bmuf": _BMUF,
     "optimization.debug_param_names": "optimizers get no parameter names",
     "checkpoint.load_checkpoint_on_all_dp_ranks": "every process reads the file anyway",
-    "checkpoint.write_checkpoints_asynchronously": "files are written before going on",
+    "checkpoint.write_checkpoints_asynchronously": "files are written before training continues",
     "model.min_params_to_wrap": _SHARDS,
     "model.adaptive_softmax_dropout": _ADAPTIVE,
     "model.adaptive_softmax_factor": _ADAPTIVE,

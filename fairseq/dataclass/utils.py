@@ -36,7 +36,7 @@ __all__ = [
 
 
 def convert_namespace_to_omegaconf(args: Namespace, *, check: bool = True) -> DictConfig:
-    """The typed root config of parsed flags. Components that have no dataclass stay namespaces, with `_name` added.
+    """The typed root config of parsed flags. Components without a dataclass are kept as namespaces, with `_name` added.
 
     Args:
         check: see `finish`.
@@ -140,5 +140,5 @@ def _set(node: DictConfig, key: str, value: Any) -> None:
 
 
 def to_plain(cfg: Any) -> Any:
-    """Plain dicts and lists, choices as strings, interpolations resolved: what checkpoints hold."""
+    """Dicts and lists, choices as strings, interpolations resolved: what checkpoints hold."""
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg

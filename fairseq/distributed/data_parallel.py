@@ -51,7 +51,7 @@ def wrap_model(cfg: Any, model: nn.Module, device: torch.device) -> nn.Module:
 
 
 class _ForwardsAttributes(nn.Module):
-    """Attributes that the wrapper does not have are the model's: criterions and plugins need not know about the
+    """Attributes that the wrapper lacks are looked up in the model, so that criterions and plugins can ignore the
     wrapper.
     """
 

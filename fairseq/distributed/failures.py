@@ -1,11 +1,11 @@
-"""One clear message when a run of several processes fails, whoever failed and however many notice.
+"""One clear message when a run of several processes fails, whichever process failed and however many notice.
 
 Each process that fails calls `Failures.settle`, which decides through the group's key-value store
 
-- what the *cause* is: the first error that is not merely a lost connection; where there is none, a process was killed,
+- what the *cause* is: the first error that is not merely a lost connection; if there is none, a process was killed,
   and the ranks that do not answer are named;
 - who the *speaker* is: rank 0 where it lives, else the first other rank. The speaker's exception goes up to the
-  command, which prints it; every other process leaves without a word.
+  command, which prints it; every other process exits silently.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Failures:
 
     Args:
         store: the group's key-value store; None or a dead one: this process speaks for itself.
-        explain: says what happened to a process that does not answer, where somebody (its parent) knows.
+        explain: returns what happened to a process that does not answer, if its parent can say.
     """
 
     def __init__(

@@ -7,8 +7,8 @@ Who starts the processes:
 - otherwise `distributed_training.distributed_world_size` > 1: this process becomes rank 0 and starts the others on
   this machine.
 
-A group that somebody else started counts over `distributed_world_size`, because a run that ignored it would be N
-separate runs writing to one folder.
+The size of a group started by a launcher takes precedence over `distributed_world_size`: a run that ignored it would
+be N separate runs writing to one folder.
 """
 
 import os
@@ -71,7 +71,7 @@ def call_main(cfg: Any, main: Callable[..., Any], **kwargs: Any) -> Any:
     if distributed.distributed_world_size > 1:
         if distributed.distributed_no_spawn:
             raise ConfigError(
-                "distributed_training.distributed_no_spawn=true: nobody starts the other processes of "
+                "distributed_training.distributed_no_spawn=true: nothing starts the other processes of "
                 f"distributed_world_size={distributed.distributed_world_size}; start all of them with torchrun, srun "
                 "or distributed_init_method, or set distributed_world_size=1"
             )

@@ -42,7 +42,7 @@ def join_group(cfg: Any, member: Membership, use_gpu: bool) -> Any:
     if cuda:
         if member.local_rank >= torch.cuda.device_count():
             raise ConfigError(
-                f"rank {member.rank} wants GPU {member.local_rank}, but {torch.cuda.device_count()} are visible; "
+                f"rank {member.rank} needs GPU {member.local_rank}, but {torch.cuda.device_count()} are visible; "
                 "start as many processes per machine as it has GPUs, or train on the CPU with common.cpu=true"
             )
         torch.cuda.set_device(member.local_rank)

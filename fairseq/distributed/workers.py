@@ -1,8 +1,8 @@
 """Single-machine data parallelism: this process is rank 0 and starts ranks 1..N-1 as child processes.
 
 Rank 0 keeps its logging, its signal handlers and its return value, so one process and several look the same from
-outside. Nobody outlives anybody: rank 0 watches its children and stops the run when one of them dies; a child ends
-when rank 0 is gone.
+outside. No process outlives the group: rank 0 watches its children and stops the run when one of them dies. A
+child ends when rank 0 is gone.
 """
 
 import logging
@@ -101,11 +101,11 @@ class _Watcher(threading.Thread):
                     return
 
     def joined(self, failures: Failures) -> None:
-        """The group exists: from now on, failures are settled between its members."""
+        """The group exists: from now on its members agree on the cause of a failure."""
         self._failures = failures
 
     def explain(self) -> Optional[str]:
-        """What happened to a worker; None where all of them are well."""
+        """What happened to a worker; None if all of them are well."""
         self._failed.wait(1.0)
         return self._failure
 

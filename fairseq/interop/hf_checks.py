@@ -95,5 +95,5 @@ def check_sizes(model: dict[str, Any], state: dict[str, Tensor], tokens: str, po
             raise _differs(where, "intermediate_size", inner, found)
 
 
-def _differs(where: str, name: str, said: Any, found: Any) -> CheckpointError:
-    return CheckpointError(f"{where}: config.json says {name}={said}, the weights have {found}; get both again")
+def _differs(where: str, name: str, declared: Any, found: Any) -> CheckpointError:
+    return CheckpointError(f"{where}: config.json says {name}={declared}, the weights have {found}; get both again")

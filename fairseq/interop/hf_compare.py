@@ -56,7 +56,7 @@ def compare_model(model: Any, head: Optional[str], folder: Path, order: Sequence
     """Compare a model of ours with a folder.
 
     Args:
-        head: the classification head that went along.
+        head: the classification head that was exported.
         order: Hugging Face id of each of our ids; the folder may have more.
 
     Raises:
@@ -105,6 +105,6 @@ def _difference(kind: str, ours: Optional[Tensor], theirs: Optional[Tensor], fol
     if not difference <= MOST_DEVIATION:
         raise CheckpointError(
             f"{folder} and our model do not compute the same: {kind} differ by {difference:.1e} of the largest; "
-            "does the model have parts of its own?"
+            "does the model have additional parts?"
         )
     return difference

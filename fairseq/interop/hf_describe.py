@@ -4,7 +4,7 @@
     vocab.json, merges.txt             byte-level BPE
     vocab.txt                          BERT's WordPiece
 
-and what the files beside them add: `add_prefix_space`, `do_lower_case`, `strip_accents`, `tokenize_chinese_chars` of
+and what the files next to them add: `add_prefix_space`, `do_lower_case`, `strip_accents`, `tokenize_chinese_chars` of
 tokenizer_config.json, and the tokens of added_tokens.json and `added_tokens_decoder`.
 """
 
@@ -59,7 +59,7 @@ def build(described: Description, where: str) -> Any:
 
     try:
         tokenizer = Tokenizer.from_str(json.dumps(described))
-    except Exception as error:  # the library raises plain Exception
+    except Exception as error:  # the library raises Exception itself
         raise CheckpointError(f"{where} does not describe a tokenizer ({' '.join(str(error).split())})") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -67,7 +67,7 @@ def build(described: Description, where: str) -> Any:
 
 
 def settings(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json, empty where there is none."""
+    """tokenizer_config.json, empty if there is none."""
     path = folder / "tokenizer_config.json"
     config = read_json(path) if path.exists() else {}
     if not isinstance(config, dict):
@@ -136,7 +136,7 @@ def _byte_level(folder: Path, config: dict[str, Any]) -> Any:
     read_text(folder / "merges.txt")
     try:
         model = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    except Exception as error:  # the library raises plain Exception
+    except Exception as error:  # the library raises Exception itself
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"cannot read the BPE in {folder}: {reason}; get vocab.json and merges.txt again"
@@ -167,14 +167,14 @@ def _add_tokens(tokenizer: Any, folder: Path, config: dict[str, Any]) -> None:
     """Tokens that are found in the text before it is cut into words. They must get the ids that the files give them."""
     from tokenizers import AddedToken
 
-    wanted: dict[int, Any] = {}
+    added: dict[int, Any] = {}
     path = folder / "added_tokens.json"
     for token, index in (read_json(path) if path.exists() else {}).items():
-        wanted[int(index)] = AddedToken(token, normalized=False)
+        added[int(index)] = AddedToken(token, normalized=False)
     for index, entry in (config.get("added_tokens_decoder") or {}).items():
         flags = {flag: bool(entry[flag]) for flag in ("lstrip", "rstrip", "normalized", "special") if flag in entry}
-        wanted[int(index)] = AddedToken(entry["content"], **flags)
-    for index, token in sorted(wanted.items()):
+        added[int(index)] = AddedToken(entry["content"], **flags)
+    for index, token in sorted(added.items()):
         add = tokenizer.add_special_tokens if token.special else tokenizer.add_tokens
         add([token])
         if tokenizer.token_to_id(token.content) != index:

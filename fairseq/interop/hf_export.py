@@ -38,11 +38,11 @@ class Export(NamedTuple):
     Attributes:
         path: the folder.
         architecture: name of the Hugging Face class that it is for.
-        head: the classification head that went along.
-        names: of its classes; None where nobody knows them.
+        head: the classification head that was exported.
+        names: of its classes; None if they are unknown.
         tokenizer: the kind of tokenizer; None without one.
         extra: ids of tokens that the model's dictionary lacks.
-        preset: the quantizers that were left behind, None where there were none.
+        preset: the quantizers that were left behind, None if there were none.
         comparison: with our model, in full precision.
     """
 
@@ -56,7 +56,7 @@ class Export(NamedTuple):
     comparison: Comparison
 
     def notes(self) -> list[str]:
-        """What somebody may want to know, a line each."""
+        """Notes for the user, a line each."""
         found = []
         if self.preset is not None:
             found.append(f"the quantizers of {self.preset} are not in {self.path}: it predicts in full precision")
@@ -95,7 +95,7 @@ def export_encoder(
     Args:
         checkpoint: of any age.
         bpe_dir: folder with the tokenizer's files; None takes the tokenizer that the checkpoint names.
-        head: which classification head to take along, where the checkpoint has several.
+        head: which classification head to export, if the checkpoint has several.
         overwrite: replace the files of an earlier export.
         with_tokenizer: False writes none.
         drop_quantizers: export a checkpoint that was trained quantized, in full precision.
@@ -138,7 +138,7 @@ def export_encoder(
 
 
 def dictionary_of(source: own_model.Source, tokenizer: own_tokenizer.OwnTokenizer, size: int) -> Dictionary:
-    """The words of a model: those that the checkpoint carries, else those of the dict.txt beside its tokenizer."""
+    """The words of a model: those that the checkpoint carries, else those of the dict.txt next to its tokenizer."""
     dictionary, path = source.dictionary, tokenizer.folder / "dict.txt"
     if dictionary is None:
         if not path.exists():
@@ -152,7 +152,7 @@ def dictionary_of(source: own_model.Source, tokenizer: own_tokenizer.OwnTokenize
 
 
 def template(task: Any) -> Optional[Template]:
-    """What a checkpoint's task puts around sentences, None for a task that is not about sentences."""
+    """The tokens that a checkpoint's task puts around sentences, None for a task without sentences."""
     if task is None or task.get("_name") != "sentence_prediction":
         return None
     return Template(task.get("init_token") is not None, task.get("separator_token") is not None)

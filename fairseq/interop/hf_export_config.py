@@ -22,8 +22,8 @@ def settings(model: Any, head: Optional[str], has_lm_head: bool, where: str) -> 
     """config.json for a model of ours.
 
     Args:
-        head: the classification head that goes along, if any.
-        has_lm_head: the language model head goes along.
+        head: the classification head that is exported, if any.
+        has_lm_head: the language model head is exported.
         where: the checkpoint, for messages.
 
     Raises:

@@ -43,7 +43,7 @@ def locate(name: str) -> Path:
 
 
 def _cached(name: str) -> Optional[Path]:
-    """The model of that id in the cache that Hugging Face's libraries keep, None where it is not there."""
+    """The model of that id in the cache that Hugging Face's libraries keep, None if it is not there."""
     home = os.environ.get("HF_HOME", "~/.cache/huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE", os.path.join(home, "hub"))).expanduser()
     model = cache / f"models--{name.replace('/', '--')}"
@@ -56,8 +56,8 @@ def _cached(name: str) -> Optional[Path]:
 
 def reason(error: BaseException) -> str:
     """Why reading failed, on one line."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return told or " ".join(str(error).split())[:160] or type(error).__name__
+    message = error.strerror if isinstance(error, OSError) else None
+    return message or " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def read_json(path: Path) -> Any:
@@ -103,7 +103,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        with open(path, "rb"):  # the library calls whatever it cannot open missing
+        with open(path, "rb"):  # the library reports every file that it cannot open as missing
             pass
         return load_file(path)
     except OSError as error:

@@ -116,7 +116,7 @@ def model_settings(config: dict[str, Any], where: str) -> dict[str, Any]:
             raise CheckpointError(f"{where}: {theirs} must be a number from 0 to 1, not {rate!r:.80}")
         if rate is not None:
             settings[ours] = float(rate)
-    if kind != "bert" and activation != "gelu":  # RoBERTa's language model head knows exact GELU only
+    if kind != "bert" and activation != "gelu":  # RoBERTa's language model head has exact GELU only
         settings["lm_head_activation_fn"] = "gelu"
     return settings
 
@@ -128,7 +128,7 @@ def rename(theirs: dict[str, Tensor], config: dict[str, Any], where: str) -> tup
         CheckpointError: tensors are missing, or the encoder has some that ours has not.
     """
     state, left_out = {}, []
-    # a decoder with a bias of its own computes with that one, so it comes last
+    # a decoder with a separate bias computes with it, so it comes last
     for name, tensor in sorted(theirs.items(), key=lambda item: item[0].endswith("decoder.bias")):
         ours = hf_names.to_fairseq(name)
         if ours is not None:

@@ -76,7 +76,7 @@ def to_fairseq(name: str) -> Optional[str]:
 
 
 def to_hf(name: str) -> Optional[str]:
-    """The name that Hugging Face's RoBERTa gives one of our tensors; None where it has none."""
+    """The name that Hugging Face's RoBERTa gives one of our tensors; None if it has none."""
     if match := _OURS.fullmatch(name):
         number, part, kind = match.groups()
         theirs = {ours: theirs for theirs, ours in LAYER.items()}.get(part)

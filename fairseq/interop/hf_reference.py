@@ -1,10 +1,10 @@
-"""What a Hugging Face encoder folder computes, in plain PyTorch, from its files: the other side of imports and exports.
+"""A Hugging Face encoder folder, computed in PyTorch operations: the reference for imports and exports.
 
     reference = Reference(Path("roberta-hf"))
     reference.features(ids, mask)          # (B, T, C), fp32
     reference.outputs(ids, mask)           # {"features": ..., "lm": (B, T, V), "classes": (B, N)}, what the folder has
 
-It knows config.json and the names of the tensors, and shares no code with the conversion. BERT-type and RoBERTa-type
+It reads config.json and tensors by name, and shares no code with the conversion. BERT-type and RoBERTa-type
 models differ in where positions begin, in the activation of the language model head (RoBERTa's is exact GELU whatever
 `hidden_act` says), and in what feeds the classifier. `tests/interop` compares it with `transformers`.
 
@@ -102,7 +102,7 @@ class Reference:
         return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
 
     def _language_model(self, features: Tensor) -> Tensor:
-        """Scores over the vocabulary (B, T, V). The decoder has a bias of its own where the file says so."""
+        """Scores over the vocabulary (B, T, V). The decoder has a separate bias if the file has one."""
         if self.is_bert:
             head, activation = "cls.predictions.", self._activation(str(self.config.get("hidden_act", "gelu")))
             x = activation(self._linear(f"{head}transform.dense", features))

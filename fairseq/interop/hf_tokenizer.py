@@ -6,7 +6,7 @@ Ids 0-3 of a dictionary are `<s> <pad> </s> <unk>`. RoBERTa and XLM-R number the
 
     GPT-2's byte-level BPE, nothing added    ->  encoder.json, vocab.bpe     bpe=gpt2
     BERT's vocab.txt, nothing added          ->  vocab.txt                   bpe=bert
-    whatever else a tokenizer.json says      ->  tokenizer.json              bpe=hf_tokenizer
+    any other tokenizer.json                 ->  tokenizer.json              bpe=hf_tokenizer
 
 With the first two, special tokens that are spelt out in a text are text, as in fairseq. Before `convert` returns, a few
 texts, with every added token among them, go through the tokenizer and through the files that were written.
@@ -101,7 +101,7 @@ def convert(folder: Path, dest: Path, size: int) -> Vocabulary:
 
 
 def arrange(tokens: dict[str, int], size: int, where: str) -> list[int]:
-    """Their id of each of ours."""
+    """Hugging Face's id of each fairseq id."""
     if tokens and max(tokens.values()) >= size:
         raise CheckpointError(
             f"{where}: the tokenizer has id {max(tokens.values())}, but the embedding {size} rows; get both again"
@@ -148,8 +148,8 @@ def _is_bert(described: dict[str, Any], special: dict[str, str]) -> bool:
     """Whether our WordPiece does the same."""
     usual = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": None}
     normalizer = described.get("normalizer") or {}
-    plain = all(normalizer.get(name) == value for name, value in usual.items())
-    return plain and special["<unk>"] == described["model"].get("unk_token") and _adds_nothing(described, special)
+    is_default = all(normalizer.get(name) == value for name, value in usual.items())
+    return is_default and special["<unk>"] == described["model"].get("unk_token") and _adds_nothing(described, special)
 
 
 def _adds_nothing(described: dict[str, Any], special: dict[str, str]) -> bool:
@@ -180,7 +180,7 @@ def _compare(
 
 
 def probes(described: dict[str, Any], special: dict[str, str]) -> list[str]:
-    """Texts with each token that was added to a tokenizer, within a word and between words."""
+    """Texts with each added token of a tokenizer, within a word and between words."""
     added = [token["content"] for token in described.get("added_tokens") or []]
     added = [token for token in added if token not in special.values()]
     return [text for token in added for text in (f"a{token}b", f"a {token} b", f"A{token} {token}")]

@@ -45,7 +45,7 @@ class Source:
     has_lm_head: bool
 
     def chosen_head(self, head: Optional[str], where: str) -> Optional[str]:
-        """The classification head that is meant by `head`; None where there is none and none is asked for.
+        """The classification head named by `head`; None if the model has none and `head` is None.
 
         Raises:
             ConfigError: no such head, or several to choose from.
@@ -58,7 +58,7 @@ class Source:
         return head or (heads[0] if heads else None)
 
     def class_names(self, head: str, data: Optional[Path] = None) -> Optional[list[str]]:
-        """Names of a head's classes: the checkpoint's, else those of the data folder `data`; None if nobody knows."""
+        """Names of a head's classes: the checkpoint's, else those of the data folder `data`; None if not known."""
         classes = self.model.classification_heads[head].out_proj.out_features
         return known_class_names(self.labels, data, classes)
 

@@ -4,8 +4,8 @@
     tokenizer.describe()            # the contents of a tokenizer.json, with the tokenizer's own ids
     tokenizer.symbols(described)    # token -> what our dictionary calls it
 
-It is the one that the checkpoint names, in the files that it names or in files of that name beside it. A folder that
-is given explicitly comes first, and a checkpoint that names none takes what lies beside it.
+It is the one that the checkpoint names, in the files that it names or in files of that name next to it. A folder that
+is given explicitly comes first, and a checkpoint that names none takes what is next to it.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ class OwnTokenizer:
     Attributes:
         kind: name in the `bpe` group.
         files: the paths, in the order of `FILES`.
-        folder: where a dict.txt may lie.
+        folder: which may have a dict.txt.
         cased: `bpe=bert` keeps upper case.
         add_prefix_space: of `bpe=hf_byte_bpe`.
     """
@@ -66,7 +66,7 @@ class OwnTokenizer:
             return json.loads(tokenizer.to_str())
         try:
             tokenizer = Tokenizer(models.BPE.from_file(*map(str, self.files)))
-        except Exception as error:  # the library raises plain Exception
+        except Exception as error:  # the library raises Exception itself
             raise CheckpointError(f"cannot read the BPE of {where}: {' '.join(str(error).split())}") from None
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=self.add_prefix_space)
         tokenizer.decoder = decoders.ByteLevel()
@@ -95,12 +95,12 @@ class OwnTokenizer:
         return encoders.build_bpe(OmegaConf.create({"_name": self.kind, **settings, **extra}))
 
 
-def find(bpe: Any, beside: Path, bpe_dir: Optional[Path] = None) -> Optional[OwnTokenizer]:
-    """The tokenizer of a checkpoint; None where it names none and none lies beside it.
+def find(bpe: Any, checkpoint_dir: Path, bpe_dir: Optional[Path] = None) -> Optional[OwnTokenizer]:
+    """The tokenizer of a checkpoint; None if it names none and none is next to it.
 
     Args:
         bpe: its config node `bpe`.
-        beside: the checkpoint's folder.
+        checkpoint_dir: the checkpoint's folder.
         bpe_dir: take the files in this folder.
 
     Raises:
@@ -118,7 +118,7 @@ def find(bpe: Any, beside: Path, bpe_dir: Optional[Path] = None) -> Optional[Own
             )
         return found
     if name is None:
-        return _in_folder(beside, kinds, None, settings)
+        return _in_folder(checkpoint_dir, kinds, None, settings)
     if name not in FILES:
         raise CheckpointError(
             f"the checkpoint's bpe={name} cannot be written for Hugging Face, only {', '.join(FILES)}; give another "
@@ -126,7 +126,7 @@ def find(bpe: Any, beside: Path, bpe_dir: Optional[Path] = None) -> Optional[Own
         )
     files = []
     for setting, file in FILES[name].items():
-        path = _existing(_candidates(settings.get(setting), beside / file))
+        path = _existing(_candidates(settings.get(setting), checkpoint_dir / file))
         if path is None:
             raise CheckpointError(
                 f"the checkpoint's tokenizer is bpe={name}, but {settings.get(setting) or file} is not here; give the "
@@ -154,15 +154,15 @@ def _of(kind: str, files: list[Path], folder: Path, settings: Any) -> OwnTokeniz
     return OwnTokenizer(kind, files, folder, bool(cased), bool(prefix))
 
 
-def _candidates(named: Any, beside: Path) -> list[Path]:
-    """Where a file may be: as it was named, in the cache of downloads if that is an address, beside the checkpoint."""
+def _candidates(named: Any, checkpoint_dir: Path) -> list[Path]:
+    """Where a file may be: as it was named, in the cache of downloads if that is an address, next to the checkpoint."""
     if not named:
-        return [beside]
+        return [checkpoint_dir]
     if "://" in str(named):
         from fairseq.data.download import cache_dir
 
-        return [cache_dir() / "gpt2_bpe" / str(named).rsplit("/", 1)[-1], beside]
-    return [Path(str(named)), beside]
+        return [cache_dir() / "gpt2_bpe" / str(named).rsplit("/", 1)[-1], checkpoint_dir]
+    return [Path(str(named)), checkpoint_dir]
 
 
 def _existing(paths: Iterable[Path]) -> Optional[Path]:

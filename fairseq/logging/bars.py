@@ -50,7 +50,7 @@ def rename_logger(logger: logging.Logger, new_name: Optional[str]) -> Iterator[l
 
 
 class BaseProgressBar:
-    """Iterates over `iterable` and knows how far it is. `iterable.n`, where there is one, is where a resumed epoch
+    """Iterates over `iterable` and knows how far it is. `iterable.n`, if there is one, is where a resumed epoch
     starts.
     """
 

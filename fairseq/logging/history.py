@@ -47,9 +47,9 @@ class History:
         """Add one line: `stats` at update `step`. What is not a number or a string is left out."""
         record: dict[str, Any] = {"tag": tag, "epoch": epoch, "num_updates": int(step)}
         for key, value in stats.items():
-            plain = _plain(value)
-            if key not in record and plain is not _SKIP:
-                record[key] = plain
+            number = _json_value(value)
+            if key not in record and number is not _SKIP:
+                record[key] = number
         with self._output.attempt():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             line = json.dumps(record, allow_nan=False) + "\n"
@@ -78,7 +78,7 @@ class History:
                 partial.unlink(missing_ok=True)
 
     def last(self, tag: str) -> dict[str, Any]:
-        """The last record of `tag`, an empty one where there is none."""
+        """The last record of `tag`, an empty one if there is none."""
         records: list[dict[str, Any]] = []
         if self.path.is_file():
             with self._output.attempt():
@@ -124,7 +124,7 @@ def _at(record: dict[str, Any]) -> int:
 _SKIP = object()
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """`value` as JSON can hold it, or `_SKIP`."""
     if hasattr(value, "item") and getattr(value, "size", None) is not None:  # tensors, NumPy scalars and arrays
         count = value.numel() if hasattr(value, "numel") else value.size

@@ -85,7 +85,7 @@ class AverageMeter(Meter):
     def add(self, val: Any, weighted: Any, n: Any) -> None:
         """`update` where the caller has `weighted = val * n` already."""
         self.val = val
-        # the weight of a tensor is not looked at: that would wait for the device, and adding zeros changes nothing
+        # a tensor's weight is not read: reading waits for the device, and adding zeros changes nothing
         if isinstance(n, Tensor) or n > 0:
             self.sum = type_as(self.sum, weighted) + weighted
             self.count = type_as(self.count, n) + n
@@ -108,7 +108,7 @@ class AverageMeter(Meter):
 
 
 class SumMeter(Meter):
-    """Plain sum."""
+    """Sum of all values."""
 
     def __init__(self, round: Optional[int] = None):
         self.round = round
@@ -231,7 +231,7 @@ class ConcatTensorMeter(Meter):
 
     @property
     def smoothed_value(self) -> list:
-        return []  # meant to be read by a derived meter, not to be printed
+        return []  # for a derived meter, not to be printed
 
     def state_dict(self) -> dict[str, Any]:
         return {"tensor": self.tensor}
@@ -293,7 +293,7 @@ class MetersDict(OrderedDict):
         return OrderedDict((key, self.get_smoothed_value(key)) for key in self if not key.startswith("_"))
 
     def state_dict(self) -> list[tuple[int, str, str, dict[str, Any]]]:
-        """`(priority, key, class name, state)` of every meter but the derived ones, which a run defines anew."""
+        """`(priority, key, class name, state)` of every meter but the derived ones, which each run defines."""
         return [
             (priority, key, type(self[key]).__name__, self[key].state_dict())
             for priority, _, key in self.priorities

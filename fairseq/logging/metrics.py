@@ -65,7 +65,7 @@ class Metrics:
 
     def load_state_dict(self, state_dict: dict[str, list]) -> None:
         for name, state in state_dict.items():
-            # in place, so that an aggregator that is active already goes on with the loaded meters
+            # in place, so that an aggregator that is active already continues with the loaded meters
             self.aggregators.setdefault(name, MetersDict()).load_state_dict(state)
 
 
@@ -194,13 +194,13 @@ def reset_meters(name: str) -> None:
 
 
 def get_meter(name: str, key: str) -> Optional[Meter]:
-    """Meter `key` of aggregator `name`, None where either does not exist."""
+    """Meter `key` of aggregator `name`, None if either does not exist."""
     meters = get_meters(name)
     return None if meters is None else meters.get(key)
 
 
 def get_meters(name: str) -> Optional[MetersDict]:
-    """Aggregator `name`, None where nothing has been logged to it."""
+    """Aggregator `name`, None if nothing has been logged to it."""
     return _current.get().aggregators.get(name)
 
 

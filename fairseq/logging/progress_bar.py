@@ -81,7 +81,7 @@ class JsonProgressBar(_IntervalBar):
 
 
 class SimpleProgressBar(_IntervalBar):
-    """Plain lines, for terminals without a bar and for log files."""
+    """Lines of text, for terminals without a bar and for log files."""
 
     def log(self, stats: dict[str, Any], tag: Optional[str] = None, step: Optional[int] = None) -> None:
         if self._due(step):
@@ -203,7 +203,7 @@ def progress_bar(
         log_file: a file that receives the lines too.
         epoch, prefix: what the lines start with.
         tensorboard_logdir, wandb_project, wandb_run_name: send the statistics to TensorBoard or wandb as well.
-        aim_repo, azureml_logging: accepted for fairseq's configs; without effect, which is said once.
+        aim_repo, azureml_logging: accepted for fairseq's configs, without effect; one warning says so.
         run_bar: the bar of the whole run, for the format tqdm.
 
     Raises:

@@ -23,8 +23,8 @@ class RunBar:
     """Two lines at the bottom of the terminal, on stderr.
 
     Args:
-        total: updates of the run, None where nothing says when it ends.
-        done: updates of the checkpoint that the run goes on from.
+        total: updates of the run, None if nothing says when it ends.
+        done: updates of the checkpoint that the run continues from.
         epochs: epochs of the run, 0 for any number.
         metric: the statistic of validation to show.
     """
@@ -69,7 +69,7 @@ class RunBar:
             self._draw(text)
 
     def validated(self, subset: str, stats: Mapping[str, str]) -> None:
-        """Keep the metric of a validation beside the numbers of training."""
+        """Show the metric of the last validation with the numbers of training."""
         if self.metric in stats:
             self._valid = f" | {subset} {self.metric} {stats[self.metric]}"
 

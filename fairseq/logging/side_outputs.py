@@ -1,4 +1,4 @@
-"""Outputs beside the checkpoints: when one of them cannot be written, that is said once and training goes on.
+"""Outputs next to the checkpoints: when one of them cannot be written, one warning says so and training continues.
 
     history = SideOutput("history.jsonl")
     with history.attempt():
@@ -47,13 +47,13 @@ class SideOutput:
         if self.failed:
             return
         self.failed = True
-        logger.warning(f"cannot write {self.name} ({reason(error)}): {self.consequence}; training goes on")
+        logger.warning(f"cannot write {self.name} ({reason(error)}): {self.consequence}; training continues")
 
 
 def reason(error: BaseException) -> str:
     """Why it failed, on one line."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return told or " ".join(str(error).split())[:200] or type(error).__name__
+    message = error.strerror if isinstance(error, OSError) else None
+    return message or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class LogFile(logging.FileHandler):
@@ -87,7 +87,7 @@ def report_once(handler: logging.Handler) -> None:
         if not isinstance(error, OSError):  # a mistake in the call, which a developer must see
             return logging.Handler.handleError(handler, record)
         output.fail(error)
-        if stream in (sys.stdout, sys.__stdout__):  # nobody sees the warning there
+        if stream in (sys.stdout, sys.__stdout__):  # the warning would not be seen there
             print(f"warning: cannot write {output.name} ({reason(error)})", file=sys.stderr, flush=True)
 
     handler.handleError = handle_error  # type: ignore[method-assign]

@@ -3,8 +3,8 @@
     bar = wrap(bar, tensorboard_logdir="runs/rte")      # tensorboard --logdir runs/rte
 
 TensorBoard: one run folder per tag (`train_inner`, `train`, `valid`, ...). wandb: keys `tag/name`. A package that is
-    not installed is an optional extra: one warning says how to get it, and the run goes on without. So it does when a
-    tracker fails: one warning names it, and it gets nothing more.
+    not installed is an optional extra: one warning says how to get it, and the run continues without it.
+    A tracker that fails is named in one warning and gets no more data.
 """
 
 import atexit
@@ -40,7 +40,7 @@ def wrap(
     aim_repo: Optional[str] = None,
     azureml_logging: bool = False,
 ) -> BaseProgressBar:
-    """`bar` with the trackers that are asked for around it."""
+    """`bar`, wrapped in the trackers that are requested."""
     if tensorboard_logdir:
         try:
             bar = TensorboardProgressBarWrapper(bar, tensorboard_logdir)
@@ -114,7 +114,7 @@ def _writer(folder: str) -> Any:
 
     writer = SummaryWriter(folder)
     with contextlib.suppress(AttributeError):
-        # its thread raises in our calls what it met; the traceback that it prints besides says nothing more
+        # its thread's error is raised in our calls; the traceback that it prints as well adds nothing
         writer._get_file_writer().event_writer._async_writer._worker._invoke_excepthook = lambda *_: None
     writer.add_text("sys.argv", " ".join(sys.argv))
     atexit.register(_close, writer)

@@ -1,4 +1,4 @@
-"""Models by name. Importing this package imports the bases and registries; a model is imported when it is asked for."""
+"""Models by name. Importing this package imports the bases and registries; a model is imported when it is requested."""
 
 from typing import Any
 
@@ -66,5 +66,5 @@ def build_model(cfg: Any, task: Any, from_checkpoint: bool = False) -> BaseFairs
             ARCH_CONFIG_REGISTRY[name](cfg)
     if not is_free_form(cfg):
         return cls.build_model(cfg, task)
-    with writable(cfg):  # models in the argparse style write what they settle on into their config
+    with writable(cfg):  # models in the argparse style write their defaults into their config
         return cls.build_model(cfg, task)

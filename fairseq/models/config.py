@@ -35,7 +35,7 @@ def fill_defaults(args: Any, dataclass: type) -> None:
                 continue
             value = getattr(defaults, declared.name)
             if isinstance(value, Enum):
-                value = value.value  # plain text: checkpoints hold no classes of ours
+                value = value.value  # str instead of the enum: checkpoints hold no classes of this library
             if isinstance(value, str) and value.startswith("${"):
                 later.append((declared.name, value))
             else:

@@ -1,4 +1,4 @@
-"""A moving average of the weights beside the model: `ema.store_ema=true` keeps it in every checkpoint.
+"""A moving average of the weights: `ema.store_ema=true` keeps it in every checkpoint.
 
     average = decay * average + (1 - decay) * weights        after every `ema_update_freq` updates
 

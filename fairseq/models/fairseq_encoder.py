@@ -32,7 +32,7 @@ class FairseqEncoder(nn.Module):
         raise NotImplementedError
 
     def forward_torchscript(self, net_input: dict[str, Tensor]) -> Any:
-        """Encode a sample's `net_input`, leaving out what is meant for the decoder."""
+        """Encode a sample's `net_input`, without the decoder's inputs."""
         return self.forward_non_torchscript(net_input)
 
     def forward_non_torchscript(self, net_input: dict[str, Tensor]) -> Any:

@@ -48,7 +48,7 @@ class FairseqIncrementalDecoder(FairseqIncrementalState, FairseqDecoder):
                 module.reorder_incremental_state(incremental_state, new_order)  # type: ignore[operator]
 
     def set_beam_size(self, beam_size: int) -> None:
-        """Tell every submodule that cares how many hypotheses a sentence has."""
+        """Set the number of hypotheses per sentence in every submodule that has `set_beam_size`."""
         if self.beam_size == beam_size:
             return
         for module in self.modules():

@@ -108,11 +108,11 @@ class BaseFairseqModel(nn.Module):
     # --- training -------------------------------------------------------------------------------------------------
 
     def set_num_updates(self, num_updates: int) -> None:
-        """Tell every submodule that cares how many updates are done."""
+        """Pass the number of updates to every submodule with `set_num_updates`."""
         self._tell("set_num_updates", num_updates)
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell every submodule that cares which epoch begins."""
+        """Pass the number of the epoch to every submodule with `set_epoch`."""
         self._tell("set_epoch", epoch)
 
     def _tell(self, method: str, *args: Any) -> None:

@@ -54,7 +54,7 @@ _ACTIVATIONS: dict[str, Activation] = {
 
 
 def get_activation_fn(activation: str) -> Activation:
-    """The function called `activation`; raises ConfigError, naming the nearest, where there is none."""
+    """The function called `activation`; raises ConfigError, naming the nearest, if there is none."""
     try:
         return _ACTIVATIONS[str(activation)]
     except KeyError:

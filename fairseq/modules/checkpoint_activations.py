@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 def checkpointed(module: nn.Module, *args: Any, offload_to_cpu: bool = False, **kwargs: Any) -> Any:
     """`module(*args, **kwargs)` without keeping what it computes in between; the same result, dropout included.
 
-    With `offload_to_cpu` what is kept lies in CPU memory.
+    With `offload_to_cpu` the kept tensors are in CPU memory.
     """
     if not torch.is_grad_enabled():
         return module(*args, **kwargs)

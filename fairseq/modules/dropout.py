@@ -6,7 +6,7 @@ torch draws one double per element there (6 ns) and keeps the mask for backward.
 
     u(i) = bits 16 (i mod 4) .. 16 (i mod 4) + 15 of mix(seed + floor(i / 4) * golden)      mix: SplitMix64's finalizer
 
-so that the backward pass computes the mask anew. u >= threshold keeps an element with probability
+so that the backward pass computes the mask again. u >= threshold keeps an element with probability
 keep = 1 - round(p * 2^16) / 2^16, within 2^-17 of 1 - p; dividing by that very number keeps the expectation of y exact.
 The 64-bit seed is one draw from torch's generator: a seed gives the same masks again, with and without a compiler for
 `kernels/dropout.cpp`.
@@ -40,7 +40,7 @@ def dropout(x: Tensor, p: float, inplace: bool = False) -> Tensor:
     if x.device.type != "cpu" or not dropped or torch.compiler.is_compiling():
         return F.dropout(x, p, True, inplace)
     seed = draw_seed()
-    if inplace or is_tracing():  # who watches operations sees plain ones
+    if inplace or is_tracing():  # tracing and hooks see the ordinary PyTorch operations
         noise = _noise(x, dropped, seed)
         return x.mul_(noise) if inplace else x * noise
     y: Tensor = _Dropout.apply(x, dropped, seed)  # type: ignore[no-untyped-call]

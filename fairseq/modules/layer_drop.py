@@ -13,7 +13,7 @@ from torch import nn
 
 
 class LayerDropModuleList(nn.ModuleList):
-    """A list of layers that draws anew, each time it is iterated in training mode, which of them take part."""
+    """A list of layers that skips some of them at random, drawn each time it is iterated in training mode."""
 
     def __init__(self, p: float, modules: Optional[Iterable[nn.Module]] = None):
         super().__init__(modules)

@@ -17,11 +17,11 @@ from fairseq.quantization.layers import QEmbedding
 
 
 class LearnedPositionalEmbedding(QEmbedding):
-    """Embeds the position of each token of a padded batch; the table is quantized where a rule says so."""
+    """Embeds the position of each token of a padded batch; the table is quantized if a rule matches it."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: Optional[int]):
         super().__init__(num_embeddings, embedding_dim, padding_idx)
-        del self.quantizers  # a plain None, which is no line in the model's print
+        del self.quantizers  # None as an attribute, not as a submodule, adds no line to the model's repr
         self.quantizers = None
         self.max_positions = num_embeddings if padding_idx is None else num_embeddings - padding_idx - 1
 

@@ -1,4 +1,4 @@
-"""Whether calling a module is nothing but its class's forward, so that a kernel may do the work of several unseen.
+"""Whether calling a module only runs its class's forward (no hooks, no subclass), so that one kernel may replace it.
 
 >>> is_plain(nn.Linear(2, 2), nn.Linear), is_plain(nn.Linear(2, 2), nn.Module)
 (True, False)
@@ -13,13 +13,13 @@ Kind = TypeVar("Kind", bound=nn.Module)
 
 
 def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
-    """No subclass of `kind`, no hook on it or on all modules, no forward of its own."""
+    """No subclass of `kind`, no hook on it or on all modules, no replaced forward."""
     changed = type(module) is not kind or "forward" in vars(module)
     return not (changed or has_hooks(module) or torch_module._has_any_global_hook())
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether `module` has hooks."""
+    """Whether any hook runs when `module` is called."""
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )

@@ -83,7 +83,7 @@ def quant_noise(module: nn.Module, p: float, block_size: int) -> nn.Module:
         raise ConfigError(
             f"quant_noise_pq_block_size: {block_size} does not divide the {module.weight.size(1)} columns of {module}"
         )
-    # same parameters, buffers and settings under a class whose forward adds the noise: state-dict keys stay
+    # same parameters, buffers and settings under a class whose forward adds the noise: state-dict keys are the same
     result = kind.__new__(kind)
     result.__dict__.update({name: value for name, value in module.__dict__.items() if name != "quantizers"})
     result.quant_noise_p, result.quant_noise_block_size = p, block_size

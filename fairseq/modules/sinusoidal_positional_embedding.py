@@ -32,7 +32,9 @@ class SinusoidalPositionalEmbedding(nn.Module):
     @staticmethod
     def get_embedding(num_embeddings: int, embedding_dim: int, padding_idx: Optional[int] = None) -> Tensor:
         """The table (num_embeddings, embedding_dim); an odd last column is zero."""
-        table = torch.zeros(num_embeddings, embedding_dim)  # first, so that whoever limits its size sees it
+        table = torch.zeros(
+            num_embeddings, embedding_dim
+        )  # allocated before the arithmetic, so that a limit on its size applies first
         half = embedding_dim // 2
         frequencies = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / max(half - 1, 1)))
         angles = torch.arange(num_embeddings, dtype=torch.float).unsqueeze(1) * frequencies  # (N, C/2)

@@ -176,7 +176,7 @@ class TransformerDecoderLayerBase(TransformerLayer):
         return torch.cat([encoder_out, x]), attn_mask, padding_mask
 
     def make_generation_fast_(self, need_attn: bool = False, **kwargs: Any) -> None:
-        """Called before inference: compute attention probabilities only where they are asked for."""
+        """Called before inference: compute attention probabilities only if they are requested."""
         self.need_attn = need_attn
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:

@@ -57,7 +57,7 @@ class TransformerEncoderLayerBase(TransformerLayer):
         """Transform `x` (T, B, C).
 
         Args:
-            encoder_padding_mask: (B, T), true at padding, or None where there is none.
+            encoder_padding_mask: (B, T), true at padding, or None if there is none.
             attn_mask: (T, T), true (or non-zero) where the row's position must not see the column's.
             num_bits: bits of the quantizers that follow.
         """

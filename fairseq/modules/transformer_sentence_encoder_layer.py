@@ -58,5 +58,5 @@ class TransformerSentenceEncoderLayer(TransformerEncoderLayerBase):
         self_attn_padding_mask: Optional[Tensor] = None,
         num_bits: Optional[int] = None,
     ) -> tuple[Tensor, None]:
-        """`x` (T, B, C) transformed, and None where attention probabilities once stood."""
+        """`x` (T, B, C) transformed, and None in the place of attention probabilities."""
         return super().forward(x, self_attn_padding_mask, self_attn_mask, num_bits), None  # type: ignore[return-value]

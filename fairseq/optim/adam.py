@@ -56,7 +56,7 @@ class FairseqAdam(FairseqOptimizer):
             "weight_decay": float(cfg.weight_decay),
         }
         if getattr(cfg, "fp16_adam_stats", False):
-            logger.warning("optimizer.fp16_adam_stats is not supported: Adam's statistics stay in fp32")
+            logger.warning("optimizer.fp16_adam_stats is not supported: Adam's statistics are kept in fp32")
         fused = not getattr(cfg, "use_old_adam", False)
         self._optimizer = Adam(params, lr=first_lr(cfg), fused=fused, **self._defaults)
 
@@ -112,7 +112,7 @@ class Adam(LightOptimizer):
                         update = partial(_update_columns, step=step, group=group, fused=fused)
                         self._rows[p](p, grad, exp_avg, exp_avg_sq, group, update)
                     else:
-                        self._rows.pop(p, None)  # a dense gradient leaves rows that it does not know of
+                        self._rows.pop(p, None)  # a dense gradient may change any row
         return loss
 
     def _batches(self, group: dict[str, Any]) -> dict[Any, list[tuple[Tensor, Tensor, Tensor, Tensor]]]:

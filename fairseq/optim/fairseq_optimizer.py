@@ -96,19 +96,19 @@ class FairseqOptimizer:
     def _check_fits(self, state_dict: dict[str, Any]) -> None:
         saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
         params = list(self.params)
-        mend = "set checkpoint.reset_optimizer=true to start it afresh"
+        advice = "set checkpoint.reset_optimizer=true to start it from scratch"
         if len(saved_ids) != len(params):
             raise CheckpointError(
-                f"optimizer state is for {len(saved_ids)} parameters, but {len(params)} are trained here; {mend}"
+                f"optimizer state is for {len(saved_ids)} parameters, but {len(params)} are trained here; {advice}"
             )
         for index, p in zip(saved_ids, params, strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
                 if name in ELEMENTWISE_STATE and torch.is_tensor(value) and value.shape != p.shape:
                     shapes = f"{tuple(value.shape)}, the parameter {tuple(p.shape)}"
-                    raise CheckpointError(f"optimizer state {name!r} of parameter {index} has shape {shapes}; {mend}")
+                    raise CheckpointError(f"optimizer state {name!r} of parameter {index} has shape {shapes}; {advice}")
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradient of `loss`, times the loss scale where there is one."""
+        """Accumulate the gradient of `loss`, times the loss scale if there is one."""
         (loss if self.loss_scale is None else loss * self.loss_scale.value).backward()
 
     def all_reduce_grads(self, module: Any) -> None:

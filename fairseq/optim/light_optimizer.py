@@ -1,7 +1,7 @@
 """`LightOptimizer`: torch.optim.Optimizer whose construction, saving and loading do not import torch's compiler.
 
 torch marks these methods as not to be compiled, and the mark imports `torch._dynamo` when one is first called: more
-than a second before the first update, for nothing where nobody compiles an optimizer. The unmarked functions do the
+than a second before the first update, which is wasted unless an optimizer is compiled. The unmarked functions do the
 same work.
 """
 

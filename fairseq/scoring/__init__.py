@@ -1,6 +1,6 @@
 """Scoring of generated text: `build_scorer(cfg.scoring, tgt_dict)` and `@register_scorer("name", dataclass=...)`.
 
-GLUE's measures are plain functions in `fairseq.scoring.glue_metrics`.
+GLUE's measures are functions in `fairseq.scoring.glue_metrics`.
 
 >>> list(SCORER_REGISTRY)
 ['bleu', 'sacrebleu']

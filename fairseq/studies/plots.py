@@ -18,11 +18,19 @@ from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging.side_outputs import reason
 from fairseq.studies.records import Run
 
-# what fairseq-validated runs report besides the loss, in the order of interest
+# what fairseq-validated runs report in addition to the loss, in the order of interest
 METRICS = ("accuracy", "mcc", "f1", "acc_and_f1", "pearson", "spearman", "pearson_and_spearman", "bleu", "ppl")
 ALWAYS = ("loss", "lr", "num_bits")
 LABELS = {"loss": "loss (bits)", "lr": "learning rate", "num_bits": "bits", "accuracy": "accuracy (%)"}
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # told apart by everyone
+_COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)  # distinct for colour-blind readers too
 _INK, _MUTED = "#222222", "#8a8a8a"
 
 

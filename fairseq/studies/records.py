@@ -129,7 +129,7 @@ def _number(value: Any) -> Optional[float]:
 
 
 def _name(path: Path, file: Path) -> str:
-    """Short and telling: where the file lies below the given path, after the path's own name, less `checkpoints`."""
+    """A short label: the path's own name, then the file's place below it without `checkpoints`."""
     if path.is_file() and path.suffix == ".log":
         return f"{path.resolve().parent.name}/{path.name}"
     top = (path.parent if path.is_file() else path).resolve()

@@ -45,7 +45,7 @@ def setup_task(
 
     Args:
         cfg: config node, dataclass, mapping or namespace; `_name` (in a namespace `task`) names the task.
-        from_checkpoint: `cfg` was read from a checkpoint: keys that this version does not know are ignored.
+        from_checkpoint: `cfg` was read from a checkpoint: unknown keys are ignored.
         task_state: `checkpoint["task_state"]`; tasks that can, take from it what their data folder would give.
         kwargs: handed to the task's `setup_task`.
 
@@ -71,7 +71,7 @@ def _name_of(cfg: Any) -> Optional[str]:
 
 
 def _typed(cfg: Any, dataclass: type, name: str, from_checkpoint: bool) -> DictConfig:
-    """`cfg` as a node of `dataclass`; a node that is one already stays as it is, and nodes stay part of their root."""
+    """`cfg` as a node of `dataclass`; a node of it is returned unchanged, and nodes keep their root."""
     if isinstance(cfg, Namespace):  # all flags of a command line; the task's are among them
         return typed_node(dataclass, vars(cfg), where="task", name=name, unknown_keys="drop")
     if isinstance(cfg, DictConfig) and is_dataclass(OmegaConf.get_type(cfg)):

@@ -31,14 +31,14 @@ def to_text(dictionary: Dictionary) -> str:
 
 
 def carried(task_state: Optional[dict[str, Any]], name: str) -> Optional[Dictionary]:
-    """The dictionary `name` of a checkpoint's task state, None where it carries none."""
+    """The dictionary `name` of a checkpoint's task state, None if it carries none."""
     texts = (task_state or {}).get(KEY)
     text = texts.get(name) if isinstance(texts, dict) else None
     return Dictionary.load(io.StringIO(text)) if isinstance(text, str) else None
 
 
 def difference(ours: Dictionary, theirs: Dictionary) -> Optional[str]:
-    """Where two dictionaries differ, in words: `12 and 14 entries` or `id 7 is 'x' and 'y'`; None where they do not."""
+    """Where two dictionaries differ, in words: `12 and 14 entries` or `id 7 is 'x' and 'y'`; None if they do not."""
     if ours.symbols == theirs.symbols:
         return None
     for index, (one, other) in enumerate(zip(ours.symbols, theirs.symbols)):  # noqa: B905 (lengths may differ)
@@ -56,7 +56,7 @@ class CarriesDictionaries(FairseqTask):
     @property
     def label_dictionary(self) -> Optional[Dictionary]:
         """Names of the classes of a model that was trained, or imported, as a classifier: class c is symbol
-        c + nspecial. None where no checkpoint brought them.
+        c + nspecial. None if no checkpoint brought them.
         """
         return self._carried_labels
 
@@ -74,7 +74,7 @@ class CarriesDictionaries(FairseqTask):
         """Take over the rest of the state; the dictionaries of the data stay, and those of the checkpoint must agree.
 
         Raises:
-            CheckpointError: another source dictionary: the model's embeddings would stand for other words.
+            CheckpointError: another source dictionary: the model's embeddings would belong to other words.
         """
         for name, dictionary in self.dictionaries().items():
             theirs = carried(state_dict, name)

@@ -291,7 +291,7 @@ class FairseqTask:
         """Forward and backward of one batch; gradients add up in the model.
 
         Args:
-            ignore_grad: the batch only stands in for a missing one; its gradient is zero.
+            ignore_grad: a dummy batch in place of a missing one; its gradient must be zero.
             num_bits: bits of this update, for a quantized model.
 
         Returns:

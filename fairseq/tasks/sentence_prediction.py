@@ -1,7 +1,7 @@
 """`task=sentence_prediction`: predict a class or a number for a sentence or a pair of sentences.
 
     RTE-bin/input0/{dict.txt,train.bin,train.idx,valid.bin,...}     first sentences, eos at the end of each
-    RTE-bin/input1/...                                              second sentences, where there are pairs
+    RTE-bin/input1/...                                              second sentences, if there are pairs
     RTE-bin/label/{dict.txt,train.bin,...}                          classes, or
     RTE-bin/label/{train,valid}.label                               numbers, one line an example (regression)
 
@@ -193,7 +193,7 @@ class SentencePredictionTask(CarriesDictionaries):
         return ordered
 
     def _part(self, name: str, split: str, combine: bool, dictionary: Optional[Dictionary] = None) -> Any:
-        """The indexed dataset `name/split`, None where there is none."""
+        """The indexed dataset `name/split`, None if there is none."""
         path = os.path.join(self.cfg.data, name, split)
         return data_utils.load_indexed_dataset(path, dictionary or self.dictionary, combine=combine)
 
@@ -214,7 +214,7 @@ class SentencePredictionTask(CarriesDictionaries):
         return ConcatSentencesDataset(input0, input1)
 
     def _labels(self, split: str, combine: bool, num_examples: int) -> Any:
-        """Dataset of targets, None where the split has no labels."""
+        """Dataset of targets, None if the split has no labels."""
         cfg = self.cfg
         path = os.path.join(cfg.data, "label", split)
         if cfg.regression_target:

@@ -1,4 +1,4 @@
-"""The batch iterators of a run: the task's datasets under the sizes, seeds and shards that the config asks for."""
+"""The batch iterators of a run: the task's datasets with the sizes, seeds and shards of the config."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run that goes on from a checkpoint with other settings than it was trained with says so, by name.
+"""Warnings, by name, about settings that differ from those of the checkpoint that a run continues from.
 
 >>> from fairseq.dataclass.typed import typed_config
 >>> saved = typed_config({"dataset": {"batch_size": 4}, "quantization": {"preset": "cpt_4_8"}})
@@ -22,7 +22,7 @@ from fairseq.dataclass.utils import to_plain
 
 logger = logging.getLogger("fairseq.trainer")
 
-# what decides about the numbers of a run; limits, folders and output may change from part to part
+# what changes the numbers of a run; limits, folders and output may change from part to part
 _GROUPS = ("quantization", "ema", "task", "model", "criterion", "optimizer", "lr_scheduler")
 _KEYS = {
     "common": ("seed", "fp16", "bf16", "amp"),
@@ -73,7 +73,7 @@ class Change:
 
 
 def changes(saved: DictConfig, now: DictConfig) -> Iterator[Change]:
-    """Settings that decide about the numbers of a run and differ between two root configs."""
+    """Settings that change the numbers of a run and differ between two root configs."""
     for group in _GROUPS:
         yield from _differing(group, _plain_node(saved, group), _plain_node(now, group), _left_out(now, group))
     for group, keys in _KEYS.items():
@@ -84,13 +84,13 @@ def changes(saved: DictConfig, now: DictConfig) -> Iterator[Change]:
 def report_changes(
     saved: Optional[DictConfig], cfg: DictConfig, filename: str, position: Mapping[str, Any], reset_optimizer: bool
 ) -> None:
-    """Warn about the settings with which a run goes on differently.
+    """Warn about the settings with which a run continues differently.
 
     Args:
-        saved: the checkpoint's config, None where it has none that can be read.
+        saved: the checkpoint's config, None if it has none that can be read.
         cfg: this run's.
         position: where in the data the checkpoint was taken, `extra_state["train_iterator"]`.
-        reset_optimizer: the run takes the weights only, and goes on with nothing else but, perhaps, the position.
+        reset_optimizer: the run takes the weights only, and continues with nothing else except perhaps the position.
     """
     if saved is None:
         return
@@ -115,23 +115,23 @@ def _report_settings(found: list[Change], cfg: DictConfig, filename: str) -> Non
         ignored = []
     for change in ignored:
         logger.warning(
-            f"{change.name}={_text(change.now)} has no effect: the optimizer goes on with {_text(change.saved)}, which "
-            f"{filename} holds; checkpoint.optimizer_overrides replaces that, checkpoint.reset_optimizer=true starts "
-            "anew"
+            f"{change.name}={_text(change.now)} has no effect: the optimizer continues with {_text(change.saved)}, "
+            f"which {filename} holds; checkpoint.optimizer_overrides replaces that, checkpoint.reset_optimizer=true "
+            "starts with a new optimizer"
         )
     others = [str(change) for change in found if change not in ignored]
     if others:
-        logger.warning(f"going on from {filename} with other settings: {', '.join(others)}")
+        logger.warning(f"continuing from {filename} with other settings: {', '.join(others)}")
 
 
 def same_component(saved: Optional[DictConfig], cfg: DictConfig, slot: str) -> bool:
-    """Whether the checkpoint was trained with the component that this run has; yes where nobody knows."""
+    """Whether the checkpoint was trained with the component that this run has; True if unknown."""
     names = [(_plain_node(root, slot) or {}).get("_name") if root is not None else None for root in (saved, cfg)]
     return None in names or names[0] == names[1]
 
 
 def _differing(name: str, saved: Any, now: Any, left_out: Container[str] = ()) -> Iterator[Change]:
-    """Changes between two plain values, key by key where both are mappings."""
+    """Changes between two values, key by key if both are mappings."""
     if isinstance(saved, dict) and isinstance(now, dict):
         if saved.get("_name") != now.get("_name"):  # another component: its settings are others anyway
             yield Change(name, now.get("_name"), saved.get("_name"))
@@ -157,13 +157,13 @@ def _left_out(root: DictConfig, group: str) -> set[str]:
 
 
 def _plain_node(root: DictConfig, group: str) -> Any:
-    """A group or component as a plain dict; None where nothing is chosen, or where it is a plugin's namespace."""
+    """A group or component as a plain dict; None if nothing is chosen, or where it is a plugin's namespace."""
     node = root._get_node(group)
     return to_plain(node) if schema.dataclass_of_node(node) is not None else None
 
 
 def _plain(value: Any) -> Any:
-    """Plain containers; `"(0.9, 0.98)"` is the list that it spells."""
+    """Builtin containers; `"(0.9, 0.98)"` is the list that it spells."""
     value = to_plain(value)
     if isinstance(value, str):
         with suppress(ValueError, SyntaxError):

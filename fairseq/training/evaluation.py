@@ -72,7 +72,7 @@ def load_for_evaluation(cfg: Any, overrides: Optional[Mapping[str, Any]] = None)
     )
     for model in models:
         if saved_cfg.quantization.preset != "none" and saved_cfg.quantization.compute == "integer":
-            keep_integer_weights(model)  # nobody asks for other bits here, or trains
+            keep_integer_weights(model)  # evaluation only, at one number of bits
         model.to(device).eval()
     criterion = task.build_criterion(saved_cfg.criterion).to(device).eval()
     return Evaluation(cfg, task, models, criterion, Precision.from_config(cfg.common, device))

@@ -37,7 +37,7 @@ class UpdateGradients:
     """Computes the gradients of an update and leaves them in `.grad`.
 
     Args:
-        model: with its data-parallel wrapper, where there are several processes.
+        model: with its data-parallel wrapper, if there are several processes.
         batches: moves micro-batches to the device.
         clip_norm: largest norm of the gradients, 0 for no limit.
         loss_scale: of fp16, None in other precisions.

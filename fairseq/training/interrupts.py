@@ -9,8 +9,8 @@
 The first signal only sets `requested`; a second one ends the process at once, as if nothing had been installed.
 
 Several processes have to stop after the same update: whichever got the signal, `agreed` - which all of them call after
-each update - tells all of them. A launcher may deliver one request twice (once itself, once through the group that the
-system signals), so there a second signal counts from two seconds after the first one on.
+each update - informs all of them. A launcher may deliver one request twice (once itself, once through the group
+that the system signals), so there a second signal counts from two seconds after the first one on.
 """
 
 import logging
@@ -58,7 +58,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """128 + signal number, the shell's convention, so that `a && b` does not go on after a stopped `a`."""
+        """128 + signal number, the shell's convention, so that `a && b` does not continue after a stopped `a`."""
         return 128 + self.signal if self.signal is not None else 0
 
     def __enter__(self) -> "StopRequest":
@@ -67,7 +67,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
-        # on the way out of a failure, a launcher's SIGTERM must not come before this process has said what happened
+        # after a failure, a launcher's SIGTERM must not end this process before it has reported the error
         if not (self._together and isinstance(exc_info[1], Exception)):
             self._restore()
 
@@ -78,7 +78,7 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         if os.getpid() != self._process:
-            # a data-loading worker has inherited this handler: its parent decides about Ctrl-C, and ends it by SIGTERM
+            # a data-loading worker has inherited this handler: its parent handles Ctrl-C, and ends it by SIGTERM
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return

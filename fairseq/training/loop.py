@@ -46,7 +46,7 @@ class TrainingLoop:
         on_update: Optional[Callable[[dict[str, Any]], Optional[str]]] = None,
     ):
         self.cfg, self.trainer, self.task, self.on_update = cfg, trainer, task, on_update
-        self._reason: Optional[str] = None  # why `on_update` wants to stop
+        self._reason: Optional[str] = None  # why `on_update` stops the run
         self.stop = stop or StopRequest()
         self.valid_subsets = cfg.dataset.valid_subset.split(",")
         self.metric = cfg.checkpoint.best_checkpoint_metric
@@ -172,7 +172,7 @@ class TrainingLoop:
         checkpoint = self.cfg.checkpoint.copy()
         with open_dict(checkpoint):
             if checkpoint.no_last_checkpoints and not checkpoint.no_save:
-                logger.warning("checkpoint_last.pt is written in spite of no_last_checkpoints: the run was interrupted")
+                logger.warning("checkpoint_last.pt is written despite no_last_checkpoints: the run was interrupted")
                 checkpoint.no_last_checkpoints = False
         checkpoint_utils.save_checkpoint(checkpoint, self.trainer, epoch_itr, None)
         # launchers end all processes when the first one leaves: none does before the file is written

@@ -53,7 +53,7 @@ class LossScale:
         )
 
     def after(self, overflow: bool) -> None:
-        """Tell how an update went.
+        """Adapt the scale after an update.
 
         Raises:
             TrainingError: S has fallen to `minimum`.

@@ -1,7 +1,7 @@
 """Which device a run uses, and in which floating-point precision its forward passes run.
 
 `common.fp16`, `bf16`, `amp` and their `memory_efficient_` forms all become `torch.autocast` around the forward pass;
-parameters, gradients and optimizer state stay fp32. fp16 needs a GPU: on a CPU the run goes on in fp32 and says so
+parameters, gradients and optimizer state stay fp32. fp16 needs a GPU: on a CPU the run continues in fp32 with a warning
 once.
 """
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_device(common: Any, device_id: int = 0) -> torch.device:
-    """The GPU `device_id` where there is one and `common.cpu` is not set, else the CPU."""
+    """The GPU `device_id` if there is one and `common.cpu` is not set, else the CPU."""
     if common.tpu:
         raise ConfigError("common.tpu: TPUs are not supported; unset it to train on GPU or CPU")
     if torch.cuda.is_available() and not common.cpu:
@@ -36,7 +36,7 @@ class Precision:
 
     @classmethod
     def from_config(cls, common: Any, device: torch.device) -> "Precision":
-        """Read `common.{fp16,bf16,amp,memory_efficient_*}`. Raises ConfigError where fp16 and bf16 are both asked
+        """Read `common.{fp16,bf16,amp,memory_efficient_*}`. Raises ConfigError where fp16 and bf16 are both requested
         for.
         """
         wants_fp16 = common.fp16 or common.memory_efficient_fp16 or common.amp
@@ -59,6 +59,6 @@ class Precision:
 def compile_model(model: nn.Module, backend: str = "inductor") -> None:
     """Let `torch.compile` make the forward and backward of `model`, once for all batch sizes and lengths.
 
-    In place: the model stays what it is, and so do the keys of its state dict.
+    In place: the model object and the keys of its state dict do not change.
     """
     model.compile(dynamic=True, backend=backend)

@@ -1,6 +1,6 @@
 """The precision range test on a real training run: what `fairseq-precision-range-test` does.
 
-The run is that of the config, except that `PrecisionRangeTest` decides about the bits, and nothing is saved.
+The run is that of the config, except that `PrecisionRangeTest` chooses the bits, and nothing is saved.
 """
 
 import json
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class RangeTestSchedule(PrecisionSchedule):
-    """Bits as the test wants them; there is no last update at the upper bound."""
+    """Bits of the range test, without a last update at the upper bound."""
 
     name = "range test"
 
@@ -31,7 +31,7 @@ class RangeTestSchedule(PrecisionSchedule):
 
 
 def run_range_test(cfg: Any, args: Any) -> Optional[int]:
-    """Run the test that the command line asks for; returns the lower bound, None where no precision learns.
+    """Run the test that the command line asks for; returns the lower bound, None if no precision learns.
 
     Raises:
         ConfigError: `cfg` does not quantize, or training does not log `args.metric`.

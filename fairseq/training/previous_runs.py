@@ -2,11 +2,11 @@
 
     keep_previous_run(cfg, start="roberta.base/model.pt", continues=False)
 
-Finished is a run that came to its end (its history says so), or one of an older build that came as far as the limits of
+A run is finished if it came to its end (its history says so), or, of an older build, if it reached the limits of
 the new run. What was interrupted is no result: it is continued, or replaced, as ever.
 
 Each file is moved by one rename, the history last. A process that is killed in between leaves a finished run whose
-files lie in two folders, and the next start moves the rest into the same `previous-N`.
+files are in two folders, and the next start moves the rest into the same `previous-N`.
 """
 
 import logging
@@ -23,18 +23,18 @@ from fairseq.logging.history import DONE, FILE_NAME, read_history
 logger = logging.getLogger(__name__)
 
 FOLDER = "previous-"
-# what a run, or a picture of it, leaves beside its history
+# what a run, or a picture of it, leaves next to its history
 PATTERNS = ("checkpoint*.pt", "quantization_plan.json", "*.png", "*.pdf", "*.svg")
 
 
 def keep_previous_run(cfg: Any, start: Optional[str], continues: bool) -> Optional[Path]:
-    """Move the files of a finished run out of the way of one that begins anew; returns the folder they lie in now.
+    """Move the files of a finished run out of the way of a new one; returns their new folder.
 
     Args:
         cfg: the root config of the new run.
-        start: the checkpoint that the new run starts from. Where it lies in `save_dir` it stays there too, so that the
+        start: the checkpoint that the new run starts from. If it is in `save_dir` it is kept there too, so that the
             same command can begin again.
-        continues: the new run goes on with the run in `save_dir`, and replaces nothing.
+        continues: the new run continues with the run in `save_dir`, and replaces nothing.
 
     Raises:
         CheckpointError: the files cannot be moved.
@@ -66,7 +66,7 @@ def is_finished(save_dir: Path, optimization: Any) -> bool:
     """Whether the run in `save_dir` came to its end.
 
     Args:
-        optimization: the config's group, whose limits decide about histories that do not say so themselves.
+        optimization: the config's group, whose limits decide for histories without that record.
     """
     try:
         records = read_history(save_dir)

@@ -17,7 +17,7 @@ from fairseq.quantization.plan.settings import QuantizationConfig
 
 
 def config_of(group: Any) -> QuantizationConfig:
-    """The complete settings that a config's `quantization` group stands for.
+    """The complete settings that a config's `quantization` group describes.
 
     Raises:
         ConfigError: an unknown preset, bits out of range, settings that contradict each other.

@@ -4,11 +4,11 @@
     trainer = Trainer(cfg, task, model, criterion)          # finds the quantizers of the model
     trainer.quantized_training.schedule.bits(update, total)
 
-Bits are handed down as an argument, `num_bits`, from the trainer's step to each quantizer. Where something in between
-does not know the argument - a task or criterion of a plugin - the calls of the model run at the same bits, because an
-update says so to the model for as long as it lasts.
+Bits are passed as an argument, `num_bits`, from the trainer's step to each quantizer. A task or criterion of a plugin
+may lack the argument. Calls of the model then run at the same bits, because the update also sets them in the model's
+context while it runs.
 
-Schedules count updates of the whole run: `optimization.max_update`, or what `max_epoch` epochs come to.
+Schedules count updates of the whole run: `optimization.max_update`, or the updates of `max_epoch` epochs.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ PLAN_FILE = "quantization_plan.json"
 
 
 def planned_updates(optimization: Any, batches_per_epoch: int) -> Optional[int]:
-    """Updates of a whole run, None where neither `max_update` nor `max_epoch` sets an end."""
+    """Updates of a whole run, None if neither `max_update` nor `max_epoch` sets an end."""
     limits = [optimization.max_update] if optimization.max_update else []
     if optimization.max_epoch:
         freqs = list(optimization.update_freq)
@@ -47,7 +47,7 @@ def planned_updates(optimization: Any, batches_per_epoch: int) -> Optional[int]:
 
 
 class QuantizedTraining:
-    """What the trainer of a quantized model asks and tells.
+    """Connects a trainer with a quantized model: bits of each update, costs, checkpoint state.
 
     Args:
         model: quantized, without any wrapper.
@@ -76,13 +76,13 @@ class QuantizedTraining:
 
     @classmethod
     def of(cls, model: nn.Module, optimization: Any, device: torch.device) -> Optional["QuantizedTraining"]:
-        """For `model`, None where it is not quantized."""
+        """For `model`, None if it is not quantized."""
         return cls(model, optimization, device) if getattr(model, "quantization", None) is not None else None
 
     # -- length of the run -------------------------------------------------------------------------------------------
 
     def lay_out(self, batches_per_epoch: int) -> None:
-        """Settle how many updates the schedule is laid out over; called when the training data is known."""
+        """Set the number of updates of the schedule, once the length of an epoch is known."""
         if self.total_updates is not None:
             return
         total = planned_updates(self._optimization, batches_per_epoch)
@@ -141,12 +141,12 @@ class QuantizedTraining:
         return self._bits
 
     def begin_micro_batch(self, num_updates: int, index: int, is_dummy: bool) -> None:
-        """Before the batch number `index` of this process in the update; a dummy stands in for a missing one."""
+        """Before the batch number `index` of this process in the update; `is_dummy` if it replaces a missing one."""
         world, rank = distributed_utils.get_world_size(), distributed_utils.get_rank()
         self.handle.begin_micro_batch(num_updates, index * world + rank, counts=not is_dummy)
 
     def see_gradients(self, num_updates: int, parameters: list[nn.Parameter]) -> None:
-        """Between backward and clipping, for the schedule that looks at gradients."""
+        """Between backward and clipping, for a schedule that reads gradients."""
         self.run.see_gradients(num_updates, parameters)
 
     def end_update(self, num_updates: int, logged: Mapping[str, Any]) -> None:
@@ -171,12 +171,12 @@ class QuantizedTraining:
         return self.handle.context.full_precision()
 
     def warn_of_short_ranges(self) -> None:
-        """Before an evaluation: say so where the ranges for it have not settled yet."""
+        """Before an evaluation: warn if running ranges have seen too few updates."""
         warning = self.handle.short_ranges(self.model)
         if warning:
             logger.warning(warning)
 
-    # -- what is said ------------------------------------------------------------------------------------------------
+    # -- log lines, plan file ---------------------------------------------------------------------------------------
 
     def announce(self, save_dir: Optional[str]) -> None:
         """Log the plan and the schedule; `save_dir` is where `write_plan` will write them, if it will."""
@@ -194,12 +194,12 @@ class QuantizedTraining:
         logger.info(headline, extra={"terminal": lambda: self._short_plan(headline, save_dir)})
 
     def write_plan(self, save_dir: str) -> None:
-        """Write the plan beside the checkpoints, and again when the first call has found more products."""
+        """Write the plan next to the checkpoints, and again when the first call has found more products."""
         self._save_dir = save_dir
         self._write_plan()
 
     def _write_plan(self) -> None:
-        """Write the plan, where it is wanted and has not been written as it is now."""
+        """Write the plan, if it is to be saved and differs from what was written."""
         plan = self.handle.plan
         if not self._save_dir or len(plan.rows) == self._rows_written:
             return
@@ -240,7 +240,7 @@ class QuantizedTraining:
 
         Args:
             filename: the checkpoint's, for messages.
-            only_weights: training starts anew from the checkpoint's weights: ranges are taken where they fit.
+            only_weights: only the weights are used, in a new training: ranges are taken where they fit.
         """
         from fairseq.quantization.metadata_state import hidden_modules
 
@@ -249,7 +249,7 @@ class QuantizedTraining:
         except CheckpointError as error:
             if not only_weights:
                 raise CheckpointError(f"checkpoint {filename}: {error}") from None
-            logger.warning(f"checkpoint {filename} is quantized in another way: ranges and scales start anew")
+            logger.warning(f"checkpoint {filename} is quantized in another way: ranges and scales start from scratch")
             for _, module in hidden_modules(self.model):
                 module.after_load(found=False)
         if only_weights:

@@ -21,7 +21,7 @@ from fairseq.training import console
 
 
 class RunLog:
-    """Reports of one run. `history` is None where nothing is saved, and in all processes but the first.
+    """Reports of one run. `history` is None if nothing is saved, and in all processes but the first.
 
     Args:
         cfg: the root config.

@@ -1,4 +1,4 @@
-"""What a run checks and says about itself before the first update."""
+"""Checks and log lines of a run before the first update."""
 
 import logging
 import zipfile
@@ -28,7 +28,7 @@ def check_sizes(cfg: Any) -> None:
 
 
 def check_start(cfg: Any) -> None:
-    """See that the checkpoint to start from has the model's sizes, before a model is built and data is read.
+    """Check that the checkpoint to start from has the model's sizes, before a model is built and data is read.
 
     Raises:
         CheckpointError: it has others, or it cannot be read; names the settings.

@@ -45,7 +45,7 @@ class Trained(Protocol):
 
 
 def build(trainer: Trained, extra_state: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-    """The dict that a checkpoint file holds; `extra_state` joins the metrics and the training time."""
+    """The dict that a checkpoint file holds; `extra_state` is added to the metrics and the training time."""
     state = checkpoint_format.build_state(
         cfg=trainer.cfg,
         model_state=trainer.get_model().state_dict(),
@@ -92,7 +92,7 @@ def load(
     optimizer_overrides: Optional[dict[str, Any]],
     reset_meters: bool,
 ) -> Optional[dict[str, Any]]:
-    """Put a checkpoint into `trainer`; returns its `extra_state`, or None where there is no such file."""
+    """Put a checkpoint into `trainer`; returns its `extra_state`, or None if there is no such file."""
     logger.info(f"Preparing to load checkpoint {filename}")
     if not exists(filename, CheckpointError):
         logger.info(f"No existing checkpoint found {filename}")
@@ -109,14 +109,14 @@ def load(
     if trainer.ema is not None:
         _load_average(trainer, state["extra_state"], filename)
     if trainer.quantized_training is not None and state.get("quantization"):
-        # a file of packed weights has no optimizer state to go on with
+        # a file of packed weights has no optimizer state to continue with
         only_weights = reset_optimizer or "packed_weights" in state
         with restoring(filename, "quantization"):
             trainer.quantized_training.load_state_dict(state["quantization"], filename, only_weights=only_weights)
     if not reset_optimizer:
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
     if state.get("cfg") is not None:
-        # positions count each process's batches; the run that goes on may have another number of processes
+        # positions count each process's batches; the run that continues may have another number of processes
         workers = max(1, state["cfg"].distributed_training.distributed_world_size)
         state["extra_state"]["train_iterator"].setdefault("num_shards", workers)
     report_changes(state.get("cfg"), trainer.cfg, filename, state["extra_state"]["train_iterator"], reset_optimizer)
@@ -138,7 +138,7 @@ def _load_weights(trainer: Trained, state: dict[str, Any], filename: str) -> Non
 
 
 def _load_average(trainer: Trained, extra_state: dict[str, Any], filename: str) -> None:
-    """Go on with the file's average; of a file that has none it starts from the weights just loaded."""
+    """Continue the file's average. Without one, the average starts from the weights just loaded."""
     average = extra_state.get("ema")
     if average is None:
         logger.warning(f"checkpoint {filename} holds no averaged weights: the average starts from its weights")
@@ -151,7 +151,7 @@ def _load_average(trainer: Trained, extra_state: dict[str, Any], filename: str) 
 
 
 def _dictionary_path(task_cfg: Any) -> Optional[str]:
-    """Where the data's source dictionary lies, for messages."""
+    """The path of the data's source dictionary, for messages."""
     data = task_cfg.get("data") if hasattr(task_cfg, "get") else getattr(task_cfg, "data", None)
     if not data:
         return None
@@ -171,9 +171,9 @@ def _load_optimizer(
         return
     trainer.optimizer_history = state["optimizer_history"][:-1]
     if not reset_lr_scheduler and same_component(state.get("cfg"), trainer.cfg, "lr_scheduler"):
-        with restoring(filename, "lr_scheduler_state", "set checkpoint.reset_lr_scheduler to begin it anew"):
+        with restoring(filename, "lr_scheduler_state", "set checkpoint.reset_lr_scheduler to start it again"):
             trainer.lr_scheduler.load_state_dict(last["lr_scheduler_state"])
-    with restoring(filename, "last_optimizer_state", "set checkpoint.reset_optimizer to begin it anew"):
+    with restoring(filename, "last_optimizer_state", "set checkpoint.reset_optimizer to start it again"):
         trainer.optimizer.load_state_dict(state["last_optimizer_state"], optimizer_overrides=overrides)
         trainer.set_num_updates(last["num_updates"])
 
@@ -185,7 +185,7 @@ def _load_progress(
     logger.info(f"Loaded checkpoint {filename} (epoch {position['epoch']} @ {trainer.get_num_updates()} updates)")
     if reset_meters:
         return extra_state
-    with restoring(filename, "extra_state", "set checkpoint.reset_meters to begin statistics anew"):
+    with restoring(filename, "extra_state", "set checkpoint.reset_meters to start statistics again"):
         trainer.add_previous_training_time(extra_state.get("previous_training_time", 0.0))
         if extra_state.get("metrics"):
             metrics.load_state_dict(extra_state["metrics"])

@@ -78,7 +78,7 @@ def log_free_memory(device: torch.device) -> None:
 
 
 def restart_time_meters() -> None:
-    """After a resume: durations start anew, sums and averages go on."""
+    """After a resume: durations start from scratch, sums and averages continue."""
     for name in ("train", "train_inner", "valid"):
         found = metrics.get_meters(name)
         for meter in found.values() if found is not None else ():

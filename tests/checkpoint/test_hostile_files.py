@@ -67,7 +67,7 @@ HOSTILE = {
     "expanded": (saved({"model": {"w": torch.zeros(1).expand(1 << 40)}}), "has no place in the file"),
     "sparse": (
         saved({"x": torch.sparse_coo_tensor([[0]], [1.0], (1 << 40,), check_invariants=False)}),
-        "a tensor without plain contents",
+        "a tensor that is not dense in CPU memory",
     ),
     "lists in cfg": (saved({"model": {}, "cfg": {"model": {"x": billion_laughs()}}}), "lists in lists"),
     "lists in args": (saved({"model": {}, "args": Namespace(arch=billion_laughs())}), "lists in lists"),

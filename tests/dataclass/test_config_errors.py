@@ -30,13 +30,12 @@ def folder(tmp_path: Path) -> Path:
         (["common.batch_size=3"], "unknown key 'batch_size' in common; did you mean 'dataset.batch_size'?"),
         (
             ["model.quantization=int8"],
-            "unknown key 'quantization' in model (roberta); quantization is a group of its own: "
-            "write quantization=NAME",
+            "unknown key 'quantization' in model (roberta); quantization is another group: write quantization=NAME",
         ),
-        (["task.optimizer=adam"], "unknown key 'optimizer' in task (sentence_prediction); optimizer is a group of its"),
+        (["task.optimizer=adam"], "unknown key 'optimizer' in task (sentence_prediction); optimizer is another group"),
         (
             ["common.dataset=3"],
-            "unknown key 'dataset' in common; dataset is a group of its own: write dataset.KEY=VALUE",
+            "unknown key 'dataset' in common; dataset is another group: write dataset.KEY=VALUE",
         ),
         (["optimizer=adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
         (["optimizr=adam"], "unknown key 'optimizr' in the config; did you mean 'optimizer'?"),

@@ -48,7 +48,7 @@ def test_first_host_of_a_node_list(nodes, first):
 
 def test_without_spawning_nobody_starts_the_other_processes():
     cfg = SimpleNamespace(distributed_training=config(distributed_world_size=2, distributed_no_spawn=True))
-    with pytest.raises(ConfigError, match="distributed_no_spawn=true: nobody starts the other processes"):
+    with pytest.raises(ConfigError, match="distributed_no_spawn=true: nothing starts the other processes"):
         call_main(cfg, lambda cfg: None)
     alone = SimpleNamespace(distributed_training=config(distributed_no_spawn=True))
     assert call_main(alone, lambda cfg: "ran") == "ran"

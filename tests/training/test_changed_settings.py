@@ -15,7 +15,7 @@ def said(result):
     return [line.replace(line.split("/checkpoint_last.pt")[0].split()[-1] + "/", "") for line in lines]
 
 
-OTHER = "going on from checkpoint_last.pt with other settings: "
+OTHER = "continuing from checkpoint_last.pt with other settings: "
 REPEATS = (
     "checkpoint_last.pt was taken after batch 3 of epoch 1, and batches are made otherwise now: {}; "
     "in the rest of this epoch some examples come twice and others not at all"
@@ -60,8 +60,8 @@ def test_another_quantization(resumed):
 def test_the_optimizers_own_settings_come_from_the_checkpoint(runs, resumed):
     lines = resumed("--weight-decay", "0.25", "--lr", "0.02")
     assert lines == [
-        "optimizer.weight_decay=0.25 has no effect: the optimizer goes on with 0.0, which checkpoint_last.pt holds; "
-        "checkpoint.optimizer_overrides replaces that, checkpoint.reset_optimizer=true starts anew",
+        "optimizer.weight_decay=0.25 has no effect: the optimizer continues with 0.0, which checkpoint_last.pt holds; "
+        "checkpoint.optimizer_overrides replaces that, checkpoint.reset_optimizer=true starts with a new optimizer",
         OTHER + "optimization.lr=[0.02] (was [0.01])",
     ]
     state = load_checkpoint_to_cpu(str(runs.folder / "run" / "checkpoint_last.pt"))

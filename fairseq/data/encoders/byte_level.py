@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _BATCH = 1 << 18  # characters cut at a time: the arrays of a batch stay in the processor's cache
-_FIRST_BATCH = 1 << 13  # batches grow, as words that repeat within one that is new are looked at one by one
+_FIRST_BATCH = 1 << 13  # batches grow: repeated new words in one batch are handled one by one
 
 
 class ByteLevelBPE:
@@ -33,8 +33,8 @@ class ByteLevelBPE:
         vocab: path of the JSON file that maps tokens to ids (`encoder.json`, `vocab.json`).
         merges: path of the merges, one a line after a version line (`vocab.bpe`, `merges.txt`).
         add_prefix_space: encode the first word as if a space stood before it.
-        whole_tokens: each token of the vocabulary is known to encode as itself, so that a word that is a token needs no
-            merging. Merges learned from text have this property, others need not.
+        whole_tokens: each token of the vocabulary encodes as itself, so that a word that is a token needs no
+            merging. Merges learned from text have this property, others may not.
     """
 
     def __init__(self, vocab: str, merges: str, add_prefix_space: bool = False, whole_tokens: bool = False):
@@ -106,7 +106,7 @@ class ByteLevelBPE:
 
 
 def byte_alphabet() -> dict[int, str]:
-    """The character that stands for each byte in the files: itself if Latin-1 shows it, else the next from U+0100."""
+    """The character that represents each byte in the files: itself if Latin-1 shows it, else the next from U+0100."""
     shown = {byte: chr(byte) for byte in range(256) if 33 <= byte <= 126 or (byte >= 161 and byte != 173)}
     hidden = [byte for byte in range(256) if byte not in shown]
     return shown | {byte: chr(256 + place) for place, byte in enumerate(hidden)}
@@ -120,7 +120,7 @@ def _load(vocab: str, merges: str, add_prefix_space: bool) -> "Tokenizer":
             raise DataError(f"no BPE file {path}; fairseq-prepare-glue downloads encoder.json and vocab.bpe")
     try:
         model = models.BPE.from_file(vocab, merges)
-    except Exception as error:  # the library raises plain Exception for whatever is wrong with the files
+    except Exception as error:  # the library raises Exception itself for any fault of the files
         raise DataError(f"cannot read the BPE of {vocab} and {merges}: {' '.join(str(error).split())}") from None
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space, use_regex=True)

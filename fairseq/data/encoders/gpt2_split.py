@@ -4,7 +4,7 @@ The published pattern is `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\
 character reduced to its class (letter, digit, other, whitespace), a word begins
 
 - where the class changes;
-- not after a plain space, which belongs to the visible word that follows it;
+- not after a space (U+0020), which belongs to the visible word that follows it;
 - at the last whitespace character before something visible;
 - after a contraction (`'s`, `'ll`, ...), if its apostrophe begins a word.
 
@@ -41,7 +41,7 @@ class Words(NamedTuple):
 
 
 class Splitter:
-    """Cuts lines into words. A character's class is asked of `tokenizers` when it is first seen, so that both agree
+    """Cuts lines into words. A character's class is taken from `tokenizers` when it is first seen, so that both agree
     on Unicode.
     """
 
@@ -53,8 +53,8 @@ class Splitter:
         text = "\n".join(lines) + "\n"
         encoded = text.encode()
         data = np.frombuffer(encoded + bytes(PADDING), dtype=np.uint8)
-        plain = len(encoded) == len(text)
-        points = data[: len(text)] if plain else np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+        is_ascii = len(encoded) == len(text)
+        points = data[: len(text)] if is_ascii else np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
         classes = self._classify(points)
         line_ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1) - 1
         classes[line_ends] = END
@@ -63,7 +63,7 @@ class Splitter:
         begins[line_ends[:-1] + 1] = True
         places = np.flatnonzero(begins)
         ends = np.searchsorted(places, line_ends)
-        if not plain:
+        if not is_ascii:
             places = np.flatnonzero((data[: len(encoded)] & 0xC0) != 0x80)[places]  # characters -> bytes
         return Words(data, np.append(places, len(encoded)), ends)
 
@@ -100,7 +100,7 @@ def word_begins(points: NDArray[np.unsignedinteger], classes: NDArray[np.uint8])
 
 
 def _class_of(character: str) -> int:
-    """Which class of characters this one stands in one word with."""
+    """The class of characters that this one forms a word with."""
     from tokenizers import pre_tokenizers
 
     cut = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True).pre_tokenize_str

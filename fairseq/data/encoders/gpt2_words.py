@@ -2,7 +2,7 @@
 
 A word of up to 15 bytes is its own key: two 64-bit integers that hold its bytes and its length, so that equal keys mean
 equal words. They are looked up in a table with open addressing by a few array operations; only words that are not found
-there are looked at one by one, and only those never seen are encoded.
+there are compared one by one, and only new words are encoded.
 
 >>> from fairseq.data.encoders.gpt2_split import Splitter
 >>> cache = WordCache(encode=lambda words: [[len(word)] for word in words])
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fairseq.data.encoders.gpt2_split import Words
 
 SLOT_BITS = 17
-CAPACITY = 1 << (SLOT_BITS - 1)  # words kept; then the cache starts anew
+CAPACITY = 1 << (SLOT_BITS - 1)  # words kept; then the cache is emptied
 _PROBES = 4
 _LONGEST = 15
 
@@ -37,7 +37,7 @@ class WordCache:
 
     Args:
         encode: the ids of each of some words, given as UTF-8.
-        limit: start anew when there are more words than this.
+        limit: empty the cache when there are more words than this.
     """
 
     def __init__(self, encode: Callable[[Sequence[bytes]], list[list[int]]], limit: int = CAPACITY):
@@ -106,7 +106,7 @@ class WordCache:
         return [self._numbers[word] for word in found]
 
     def _insert(self, low: NDArray[np.uint64], high: NDArray[np.uint64], numbers: NDArray[np.int32]) -> None:
-        """Give each word a free slot among those it may have; a word that finds none is looked up one by one."""
+        """Give each word a free slot among those it may have; a word without one is looked up one by one."""
         numbers, first = np.unique(numbers, return_index=True)
         low, high = low[first], high[first]
         slots = _slots(low, high)

@@ -2,7 +2,7 @@
 
     BertBPE(cfg).encode("Unaffordable!")        # "una ##fford ##able !"   (vocab.txt)
 
-No special tokens are added: `<s>` and `</s>` are the task's business.
+No special tokens are added: the task adds `<s>` and `</s>`.
 """
 
 import json
@@ -25,7 +25,7 @@ def wordpiece(vocab: str, cased: bool = False) -> Any:
     _check(vocab)
     try:
         model = models.WordPiece.from_file(vocab, unk_token="[UNK]", max_input_chars_per_word=100)
-    except Exception as error:  # the library raises plain Exception
+    except Exception as error:  # the library raises Exception itself
         raise DataError(f"cannot read the WordPiece vocabulary {vocab}: {' '.join(str(error).split())}") from None
     tokenizer = Tokenizer(model)
     if tokenizer.token_to_id("[UNK]") is None:
@@ -46,7 +46,7 @@ def from_json(path: str) -> Any:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode("a \u2603")  # what does not fit together may show only now, such as a missing unknown token
-    except Exception as error:  # the library raises plain Exception
+    except Exception as error:  # the library raises Exception itself
         raise DataError(f"cannot read the tokenizer {path}: {' '.join(str(error).split())[:200]}") from None
     return tokenizer
 
@@ -100,7 +100,7 @@ class PieceEncoder:
         return list(self.tokenizer.encode(x, add_special_tokens=False).offsets)
 
     def text_of(self, piece: str) -> str:
-        """What a piece adds to the text in front of it: a new word brings its space along."""
+        """The text that a piece adds after the text so far: a new word starts with a space."""
         if not self.is_beginning_of_word(piece):
             return self.decode(piece.removeprefix("##"))
         return " " + self.decode(piece).removeprefix(" ")

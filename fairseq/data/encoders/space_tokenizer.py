@@ -1,4 +1,4 @@
-"""`tokenizer=space`: words are what lies between white space.
+"""`tokenizer=space`: words are separated by white space.
 
 >>> SpaceTokenizer().encode("a\\t b  c")
 'a b c'

@@ -1,7 +1,7 @@
 """What a Hugging Face tokenizer's tokens are called in our dictionaries.
 
 Ids 0-3 of a dictionary are `<s> <pad> </s> <unk>`. RoBERTa and XLM-R call theirs so; BERT's are `[CLS] [PAD] [SEP]
-[UNK]`, and its `[MASK]` is our `<mask>`. All other tokens keep their names, but for those that a dictionary cannot
+[UNK]`, and its `[MASK]` is our `<mask>`. All other tokens keep their names, except those that a dictionary cannot
 hold: with white space in them, empty, or spelt like one of our five without being it.
 
 >>> vocab = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "a": 5, "two words": 6, "<s>": 7}
@@ -14,13 +14,13 @@ from typing import Optional
 
 from fairseq.errors import CheckpointError
 
-# our special symbols and what they are called elsewhere
+# fairseq's special symbols -> their names in other tokenizers
 SPECIAL = {"<s>": "[CLS]", "<pad>": "[PAD]", "</s>": "[SEP]", "<unk>": "[UNK]", "<mask>": "[MASK]"}
 FRONT = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0-3
 
 
 def find_special_tokens(vocab: dict[str, int]) -> Optional[dict[str, str]]:
-    """Our special symbols -> the tokens that serve as such, None where not all are there. They may be in any order."""
+    """Our special symbols -> the tokens that serve as such, None if not all are there. They may be in any order."""
     roberta, bert = {ours: ours for ours in SPECIAL}, dict(SPECIAL)
     complete = [names for names in (roberta, bert) if all(names[ours] in vocab for ours in FRONT)]
     if len(complete) == 2:  # the other ones are words

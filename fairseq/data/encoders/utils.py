@@ -1,4 +1,4 @@
-"""What masking needs to know of a subword encoding."""
+"""Which symbols of a subword encoding begin a word, for masking."""
 
 from typing import Any, Optional
 
@@ -10,7 +10,7 @@ from fairseq.data.encoders import build_bpe
 def get_whole_word_mask(args: Any, dictionary: Any) -> Optional[torch.Tensor]:
     """For each id of the dictionary 1 where it begins a word, uint8 `(len(dictionary),)`; None without a BPE.
 
-    Special symbols, fill-in words and symbols that the BPE does not know count as words of their own.
+    Special symbols, fill-in words and symbols unknown to the BPE count as words.
 
     Args:
         args: the `bpe` config or its name, as for `build_bpe`.

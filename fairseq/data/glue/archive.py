@@ -2,7 +2,7 @@
 
     extract(Path("RTE.zip"), Path("RTE"), top="RTE")
 
-A damaged archive is removed, so that the next run fetches it anew.
+A damaged archive is removed, so that the next run fetches it again.
 """
 
 import errno
@@ -57,7 +57,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         archive.unlink(missing_ok=True)
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DamagedArchive(
-            f"{archive} is no intact zip file ({reason}); run the command again to fetch it anew"
+            f"{archive} is no intact zip file ({reason}); run the command again to download it again"
         ) from None
 
 

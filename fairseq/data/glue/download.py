@@ -2,7 +2,7 @@
 
     folder = fetch_task("RTE")        # train.tsv, dev.tsv, test.tsv
 
-No sha256 of the archives is published. Size and sha256 of the first download are recorded in `manifest.json` beside
+No sha256 of the archives is published. Size and sha256 of the first download are recorded in `manifest.json` next to
 them, and a later download that differs is reported. The TSV files inside are compared with known ones. A damaged file
 is removed and downloaded again.
 """

@@ -37,8 +37,8 @@ def split_published(folder: Path, target: Path) -> None:
             f"{folder / PUBLISHED['train']} lacks {len(dev_ids) - sum(in_dev)} pairs of {ids_path}; get both again"
         )
     target.mkdir(parents=True, exist_ok=True)
-    for name, wanted in (("train", False), ("dev", True)):
-        chosen = [row for row, dev in zip(rows, in_dev, strict=True) if dev is wanted]
+    for name, is_dev in (("train", False), ("dev", True)):
+        chosen = [row for row, dev in zip(rows, in_dev, strict=True) if dev is is_dev]
         (target / f"{name}.tsv").write_text("\n".join([header, *chosen, ""]), encoding="utf-8")
     if (folder / PUBLISHED["test"]).is_file():
         lines = _lines(folder / PUBLISHED["test"])

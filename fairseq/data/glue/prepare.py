@@ -168,7 +168,7 @@ def sentence_encoder(bpe_dir: Path) -> "RobertaEncoder | PieceEncoder":
 
 @contextlib.contextmanager
 def _new_folder(dest: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside `dest` that becomes `dest` when the block ends without an error."""
+    """A temporary folder next to `dest` that becomes `dest` when the block ends without an error."""
     if dest.exists() and not overwrite and (dest.is_file() or any(dest.iterdir())):
         raise DataError(f"{dest} exists; remove it, give another --dest, or --overwrite to replace it")
     try:

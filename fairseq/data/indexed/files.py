@@ -1,4 +1,4 @@
-"""Mapped files: opened without reading, and looked at before each epoch.
+"""Mapped files: opened without reading, and checked before each epoch.
 
 Reading a mapped page that the file no longer has ends the process by SIGBUS, which no Python code can catch. So before
 an epoch, `check_files` compares the sizes of all mapped files below a dataset with those when they were opened.
@@ -33,7 +33,7 @@ def check_size(path: str, mapped: Union[mmap.mmap, bytes]) -> None:
     if isinstance(mapped, mmap.mmap) and (size := mapped.size()) < len(mapped):
         raise DataError(
             f"{path} had {len(mapped)} bytes when it was opened and has {size} now: it was truncated or is being "
-            "written anew; restore it, then go on from the last checkpoint"
+            "written again; restore it, then continue from the last checkpoint"
         )
 
 

@@ -2,7 +2,7 @@
 
 .idx   8 bytes b"TNTIDX\\0\\0", uint64 version (1), uint64 element type, uint64 element size, uint64 N, uint64 S,
        int64 dim_offsets[N+1] (into sizes), int64 data_offsets[N+1] (elements), int64 sizes[S]
-.bin   the elements; text is stored with 1 added (Lua counted from 1), `fix_lua_indexing` takes it off again
+.bin   the elements; text is stored with 1 added (Lua counts from 1), `fix_lua_indexing` subtracts it
 """
 
 import math
@@ -24,7 +24,7 @@ _HEADER = struct.Struct("<8sQQQQQ")
 
 
 class IndexedDataset(FairseqDataset):
-    """Items as int64 tensors (floats stay floats), read from the file when asked for."""
+    """Items as int64 tensors (floats are kept as floats), read from the file on access."""
 
     def __init__(self, path: str, fix_lua_indexing: bool = False):
         super().__init__()

@@ -103,7 +103,7 @@ class MMapIndexedDataset(FairseqDataset):
         self._itemsize = dtype.itemsize
         self._elements = np.frombuffer(buffer, dtype, len(buffer) // dtype.itemsize)
         self._out = np.dtype(np.float64 if np.issubdtype(self._index.dtype, np.floating) else np.int64)
-        if len(self._index):  # a file cut short is told at once: its last item is missing
+        if len(self._index):  # a truncated file is reported when it is opened: its last item is missing
             end = int(self._index.pointers[-1]) + int(self._index.sizes[-1]) * self._itemsize
             if end > self._num_bytes:
                 self._check()

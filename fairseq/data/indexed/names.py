@@ -1,6 +1,6 @@
 """File names, element types and magic numbers of the indexed formats.
 
-A data set `prefix` is a pair: `prefix.bin` (the elements of all items, joined) and `prefix.idx` (where each item lies).
+A data set `prefix` is a pair: `prefix.bin` (the elements of all items, joined) and `prefix.idx` (where each item is).
 
 >>> data_file_path("RTE-bin/train"), index_file_path("RTE-bin/train")
 ('RTE-bin/train.bin', 'RTE-bin/train.idx')
@@ -37,11 +37,11 @@ DTYPES: dict[int, type] = {
 
 def dtype_code(dtype: Any) -> int:
     """The header code of a NumPy element type."""
-    wanted = np.dtype(dtype)
+    requested = np.dtype(dtype)
     for code, known in DTYPES.items():
-        if np.dtype(known) == wanted:
+        if np.dtype(known) == requested:
             return code
-    raise ValueError(f"no index format holds elements of type {wanted}")
+    raise ValueError(f"no index format holds elements of type {requested}")
 
 
 def best_fitting_int_dtype(max_int_to_represent: Optional[int] = None) -> type:

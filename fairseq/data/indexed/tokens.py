@@ -1,6 +1,6 @@
 """Token ids against the dictionary: an id beyond it is found when the data is read, not in the middle of a model.
 
-Elements are looked at in blocks, each once, when the first item in it is read: opening stays instant, and reading costs
+Elements are checked in blocks, each once, when the first item in it is read: opening takes no time, and reading costs
 one pass over the file, spread over the first epoch.
 
 >>> check = TokenCheck(np.array([4, 5, 9], np.uint16), range(8), lambda at: f"element {at}")
@@ -21,25 +21,25 @@ _SHIFT = 20  # blocks of 2**20 elements
 
 
 class TokenCheck:
-    """Which blocks of elements have been looked at.
+    """Which blocks of elements have been checked.
 
     Args:
         elements: of the whole file.
         allowed: the ids that may occur, as stored.
-        describe: where an element lies, in words, for the message.
+        describe: the place of an element in words, for the message.
     """
 
     def __init__(self, elements: np.ndarray, allowed: range, describe: Callable[[int], str]):
         self._elements, self._allowed, self._describe = elements, allowed, describe
-        self.left = -(-len(elements) >> _SHIFT)  # blocks not looked at yet
-        self._unseen = bytearray(b"\1") * self.left + b"\0"  # one more, in which nothing lies but an empty last item
+        self.left = -(-len(elements) >> _SHIFT)  # blocks not checked yet
+        self._unseen = bytearray(b"\1") * self.left + b"\0"  # one more, for an empty last item
         self._unseen_array = np.frombuffer(self._unseen, np.uint8)
 
     def look(self, start: int, end: int) -> None:
         """Before the elements `start .. end - 1` are used.
 
         Raises:
-            DataError: there is an id beyond the dictionary in the blocks they lie in.
+            DataError: there is an id beyond the dictionary in their blocks.
         """
         for block in range(start >> _SHIFT, ((end - 1) >> _SHIFT) + 1):
             if self._unseen[block]:

@@ -1,4 +1,4 @@
-"""Iterators that know how far they are: `n` items taken of `len(...)`.
+"""Iterators with a position: `n` items taken of `len(...)`.
 
 >>> itr = CountingIterator(range(5))
 >>> next(itr), itr.n, len(itr), itr.has_next()

@@ -7,7 +7,7 @@
 
 In epoch e batches come in the order of `numpy.random.permutation` with seed `seed + e`; worker r of w takes every w-th
 one from the r-th on. With several workers the state also says how many batches all of them have `consumed`, so that
-another number of workers goes on with exactly the batches that are left, in the same order.
+another number of workers continues with exactly the batches that are left, in the same order.
 """
 
 import math
@@ -26,7 +26,7 @@ _MAX_BUFFER = 20
 
 
 class EpochBatchIterating:
-    """What the trainer asks of an iterator over epochs."""
+    """The interface of an iterator over epochs that the trainer uses."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -44,7 +44,7 @@ class EpochBatchIterating:
         Args:
             shuffle: in random order.
             fix_batches_to_gpus: a worker gets the same batches each epoch (for datasets that prefetch).
-            set_dataset_epoch: tell the dataset.
+            set_dataset_epoch: call the dataset's `set_epoch`.
         """
         raise NotImplementedError
 
@@ -65,7 +65,7 @@ class EpochBatchIterating:
 
     @property
     def first_batch(self) -> Optional[Any]:
-        """The first batch; None where the dataset can only be read inside the data loader."""
+        """The first batch; None if the dataset can only be read inside the data loader."""
         return None
 
 
@@ -81,7 +81,7 @@ class EpochBatchIterator(EpochBatchIterating):
         epoch: the number of the first epoch.
         disable_shuffling: always keep the given order.
         skip_remainder_batch: leave out the last batch of an epoch, which may be smaller.
-        grouped_shuffling: shuffle groups of `num_shards` batches, so that workers get batches of like length.
+        grouped_shuffling: shuffle groups of `num_shards` batches, so that workers get batches of similar length.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class EpochBatchIterator(EpochBatchIterating):
         self._start_epoch_afresh()
 
     def _start_epoch_afresh(self) -> None:
-        """No batch of the epoch was dealt out to another number of workers than there are now."""
+        """All batches of the epoch belong to the present number of workers."""
         self._dealt = 0  # batches that all workers together had consumed when the present workers took over
         self._position = 0  # iterations_in_epoch at that moment
         self._group = self.num_shards  # workers that the epoch began with
@@ -198,7 +198,7 @@ class EpochBatchIterator(EpochBatchIterating):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken.
+        """Continue where `state_dict` was taken.
 
         Raises:
             CheckpointError: the epoch has fewer batches than were taken then.
@@ -232,7 +232,7 @@ class EpochBatchIterator(EpochBatchIterating):
     def _get_iterator_for_epoch(
         self, epoch: int, shuffle: bool, fix_batches_to_gpus: bool = False, offset: int = 0
     ) -> Optional[CountingIterator]:
-        """The epoch's batches from the `offset`-th on; None where it has no more than `offset` batches."""
+        """The epoch's batches from the `offset`-th on; None if it has no more than `offset` batches."""
         batches = self.ordered_batches(epoch, fix_batches_to_gpus, shuffle)
         taken = offset - self._position
         if offset > 0 and taken >= len(batches):
@@ -244,7 +244,7 @@ class EpochBatchIterator(EpochBatchIterating):
         return itr.take(self._position + len(batches) - 1) if self.skip_remainder_batch else itr
 
     def ordered_batches(self, epoch: int, fix_batches_to_gpus: bool, shuffle: bool) -> list[Any]:
-        """This worker's batches in the order of an epoch, without those that were dealt out to another number of
+        """This worker's batches in the order of an epoch, without those that were consumed by another number of
         workers; workers that have one less get an empty one.
         """
         fixed = fix_batches_to_gpus and self._supports_prefetch

@@ -1,6 +1,6 @@
 """Reading the batches of an epoch: here, or in worker processes.
 
-A worker sends small batches as plain bytes. PyTorch would put each tensor into shared memory of its own, which costs
+A worker sends small batches as bytes. PyTorch would put each tensor into separate shared memory, which costs
 more than making a batch of token ids does.
 """
 
@@ -26,8 +26,8 @@ _DEATH = re.compile(r"DataLoader worker \(pid\S* ([\d, ]+)\) (?:is killed by sig
 
 @contextlib.contextmanager
 def deaths_of_workers() -> Iterator[None]:
-    """Say it in one line when a worker dies. PyTorch raises that wherever the main thread is, so put this around all
-    that happens while there are workers.
+    """Report the death of a worker in one line. PyTorch raises it at any point of the main thread, so put this around
+    all code that runs while there are workers.
 
     Raises:
         LoadingError: a worker was killed.
@@ -40,7 +40,7 @@ def deaths_of_workers() -> Iterator[None]:
             raise
         how = f"was ended by a signal ({found[2]})" if found[2] else "ended"
         raise LoadingError(
-            f"the data-loading process {found[1]} {how}, perhaps for want of memory; "
+            f"the data-loading process {found[1]} {how}, perhaps because memory ran out; "
             "dataset.num_workers=0 reads without such processes"
         ) from error
 
@@ -52,7 +52,7 @@ class Packed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """What the user has to know of a failure in a worker (without the worker's traceback)."""
+    """The message of a failure in a worker, without the worker's traceback."""
 
     kind: type[FairseqError]
     message: str
@@ -127,9 +127,9 @@ class BatchLoader:
     """The batches of `batches` (lists of indices), in order.
 
     Args:
-        num_workers: processes that read; 0: this one, each batch when it is asked for.
+        num_workers: processes that read; 0: this one, each batch when it is requested.
         buffer_size: batches the workers read ahead.
-        timeout: seconds to wait for a batch from a worker; 0: for ever.
+        timeout: seconds to wait for a batch from a worker; 0: forever.
     """
 
     def __init__(
@@ -177,5 +177,5 @@ class BatchLoader:
             prefetch_factor=max(2, -(-self.buffer_size // self.num_workers)),
             timeout=self.timeout,
             worker_init_fn=partial(_begin_worker, os.getpid()),
-            generator=torch.Generator(),  # seeds of workers come from here: the global generator stays as it is
+            generator=torch.Generator(),  # seeds of workers come from here: the global generator is not used
         )

@@ -33,7 +33,7 @@ OPTIONS: list[tuple[tuple[str, ...], dict]] = [
             "const": "all",
             "nargs": "?",
             "choices": ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"],
-            "help": "print how the config comes about, run nothing",
+            "help": "print how the config is composed, run nothing",
         },
     ),
     (("--help", "-h"), {"action": "store_true", "help": "this text, for the components that the config chooses"}),

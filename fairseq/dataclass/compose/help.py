@@ -32,17 +32,17 @@ examples:
   {command} -h model=roberta            {command} -h optimization
 
 settings:
-  KEY=VALUE sets a key, whether the YAML file has it or not (+KEY=VALUE is the same); ~KEY takes it out of the file.
+  KEY=VALUE sets a key, whether the YAML file has it or not (+KEY=VALUE is the same); ~KEY removes it.
   GROUP=CHOICE takes a component (optimizer=adam) or a file of yours (run_config=local: DIR/run_config/local.yaml).
   VALUE is a number, true, false, null, a text or a list [1e-5,1e-6]; ${{env:NAME}} is an environment variable.
 
 paths:
-  Relative paths are taken from the folder the command is started in. Without checkpoint.save_dir, checkpoints lie in
-  the run's own folder, outputs/DATE/TIME (hydra.run.dir), beside its log and its config; in a sweep, what is written to
-  a relative path lies in each job's folder, multirun/DATE/TIME/N (hydra.sweep.dir).
+  Relative paths are taken from the folder the command is started in. Without checkpoint.save_dir, checkpoints are in
+  the run's own folder, outputs/DATE/TIME (hydra.run.dir), next to its log and its config. In a sweep, relative paths of
+  outputs are in each job's folder, multirun/DATE/TIME/N (hydra.sweep.dir).
 """
 
-# what each command does, and how its examples go on
+# what each command does, and the rest of its examples
 _ABOUT = {
     "fairseq-hydra-train": (
         "train a model as YAML files and dotted overrides say",

@@ -1,6 +1,6 @@
-"""Hydra's config loader with fairseq's rules: see `repository.py`, `overrides.py` and `places.py` for what they are.
+"""Hydra's config loader with fairseq's rules: see `repository.py`, `overrides.py` and `places.py`.
 
-Everything that Hydra does - one run, sweeps and their jobs, `--cfg`, `--info`, completion - asks the loader for its
+Everything that Hydra does - one run, sweeps and their jobs, `--cfg`, `--info`, completion - gets from the loader its
 config, and so gets the typed one.
 """
 

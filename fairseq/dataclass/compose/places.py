@@ -1,6 +1,6 @@
 """Where relative paths lead when a command runs under Hydra.
 
-What is read lies relative to the folder the command was started in (Hydra's job does not change folders). What is
+What is read is relative to the folder the command was started in (Hydra's job does not change folders). What is
 written:
 
 | setting                                   | one job                      | a job of a sweep                |

@@ -1,6 +1,6 @@
 """Config files as fairseq lays them out, read into Hydra's terms.
 
-- `# @package _group_` stands for the place that a file's folder gives it (today's default), and for the root in the
+- `# @package _group_` means the place that a file's folder gives it (today's default), and for the root in the
   config that is run.
 - `criterion: masked_lm` is short for `criterion: {_name: masked_lm}`.
 - Every component is an option of its slot: `optimizer=adam` needs no file. A file `model/NAME/FILE.yaml` that gives no
@@ -73,7 +73,7 @@ class Repository(ConfigRepository):
         return options
 
     def _component(self, config_path: str) -> Optional[ConfigResult]:
-        """The option `slot/name` without a file. Any name will do: the typed config knows which exist."""
+        """The option `slot/name` without a file. Any name is accepted here: the typed config checks it."""
         slot, _, name = config_path.partition("/")
         if slot not in schema.SLOTS or not name or "/" in name:
             return None
@@ -133,8 +133,8 @@ def _reason(error: BaseException) -> str:
         return f"not UTF-8 (byte {error.start})"
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    told = error.strerror if isinstance(error, OSError) else None
-    return told or " ".join(str(error).split())[:200] or type(error).__name__
+    message = error.strerror if isinstance(error, OSError) else None
+    return message or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _one_line(error: yaml.YAMLError) -> str:

@@ -29,7 +29,7 @@ from fairseq.errors import ConfigError
 
 
 class _Hydra(Hydra):
-    """Hydra whose single run checks the config first and raises the job's own exception, without a line of its own."""
+    """Hydra whose single run checks the config first and raises the job's own exception, without another line."""
 
     def __init__(self, task_name: str, loader: Loader):
         super().__init__(task_name, loader)
@@ -81,7 +81,7 @@ def run(
         check: raises ConfigError where a job's config lacks something.
 
     Returns:
-        the function's result for one job, the sweeper's result for a sweep, None where nothing ran.
+        the function's result for one job, the sweeper's result for a sweep, None if nothing ran.
     """
     if args.version:
         print(fairseq.__version__)

@@ -18,8 +18,8 @@ class CheckpointConfig(FairseqDataclass):
     save_dir: str = option(
         "checkpoints",
         "folder for checkpoints; a relative one is taken from the folder the command was started in. "
-        "fairseq-hydra-train: left at its default it lies in the run's folder, outputs/DATE/TIME; "
-        "in a multirun a relative one lies in each job's own folder",
+        "fairseq-hydra-train: the default is in the run's folder, outputs/DATE/TIME; "
+        "in a multirun a relative path is in each job's own folder",
         path="out",
     )
     restore_file: str = option(
@@ -48,7 +48,7 @@ class CheckpointConfig(FairseqDataclass):
     )
     keep_interval_updates_pattern: int = option(
         -1,
-        "with keep_interval_updates: keep those at multiples of this many updates besides (-1: none)",
+        "with keep_interval_updates: also keep those at multiples of this many updates (-1: none)",
         within=at_least(1, also=-1),
     )
     keep_last_epochs: int = option(
@@ -72,6 +72,6 @@ class CheckpointConfig(FairseqDataclass):
         False, "every process reads the file, instead of one that sends it to the others"
     )
     write_checkpoints_asynchronously: bool = option(
-        False, "write checkpoints in the background while training goes on", alias=["--save-async"]
+        False, "write checkpoints in the background while training continues", alias=["--save-async"]
     )
     model_parallel_size: int = option(II("common.model_parallel_size"), "follows common.model_parallel_size")

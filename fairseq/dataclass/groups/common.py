@@ -35,7 +35,7 @@ class CommonConfig(FairseqDataclass):
 
     # randomness and device
     seed: int = option(1, "seed of initialisation, dropout, shuffling and masking", within=SEEDS)
-    cpu: bool = option(False, "stay on the CPU although a GPU is there")
+    cpu: bool = option(False, "use the CPU although there is a GPU")
     tpu: bool = option(False, "run on TPU (not supported; kept so that fairseq's configs read)")
 
     # 16-bit training
@@ -88,7 +88,7 @@ class CommonConfig(FairseqDataclass):
         False, "fairseq-hydra-train: use fairseq's log layout on the console instead of Hydra's layout and log file"
     )
     suppress_crashes: bool = option(
-        False, "fairseq-hydra-train: log an exception and end normally, so that a sweep goes on with its next job"
+        False, "fairseq-hydra-train: log an exception and end normally, so that a sweep continues with its next job"
     )
     use_plasma_view: bool = option(False, "share dataset indices between processes through a plasma store")
     plasma_path: Optional[str] = option("/tmp/plasma", "socket of the plasma store")

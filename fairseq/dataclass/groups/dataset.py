@@ -38,7 +38,7 @@ class DatasetConfig(FairseqDataclass):
         None, "validate on valid, valid1, valid2 ... as one split", alias=["--combine-val"]
     )
     ignore_unused_valid_subsets: Optional[bool] = option(
-        False, "do not complain about valid1, valid2 ... that valid_subset does not name"
+        False, "accept valid1, valid2 ... that valid_subset does not name"
     )
     validate_interval: int = option(1, "validate every this many epochs", within=at_least(1))
     validate_interval_updates: int = option(
@@ -46,7 +46,7 @@ class DatasetConfig(FairseqDataclass):
     )
     validate_after_updates: int = option(0, "no validation before this many updates", within=at_least(0))
     fixed_validation_seed: Optional[int] = option(
-        None, "seed of every validation; default: the run's seed goes on", within=SEEDS
+        None, "seed of every validation; default: the state of the run's generators", within=SEEDS
     )
     disable_validation: bool = option(False, "never validate")
     max_tokens_valid: Optional[int] = option(
@@ -70,4 +70,4 @@ class DatasetConfig(FairseqDataclass):
     update_epoch_batch_itr: bool = option(
         II("dataset.grouped_shuffling"), "make new batches in every epoch; default: as grouped_shuffling"
     )
-    update_ordered_indices_seed: bool = option(False, "order examples of equal length anew in every epoch")
+    update_ordered_indices_seed: bool = option(False, "change the order of examples of equal length in every epoch")

@@ -42,7 +42,7 @@ class DistributedTrainingConfig(FairseqDataclass):
         _one_per_gpu, "processes to start on this machine; default: one per visible GPU"
     )
     distributed_rank: Optional[int] = option(0, "number of this process, 0 ... world size - 1", within=at_least(0))
-    distributed_backend: str = option("nccl", "torch.distributed backend; gloo is taken where there is no GPU")
+    distributed_backend: str = option("nccl", "torch.distributed backend; gloo is taken if there is no GPU")
     distributed_init_method: Optional[str] = option(
         None, "address where the processes meet, such as tcp://host:port or file://path"
     )
@@ -62,7 +62,7 @@ class DistributedTrainingConfig(FairseqDataclass):
     ddp_comm_hook: DDP_COMM_HOOK_CHOICES = option(
         DDP_COMM_HOOK_CHOICES.none, "compress gradients while they are exchanged"
     )
-    bucket_cap_mb: int = option(25, "gradients travel in buckets of about this many MB", within=at_least(1))
+    bucket_cap_mb: int = option(25, "gradients are exchanged in buckets of about this many MB", within=at_least(1))
     fix_batches_to_gpus: bool = option(False, "deal the same batches to the same GPU in every epoch")
     find_unused_parameters: bool = option(
         False, "look for parameters that had no part in the loss (models with unused heads need it)"

@@ -70,7 +70,7 @@ class GenerationConfig(FairseqDataclass):
     )
     print_step: bool = option(False, "print how many steps the output took")
 
-    # a language model beside the model
+    # a language model next to the model
     lm_path: Optional[str] = option(None, "checkpoint of a language model whose scores are added", path="in")
     lm_weight: float = option(0.0, "weight of the language model's scores", within=any_number())
 

@@ -50,7 +50,7 @@ class OptimizationConfig(FairseqDataclass):
 
 @dataclass
 class EMAConfig(FairseqDataclass):
-    """A moving average of the weights beside the model."""
+    """A moving average of the weights."""
 
     store_ema: bool = option(False, "keep an exponential moving average of the weights in checkpoints")
     ema_decay: float = option(0.9999, "weight of the old average at each update", within=between(0, 1))

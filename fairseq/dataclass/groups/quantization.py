@@ -84,6 +84,6 @@ class QuantizationGroup(FairseqDataclass):
     )
     fused: bool = option(
         True,
-        "round large tensors in compiled kernels, to the same numbers (false: by plain torch)",
+        "round large tensors in compiled kernels, to the same numbers (false: by separate torch operations)",
         flag="--no-fused-rounding",
     )

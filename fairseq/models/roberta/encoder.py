@@ -63,7 +63,7 @@ class RobertaEncoder(FairseqEncoder):
         Args:
             features_only: leave out the language model's head.
             return_all_hiddens: put the input of the first layer and the output of each into `inner_states`.
-            masked_tokens: (B, T), true where scores are wanted; scores are (M, V) then, else (B, T, V).
+            masked_tokens: (B, T), true where scores are needed; scores are (M, V) then, else (B, T, V).
             num_bits: bits of the quantizers that follow.
 
         Returns:

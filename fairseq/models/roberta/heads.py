@@ -29,7 +29,7 @@ class RobertaLMHead(nn.Module):
         embed_dim: width of the features.
         output_dim: size of the vocabulary.
         activation_fn: name of the activation.
-        weight: (output_dim, embed_dim), the token embedding's where weights are tied; None for weights of its own.
+        weight: (output_dim, embed_dim), the token embedding's where weights are tied; None for separate weights.
     """
 
     def __init__(self, embed_dim: int, output_dim: int, activation_fn: str, weight: Optional[Tensor] = None):

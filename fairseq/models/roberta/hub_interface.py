@@ -24,7 +24,7 @@ class RobertaHubInterface(nn.Module):
 
     Attributes:
         cfg, task, model: as they were loaded.
-        bpe: what turns text into the dictionary's symbols and back; None where the config names none.
+        bpe: what turns text into the dictionary's symbols and back; None if the config names none.
     """
 
     _float_tensor: Tensor
@@ -55,7 +55,7 @@ class RobertaHubInterface(nn.Module):
         return self._ids(" ".join(parts))
 
     def decode(self, tokens: Tensor) -> Union[str, list[str]]:
-        """The text of `tokens` (T,); a list of texts where there are several sentences."""
+        """The text of `tokens` (T,); a list of texts if there are several sentences."""
         if tokens.dim() != 1:
             raise ValueError(f"decode takes one row of tokens, not a tensor of shape {tuple(tokens.shape)}")
         ids = tokens.cpu().numpy()
@@ -107,7 +107,7 @@ class RobertaHubInterface(nn.Module):
         self.model.register_classification_head(name, num_classes=num_classes, **kwargs)
 
     def label_names(self, head: str) -> Optional[list[str]]:
-        """Names of the classes that `head` predicts, in order; None where neither checkpoint nor data name them.
+        """Names of the classes that `head` predicts, in order; None if neither checkpoint nor data name them.
 
         Classes go by how frequent they were in training: class 0 of SST-2 is called '1'.
         """
@@ -117,7 +117,7 @@ class RobertaHubInterface(nn.Module):
         """The name of the most likely class of each row of `tokens`, (T,) or (B, T).
 
         Raises:
-            ConfigError: nobody knows what the classes are called.
+            ConfigError: the names of the classes are unknown.
         """
         names = self.label_names(head)
         if names is None:
@@ -130,7 +130,7 @@ class RobertaHubInterface(nn.Module):
     def predict(self, head: str, tokens: Tensor, return_logits: bool = False) -> Tensor:
         """Log-probabilities (B, classes) by classification head `head`, or its raw scores.
 
-        `label_names(head)` tells what the classes are called.
+        `label_names(head)` returns the names of the classes.
         """
         logits = self._head(head)(self.extract_features(tokens))
         return logits if return_logits else F.log_softmax(logits, dim=-1)

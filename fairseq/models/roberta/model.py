@@ -207,7 +207,7 @@ def _positions_of(args: Any, task: Any) -> int:
 
 
 def _refuse_unsupported(args: Any) -> None:
-    """fairseq has switches that change the model in ways we do not offer: say so instead of ignoring them."""
+    """Refuse fairseq's switches that change the model in ways that are not supported."""
     defaults = RobertaConfig()
     for name in (
         "adaptive_input",
@@ -223,7 +223,7 @@ def _refuse_unsupported(args: Any) -> None:
 
 
 def _fill(args: Any, dataclass: type) -> None:
-    """Fill in what `args` leaves open, but for an open number of positions: subclasses ask `hasattr` and take the
+    """Fill in what `args` leaves open, except an open number of positions: subclasses ask `hasattr` and take the
     task's.
     """
     fill_defaults(args, dataclass)
@@ -240,7 +240,7 @@ register_sizes("roberta", _fill)
 
 
 def __getattr__(name: str) -> Any:
-    # fairseq's plugins import `roberta_large_architecture` and the like from here: one function for each size
+    # fairseq's plugins import `roberta_large_architecture` and others from here: one function for each size
     size = name.removesuffix("_architecture")
     if size != name and size in SIZES["roberta"]:
         return ARCH_CONFIG_REGISTRY[size]

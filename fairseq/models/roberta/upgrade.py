@@ -95,10 +95,10 @@ def keep_missing_parts(model: WithHeads, state_dict: StateDict, prefix: str) -> 
     parts = ("classification_heads.", "encoder.lm_head.")
     missing = [key for part in parts for key in own if key.startswith(part) and prefix + key not in state_dict]
     modules = list(dict.fromkeys(".".join(key.split(".")[:2]) for key in missing))
-    short = f"not in the checkpoint, so they stay as they were initialised: {', '.join(modules)}"
+    short = f"not in the checkpoint, so they keep their initial values: {', '.join(modules)}"
     for key in missing:
         logger.info(
-            "Overwriting %s: not in the checkpoint, the model's own value stays",
+            "Overwriting %s: not in the checkpoint, the model's own value is kept",
             prefix + key,
             extra={"terminal": short},
         )

@@ -1,6 +1,6 @@
 """Models that are RoBERTa in another language, with another byte-pair encoding: XLM-R, CamemBERT, GottBERT.
 
-They differ in what `from_pretrained` takes only, and their checkpoints name `roberta`: there is nothing to register.
+They differ only in the arguments of `from_pretrained`. Their checkpoints name `roberta`, so nothing is registered.
 """
 
 from typing import Any, Optional

@@ -25,7 +25,7 @@ def Embedding(num_embeddings: int, embedding_dim: int, padding_idx: int) -> nn.E
 
 
 def read_embeddings(path: str, dictionary: Any, table: nn.Embedding) -> int:
-    """Copy the vectors of `path` into the rows of `table` whose symbols `dictionary` knows; returns how many.
+    """Copy the vectors of `path` into the rows of `table` whose symbols are in `dictionary`; returns how many.
 
     Raises:
         DataError: no such file, or a line of another width than the table's.

@@ -1,4 +1,4 @@
-"""Where fairseq users import TransformerConfig from; it is defined beside the other configs, which need no torch."""
+"""Where fairseq users import TransformerConfig from; it is defined next to the other configs, which need no torch."""
 
 from fairseq.dataclass.transformer import (
     DEFAULT_MAX_SOURCE_POSITIONS,

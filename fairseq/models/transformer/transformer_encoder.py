@@ -104,7 +104,7 @@ class TransformerEncoderBase(FairseqEncoder):
             num_bits: bits of the quantizers that follow.
 
         Returns:
-            A dict of lists, empty where there is nothing: `encoder_out` [(T, B, C)], `encoder_padding_mask` [(B, T)],
+            A dict of lists, empty if there is nothing: `encoder_out` [(T, B, C)], `encoder_padding_mask` [(B, T)],
             `encoder_embedding` [(B, T, C)], `encoder_states` [(T, B, C), ...], `fc_results`, `src_tokens` (empty),
             `src_lengths` [(B, 1)].
         """

@@ -5,7 +5,7 @@
 T: target length, S: source length, B: batch, H: heads, D: width of a head, C = H * D.
 
 `MultiheadAttention` does these steps through two MatMul modules; `fused_attention` gives the same context in one kernel
-and may take over only where no hook or callback needs the steps.
+and may replace the steps only if nothing observes them (no hooks, no tracing).
 
 >>> split_heads(torch.zeros(5, 2, 8), num_heads=4).shape
 torch.Size([8, 5, 2])

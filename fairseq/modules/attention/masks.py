@@ -1,6 +1,6 @@
 """What may be attended to, as one tensor that is added to the scores.
 
-A masked score gets half the lowest finite number instead of -inf: its probability is exactly zero beside any real
+A masked score gets half the lowest finite number instead of -inf: its probability is exactly zero if there is any real
 score, and a row in which everything is masked (a sentence of padding) stays finite.
 
 >>> additive_mask(torch.tensor([[False, True]]), None, torch.float32)[0, 0, 0].exp()
@@ -17,7 +17,7 @@ from torch import Tensor
 def additive_mask(
     key_padding_mask: Optional[Tensor], attn_mask: Optional[Tensor], dtype: torch.dtype
 ) -> Optional[Tensor]:
-    """Both masks as one that broadcasts over scores (B, H, T, S), or None where nothing is masked.
+    """Both masks as one that broadcasts over scores (B, H, T, S), or None if nothing is masked.
 
     Args:
         key_padding_mask: (B, S), true at padding.
@@ -56,7 +56,7 @@ def padding_mask(tokens: Tensor, padding_idx: int) -> tuple[Tensor, Optional[Ten
 
 
 def applied(mask: Tensor) -> Optional[Tensor]:
-    """`mask`, or None where it is known to mask nothing. An exported program cannot ask: it always applies the mask."""
+    """`mask`, or None if it is known to mask nothing. An exported program cannot ask: it always applies the mask."""
     if mask.device.type != "cpu" or torch.compiler.is_exporting() or mask.any():
         return mask
     return None

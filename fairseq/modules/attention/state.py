@@ -48,7 +48,7 @@ def extend(
     if old_mask is not None:
         mask[:, : old_mask.size(1)] = old_mask
     if key_padding_mask is not None:
-        # the caller may know only the newest part of the mask, or all of it
+        # the caller may pass only the newest part of the mask, or all of it
         mask[:, length - key_padding_mask.size(1) :] = key_padding_mask
     return keys, values, mask
 

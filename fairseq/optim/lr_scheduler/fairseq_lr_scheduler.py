@@ -69,7 +69,7 @@ class LegacyFairseqLRScheduler(FairseqLRScheduler):
 
 
 def lr_list(cfg: Any) -> Sequence[float]:
-    """`cfg.lr` as a list: one rate an epoch, the last one going on."""
+    """`cfg.lr` as a list: one rate an epoch, the last one for all later epochs."""
     return [float(cfg.lr)] if isinstance(cfg.lr, (int, float)) else [float(lr) for lr in cfg.lr]
 
 

@@ -1,7 +1,7 @@
 """`lr_scheduler=fixed`: one learning rate an epoch, with warm-up and optional annealing.
 
-Epoch e takes `lr[e - 1]` (the last one going on); from epoch `force_anneal` on, `lr[-1] * lr_shrink ** (e + 1 -
-force_anneal)`. Update n of the warm-up takes (n + 1) / warmup_updates of it.
+Epoch e takes `lr[e - 1]` (the last one for all later epochs); from epoch `force_anneal` on,
+`lr[-1] * lr_shrink ** (e + 1 - force_anneal)`. Update n of the warm-up takes (n + 1) / warmup_updates of it.
 """
 
 from typing import Any, Optional

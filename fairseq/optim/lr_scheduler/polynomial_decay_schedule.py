@@ -77,7 +77,7 @@ class PolynomialDecayLRSchedule(FairseqLRScheduler):
         return self.optimizer.get_lr()
 
     def reinit(self, total_num_update: int, num_updates: int) -> None:
-        """Adopt a new total, unless the config fixes one of its own."""
+        """Take a new total, unless the config fixes it."""
         if self.total_num_update != total_num_update:
             self.total_num_update = total_num_update
             self.step_update(num_updates)
