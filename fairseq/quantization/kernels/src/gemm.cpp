@@ -25,8 +25,8 @@
 
 extern "C" {
 
-// QParams of one operand: one of each for all (each = 0) or for every row or column. `offset` may be null; `sums` are those
-// of the codes over the contraction, and may be null for a: then they are formed where they are needed.
+// QParams of one operand: one of each for all (each = 0) or one for every row or column. `offset` may be null. `sums`: of
+// the codes over the contraction; for a they may be null, and are then computed where they are needed.
 struct OperandQParams {
     const float* scale;
     const int32_t* zero_point;
@@ -87,10 +87,12 @@ struct Same {
 
 // The numbers of all columns, padded to whole panels, and of all rows.
 struct Corrections {
-    Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const OperandQParams& a, const OperandQParams& b,
-                const DepthQParams* depth_qparams, int64_t rows, int64_t columns, int64_t depth, const float* bias, int64_t threads)
+    Corrections(const uint8_t* codes, int64_t vector, int64_t depth_stride, const OperandQParams& a,
+                const OperandQParams& b, const DepthQParams* depth_qparams, int64_t rows, int64_t columns,
+                int64_t depth, const float* bias, int64_t threads)
         : has_offset(a.offset || b.offset), zeros_in_b(false), row_scale(rows), row_zero(rows), row_sums(rows),
-          row_above(rows), row_offset(rows), row_less(rows), row_more(rows), scale(padded(columns, kColumns)), bias_or_0(scale.size()),
+          row_above(rows), row_offset(rows), row_less(rows), row_more(rows), scale(padded(columns, kColumns)),
+          bias_or_0(scale.size()),
           offset(scale.size()), above(scale.size()), zero(scale.size()), sums(scale.size()) {
         for (int64_t n = 0; n < columns; ++n) {
             const int64_t at = b.each ? n : 0;
@@ -104,7 +106,9 @@ struct Corrections {
         }
         if (depth_qparams) {
             float total = 0.0f;
-            for (int64_t k = 0; k < depth; ++k) total += (depth_qparams->offset ? depth_qparams->offset[k] : 0.0f) - float(depth_qparams->zero_point[k]);
+            const float* offsets = depth_qparams->offset;
+            for (int64_t k = 0; k < depth; ++k)
+                total += (offsets ? offsets[k] : 0.0f) - float(depth_qparams->zero_point[k]);
             for (int64_t n = 0; n < columns; ++n) above[n] += scale[n] * total;
         }
         if (a.sums) std::copy(a.sums, a.sums + rows, row_sums.begin());
@@ -133,7 +137,8 @@ struct Corrections {
     }
 
     // For codes whose contraction is along memory.
-    void add_up_weighted(const uint8_t* codes, int64_t vector, const DepthQParams& depth_qparams, int64_t rows, int64_t depth, int64_t threads) {
+    void add_up_weighted(const uint8_t* codes, int64_t vector, const DepthQParams& depth_qparams, int64_t rows,
+                         int64_t depth, int64_t threads) {
         const auto work = [&](int64_t index) {
             for (int64_t m = rows * index / threads; m < rows * (index + 1) / threads; ++m) {
                 uint32_t less = 0;
@@ -335,7 +340,8 @@ void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_strid
             const int64_t first = panel * kColumns, width = std::min(kColumns, columns - first);
             uint8_t* target = packed + panel * bytes;
             if (depth_stride == 1)
-                pack_contiguous(codes + first * column_stride, column_stride, depth, width, kColumns, uint8_t(flip), target);
+                pack_contiguous(codes + first * column_stride, column_stride, depth, width, kColumns, uint8_t(flip),
+                                target);
             else
                 pack_strided(codes + first, depth_stride, depth, width, columns - first, kColumns, uint8_t(flip),
                             target);
@@ -347,14 +353,17 @@ void pack_codes(const uint8_t* codes, int64_t column_stride, int64_t depth_strid
     in_shares(threads, work);
 }
 
-// y (rows, columns) in order; 0, or 1 where memory or threads ran out. a's codes have one stride of 1. `streams`: y is not
-// read soon, and is written past the caches. range: its smallest and largest value, or null. With `depth_qparams` a's contraction is along memory, and there is no offset of b.
-int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const OperandQParams* a_qparams, const uint8_t* b,
-                   const OperandQParams* b_qparams, const DepthQParams* depth_qparams, const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth,
-                   int32_t streams, float* range, int64_t threads) {
+// y (rows, columns) in order; 0, or 1 where memory or threads ran out. a's codes have one stride of 1. `streams`: y is
+// not read soon, and is written past the caches. range: its smallest and largest value, or null. With `depth_qparams` a's
+// rows are contiguous, and b has no offset of its own.
+int multiply_codes(const uint8_t* a, int64_t vector, int64_t depth_stride, const OperandQParams* a_qparams,
+                   const uint8_t* b, const OperandQParams* b_qparams, const DepthQParams* depth_qparams,
+                   const float* bias, float* y, int64_t rows, int64_t columns, int64_t depth, int32_t streams,
+                   float* range, int64_t threads) {
     try {
         threads = std::max<int64_t>(1, std::min(threads, rows * columns * depth / kMinMacs));
-        const Corrections numbers(a, vector, depth_stride, *a_qparams, *b_qparams, depth_qparams, rows, columns, depth, bias, threads);
+        const Corrections numbers(a, vector, depth_stride, *a_qparams, *b_qparams, depth_qparams, rows, columns, depth,
+                                  bias, threads);
         const Left left(a, vector, depth_stride, rows, depth, threads);
         // whole registers at addresses that are multiples of theirs, or not at all
         const bool fits = columns % kLanes == 0 && reinterpret_cast<uintptr_t>(y) % (4 * kLanes) == 0;

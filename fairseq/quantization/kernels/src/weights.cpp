@@ -101,10 +101,11 @@ extern "C" void encode_rows(const float* w, int64_t rows, int64_t columns, int32
 
 #if defined(DOT_PRODUCTS)
 
-// The same codes for `multiply_codes`: `forward` packed over the columns of w, for x w^T, and `grad_input` over its rows, for
-// g w, with their sums: row_sums (rows), column_sums (columns). Returns 1 where memory ran out, else 0.
+// The same codes for `multiply_codes`: `forward` packed over the columns of w, for x w^T, and `grad_input` over its rows,
+// for g w, with their sums: row_sums (rows), column_sums (columns). Returns 1 where memory ran out, else 0.
 extern "C" int encode_packed(const float* w, int64_t rows, int64_t columns, int32_t most, float least, uint8_t* forward,
-                             int32_t* row_sums, uint8_t* grad_input, int32_t* column_sums, float* scale, int64_t threads) {
+                             int32_t* row_sums, uint8_t* grad_input, int32_t* column_sums, float* scale,
+                             int64_t threads) {
     try {
         const int64_t panels = padded(rows, kColumns) / kColumns, wide = padded(columns, kColumns);
         const int64_t forward_bytes = panel_bytes(columns), grad_input_bytes = panel_bytes(rows);
