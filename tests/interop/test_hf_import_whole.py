@@ -125,7 +125,7 @@ def test_what_cannot_be_expressed_is_an_error(fixtures, tmp_path):
         (roberta, "tokenizer_config.json", {"cls_token": "a"}, "its cls_token is 'a'"),
         (bert, "config.json", {"add_cross_attention": True}, "cross-attention"),
         (roberta, "config.json", {"tie_word_embeddings": False}, "unties the output embeddings"),
-        (roberta, "config.json", {"hidden_size": "wide"}, "no number"),
+        (roberta, "config.json", {"hidden_size": "wide"}, "positive whole number"),
         (roberta, "added_tokens.json", {"<ent>": 20}, "has id 20, but the vocabulary gives it 14"),
     ):
         shutil.rmtree(tmp_path / "hf", ignore_errors=True)
