@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import CheckpointError, ConfigError
-from fairseq.quantization.formats import FORMATS, NumberFormat, build_format
+from fairseq.quantization.formats import NumberFormat, build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels.codes import codes_per_byte
 from fairseq.quantization.products.packed_weight import MAX_CODE_BITS, PackedWeight, range_shapes
@@ -108,7 +108,7 @@ def read_packed(entry: Any) -> PackedWeight:
     number_format = _known_format(clear_format(entry["format"], _known_version(entry)))
     most = min(number_format.max_bits, MAX_CODE_BITS)
     if type(num_bits) is not int or not number_format.min_bits <= num_bits <= most:
-        raise ValueError(f"has {num_bits!r} bits; {number_format.name} has {number_format.min_bits} to {most}")
+        raise ValueError(f"has {num_bits!r} bits; {number_format} has {number_format.min_bits} to {most}")
     granularity = _known_granularity(entry["granularity"])
     data = _checked_data(entry["codes"], columns, number_format.code_bits(num_bits))
     shapes = range_shapes(granularity, torch.empty(data.shape[0], columns, device="meta"))
@@ -117,11 +117,11 @@ def read_packed(entry: Any) -> PackedWeight:
         raise ValueError("has scales that are not above 0")
     if entry["zero_points"] is not None:
         zeros = _numbers("zero points", entry["zero_points"], shapes)
-    found = PackedWeight(data, columns, scales, zeros, number_format.name, entry["granularity"], num_bits)
+    found = PackedWeight(data, columns, scales, zeros, number_format.spec(), entry["granularity"], num_bits)
     low, high = number_format.code_range(num_bits)
     codes, first = found.unpacked(), number_format.first_code(num_bits)
     if int(codes.min()) < low - first or int(codes.max()) > high - first:
-        raise ValueError(f"has codes that {number_format.name} does not have at {num_bits} bits")
+        raise ValueError(f"has codes that {number_format} does not have at {num_bits} bits")
     whole = number_format.is_uniform and number_format.has_exact_zero
     if whole and any(bool(((z < low) | (z > high) | (z != z.round())).any()) for z in zeros or ()):
         raise ValueError("has zero points that are no codes")
@@ -135,10 +135,11 @@ def _known_version(entry: Mapping[str, Any]) -> int:
     return version
 
 
-def _known_format(name: Any) -> NumberFormat:
-    if not isinstance(name, str) or name not in FORMATS:
-        raise ValueError(f"has the number format {name!r}, which is not known here")
-    return build_format(name)
+def _known_format(spec: Any) -> NumberFormat:
+    try:
+        return build_format(spec)
+    except ConfigError:
+        raise ValueError(f"has the number format {spec!r}, which is not known here") from None
 
 
 def _known_granularity(text: Any) -> Granularity:

@@ -17,7 +17,7 @@ def has_integer_zero(quantizer: Quantizer) -> bool:
     """Whether the quantizer's zero points are codes; ConfigError for a format that these operators do not express."""
     if not quantizer.format.is_uniform:
         raise ConfigError(
-            f"{quantizer.path}: the levels of format {quantizer.format.name} are not evenly spaced, which ONNX cannot "
+            f"{quantizer.path}: the levels of format {quantizer.format} are not evenly spaced, which ONNX cannot "
             f"express; a model can be exported when trained with {{match: {quantizer.path!r}, format: affine_int}}"
         )
     return quantizer.format.has_exact_zero

@@ -101,7 +101,7 @@ def _check_codes(key: str, packed: PackedWeight, held: Optional[HeldWeight]) -> 
     if held is None:
         raise CheckpointError(f"weight {key} is packed, and the model's quantization leaves it in full precision")
     settings = (packed.num_bits, packed.format, packed.granularity)
-    wanted = (held.num_bits, held.quantizer.format.name, str(held.quantizer.granularity))
+    wanted = (held.num_bits, held.quantizer.format.spec(), str(held.quantizer.granularity))
     if settings != wanted:
         raise CheckpointError(
             f"weight {key} is packed as {_words(settings)}, and the model's quantization asks for {_words(wanted)}; "

@@ -87,13 +87,16 @@ class Quantizer(nn.Module):
         super().__init__()
         self.path, self.role, self.context = path, role, context
         self.spec = spec.check(path, role)
-        self.format = build_format(spec.format)
-        self.granularity = Granularity.parse(spec.granularity, axis=0 if role == WEIGHT else -1, where=path)
+        self.format = build_format(spec.format, path)
+        # levels that no range moves are the same for every value
+        granularity = spec.granularity if self.format.takes_range else "tensor"
+        self.granularity = Granularity.parse(granularity, axis=0 if role == WEIGHT else -1, where=path)
         self.stochastic = spec.rounding == "stochastic"
         self.layer = layer_number(path)
         # a group's ranges come in two parts; noise, learned grids and masks belong to one quantizer
         self.may_share = role == ACTIVATION and self.granularity.kind != "group" and not self.stochastic
-        self.observer = build_observer(spec.range, path, shape=(1,), context=context)
+        source = spec.range if self.format.takes_range else "minmax"  # which keeps nothing, and is never asked
+        self.observer = build_observer(source, path, shape=(1,), context=context)
         self.learned: Optional[LearnedGrid] = None
         if spec.learned != "none":
             reference = spec.bits if isinstance(spec.bits, int) else calibration_bits
@@ -237,6 +240,9 @@ class Quantizer(nn.Module):
         """The levels for `x`, and whether values may lie outside them."""
         if self.learned is not None:
             return self.learned.qparams(x, num_bits), True
+        if not self.format.takes_range:
+            nothing = x.new_zeros([1] * x.dim())
+            return self.format.qparams(nothing, nothing, num_bits), True
         low, high, covers = self.range_of(x, num_bits, ranges)
         return self.format.qparams(low, high, num_bits), not (covers and self.format.covers_ends)
 

@@ -49,8 +49,13 @@ class Registry(Generic[T]):
         """The entry called `name`; ConfigError with the nearest name where there is none."""
         name = self.canonical(name)
         if name not in self._entries:
-            raise ConfigError(unknown(self.kind, str(name), {**self._entries, **self._aliases}))
+            raise ConfigError(unknown(self.kind, str(name), self.names()))
         return self._entries[name]
+
+    def names(self) -> list[str]:
+        """Every name that is understood, aliases included."""
+        self._fill()
+        return [*self._entries, *self._aliases]
 
     def canonical(self, name: str) -> str:
         """The name under which an alias is listed; any other name as it is."""

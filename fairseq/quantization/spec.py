@@ -29,7 +29,7 @@ class QuantizerSpec:
         quantize: False leaves the tensor in full precision.
         bits: pinned bits, or "follow" for the threaded `num_bits`. For a gradient these are its `grad_bits`, and None
             leaves the gradient in full precision.
-        format: name of a number format.
+        format: a number format: its name, or `{format: name, setting: value}`.
         granularity: which values share a range, as text.
         range: range source, a name or `{name: ..., options}`.
         ste: gradient of rounding: `plain` passes it everywhere, `clipped` only between the outermost levels.
@@ -41,7 +41,7 @@ class QuantizerSpec:
 
     quantize: bool = True
     bits: Union[int, str, None] = FOLLOW
-    format: str = "affine_float_zp"
+    format: Union[str, Mapping[str, Any]] = "affine_float_zp"
     granularity: str = "tensor"
     range: Union[str, Mapping[str, Any]] = "minmax"
     ste: str = "plain"
@@ -58,7 +58,7 @@ class QuantizerSpec:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(unknown(name, str(getattr(self, name)), choices, where=f"the rules for {path!r}"))
-        number_format = build_format(self.format)
+        number_format = build_format(self.format, path)
         if isinstance(self.bits, str) and self.bits != FOLLOW:
             raise ConfigError(f"{path}: bits must be a number or {FOLLOW!r}, got {self.bits!r}")
         if self.bits is not None and self.bits != FOLLOW:
@@ -69,24 +69,30 @@ class QuantizerSpec:
                 raise ConfigError(f"{path}: a gradient's scale or clip cannot be learned")
             if kind not in ("tensor", "channel"):
                 raise ConfigError(f"{path}: learned {self.learned} needs granularity tensor or channel, not {kind}")
-            if not (number_format.is_uniform and number_format.has_exact_zero):
+            if not (number_format.is_uniform and number_format.has_exact_zero and number_format.takes_range):
                 raise ConfigError(
-                    f"{path}: learned {self.learned} needs evenly spaced levels with an exact zero, "
-                    f"which the format {self.format} does not have"
+                    f"{path}: learned {self.learned} needs evenly spaced levels with an exact zero and a free scale, "
+                    f"which the format {number_format} does not have"
                 )
             if self.rounding != "nearest":
                 raise ConfigError(f"{path}: learned {self.learned} rounds to nearest; remove rounding: {self.rounding}")
+        if self.rounding == "stochastic" and not number_format.takes_noise:
+            raise ConfigError(f"{path}: the format {number_format} cannot round stochastically; use rounding: nearest")
         return self
 
     def describe(self) -> dict[str, str]:
         """Settings as text, for the plan's table."""
+        from fairseq.quantization.formats import build_format
+
         source = self.range if isinstance(self.range, str) else self.range.get("name", "?")
         options = "" if isinstance(self.range, str) else _options(self.range)
+        number_format = build_format(self.format)
+        range_text = f"learned {self.learned}" if self.learned != "none" else f"{source}{options}"
         return {
-            "format": self.format,
+            "format": str(number_format),
             "bits": "32" if not self.quantize or self.bits is None else str(self.bits),
-            "granularity": self.granularity,
-            "range": f"learned {self.learned}" if self.learned != "none" else f"{source}{options}",
+            "granularity": self.granularity if number_format.takes_range else "tensor",
+            "range": range_text if number_format.takes_range else "none",
             "rounding": self.rounding,
             "ste": self.ste,
             "compute": self.compute,

@@ -36,7 +36,9 @@ def version_of(entry: Mapping[str, Any], where: str) -> int:
 
 
 def clear_format(name: Any, version: int) -> Any:
-    """A format's name in a file as one that means the same in every version."""
+    """A format in a file, a name or a mapping with one, by a name that means the same in every version."""
+    if isinstance(name, Mapping):
+        return {**name, "format": clear_format(name.get("format"), version)}
     return _CLEAR[version] if name == "affine" else name
 
 

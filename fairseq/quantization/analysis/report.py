@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.analysis.bitops import CostMeter
+from fairseq.quantization.formats import format_text
 from fairseq.quantization.plan.table import align
 from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.quantized_model import get_quantization
@@ -132,7 +133,7 @@ def report(
     whole = meter.total.quantized + meter.total.full
     rows = []
     for planned in quantization.plan.rows:
-        row = ReportRow(planned.quantizer, planned.role, planned.spec.format if planned.active else "", None)
+        row = ReportRow(planned.quantizer, planned.role, format_text(planned.spec.format) if planned.active else "", None)
         rows.append(row)
         if planned.active and planned.quantizer in observing.found:
             statistics = observing.found[planned.quantizer]

@@ -32,14 +32,19 @@ this folder or in a folder of it:
 (tensor([0., 1., 1., 3.]), tensor([-1.,  0.,  0.,  2.]))
 """
 
+import functools
+import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, Optional, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Optional, Protocol, Union
 
 import torch
 from torch import Tensor
 
-from fairseq.errors import ConfigError
-from fairseq.quantization.registry import Registry
+from fairseq.errors import ConfigError, unknown
+from fairseq.quantization.registry import Registry, build
+
+FormatSpec = Union[str, Mapping[str, Any]]  # a name, or {"format": name, field: value, ...}
 
 
 class QParams(NamedTuple):
@@ -70,10 +75,16 @@ class Noise(Protocol):
 
 class NumberFormat(ABC):
     """One way of writing reals in few bits. What varies from tensor to tensor is in the `QParams`; settings of the
-    format itself, if it has any, are attributes, and formats with the same ones are equal.
+    format itself, if it has any, are keyword-only arguments with defaults, kept as attributes of the same names, and
+    formats with the same ones are equal.
 
     Attributes:
         name: in configs, plans and files.
+        presets: more names, each with the settings that it stands for.
+        fixed_bits: the bits that settings fix; None where they follow from `num_bits`.
+        takes_range: levels depend on the range of the values. Otherwise nothing observes it, and granularity has no
+            effect.
+        takes_noise: whether rounding may be stochastic.
         is_uniform: levels are evenly spaced. Integer products, learned scales and ONNX need it.
         has_exact_zero: real 0 is a level, whatever the range. A uniform format then has whole zero points.
         covers_ends: both ends of the range round to levels without clamping.
@@ -84,14 +95,18 @@ class NumberFormat(ABC):
     """
 
     name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    fixed_bits: Optional[int] = None
+    takes_range: bool = True
+    takes_noise: bool = True
     is_uniform: ClassVar[bool]
     has_exact_zero: ClassVar[bool]
-    covers_ends: ClassVar[bool]
+    covers_ends: bool
     is_symmetric: ClassVar[bool] = False
     kernel_id: ClassVar[Optional[int]] = None
-    min_bits: ClassVar[int] = 2
-    max_bits: ClassVar[int] = 16
-    scale_bits: ClassVar[int] = 32
+    min_bits: int = 2
+    max_bits: int = 16
+    scale_bits: int = 32
     zero_point_bits: ClassVar[int] = 0
 
     def __eq__(self, other: object) -> bool:  # a kernel is compiled once for equal formats
@@ -99,6 +114,20 @@ class NumberFormat(ABC):
 
     def __hash__(self) -> int:
         return hash(type(self))
+
+    def __str__(self) -> str:
+        return format_text(self.spec())
+
+    def spec(self) -> FormatSpec:
+        """What `build_format` makes an equal format of, as plain data: a name, with the settings that it needs."""
+        settings, defaults = {}, {}
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            settings[name], defaults[name] = getattr(self, name), parameter.default
+        for preset, fields in self.presets.items():
+            if settings == {**defaults, **fields}:
+                return preset
+        changed = {name: value for name, value in settings.items() if value != defaults[name]}
+        return {"format": self.name, **changed} if changed else self.name
 
     # --- arithmetic -----------------------------------------------------------------------------------------------
 
@@ -153,6 +182,24 @@ class NumberFormat(ABC):
         """The largest value in units of the scale; of a uniform format the largest code."""
         return self.code_range(num_bits)[1]
 
+    def values(self, num_bits: int) -> Tensor:
+        """Every level in units of the scale, ascending, fp64; of a format with a zero point, at zero point 0."""
+        low, high = self.code_range(num_bits)
+        one = torch.ones((), dtype=torch.float64)
+        codes = torch.arange(low, high + 1, dtype=torch.float64)
+        return self.dequantize(codes, QParams(one, torch.zeros_like(one), low, high))
+
+    def special_values(self) -> dict[str, str]:
+        """What becomes of zero, of values beyond the levels, of infinities and of NaN, in a few words each."""
+        zero = "exact" if self.has_exact_zero else "not a level, unless the range makes it one"
+        return {"zero": zero, "overflow": "clamped", "infinity": "spoils the range", "NaN": "spoils the range"}
+
+    def with_scale(self) -> "NumberFormat":
+        """This format with levels that are multiplied by a scale that the caller gives; ConfigError if it cannot."""
+        if self.takes_range and self.has_exact_zero and not self.zero_point_bits:
+            return self
+        raise ConfigError(f"the format {self} takes no scale: a scale alone does not say where its levels lie")
+
     def num_levels(self, num_bits: int) -> int:
         """How many different values can share a scale."""
         low, high = self.code_range(num_bits)
@@ -183,19 +230,75 @@ class NumberFormat(ABC):
         overhead = self.scale_bits + self.zero_point_bits
         return self.code_bits(num_bits) + (0.0 if values_per_scale is None else overhead / values_per_scale)
 
-    def check_bits(self, num_bits: int, where: str) -> int:
+    def check_bits(self, num_bits: Any, where: str) -> int:
         """`num_bits` if this format has that many; ConfigError naming `where` otherwise."""
-        if isinstance(num_bits, bool) or int(num_bits) != num_bits or not self.min_bits <= num_bits <= self.max_bits:
+        whole = isinstance(num_bits, (int, float)) and not isinstance(num_bits, bool) and int(num_bits) == num_bits
+        if not whole or not self.min_bits <= num_bits <= self.max_bits:
             raise ConfigError(
-                f"{where}: {num_bits!r} bits; the format {self.name} has {self.min_bits} to {self.max_bits} "
+                f"{where}: {num_bits!r} bits; the format {self} has {self.bits_text()} "
                 "(for full precision give `quantize: false`, or num_bits None)"
             )
         return int(num_bits)
 
+    def bits_text(self) -> str:
+        """The bits that it has, in words."""
+        if self.fixed_bits is not None:
+            return f"{self.fixed_bits} bits, always"
+        return f"{self.min_bits} to {self.max_bits} bits"
 
-FORMATS: Registry[type[NumberFormat]] = Registry("number format", __name__.rpartition(".")[0])
+
+class FormatRegistry(Registry[Callable[..., NumberFormat]]):
+    """Name -> what builds a format from its settings: a class, or a class with the settings of a preset."""
+
+    def register(self, name: str, *aliases: str) -> Callable[[Any], Any]:
+        enter = super().register(name, *aliases)
+
+        def decorate(entry: Any) -> Any:
+            for preset, fields in getattr(entry, "presets", {}).items():
+                super(FormatRegistry, self).register(preset)(functools.partial(entry, **fields))
+            return enter(entry)
+
+        return decorate
 
 
-def build_format(name: str) -> NumberFormat:
-    """The format called `name`; ConfigError with the nearest name where there is none."""
-    return FORMATS.lookup(name)()
+FORMATS = FormatRegistry("number format", __name__.rpartition(".")[0])
+
+
+def build_format(spec: FormatSpec, where: str = "") -> NumberFormat:
+    """The format called `spec`, or described by it: `{"format": name, field: value, ...}`.
+
+    Args:
+        spec: a name or a mapping.
+        where: what begins messages.
+
+    Raises:
+        ConfigError: an unknown name or field (names the nearest), a value that cannot be.
+    """
+    place = f"{where}: " if where else ""
+    if isinstance(spec, str):
+        name, fields = spec, {}
+    elif isinstance(spec, Mapping):
+        fields = {str(key): value for key, value in spec.items()}
+        name = fields.pop("format", None)
+    else:
+        name = None
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"{place}a number format is a name, such as 'symmetric', or a mapping with one, such as "
+            f"{{format: minifloat, exponent_bits: 3}}; got {spec!r}"
+        )
+    if name not in FORMATS:
+        raise ConfigError(f"{place}{unknown('number format', name, FORMATS.names())}")
+    return build(FORMATS.lookup(name), fields, f"{place}format {name}")
+
+
+def format_text(spec: FormatSpec) -> str:
+    """A format's name and settings on one line.
+
+    >>> format_text({"format": "minifloat", "exponent_bits": 3})
+    'minifloat(exponent_bits=3)'
+    """
+    if isinstance(spec, str):
+        return spec
+    inner = ", ".join(f"{name}={value}" for name, value in spec.items() if name != "format")
+    return f"{spec.get('format', '?')}({inner})" if inner else str(spec.get("format", "?"))

@@ -27,6 +27,6 @@ def check_bits(rows: Iterable[PlanRow], config: QuantizationConfig) -> None:
         for name, bits in asked.items():
             if bits is not None and not number_format.min_bits <= bits <= number_format.max_bits:
                 raise ConfigError(
-                    f"quantization.{name}={bits}: {row.quantizer!r} follows it, and its format {number_format.name} "
-                    f"has {number_format.min_bits} to {number_format.max_bits} bits"
+                    f"quantization.{name}={bits}: {row.quantizer!r} follows it, and its format {number_format} "
+                    f"has {number_format.bits_text()}"
                 )

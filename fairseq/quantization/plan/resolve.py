@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fairseq.quantization.cpt_specs import reference_spec
-from fairseq.quantization.formats import FORMATS
+from fairseq.quantization.formats import build_format
 from fairseq.quantization.observers import OBSERVERS
 from fairseq.quantization.plan.rules import Rule, resolve
 from fairseq.quantization.plan.settings import QuantizationConfig
@@ -26,22 +26,22 @@ def plan_specs(targets: list[QuantizationTarget], config: QuantizationConfig) ->
                 reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=target.converts_by_default
             )
     others = {target.path: target.kind for target in targets if not target.quantizers}
-    return {path: _canonical(spec) for path, spec in resolve(config.rules, roles, start, others).items()}
+    return {path: _canonical(spec, path) for path, spec in resolve(config.rules, roles, start, others).items()}
 
 
-def _canonical(spec: QuantizerSpec) -> QuantizerSpec:
+def _canonical(spec: QuantizerSpec, path: str) -> QuantizerSpec:
     """`spec` without aliases: equal settings print alike and compare equal."""
     source = spec.range
     if isinstance(source, str):
         source = OBSERVERS.canonical(source)
     elif "name" in source:
         source = {**source, "name": OBSERVERS.canonical(source["name"])}
-    return replace(spec, format=FORMATS.canonical(spec.format), range=source)
+    return replace(spec, format=build_format(spec.format, path).spec(), range=source)
 
 
 def tell_of_new_meanings(rules: Iterable[Rule]) -> None:
     """Log what `affine` means, if a rule says it: it once meant another format."""
-    named = [rule.match for rule in rules if rule.format == "affine"]
+    named = [rule.match for rule in rules if rule.format in ("affine", {"format": "affine"})]
     if named:
         logger.warning(
             f"quantization rule {named[0]!r}: the format affine has an integer zero point (its other name, affine_int, "

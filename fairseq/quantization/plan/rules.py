@@ -37,7 +37,7 @@ class Rule:
     bits: Union[int, str, None] = None
     grad_bits: Union[int, str, None] = None
     quantize: Optional[bool] = None
-    format: Optional[str] = None
+    format: Union[str, Mapping[str, Any], None] = None
     granularity: Optional[str] = None
     range: Union[str, Mapping[str, Any], None] = None
     ste: Optional[str] = None

@@ -32,7 +32,7 @@ def obstacle(left: Named, right: Named, grad: Named, right_role: str = "activati
     for path, spec in (left, right, grad):
         number_format = build_format(spec.format)
         if spec.quantize and not number_format.is_uniform:
-            return f"{path} has the format {number_format.name}, whose levels are not evenly spaced"
+            return f"{path} has the format {number_format}, whose levels are not evenly spaced"
     for role, (path, spec) in (("activation", left), (right_role, right)):
         granularity = Granularity.parse(spec.granularity, axis=0 if role == WEIGHT else -1, where=path)
         by_row = role == WEIGHT and granularity.kind == "channel" and granularity.number == 0

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.formats import NumberFormat, QParams, build_format
+from fairseq.quantization.formats import FormatSpec, NumberFormat, QParams, build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels.codes import PackedMatrix, QuantizedMatrix, make_codes, pack
 from fairseq.quantization.quantizer import Quantizer
@@ -43,7 +43,7 @@ class PackedWeight(NamedTuple):
         columns: C.
         scales: one tensor, two where a last group is shorter; each broadcasts against its piece of the codes.
         zero_points: likewise, in the format's meaning; None where all are 0.
-        format: name of the number format.
+        format: the number format: its name, or a mapping with its settings.
         granularity: as text.
         num_bits: as the quantizer's.
     """
@@ -52,7 +52,7 @@ class PackedWeight(NamedTuple):
     columns: int
     scales: tuple[Tensor, ...]
     zero_points: Optional[tuple[Tensor, ...]]
-    format: str
+    format: FormatSpec
     granularity: str
     num_bits: int
 
@@ -142,7 +142,7 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
     width = quantizer.format.code_bits(num_bits)
     if low < first or high - first >= 2**width or width > MAX_CODE_BITS:
         raise ConfigError(
-            f"{quantizer.path}: codes {low} to {high} of format {quantizer.format.name} do not fit into {width} bits"
+            f"{quantizer.path}: codes {low} to {high} of format {quantizer.format} do not fit into {width} bits"
         )
     codes = quantizer.codes(weight, num_bits).to(torch.int32) - first
     all_qparams = quantizer.qparams(weight, num_bits)
@@ -154,8 +154,8 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
     if not any(bool(zero.any()) for zero in zeros or ()):
         zeros = None
     data = codes.to(torch.int16) if width > 8 else _packed(codes.to(torch.uint8), width)
-    name, granularity = quantizer.format.name, str(quantizer.granularity)
-    return PackedWeight(data, weight.shape[1], scales, zeros, name, granularity, num_bits)
+    spec, granularity = quantizer.format.spec(), str(quantizer.granularity)
+    return PackedWeight(data, weight.shape[1], scales, zeros, spec, granularity, num_bits)
 
 
 def _packed(codes: Tensor, code_bits: int) -> Tensor:

@@ -1,0 +1,106 @@
+"""One tensor rounded to a number format, in one line; no model, no plan.
+
+    y = fake_quantize(x, "mxfp4", dim=-1)
+    y = fake_quantize(x, {"format": "minifloat", "exponent_bits": 3, "mantissa_bits": 2})
+    y = fake_quantize(x, "symmetric", num_bits=4, granularity="token")
+
+Where levels come from: integer grids take the range of x, block formats find their scales by their own rule, minifloats
+and fixed point are cast as they are. The gradient is the straight-through estimator's.
+
+>>> fake_quantize(torch.tensor([-1.0, 0.1, 0.7]), "symmetric", num_bits=3)
+tensor([-1.0000,  0.0000,  0.6667])
+"""
+
+from collections.abc import Mapping
+from typing import Any, Optional, Union
+
+import torch
+from torch import Tensor
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.context import Step
+from fairseq.quantization.formats import FormatSpec, NumberFormat, QParams, build_format
+from fairseq.quantization.quantizer import ACTIVATION, Quantizer, QuantizerSpec
+from fairseq.quantization.rounding.noise import HashNoise, NoiseKey
+from fairseq.quantization.rounding.straight_through import Plain
+
+PLACE = "fake_quantize"
+
+
+def fake_quantize(
+    x: Tensor,
+    format: FormatSpec,
+    dim: int = -1,
+    scale: Union[Tensor, float, None] = None,
+    *,
+    num_bits: Optional[int] = None,
+    granularity: str = "tensor",
+    range: Union[str, Mapping[str, Any]] = "minmax",
+    rounding: str = "nearest",
+    ste: str = "plain",
+    seed: int = 1,
+) -> Tensor:
+    """`x` rounded to the levels of `format`, in x's shape and type.
+
+    Args:
+        x: of any floating-point type; the arithmetic is that of fp32, or of fp64 for such a tensor.
+        format: a number format's name, or a mapping with its settings.
+        dim: the axis along which values share a scale: that of blocks, and of granularity `token` and `group`.
+        scale: what levels are multiplied by, broadcast against x; None: as the format finds it.
+        num_bits: bits of a format whose settings do not fix them.
+        granularity: which values share a range, of a format that takes one.
+        range: where that range comes from.
+        rounding: `nearest` or `stochastic`.
+        ste: gradient, `plain` or `clipped`.
+        seed: of stochastic rounding; the same seed rounds the same tensor alike.
+
+    Raises:
+        ConfigError: settings that contradict each other, a tensor of integers.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise ConfigError(f"{PLACE}: needs a tensor of floating-point numbers, got {kind}; convert it by x.float()")
+    number_format = build_format(format, PLACE)
+    bits = _bits(number_format, num_bits)
+    if x.dim() and not -x.dim() <= dim < x.dim():
+        raise ConfigError(f"{PLACE}: dim {dim} does not exist in a tensor of shape {tuple(x.shape)}")
+    if scale is not None:
+        return _scaled(x, number_format.with_scale(), bits, scale, rounding, seed)
+    spec = QuantizerSpec(
+        bits=bits, format=number_format.spec(), granularity=granularity, range=range, rounding=rounding, ste=ste
+    )
+    quantizer = Quantizer(PLACE, ACTIVATION, spec, Step(seed=seed))
+    if not x.dim() or dim in (-1, x.dim() - 1):
+        return quantizer(x, bits).tensor()  # type: ignore[no-any-return]
+    return quantizer(x.movedim(dim, -1), bits).tensor().movedim(-1, dim)  # type: ignore[no-any-return]
+
+
+def _bits(number_format: NumberFormat, num_bits: Optional[int]) -> int:
+    if num_bits is None:
+        if number_format.fixed_bits is None:
+            raise ConfigError(
+                f"{PLACE}: the format {number_format} has {number_format.bits_text()}; say how many by num_bits="
+            )
+        return number_format.fixed_bits
+    if number_format.fixed_bits not in (None, num_bits):
+        raise ConfigError(f"{PLACE}: num_bits={num_bits}, but the format {number_format} has {number_format.fixed_bits}")
+    return number_format.check_bits(num_bits, PLACE)
+
+
+def _scaled(
+    x: Tensor, number_format: NumberFormat, num_bits: int, scale: Union[Tensor, float], rounding: str, seed: int
+) -> Tensor:
+    """`x` rounded to levels times `scale`."""
+    if rounding not in ("nearest", "stochastic"):
+        raise ConfigError(f"{PLACE}: rounding {rounding!r} is neither nearest nor stochastic")
+    with torch.no_grad():
+        wide = x if x.dtype == torch.float64 else x.float()
+        factor = torch.as_tensor(scale, dtype=wide.dtype, device=x.device)
+        if not bool((factor > 0).all()):
+            raise ConfigError(f"{PLACE}: scale must be above 0")
+        qparams = QParams(factor, torch.zeros_like(factor), *number_format.code_range(num_bits))
+        noise = HashNoise(NoiseKey(seed, 0, 0), wide) if rounding == "stochastic" else None
+        value = number_format.fake_quantize(wide, qparams, noise).to(x.dtype)
+    if x.requires_grad and torch.is_grad_enabled():
+        return Plain.apply(x, value)  # type: ignore[no-any-return, no-untyped-call]
+    return value
