@@ -69,7 +69,7 @@ class QuantizerSpec:
                 raise ConfigError(f"{path}: a gradient's scale or clip cannot be learned")
             if kind not in ("tensor", "channel"):
                 raise ConfigError(f"{path}: learned {self.learned} needs granularity tensor or channel, not {kind}")
-            if not (number_format.is_uniform and number_format.has_exact_zero and number_format.takes_range):
+            if not (number_format.is_uniform and number_format.has_exact_zero and number_format.scale_is_free):
                 raise ConfigError(
                     f"{path}: learned {self.learned} needs evenly spaced levels with an exact zero and a free scale, "
                     f"which the format {number_format} does not have"

@@ -85,6 +85,7 @@ class NumberFormat(ABC):
         takes_range: levels depend on the range of the values. Otherwise nothing observes it, and granularity has no
             effect.
         takes_noise: whether rounding may be stochastic.
+        scale_is_free: any positive number can be its scale, so that one can be given or learned.
         is_uniform: levels are evenly spaced. Integer products, learned scales and ONNX need it.
         has_exact_zero: real 0 is a level, whatever the range. A uniform format then has whole zero points.
         covers_ends: both ends of the range round to levels without clamping.
@@ -99,6 +100,7 @@ class NumberFormat(ABC):
     fixed_bits: Optional[int] = None
     takes_range: bool = True
     takes_noise: bool = True
+    scale_is_free: bool = True
     is_uniform: ClassVar[bool]
     has_exact_zero: ClassVar[bool]
     covers_ends: bool
@@ -118,11 +120,15 @@ class NumberFormat(ABC):
     def __str__(self) -> str:
         return format_text(self.spec())
 
+    def settings(self) -> dict[str, Any]:
+        """The arguments with which it was made, defaults included."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
     def spec(self) -> FormatSpec:
         """What `build_format` makes an equal format of, as plain data: a name, with the settings that it needs."""
-        settings, defaults = {}, {}
-        for name, parameter in inspect.signature(type(self)).parameters.items():
-            settings[name], defaults[name] = getattr(self, name), parameter.default
+        settings = self.settings()
+        parameters = inspect.signature(type(self)).parameters
+        defaults = {name: parameters[name].default for name in settings}
         for preset, fields in self.presets.items():
             if settings == {**defaults, **fields}:
                 return preset
@@ -196,7 +202,7 @@ class NumberFormat(ABC):
 
     def with_scale(self) -> "NumberFormat":
         """This format with levels that are multiplied by a scale that the caller gives; ConfigError if it cannot."""
-        if self.takes_range and self.has_exact_zero and not self.zero_point_bits:
+        if self.scale_is_free and self.has_exact_zero and not self.zero_point_bits:
             return self
         raise ConfigError(f"the format {self} takes no scale: a scale alone does not say where its levels lie")
 
