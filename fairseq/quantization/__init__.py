@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fairseq.quantization.convert import quantize_model as quantize_model
     from fairseq.quantization.convert import remove_quantization as remove_quantization
-    from fairseq.quantization.functional import fake_quantize as fake_quantize
     from fairseq.quantization.formats import build_format as build_format
+    from fairseq.quantization.functional import fake_quantize as fake_quantize
     from fairseq.quantization.integer_weights import keep_integer_weights as keep_integer_weights
     from fairseq.quantization.integer_weights import parameter_bytes as parameter_bytes
     from fairseq.quantization.integer_weights import restore_float_weights as restore_float_weights

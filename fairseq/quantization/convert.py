@@ -20,7 +20,7 @@ quantizers are all off is left alone.
 
 import inspect
 import logging
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -70,9 +70,9 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     tell_of_new_meanings(resolved.rules)
     specs = plan_specs(targets, resolved)
     products = [product for target in targets if target.is_quantized(specs) for product in target.products()]
-    specs, by_auto = resolve_compute(products, specs)
+    specs, notes = resolve_compute(products, specs)
     schedule = schedule_of(resolved)
-    rows = [row for target in targets for row in _rows(target, specs, schedule.low, schedule.high, by_auto)]
+    rows = [row for target in targets for row in _rows(target, specs, schedule.low, schedule.high, notes)]
     if not any(row.active for row in rows):
         raise ConfigError(nothing_to_quantize(model, list(specs)))
     check_bits(rows, resolved)
@@ -107,13 +107,13 @@ def remove_quantization(model: nn.Module) -> nn.Module:
 
 
 def _rows(
-    target: QuantizationTarget, specs: dict[str, QuantizerSpec], low: int, high: int, by_auto: Collection[str]
+    target: QuantizationTarget, specs: dict[str, QuantizerSpec], low: int, high: int, notes: Mapping[str, str]
 ) -> list[PlanRow]:
     """The plan's rows for one module: its quantizers, or that it has none."""
     if not target.quantizers:
         return [PlanRow.in_full_precision(target.path, target.kind)]
     return [
-        PlanRow(path, role, specs[path], _active(target, path, specs), low, high, target.product(key), path in by_auto)
+        PlanRow(path, role, specs[path], _active(target, path, specs), low, high, target.product(key), notes.get(path, ""))
         for key, (path, role) in target.quantizers.items()
     ]
 

@@ -7,6 +7,8 @@
 Where levels come from: integer grids take the range of x, block formats find their scales by their own rule, minifloats
 and fixed point are cast as they are. The gradient is the straight-through estimator's.
 
+>>> fake_quantize(torch.tensor([0.3, -1.1, 500.0]), "fp8_e4m3").tolist()
+[0.3125, -1.125, 448.0]
 >>> fake_quantize(torch.tensor([-1.0, 0.1, 0.7]), "symmetric", num_bits=3)
 tensor([-1.0000,  0.0000,  0.6667])
 """
@@ -35,7 +37,7 @@ def fake_quantize(
     *,
     num_bits: Optional[int] = None,
     granularity: str = "tensor",
-    range: Union[str, Mapping[str, Any]] = "minmax",
+    range: Union[str, Mapping[str, Any], None] = None,
     rounding: str = "nearest",
     ste: str = "plain",
     seed: int = 1,
@@ -49,7 +51,7 @@ def fake_quantize(
         scale: what levels are multiplied by, broadcast against x; None: as the format finds it.
         num_bits: bits of a format whose settings do not fix them.
         granularity: which values share a range, of a format that takes one.
-        range: where that range comes from.
+        range: where that range comes from; None: what the format prefers, which is `minmax` for most.
         rounding: `nearest` or `stochastic`.
         ste: gradient, `plain` or `clipped`.
         seed: of stochastic rounding; the same seed rounds the same tensor alike.
@@ -67,7 +69,12 @@ def fake_quantize(
     if scale is not None:
         return _scaled(x, number_format.with_scale(), bits, scale, rounding, seed)
     spec = QuantizerSpec(
-        bits=bits, format=number_format.spec(), granularity=granularity, range=range, rounding=rounding, ste=ste
+        bits=bits,
+        format=number_format.spec(),
+        granularity=granularity,
+        range=range or number_format.range_source,
+        rounding=rounding,
+        ste=ste,
     )
     quantizer = Quantizer(PLACE, ACTIVATION, spec, Step(seed=seed))
     if not x.dim() or dim in (-1, x.dim() - 1):
@@ -83,7 +90,9 @@ def _bits(number_format: NumberFormat, num_bits: Optional[int]) -> int:
             )
         return number_format.fixed_bits
     if number_format.fixed_bits not in (None, num_bits):
-        raise ConfigError(f"{PLACE}: num_bits={num_bits}, but the format {number_format} has {number_format.fixed_bits}")
+        raise ConfigError(
+            f"{PLACE}: num_bits={num_bits}, but the format {number_format} has {number_format.bits_text()}"
+        )
     return number_format.check_bits(num_bits, PLACE)
 
 

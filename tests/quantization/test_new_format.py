@@ -177,7 +177,6 @@ def test_packed_at_every_width(num_bits: int) -> None:
         ({"eval_bits": 6}, [], "quantization.eval_bits=6: .* powers_of_two has 2 to 5"),
         ({"num_grad_bits": 8}, [], "quantization.num_grad_bits=8: .* powers_of_two has 2 to 5"),
         ({}, [{"match": "layers.0.fc1.weight", "bits": 6}], "fc1.weight: 6 bits; the format powers_of_two has 2 to 5"),
-        ({"compute": "integer"}, [], "compute integer is not possible: .* powers_of_two, whose levels are not evenly"),
         ({}, [{"match": "*.weight", "learned": "scale", "granularity": "tensor"}], "needs evenly spaced levels"),
     ],
 )
@@ -193,7 +192,20 @@ def test_what_it_cannot_do_is_an_error(
 def test_auto_simulates_it(transformer: nn.Module) -> None:
     model = quantized(transformer, compute="auto")
     row = model.quantization.plan["layers.0.fc1.input"]
-    assert row.by_auto and row.spec.compute == "simulate"
+    assert row.note == "by auto" and row.spec.compute == "simulate"
+
+
+def test_under_compute_integer_it_is_simulated_and_the_plan_says_so(transformer: nn.Module, tokens: Tensor) -> None:
+    rules = [{"match": "layers.0.fc1.*", "format": NAME, "granularity": "tensor"}]
+    model = quantized(transformer, rules, compute="integer")
+    plan = model.quantization.plan
+    row, other = plan["layers.0.fc1.input"], plan["layers.0.fc2.input"]
+    assert row.spec.compute == "simulate" and row.cells()["compute"] == "simulate, no integer kernel"
+    assert row.as_dict()["compute_without_kernel"] and "no integer kernel" in plan.table()
+    assert other.spec.compute == "integer" and not other.note
+    assert not model.layers[0].fc1.quantizers.integer and model.layers[0].fc2.quantizers.integer
+    simulated = quantized(transformer, [*rules, {"match": "layers.0.fc1.*", "compute": "simulate"}], compute="integer")
+    assert torch.equal(model(tokens), simulated(tokens))
 
 
 def test_onnx_refuses_it(transformer: nn.Module) -> None:

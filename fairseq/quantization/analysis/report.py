@@ -133,7 +133,9 @@ def report(
     whole = meter.total.quantized + meter.total.full
     rows = []
     for planned in quantization.plan.rows:
-        row = ReportRow(planned.quantizer, planned.role, format_text(planned.spec.format) if planned.active else "", None)
+        row = ReportRow(
+            planned.quantizer, planned.role, format_text(planned.spec.format) if planned.active else "", None
+        )
         rows.append(row)
         if planned.active and planned.quantizer in observing.found:
             statistics = observing.found[planned.quantizer]

@@ -84,6 +84,7 @@ class NumberFormat(ABC):
         fixed_bits: the bits that settings fix; None where they follow from `num_bits`.
         takes_range: levels depend on the range of the values. Otherwise nothing observes it, and granularity has no
             effect.
+        range_source: where one line's `fake_quantize` takes the range from if it is not told.
         takes_noise: whether rounding may be stochastic.
         scale_is_free: any positive number can be its scale, so that one can be given or learned.
         is_uniform: levels are evenly spaced. Integer products, learned scales and ONNX need it.
@@ -99,6 +100,7 @@ class NumberFormat(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     fixed_bits: Optional[int] = None
     takes_range: bool = True
+    range_source: str = "minmax"
     takes_noise: bool = True
     scale_is_free: bool = True
     is_uniform: ClassVar[bool]

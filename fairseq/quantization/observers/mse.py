@@ -30,10 +30,14 @@ class LeastSquares(Observer):
     def forward(self, x: Tensor, request: Request) -> Range:
         full_low, full_high = extremes(x, request.axes)
         low, high = full_low, full_high
-        least = torch.full_like(low, torch.inf)
+        least, last = torch.full_like(low, torch.inf), None
         for factor in self.factors:
             trial_low, trial_high = full_low * factor, full_high * factor
             qparams = request.format.qparams(trial_low, trial_high, request.num_bits)
+            if not request.format.scale_is_free:
+                if last is not None and torch.equal(last, qparams.scale):
+                    continue  # of few scales most come several times
+                last = qparams.scale
             error = request.format.fake_quantize(x, qparams).sub_(x).square_().mean(request.axes, keepdim=True)
             better = error < least
             least = torch.where(better, error, least)

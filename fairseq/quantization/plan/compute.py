@@ -1,24 +1,26 @@
 """Which products run on integer codes: `compute: auto` becomes `integer` or `simulate` before any layer is made.
 
-    specs, chosen = resolve_compute(products, specs)
+    specs, notes = resolve_compute(products, specs)
 
 A product runs on codes where both operands' settings say so. Where one says `auto`, the faster choice on this machine
-is taken (`latency_cache.py`), and simulation where other settings do not allow codes.
+is taken (`latency_cache.py`), and simulation where other settings do not allow codes. A product with a format that has
+no integer kernel is simulated in any case. The plan has a note where `compute` is not what was asked for.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from fairseq.quantization.plan.latency_cache import latencies
+from fairseq.quantization.plan.table import BY_AUTO, NO_KERNEL
 from fairseq.quantization.plan.targets import Product
-from fairseq.quantization.products.obstacles import obstacle, refuse_obstacle
+from fairseq.quantization.products.obstacles import obstacle, refuse_obstacle, without_kernel
 from fairseq.quantization.spec import ACTIVATION, WEIGHT, QuantizerSpec
 
 
 def resolve_compute(
     products: Iterable[Product], specs: Mapping[str, QuantizerSpec]
-) -> tuple[dict[str, QuantizerSpec], frozenset[str]]:
-    """`specs` without `auto`, and the quantizers for which it was chosen.
+) -> tuple[dict[str, QuantizerSpec], dict[str, str]]:
+    """`specs` without `auto`, and notes: the quantizers for which it was chosen, or for which there is no kernel.
 
     Args:
         products: those of all layers that will be quantized; other quantizers simulate.
@@ -29,18 +31,25 @@ def resolve_compute(
     """
     resolved = dict(specs)
     chosen = frozenset(path for path, spec in specs.items() if spec.compute == "auto")
+    notes = dict.fromkeys(chosen, BY_AUTO)
     for product in products:
         operands = specs[product.left], specs[product.right]
         asked = {spec.compute for spec in operands}
         if not asked & {"auto", "integer"}:
             continue
+        paths = product.left, product.right, product.grad
+        if asked == {"integer"} and without_kernel(*((path, specs[path]) for path in paths)):
+            for path in paths:
+                if specs[path].compute == "integer":
+                    resolved[path], notes[path] = replace(specs[path], compute="simulate"), NO_KERNEL
+            continue
         compute = "integer" if _multiplies_codes(product, specs, asked) else "simulate"
-        for path in chosen & {product.left, product.right, product.grad}:
+        for path in chosen.intersection(paths):
             resolved[path] = replace(specs[path], compute=compute)
     for path in chosen:
         if resolved[path].compute == "auto":
             resolved[path] = replace(specs[path], compute="simulate")
-    return resolved, chosen
+    return resolved, notes
 
 
 def _multiplies_codes(product: Product, specs: Mapping[str, QuantizerSpec], asked: set[str]) -> bool:

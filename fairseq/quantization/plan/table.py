@@ -21,6 +21,7 @@ from typing import Any, Optional
 from fairseq.quantization.spec import FOLLOW, GRADIENT, QuantizerSpec
 
 FULL = "full precision"
+BY_AUTO, NO_KERNEL = "by auto", "no integer kernel"  # notes
 PRODUCT = "product"  # the role of a row that stands for a product without quantizers
 
 
@@ -29,8 +30,9 @@ class PlanRow:
     """One quantizer: its path, role and settings; or a product that has none.
 
     `active` is False where the tensor stays in full precision; `low` and `high` are the schedule's bounds; `product` is
-    the path of the matrix product that the tensor enters, None for an embedding's table; `by_auto` says that `compute`
-    was chosen by `auto`; `kind` is what multiplies without quantizers, the module's type or a function's name.
+    the path of the matrix product that the tensor enters, None for an embedding's table; `note` says why `compute` is
+    what it is, where that was not asked for: `BY_AUTO` or `NO_KERNEL`; `kind` is what multiplies without quantizers,
+    the module's type or a function's name.
     """
 
     quantizer: str
@@ -40,7 +42,7 @@ class PlanRow:
     low: int
     high: int
     product: Optional[str] = None
-    by_auto: bool = False
+    note: str = ""
     kind: str = ""
 
     @classmethod
@@ -56,8 +58,8 @@ class PlanRow:
         row: dict[str, Any] = {"quantizer": self.quantizer, "role": self.role, **self.spec.describe()}
         pinned = self.spec.bits != FOLLOW
         row.update(bits=self.spec.bits if pinned else [self.low, self.high], follows=not pinned)
-        if self.by_auto:
-            row["compute_by_auto"] = True
+        if self.note:
+            row["compute_by_auto" if self.note == BY_AUTO else "compute_without_kernel"] = True
         if self.role == GRADIENT:
             del row["ste"]
         return row
@@ -82,8 +84,8 @@ class PlanRow:
             cells["bits"] = f"{self.low}-{self.high}" if self.low < self.high else str(self.high)
         else:
             cells["bits"] += ", pinned"
-        if self.by_auto:
-            cells["compute"] += ", by auto"
+        if self.note:
+            cells["compute"] += f", {self.note}"
         if self.role == GRADIENT:
             cells["ste"] = ""
         return cells

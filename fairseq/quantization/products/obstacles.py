@@ -29,10 +29,9 @@ def obstacle(left: Named, right: Named, grad: Named, right_role: str = "activati
         grad: the output gradient's.
         right_role: `weight` in a linear layer, whose scales may differ by row.
     """
-    for path, spec in (left, right, grad):
-        number_format = build_format(spec.format)
-        if spec.quantize and not number_format.is_uniform:
-            return f"{path} has the format {number_format}, whose levels are not evenly spaced"
+    reason = without_kernel(left, right, grad)
+    if reason is not None:
+        return reason
     for role, (path, spec) in (("activation", left), (right_role, right)):
         granularity = Granularity.parse(spec.granularity, axis=0 if role == WEIGHT else -1, where=path)
         by_row = role == WEIGHT and granularity.kind == "channel" and granularity.number == 0
@@ -49,15 +48,27 @@ def obstacle(left: Named, right: Named, grad: Named, right_role: str = "activati
     return None
 
 
+def without_kernel(*named: Named) -> Optional[str]:
+    """Which of the quantizers has a format that no integer product can take, and why; None if all can."""
+    for path, spec in named:
+        number_format = build_format(spec.format)
+        if spec.quantize and not number_format.is_uniform:
+            return f"{path} has the format {number_format}, whose levels are not evenly spaced"
+        if spec.quantize and not number_format.takes_range:
+            return f"{path} has the format {number_format}, whose levels do not follow the range"
+    return None
+
+
 def multiplies_codes(path: str, left: Quantizer, right: Quantizer, grad: Quantizer) -> bool:
-    """Whether the product at `path` runs on codes; `compute: auto`, which only a plan resolves, simulates.
+    """Whether the product at `path` runs on codes; `compute: auto`, which only a plan resolves, simulates, and so does
+    a format without integer products.
 
     Raises:
         ConfigError: integers are asked for, and other settings do not allow them.
     """
-    if not left.spec.compute == right.spec.compute == "integer":
-        return False
     named = tuple((quantizer.path, quantizer.spec) for quantizer in (left, right, grad))
+    if not left.spec.compute == right.spec.compute == "integer" or without_kernel(*named):
+        return False
     refuse_obstacle(path, obstacle(named[0], named[1], named[2], right.role))
     return True
 

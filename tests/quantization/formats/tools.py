@@ -56,19 +56,22 @@ def denormal(exponent_bits: int, mantissa_bits: int, bias: int) -> Levels:
     return Levels.of(list(found.items()))
 
 
-def nearest(x: Tensor, levels: Levels, overflow: Optional[float] = None) -> Tensor:
-    """The level nearest to each value of `x`, fp64; ties to even, or up where both are. `overflow`: what values that
-    round to more than the largest become; None: the largest.
+def nearest(x: Tensor, levels: Levels, overflow: Optional[float] = None, step: Optional[float] = None) -> Tensor:
+    """The level nearest to each value of `x`, fp64; ties to even; where both are, to 0 or else up.
+
+    Args:
+        overflow: what values that round to more than the largest become; None: the largest.
+        step: from the largest to where the next level would be.
     """
     size = x.double().abs().numpy()
     values, even = levels
     if overflow is not None:
-        step = values[-1] - values[-2]
-        values, even = np.append(values, values[-1] + step), np.append(even, not even[-1])
+        step = step or values[-1] - values[-2]
+        values, even = np.append(values, values[-1] + step), np.append(even, even.all() or not even[-1])
     high = np.searchsorted(values, size).clip(1, len(values) - 1)
     low = high - 1
     middle = values[low] + values[high]  # twice; exact, as is 2 x
-    up = (2 * size > middle) | ((2 * size == middle) & even[high])
+    up = (2 * size > middle) | ((2 * size == middle) & even[high] & ~((low == 0) & even[low]))
     found = np.where(up, values[high], values[low])
     found = np.where(np.isinf(size), values[-1], found)
     if overflow is not None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fairseq.errors import ConfigError, DataError
 from fairseq.quantization.formats.base import Noise, NumberFormat, QParams
+from fairseq.quantization.formats.fields import flag
 from fairseq.quantization.formats.float.significand import Digits, round_significand
 
 MOST_BITS = 16
@@ -36,16 +37,17 @@ class FloatFormat(NumberFormat):
         if not 2 <= width <= MOST_BITS:
             raise ConfigError(f"format {self.name}: sign, exponent and mantissa take {width} bits; at most {MOST_BITS}")
         if digits.max_exponent < digits.min_exponent or digits.largest <= 0:
-            raise ConfigError(f"format {self.name}: these settings leave no exponent for numbers; give more exponent bits")
+            raise ConfigError(
+                f"format {self.name}: these settings leave no exponent for numbers; give more exponent bits"
+            )
         if digits.max_exponent > 127 or digits.min_exponent - digits.mantissa_bits < -149:
             raise ConfigError(
                 f"format {self.name}: values from 2^{digits.min_exponent - digits.mantissa_bits} to "
                 f"2^{digits.max_exponent} do not all lie in fp32; give another bias or fewer exponent bits"
             )
-        if not isinstance(scaled, bool):
-            raise ConfigError(f"format {self.name}: scaled is true or false, got {scaled!r}")
         self.digits = digits
-        self.scaled = self.takes_range = self.covers_ends = self.scale_is_free = scaled
+        self.scaled = flag(scaled, "scaled", self.name)
+        self.takes_range = self.covers_ends = self.scale_is_free = scaled
         self.scale_bits = 32 if scaled else 0
         self.fixed_bits = self.min_bits = self.max_bits = width
 
@@ -73,7 +75,9 @@ class FloatFormat(NumberFormat):
         clamp: bool = True,
     ) -> Tensor:  # fmt: skip
         units = round_significand(x / qparams.scale if self.scaled else x, self.digits, noise)
-        if self.digits.overflow is not None and bool((units.abs() > self.digits.largest).logical_or_(units.isnan()).any()):
+        if self.digits.overflow is not None and bool(
+            (units.abs() > self.digits.largest).logical_or_(units.isnan()).any()
+        ):
             raise DataError(
                 f"the format {self} has no code for values beyond {self.digits.largest:g}: it does not saturate"
             )
@@ -87,7 +91,7 @@ class FloatFormat(NumberFormat):
 
     def magnitudes(self, like: Tensor) -> Tensor:
         """The levels from 0 upwards (N,), of the type and on the device of `like`."""
-        return torch.tensor(_magnitudes(self.digits), dtype=like.dtype, device=like.device)
+        return _magnitudes(self.digits, like.dtype, like.device)
 
     def max_value(self, num_bits: int) -> float:
         return self.digits.largest
@@ -97,8 +101,9 @@ class FloatFormat(NumberFormat):
         above = f"saturates at {digits.largest:g}" if digits.overflow is None else f"becomes {digits.overflow}"
         least = 2.0 ** (digits.min_exponent - (digits.mantissa_bits if digits.subnormals else 0))
         below = f"multiples of {least:g}" if digits.subnormals else f"none: 0, then {least:g}"
-        return {"zero": "exact, without a sign", "subnormals": below, "overflow": above, "infinity": above,
-                "NaN": "stays NaN when simulated; has no code"}  # fmt: skip
+        spoils = "spoils the range" if self.scaled else None
+        return {"zero": "exact, without a sign", "subnormals": below, "overflow": above, "infinity": spoils or above,
+                "NaN": spoils or "stays NaN when simulated; has no code"}  # fmt: skip
 
 
 def _count(digits: Digits) -> int:
@@ -110,10 +115,10 @@ def _count(digits: Digits) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _magnitudes(digits: Digits) -> tuple[float, ...]:
+def _magnitudes(digits: Digits, dtype: torch.dtype, device: torch.device) -> Tensor:
     step, per_binade = 2.0 ** (digits.min_exponent - digits.mantissa_bits), 2**digits.mantissa_bits
     levels = [count * step for count in range(per_binade)] if digits.subnormals else [0.0]
     while len(levels) < _count(digits):
         levels += [count * step for count in range(per_binade, 2 * per_binade)]
         step *= 2
-    return tuple(levels[: _count(digits)])
+    return torch.tensor(levels[: _count(digits)], dtype=dtype, device=device)

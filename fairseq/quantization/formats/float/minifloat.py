@@ -1,4 +1,4 @@
-"""A sign, E exponent bits and M mantissa bits: floating point of any split, after IEEE 754 or as OCP and others have it.
+"""A sign, E exponent bits and M mantissa bits: floating point of any split, as IEEE 754, OCP and others have it.
 
     field e > 0:   value = +-(1 + m / 2^M) * 2^(e - bias)
     field e = 0:   value = +-(m / 2^M) * 2^(1 - bias)        `subnormals: false`: only 0
@@ -10,9 +10,10 @@
     ieee      infinity and NaN take the whole highest exponent                 OCP's fp8_e5m2
     fnuz      numbers; NaN is where -0 would be, and the bias is one more      float8_e4m3fnuz
 
-Rounding is to the nearest level, ties to the one with an even mantissa (without mantissa bits: away from zero). What
-rounds to more than the largest level becomes that level, infinities too; with `saturating: false` it becomes infinity,
-or NaN in formats that have none, as in casts of IEEE types. Named formats saturate, but for those called `ieee`.
+Rounding is to the nearest level, ties to the one with an even mantissa (without mantissa bits to the larger one, and
+to 0 rather than to the smallest number). What rounds to more than the largest level becomes that level, infinities
+too; with `saturating: false` it becomes infinity, or NaN in formats that have none, as in casts of IEEE types. Named
+formats saturate, but for those called `ieee`.
 
 Sources: OCP 8-bit Floating Point Specification (2023), OCP Microscaling Formats (2023), arXiv:2206.02915 (fnuz).
 
@@ -24,22 +25,15 @@ Sources: OCP 8-bit Floating Point Specification (2023), OCP Microscaling Formats
 ('fp8_e4m3', 448.0, 8)
 """
 
-import math
-from typing import Any, Optional
+from typing import Optional
 
-from fairseq.errors import ConfigError, unknown
+from fairseq.errors import ConfigError
 from fairseq.quantization.formats.base import FORMATS
+from fairseq.quantization.formats.fields import choice, flag, whole
 from fairseq.quantization.formats.float.base import FloatFormat
 from fairseq.quantization.formats.float.significand import Digits
 
 TOPS = ("numbers", "fn", "ieee", "fnuz")
-
-
-def whole(value: Any, name: str, place: str, low: int, high: int) -> int:
-    """`value` if it is a whole number from `low` to `high`; ConfigError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"format {place}: {name} is a whole number from {low} to {high}, got {value!r}")
-    return value
 
 
 @FORMATS.register("minifloat")
@@ -84,15 +78,15 @@ class Minifloat(FloatFormat):
     ):
         self.exponent_bits = whole(exponent_bits, "exponent_bits", self.name, 1, 8)
         self.mantissa_bits = whole(mantissa_bits, "mantissa_bits", self.name, 0, 14)
-        if top not in TOPS:
-            raise ConfigError(unknown("top", str(top), TOPS, where=f"format {self.name}"))
+        self.bias = None if bias is None else whole(bias, "bias", self.name, -127, 255)
+        self.subnormals = flag(subnormals, "subnormals", self.name)
+        self.top = choice(top, "top", self.name, TOPS)
+        self.saturating = flag(saturating, "saturating", self.name)
         if not saturating and top == "numbers":
             raise ConfigError(
                 f"format {self.name}: without infinity or NaN (top: numbers) it saturates; "
                 "use saturating: true, or top: ieee, fn or fnuz"
             )
-        self.bias = None if bias is None else whole(bias, "bias", self.name, -127, 255)
-        self.subnormals, self.top, self.saturating = bool(subnormals), top, bool(saturating)
         self._settle(1 + exponent_bits + mantissa_bits, self._digits(), scaled)
 
     def _digits(self) -> Digits:
@@ -103,7 +97,7 @@ class Minifloat(FloatFormat):
         elif self.top == "fn":
             ones -= 1
         largest = (2**self.mantissa_bits + ones) * 2.0 ** (highest - self.mantissa_bits)
-        overflow = None if self.saturating else math.inf if self.top == "ieee" else math.nan
+        overflow = None if self.saturating else "inf" if self.top == "ieee" else "nan"
         return Digits(self.mantissa_bits, 1 - bias, highest, largest, self.subnormals, overflow)
 
     def with_scale(self) -> "Minifloat":

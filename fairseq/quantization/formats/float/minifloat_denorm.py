@@ -13,8 +13,8 @@ are 2^(M-1). Rounding is to the nearest, ties to the even multiple; what lies be
 from typing import Optional
 
 from fairseq.quantization.formats.base import FORMATS
+from fairseq.quantization.formats.fields import whole
 from fairseq.quantization.formats.float.base import FloatFormat
-from fairseq.quantization.formats.float.minifloat import whole
 from fairseq.quantization.formats.float.significand import Digits
 
 

@@ -1,6 +1,6 @@
 """Rounding to a significand of few bits: the arithmetic of every format that has an exponent for each value.
 
-    step(x) = 2^(max(floor(log2 |x|), min_exponent) - mantissa_bits)          below min_exponent levels are evenly spaced
+    step(x) = 2^(max(floor(log2 |x|), min_exponent) - mantissa_bits)         below min_exponent levels are evenly spaced
     y       = round(x / step) * step,   ties to the even multiple
 
 Neither logarithm nor division is needed. The exponent bits of x, taken as a number, are 2^floor(log2 |x|); and adding
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fairseq.quantization.formats.base import Noise
 
-PIECE = 2**16  # elements
+PIECE = 2**17  # elements
 
 
 class Digits(NamedTuple):
@@ -34,7 +34,7 @@ class Digits(NamedTuple):
         largest: the largest number.
         subnormals: whether there are multiples of 2^(min_exponent - mantissa_bits) below 2^min_exponent; otherwise 0 is
             next to it.
-        overflow: what numbers become that round to more than `largest`: None: `largest` itself, else inf or NaN.
+        overflow: what numbers become that round to more than `largest`: `inf`, `nan`, or None for `largest` itself.
     """
 
     mantissa_bits: int
@@ -42,7 +42,7 @@ class Digits(NamedTuple):
     max_exponent: int
     largest: float
     subnormals: bool = True
-    overflow: Optional[float] = None
+    overflow: Optional[str] = None
 
     @property
     def bound(self) -> float:
@@ -70,9 +70,7 @@ class _Layout(NamedTuple):
 _LAYOUTS = {torch.float32: _Layout(torch.int32, 23, 127), torch.float64: _Layout(torch.int64, 52, 1023)}
 
 
-def round_significand(
-    x: Tensor, digits: Digits, noise: Optional[Noise] = None, out: Optional[Tensor] = None
-) -> Tensor:
+def round_significand(x: Tensor, digits: Digits, noise: Optional[Noise] = None, out: Optional[Tensor] = None) -> Tensor:
     """`x` (fp32 or fp64) rounded to `digits`, in a new tensor or in `out`, which may be x. NaN stays NaN.
 
     With `noise`, x / step + u is rounded instead, so that the expected value is x. Zeros have no sign.
@@ -109,5 +107,6 @@ def _round(x: Tensor, out: Tensor, digits: Digits, noise: Optional[Noise], room:
         noise.add_to(out)
         out.round_().mul_(real).clamp_(-digits.bound, digits.bound).add_(0.0)
     if digits.overflow is not None:
-        out.masked_fill_(out > digits.largest, digits.overflow).masked_fill_(out < -digits.largest, -digits.overflow)
+        beyond = float(digits.overflow)
+        out.masked_fill_(out > digits.largest, beyond).masked_fill_(out < -digits.largest, -beyond)
     return out

@@ -19,11 +19,12 @@ from typing import Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq.errors import ConfigError, unknown
 from fairseq.quantization.formats.base import FORMATS, Noise, QParams
+from fairseq.quantization.formats.fields import choice, flag, whole
 from fairseq.quantization.formats.integer.uniform import MIN_SCALE, IntegerFormat
 
 MOST_BITS = 32
+MOST_PLACES = 120  # so that scale and reciprocal are normal numbers of fp32
 EXACT_BITS = 24  # whole numbers of so many bits are exact in fp32
 
 
@@ -41,7 +42,6 @@ class FixedPoint(IntegerFormat):
     name = "fixed_point"
     has_exact_zero = True
     scale_is_free = False
-    scale_bits = 8  # what F takes, if it depends on the values
 
     def __init__(
         self,
@@ -51,25 +51,20 @@ class FixedPoint(IntegerFormat):
         signed: bool = True,
         rounding: str = "nearest",
     ):
-        self.width, self.frac_width, self.signed, self.rounding = width, frac_width, bool(signed), rounding
+        self.signed = flag(signed, "signed", self.name)
+        self.rounding = choice(rounding, "rounding", self.name, ("nearest", "floor"))
         self.min_bits, self.max_bits = (2, MOST_BITS) if signed else (1, MOST_BITS - 1)
-        place = f"format {self.name}"
-        if width is not None:
-            if isinstance(width, bool) or not isinstance(width, int) or not self.min_bits <= width <= self.max_bits:
-                raise ConfigError(f"{place}: width is a whole number from {self.min_bits} to {self.max_bits}, got {width!r}")
-            self.fixed_bits = self.min_bits = self.max_bits = width
-        if isinstance(frac_width, str) and frac_width not in ("half", "auto"):
-            raise ConfigError(unknown("frac_width", frac_width, ("half", "auto"), where=place) + ", or a whole number")
-        if not isinstance(frac_width, str) and (
-            isinstance(frac_width, bool) or not isinstance(frac_width, int) or abs(frac_width) > 120
-        ):
-            raise ConfigError(f"{place}: frac_width is half, auto or a whole number from -120 to 120, got {frac_width!r}")
-        if rounding not in ("nearest", "floor"):
-            raise ConfigError(unknown("rounding", str(rounding), ("nearest", "floor"), where=place))
+        self.width = None if width is None else whole(width, "width", self.name, self.min_bits, self.max_bits)
+        if self.width is not None:
+            self.fixed_bits = self.min_bits = self.max_bits = self.width
+        self.frac_width = frac_width
+        if frac_width not in ("half", "auto"):
+            whole(frac_width, "frac_width", self.name, -MOST_PLACES, MOST_PLACES, ("half", "auto"))
         self.takes_range = frac_width == "auto"
         self.takes_noise = rounding == "nearest"
         self.covers_ends = self.takes_range and self.signed
-        self.scale_bits = 8 if self.takes_range else 0
+        self.scale_bits = 32 if self.takes_range else 0
+        self.range_source = "mse" if self.takes_range else "minmax"
 
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
         least, most = self.code_range(num_bits)
@@ -79,6 +74,8 @@ class FixedPoint(IntegerFormat):
         else:
             places = num_bits // 2 if isinstance(self.frac_width, str) else self.frac_width
             scale = torch.full_like(low, 2.0**-places)
+        if low.dtype == torch.float32 and most >= 2**EXACT_BITS:
+            most &= -(2 ** (most.bit_length() - EXACT_BITS))  # the largest code that fp32 has
         return QParams(scale, torch.zeros_like(scale), least, most)
 
     def code_range(self, num_bits: int) -> tuple[int, int]:
