@@ -6,10 +6,9 @@ from torch import nn
 
 from fairseq.errors import ConfigError, DataError, TrainingError
 from fairseq.quantization import QLinear, quantize_model
-from fairseq.quantization.formats import FORMATS
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, QuantizationContext, Quantizer, QuantizerSpec
 
-NAMES = list(FORMATS)
+NAMES = ["affine", "affine_float_zp", "symmetric"]  # whose levels stretch to any range
 GRANULARITIES = ["tensor", "channel", "token", "group:3"]
 
 

@@ -85,10 +85,14 @@ class FixedPoint(IntegerFormat):
         self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,
         clamp: bool = True,
     ) -> Tensor:  # fmt: skip
-        codes = torch.mul(x, qparams.scale.reciprocal(), out=out)  # exact: a power of two
+        negative = x < 0 if self.rounding == "floor" else None
+        codes = torch.mul(x, qparams.scale.reciprocal(), out=out)  # by a power of two: exact, but may fall to 0
         if noise is not None:
             noise.add_to(codes)
-        codes = codes.floor_() if self.rounding == "floor" else codes.round_()
+        if negative is None:
+            codes.round_()
+        else:
+            codes.floor_().masked_fill_(negative.logical_and_(codes == 0), -1)
         if clamp or noise is not None:
             codes.clamp_(qparams.quant_min, qparams.quant_max)
         return codes
