@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.context import Step
+from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import FormatSpec, NumberFormat, QParams, build_format
 from fairseq.quantization.quantizer import ACTIVATION, Quantizer, QuantizerSpec
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey
@@ -76,7 +76,7 @@ def fake_quantize(
         rounding=rounding,
         ste=ste,
     )
-    quantizer = Quantizer(PLACE, ACTIVATION, spec, Step(seed=seed))
+    quantizer = Quantizer(PLACE, ACTIVATION, spec, QuantizationContext(seed=seed))
     if not x.dim() or dim in (-1, x.dim() - 1):
         return quantizer(x, bits).tensor()  # type: ignore[no-any-return]
     return quantizer(x.movedim(dim, -1), bits).tensor().movedim(-1, dim)  # type: ignore[no-any-return]

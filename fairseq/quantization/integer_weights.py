@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import CheckpointError, ConfigError
+from fairseq.quantization.formats import FormatSpec, format_text
 from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.products.integer_weight import IntegerWeight
 from fairseq.quantization.products.packed_weight import PackedWeight, pack_weight
@@ -111,8 +112,8 @@ def _check_codes(key: str, packed: PackedWeight, held: Optional[HeldWeight]) -> 
         raise CheckpointError(f"weight {key} is not the one that was packed; load the file as it was written")
 
 
-def _words(settings: tuple[int, str, str]) -> str:
-    return f"{settings[0]} bits {settings[1]} per {settings[2]}"
+def _words(settings: tuple[int, FormatSpec, str]) -> str:
+    return f"{settings[0]} bits {format_text(settings[1])} per {settings[2]}"
 
 
 def _replace_weight(owner: Any, packed: PackedWeight) -> None:

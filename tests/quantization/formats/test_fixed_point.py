@@ -10,7 +10,7 @@ from torch import nn
 from fairseq.errors import ConfigError
 from fairseq.quantization import fake_quantize, quantize_model
 from fairseq.quantization.formats import build_format
-from fairseq.quantization.quantizer import ACTIVATION, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import ACTIVATION, QuantizationContext, Quantizer, QuantizerSpec
 from tests.quantization.formats.tools import DTYPES, hard_inputs, same
 
 
@@ -69,12 +69,14 @@ def test_more_bits_than_fp32_has_digits(width: int) -> None:
     fine = x.double()
     assert same(found[[0, 1, 2, 4, 5]], expected(fine, width, width - 2)[[0, 1, 2, 4, 5]])
     assert same(fake_quantize(fine, spec), expected(fine, width, width - 2))
-    codes = Quantizer("x", ACTIVATION, QuantizerSpec(format=spec), Step()).codes(x, width)
+    codes = Quantizer("x", ACTIVATION, QuantizerSpec(format=spec), QuantizationContext()).codes(x, width)
     assert codes[3] > 0 and codes[4] == -(2 ** (width - 1))
 
 
 def test_auto_takes_the_largest_places_that_fit() -> None:
-    quantizer = Quantizer("x", ACTIVATION, QuantizerSpec(format={"format": "fixed_point", "width": 8}), Step())
+    quantizer = Quantizer(
+        "x", ACTIVATION, QuantizerSpec(format={"format": "fixed_point", "width": 8}), QuantizationContext()
+    )
     for high, places in (
         (1.0, 6),
         (127 / 128, 7),
@@ -91,7 +93,9 @@ def test_auto_takes_the_largest_places_that_fit() -> None:
     assert torch.equal(quantizer.fake(torch.zeros(3), 8), torch.zeros(3))
     assert quantizer.fake(torch.tensor([1.0, math.inf]), 8).isnan().all()
     by_row = QuantizerSpec(format={"format": "fixed_point", "width": 8}, granularity="token")
-    (qparams,) = Quantizer("x", ACTIVATION, by_row, Step()).qparams(torch.tensor([[1.0, 2.0], [3.0, 100.0]]), 8)
+    (qparams,) = Quantizer("x", ACTIVATION, by_row, QuantizationContext()).qparams(
+        torch.tensor([[1.0, 2.0], [3.0, 100.0]]), 8
+    )
     assert qparams.scale.flatten().tolist() == [2.0**-5, 1.0]
 
 

@@ -12,7 +12,7 @@ import torch
 from fairseq.errors import ConfigError, DataError
 from fairseq.quantization import fake_quantize
 from fairseq.quantization.formats import build_format
-from fairseq.quantization.quantizer import ACTIVATION, Quantizer, QuantizerSpec, Step
+from fairseq.quantization.quantizer import ACTIVATION, QuantizationContext, Quantizer, QuantizerSpec
 from tests.quantization.formats.tools import DTYPES, denormal, hard_inputs, minifloat, nearest, same
 
 NAMED = {
@@ -143,7 +143,7 @@ def test_idempotent_monotone_odd_and_the_same_as_codes(name: str) -> None:
     ascending = fake_quantize(x[~x.isnan()].sort().values, name)
     assert (ascending[1:] >= ascending[:-1]).all()
     assert not torch.signbit(y[y == 0]).any()
-    quantizer = Quantizer("x", ACTIVATION, QuantizerSpec(format=name), Step())
+    quantizer = Quantizer("x", ACTIVATION, QuantizerSpec(format=name), QuantizationContext())
     inside = x[y.isfinite() & x.isfinite()]
     codes, (qparams,) = quantizer.codes(inside, 8), quantizer.qparams(inside, 8)
     assert torch.equal(number_format.dequantize(codes.float(), qparams), fake_quantize(inside, name))
@@ -163,7 +163,7 @@ def test_long_tensors_strides_fp64_and_memory_given() -> None:
         same(fake_quantize(fine, "fp8_e4m3"), nearest(fine, levels)) and fake_quantize(fine, "fp8_e4m3")[0, 0] == 1.125
     )
     number_format = build_format("fp8_e4m3")
-    (qparams,) = Quantizer("x", ACTIVATION, QuantizerSpec(format="fp8_e4m3"), Step()).qparams(x, 8)
+    (qparams,) = Quantizer("x", ACTIVATION, QuantizerSpec(format="fp8_e4m3"), QuantizationContext()).qparams(x, 8)
     room = x.clone()
     assert number_format.fake_quantize(room, qparams, None, room) is room and same(room, expected)
 
@@ -228,7 +228,7 @@ def test_what_cannot_be_is_one_line(fields: dict[str, object], message: str) -> 
 
 
 def test_no_code_beyond_the_levels_of_a_format_that_does_not_saturate() -> None:
-    quantizer = Quantizer("x", ACTIVATION, QuantizerSpec(format="fp8_e4m3_ieee"), Step())
+    quantizer = Quantizer("x", ACTIVATION, QuantizerSpec(format="fp8_e4m3_ieee"), QuantizationContext())
     assert quantizer.codes(torch.tensor([240.0, -0.5]), 8).tolist() == [119, -48]
     with pytest.raises(DataError, match="no code for values beyond 240"):
         quantizer.codes(torch.tensor([300.0]), 8)
