@@ -76,6 +76,10 @@ class QuantizerSpec:
                 )
             if self.rounding != "nearest":
                 raise ConfigError(f"{path}: learned {self.learned} rounds to nearest; remove rounding: {self.rounding}")
+        if role == GRADIENT and self.quantize and not number_format.holds_gradients:
+            raise ConfigError(
+                f"{path}: the format {number_format} cannot hold gradients; use another, such as symmetric"
+            )
         if self.rounding == "stochastic" and not number_format.takes_noise:
             raise ConfigError(f"{path}: the format {number_format} cannot round stochastically; use rounding: nearest")
         return self

@@ -86,6 +86,7 @@ class NumberFormat(ABC):
             effect.
         range_source: where one line's `fake_quantize` takes the range from if it is not told.
         takes_noise: whether rounding may be stochastic.
+        holds_gradients: gradients can be rounded to it: there are levels on both sides of 0.
         scale_is_free: any positive number can be its scale, so that one can be given or learned.
         is_uniform: levels are evenly spaced. Integer products, learned scales and ONNX need it.
         has_exact_zero: real 0 is a level, whatever the range. A uniform format then has whole zero points.
@@ -102,6 +103,7 @@ class NumberFormat(ABC):
     takes_range: bool = True
     range_source: str = "minmax"
     takes_noise: bool = True
+    holds_gradients: bool = True
     scale_is_free: bool = True
     is_uniform: ClassVar[bool]
     has_exact_zero: ClassVar[bool]

@@ -1,16 +1,19 @@
 """Minifloats against every value that they have, and against casts of other people."""
 
+import copy
 import math
 import os
+import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fairseq.errors import ConfigError, DataError
-from fairseq.quantization import fake_quantize
+from fairseq.quantization import fake_quantize, quantize_model
 from fairseq.quantization.formats import build_format
 from fairseq.quantization.quantizer import ACTIVATION, QuantizationContext, Quantizer, QuantizerSpec
 from tests.quantization.formats.tools import DTYPES, denormal, hard_inputs, minifloat, nearest, same
@@ -196,6 +199,25 @@ def test_stochastic_rounding_keeps_the_mean() -> None:
         assert y.unique().numel() == 2 and abs(float(y.double().mean()) - value) < 3e-3 * abs(value)
         assert torch.equal(y, fake_quantize(torch.full((300, 500), value), "fp8_e4m3", rounding="stochastic"))
     assert (fake_quantize(torch.full((9, 9), 449.0), "fp8_e4m3", rounding="stochastic") == 448).all()
+
+
+@pytest.mark.parametrize(
+    ("format", "least"),
+    [("fp8_e4m3", 31), ("fp8_e5m2", 25), ("minifloat_denorm", 24.5), ({"format": "fp6_e2m3", "scaled": True}, 29)],
+)
+def test_signal_to_noise_on_weights_of_a_transformer(format: object, least: float) -> None:
+    x = torch.randn(400, 500, generator=torch.Generator().manual_seed(0)) * 0.04
+    error = fake_quantize(x, format) - x  # type: ignore[arg-type]
+    assert least < 10 * torch.log10(x.square().mean() / error.square().mean()) < least + 2
+
+
+def test_exported_and_copied() -> None:
+    rules = [{"match": "*", "format": "fp8_e4m3"}]
+    model = quantize_model(nn.Sequential(nn.Linear(300, 600)), "int8", rules=rules).eval()
+    x = torch.randn(500, 300)  # more than one piece
+    y = model(x)
+    assert torch.equal(copy.deepcopy(model)(x), y) and torch.equal(pickle.loads(pickle.dumps(model))(x), y)
+    assert torch.equal(torch.export.export(model, (x,)).module()(x), y)
 
 
 def test_gradient_passes_straight_through() -> None:

@@ -60,6 +60,7 @@ class FixedPoint(IntegerFormat):
         self.frac_width = frac_width
         if frac_width not in ("half", "auto"):
             whole(frac_width, "frac_width", self.name, -MOST_PLACES, MOST_PLACES, ("half", "auto"))
+        self.holds_gradients = self.signed
         self.takes_range = frac_width == "auto"
         self.takes_noise = rounding == "nearest"
         self.covers_ends = self.takes_range and self.signed
