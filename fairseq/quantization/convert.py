@@ -112,10 +112,11 @@ def _rows(
     """The plan's rows for one module: its quantizers, or that it has none."""
     if not target.quantizers:
         return [PlanRow.in_full_precision(target.path, target.kind)]
-    return [
-        PlanRow(path, role, specs[path], _active(target, path, specs), low, high, target.product(key), notes.get(path, ""))
-        for key, (path, role) in target.quantizers.items()
-    ]
+    rows = []
+    for key, (path, role) in target.quantizers.items():
+        active = _active(target, path, specs)
+        rows.append(PlanRow(path, role, specs[path], active, low, high, target.product(key), notes.get(path, "")))
+    return rows
 
 
 def _active(target: QuantizationTarget, path: str, specs: dict[str, QuantizerSpec]) -> bool:
