@@ -8,12 +8,12 @@ flags are added, the second pass reads everything. Flags come from the config da
 (--user-dir) bring theirs through a dataclass or through `add_args`.
 """
 
-import argparse
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
+from fairseq.component_flags import CHOICE_FLAGS, add_component_flags, import_plugins
 from fairseq.dataclass import catalog, schema
 from fairseq.dataclass.configs import (
     CheckpointConfig,
@@ -30,18 +30,7 @@ from fairseq.dataclass.configs import (
 )
 from fairseq.dataclass.flags import Parser, gen_parser_from_dataclass
 from fairseq.dataclass.groups.preprocess import PreprocessConfig
-from fairseq.errors import ConfigError, unknown
-
-# slots that are chosen by a flag of the same name, and what is taken without it
-CHOICE_FLAGS: dict[str, Optional[str]] = {
-    "criterion": "cross_entropy",
-    "tokenizer": None,
-    "bpe": None,
-    "optimizer": None,
-    "lr_scheduler": "fixed",
-    "scoring": "bleu",
-}
-
+from fairseq.errors import ConfigError
 
 # ---- parsers, one per command
 
@@ -202,15 +191,15 @@ def parse_args_and_arch(
         ConfigError: an unknown flag or component, or a value of a wrong type.
     """
     words = list(sys.argv[1:] if input_args is None else input_args)
-    _import_plugins(words)
+    import_plugins(words)
     if modify_parser is not None:
         modify_parser(parser)
     first, _ = parser.parse_known_args([word for word in words if word not in ("-h", "--help")])
-    asks_for_help = any(word in ("-h", "--help") for word in words)
-    _add_component_flags(parser, first, lenient=asks_for_help)
+    help_requested = any(word in ("-h", "--help") for word in words)
+    add_component_flags(parser, first, lenient=help_requested)
     if modify_parser is not None:
         modify_parser(parser)
-    if asks_for_help:
+    if help_requested:
         parser.print_help()
         raise SystemExit(0)
 
@@ -224,7 +213,7 @@ def parse_args_and_arch(
         parser.set_defaults(**dict.fromkeys(vars(args)))
         given = parser.parse_known_args(words)[0]
         return Namespace(**{key: value for key, value in vars(given).items() if value is not None})
-    _settle(args)
+    _fill_in(args)
     return (args, rest) if parse_known else args
 
 
@@ -237,65 +226,7 @@ def get_args(data: str, task: str = "translation", arch: str = "transformer", **
     return args
 
 
-def _import_plugins(words: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--user-dir", default=None)
-    user_dir = parser.parse_known_args(list(words))[0].user_dir
-    if user_dir is not None:
-        from fairseq.plugins import import_user_module
-
-        import_user_module(Namespace(user_dir=user_dir))
-
-
-def _add_component_flags(parser: ArgumentParser, args: Namespace, lenient: bool) -> None:
-    """Flags of the components that the first pass found.
-
-    Args:
-        lenient: leave out what is missing or unknown (for -h).
-    """
-    arch = getattr(args, "arch", None)
-    if arch is not None:
-        _add_flags_of(parser, "model", arch, lenient)
-    for slot in (*CHOICE_FLAGS, "task"):
-        name = getattr(args, slot, None)
-        if name is None or (name not in schema.components(slot) and name == parser.get_default(slot)):
-            continue  # not chosen: only the default of another command
-        _add_flags_of(parser, slot, name, lenient)
-
-
-def _add_flags_of(parser: ArgumentParser, slot: str, name: str, lenient: bool) -> None:
-    if name not in schema.components(slot):
-        if lenient:
-            return
-        raise ConfigError(unknown(slot.replace("_", " "), name, schema.components(slot)))
-    # a model's flag that is not given sets no attribute: its architecture's function fills in what is missing
-    settings = {"argument_default": argparse.SUPPRESS} if slot == "model" else {}
-    group = parser.add_argument_group(f"{slot}: {name}", **settings)
-    dataclass = schema.dataclass_of(slot, name)
-    if dataclass is not None:
-        gen_parser_from_dataclass(group, dataclass(), delete_default=name not in catalog.group(slot))
-    elif hasattr(cls := _plugin_class(slot, name), "add_args"):
-        parser.conflict_handler = group.conflict_handler = "resolve"
-        cls.add_args(group)
-        parser.conflict_handler = "error"
-
-
-def _plugin_class(slot: str, name: str) -> Any:
-    """The class of a registered component that has no dataclass."""
-    if slot == "task":
-        from fairseq.tasks import TASK_REGISTRY
-
-        return TASK_REGISTRY[name]
-    if slot == "model":
-        from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
-
-        return ARCH_MODEL_REGISTRY[name] if name in ARCH_MODEL_REGISTRY else MODEL_REGISTRY[name]
-    from fairseq.registry import REGISTRIES
-
-    return REGISTRIES[slot]["registry"][name]
-
-
-def _settle(args: Namespace) -> None:
+def _fill_in(args: Namespace) -> None:
     """What one flag implies for another, and what a plugin's architecture fills in."""
     if "arch" in vars(args) and args.arch is None:
         raise ConfigError(f"no model is chosen; give --arch NAME: {', '.join(schema.components('model'))}")

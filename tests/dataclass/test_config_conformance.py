@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairseq import options
+from fairseq.component_flags import add_flags_of_component
 from fairseq.dataclass import catalog, schema
 from fairseq.dataclass.initialize import compose
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_plain
@@ -126,7 +127,7 @@ def test_each_flag_of_fairseq_is_accepted(command):
 
 def test_each_model_flag_of_roberta_is_accepted():
     parser = options.get_training_parser()
-    options._add_flags_of(parser, "model", "roberta", lenient=False)
+    add_flags_of_component(parser, "model", "roberta", lenient=False)
     assert set(FLAGS["roberta"]) <= {flag for action in parser._actions for flag in action.option_strings}
 
 

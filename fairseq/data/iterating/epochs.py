@@ -82,6 +82,7 @@ class EpochBatchIterator(EpochBatchIterating):
         disable_shuffling: always keep the given order.
         skip_remainder_batch: leave out the last batch of an epoch, which may be smaller.
         grouped_shuffling: shuffle groups of `num_shards` batches, so that workers get batches of similar length.
+        reuse_dataloader, persistent_workers: fairseq's arguments, without effect: each epoch has its own data loader.
     """
 
     def __init__(
