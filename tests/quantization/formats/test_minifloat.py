@@ -185,6 +185,8 @@ def test_scale() -> None:
     scale = torch.rand(6, 1) + 0.1
     expected = fake_quantize(x / scale, "fp4_e2m1") * scale
     assert torch.equal(fake_quantize(x, "fp4_e2m1", scale=scale), expected)
+    large = torch.randn(300, 700)  # worked through in pieces
+    assert torch.equal(fake_quantize(large, "fp4_e2m1", scale=0.3), fake_quantize(large / 0.3, "fp4_e2m1") * 0.3)
     by_row = fake_quantize(x, {"format": "fp4_e2m1", "scaled": True}, granularity="token")
     largest = x.abs().amax(1, keepdim=True)
     assert torch.equal(by_row, fake_quantize(x, "fp4_e2m1", scale=largest / 6))

@@ -65,10 +65,7 @@ class FloatFormat(NumberFormat):
         self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,
         clamp: bool = True,
     ) -> Tensor:  # fmt: skip
-        if not self.scaled:
-            return round_significand(x, self.digits, noise, out)
-        out = torch.div(x, qparams.scale, out=out)
-        return round_significand(out, self.digits, noise, out).mul_(qparams.scale)
+        return round_significand(x, self.digits, noise, out, qparams.scale if self.scaled else None)
 
     def quantize(
         self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,

@@ -70,27 +70,44 @@ class _Layout(NamedTuple):
 _LAYOUTS = {torch.float32: _Layout(torch.int32, 23, 127), torch.float64: _Layout(torch.int64, 52, 1023)}
 
 
-def round_significand(x: Tensor, digits: Digits, noise: Optional[Noise] = None, out: Optional[Tensor] = None) -> Tensor:
-    """`x` (fp32 or fp64) rounded to `digits`, in a new tensor or in `out`, which may be x. NaN stays NaN.
+def round_significand(
+    x: Tensor,
+    digits: Digits,
+    noise: Optional[Noise] = None,
+    out: Optional[Tensor] = None,
+    scale: Optional[Tensor] = None,
+) -> Tensor:
+    """`x` (fp32 or fp64) rounded to `digits`. NaN stays NaN. Zeros have no sign.
 
-    With `noise`, x / step + u is rounded instead, so that the expected value is x. Zeros have no sign.
+    Args:
+        noise: x / step + u is rounded instead, so that the expected value is x.
+        out: memory for the result, which may be x; a new tensor if None.
+        scale: what levels are multiplied by, broadcast against x; None for 1.
     """
     out = torch.empty_like(x) if out is None else out
     if not _LAYOUTS[x.dtype].fits(digits):
-        return out.copy_(round_significand(x.double(), digits, noise))
+        return out.copy_(round_significand(x.double(), digits, noise, None, scale))
+    if scale is not None and scale.numel() > 1:
+        units = torch.div(x, scale, out=out)
+        return round_significand(units, digits, noise, units).mul_(scale)
+    scale = None if scale is None else scale.reshape(())  # so that it fits pieces of any shape
     in_order = x.device.type == "cpu" and x.is_contiguous() and out.is_contiguous() and x.numel() > PIECE
     if noise is not None or not in_order or torch.compiler.is_compiling():
-        return _round(x, out, digits, noise, None)
+        return _round(x, out, digits, scale, noise, None)
     room = torch.empty(PIECE, dtype=_LAYOUTS[x.dtype].integers)
     for piece, target in zip(x.view(-1).split(PIECE), out.view(-1).split(PIECE), strict=True):
-        _round(piece, target, digits, None, room[: piece.numel()])
+        _round(piece, target, digits, scale, None, room[: piece.numel()])
     return out
 
 
-def _round(x: Tensor, out: Tensor, digits: Digits, noise: Optional[Noise], room: Optional[Tensor]) -> Tensor:
+def _round(
+    x: Tensor, out: Tensor, digits: Digits, scale: Optional[Tensor], noise: Optional[Noise], room: Optional[Tensor]
+) -> Tensor:
+    """Round `x` into `out`; `scale`: one number; `room`: memory for the bits."""
     layout = _LAYOUTS[x.dtype]
     mantissa, smallest = digits.mantissa_bits, (digits.min_exponent + layout.bias) << layout.digits
-    torch.clamp(x, -digits.bound, digits.bound, out=out)
+    units = x if scale is None else torch.div(x, scale, out=out)
+    torch.clamp(units, -digits.bound, digits.bound, out=out)
     power = torch.bitwise_and(out.view(layout.integers), layout.exponents, out=room)  # 2^floor(log2 |x|), as bits
     tiny = None if digits.subnormals else power < smallest
     # the exponent field of the step, or of c, which is 1.5 (hence the highest mantissa bit) * 2^digits * step
@@ -109,4 +126,4 @@ def _round(x: Tensor, out: Tensor, digits: Digits, noise: Optional[Noise], room:
     if digits.overflow is not None:
         beyond = float(digits.overflow)
         out.masked_fill_(out > digits.largest, beyond).masked_fill_(out < -digits.largest, -beyond)
-    return out
+    return out if scale is None else out.mul_(scale)
