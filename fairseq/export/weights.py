@@ -29,7 +29,7 @@ class Axis(NamedTuple):
     @classmethod
     def of(cls, quantizer: Quantizer) -> "Axis":
         """The axis of a matrix with the quantizer's granularity."""
-        kind, number = quantizer.granularity
+        kind, number = quantizer.granularity.kind, quantizer.granularity.number
         if kind == "tensor":
             return cls(None)
         if kind == "group":

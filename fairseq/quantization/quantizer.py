@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError, DataError
 from fairseq.quantization.call_state import OFF, CallState, SharedResult
 from fairseq.quantization.context import QuantizationContext
-from fairseq.quantization.formats import QParams, build_format
+from fairseq.quantization.formats import NumberFormat, QParams, build_format
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.kernels import rounding
+from fairseq.quantization.kernels import blocks, rounding
 from fairseq.quantization.observers.base import Range, Request
+from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked, build_observer
 from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS, LearnedGrid
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
@@ -43,6 +44,9 @@ __all__ = [
     "QuantizerSpec",
     "one_line_repr",
 ]
+
+
+ACROSS = 2**32  # added to a layer's number for the noise of its second rounding
 
 
 class Quantized(NamedTuple):
@@ -86,7 +90,7 @@ class Quantizer(nn.Module):
     ):
         super().__init__()
         self.path, self.role, self.context = path, role, context
-        self.spec = spec.check(path, role)
+        self.spec = spec = spec.check(path, role)
         self.format = build_format(spec.format, path)
         # levels that no range moves are the same for every value
         granularity = spec.granularity if self.format.takes_range else "tensor"
@@ -94,9 +98,12 @@ class Quantizer(nn.Module):
         self.stochastic = spec.rounding == "stochastic"
         self.layer = layer_number(path)
         # a group's ranges come in two parts; noise, learned grids and masks belong to one quantizer
-        self.may_share = role == ACTIVATION and self.granularity.kind != "group" and not self.stochastic
+        one_range = self.granularity.kind not in ("group", "block") or self.format.block is not None
+        self.may_share = role == ACTIVATION and one_range and not self.stochastic
         source = spec.range if self.format.takes_range else "minmax"  # which keeps nothing, and is never asked
         self.observer = build_observer(source, path, shape=(1,), context=context)
+        # blocks that find their scales need no look at the whole tensor first
+        self.own_scales = self.format.block is not None and type(self.observer) is MinMax and not self.stochastic
         self.learned: Optional[LearnedGrid] = None
         if spec.learned != "none":
             reference = spec.bits if isinstance(spec.bits, int) else calibration_bits
@@ -109,7 +116,7 @@ class Quantizer(nn.Module):
 
     def _range_shape(self, features: Optional[int], shape: Optional[tuple[int, ...]]) -> tuple[int, ...]:
         """Shape of a range that is kept between batches."""
-        kind, axis = self.granularity
+        kind, axis = self.granularity.kind, self.granularity.number
         if kind == "tensor":
             return (1,)
         if kind == "channel" and shape is not None and axis is not None:
@@ -180,15 +187,31 @@ class Quantizer(nn.Module):
             out = wide  # a copy already
         elif out is None or out.dtype != x.dtype:
             out = torch.empty_like(x)
-        for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
-            qparams, clamp = self._qparams(piece, num_bits, ranges)
-            noise = self._noise(piece, key, index)
-            compiled = self.context.fused and rounding.fake_quantize(self.format, piece, qparams, noise, target, clamp)
-            if not compiled:
-                self.format.fake_quantize(piece, qparams, noise, target, clamp)
+        number_format = self.format.bound_to(wide)
+        if self.own_scales and not torch.compiler.is_exporting():
+            blocks.fake_quantize(self.context, number_format, self.granularity, wide, num_bits, out)
+        else:
+            for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
+                qparams, clamp = self._qparams(piece, num_bits, ranges, number_format)
+                noise = self._noise(piece, key, index)
+                compiled = self.context.fused and rounding.fake_quantize(
+                    number_format, piece, qparams, noise, target, clamp
+                )
+                if not compiled:
+                    number_format.fake_quantize(piece, qparams, noise, target, clamp)
         result = out.to(x.dtype)
         self._notify(x, result, num_bits)
         return result
+
+    @property
+    def turns(self) -> bool:
+        """Whether a tensor is rounded anew for a product that sums over another of its axes."""
+        return self.format.block is not None and self.format.block[0] != self.format.block[1]
+
+    def fake_across(self, x: Tensor, num_bits: int, key: Optional[NoiseKey] = None) -> Tensor:
+        """`x` (..., M, K) as `fake` rounds it for a product that sums over M."""
+        key = None if key is None else key._replace(layer=key.layer + ACROSS)
+        return self.fake(x.mT, num_bits, None, key).mT
 
     def _shared(self, x: Tensor, num_bits: int, state: Optional[CallState]) -> Tensor:
         """`fake`, or what the quantizer before this one made of the same tensor with the same settings."""
@@ -222,33 +245,49 @@ class Quantizer(nn.Module):
             raise DataError(f"{self.path}: a tensor with inf or NaN has no codes")
         x = x if x.dtype == torch.float64 else x.float()
         codes = torch.empty_like(x)
+        number_format = self.format.bound_to(x)
         for index, (piece, target) in enumerate(zip(self.pieces(x), self.pieces(codes), strict=True)):
-            self.format.quantize(piece, self._qparams(piece, num_bits)[0], self._noise(piece, None, index), target)
+            qparams = self._qparams(piece, num_bits, None, number_format)[0]
+            number_format.quantize(piece, qparams, self._noise(piece, None, index), target)
         return codes.to(self.format.code_dtype(num_bits))
 
     @torch.no_grad()
     def qparams(self, x: Tensor, num_bits: int) -> list[QParams]:
         """The levels that `x` is rounded to, twice where a last group is shorter than the others."""
         wide = x if x.dtype == torch.float64 else x.float()
-        return [self._qparams(piece, num_bits)[0] for piece in self.pieces(wide)]
+        number_format = self.format.bound_to(wide)
+        return [self._qparams(piece, num_bits, None, number_format)[0] for piece in self.pieces(wide)]
 
     def pieces(self, x: Tensor) -> Iterator[Tensor]:
         """Views of `x` in which ranges run over whole axes."""
         return self.granularity.pieces(x)
 
-    def _qparams(self, x: Tensor, num_bits: int, ranges: Optional[list[Range]] = None) -> tuple[QParams, bool]:
-        """The levels for `x`, and whether values may lie outside them."""
+    def _qparams(
+        self,
+        x: Tensor,
+        num_bits: int,
+        ranges: Optional[list[Range]] = None,
+        bound: Optional[NumberFormat] = None,
+    ) -> tuple[QParams, bool]:
+        """The levels for `x`, and whether values may lie outside them; `bound`: to what `x` is a piece of."""
+        number_format = bound or self.format
         if self.learned is not None:
             return self.learned.qparams(x, num_bits), True
         if not self.format.takes_range:
             nothing = x.new_zeros([1] * x.dim())
-            return self.format.qparams(nothing, nothing, num_bits), True
-        low, high, covers = self.range_of(x, num_bits, ranges)
-        return self.format.qparams(low, high, num_bits), not (covers and self.format.covers_ends)
+            return number_format.qparams(nothing, nothing, num_bits), True
+        low, high, covers = self.range_of(x, num_bits, ranges, number_format)
+        return number_format.qparams(low, high, num_bits), not (covers and number_format.covers_ends)
 
-    def range_of(self, x: Tensor, num_bits: int, ranges: Optional[list[Range]] = None) -> Range:
+    def range_of(
+        self,
+        x: Tensor,
+        num_bits: int,
+        ranges: Optional[list[Range]] = None,
+        bound: Optional[NumberFormat] = None,
+    ) -> Range:
         """What the observer says of `x`; appended to `ranges`, too."""
-        found: Range = self.observer(x, Request(self.granularity.reduced(x), self.format, num_bits))
+        found: Range = self.observer(x, Request(self.granularity.reduced(x), bound or self.format, num_bits))
         if ranges is not None:
             ranges.append(found)
         return found
@@ -266,10 +305,10 @@ class Quantizer(nn.Module):
     @torch.no_grad()
     def _inside(self, x: Tensor, num_bits: int) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
-        parts = [
-            self.format.is_inside(p, self._qparams(p, num_bits)[0]).flatten(x.dim() - 1) for p in self.pieces(wide)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        number_format, inside = self.format.bound_to(wide), torch.empty_like(wide, dtype=torch.bool)
+        for piece, target in zip(self.pieces(wide), self.pieces(inside), strict=True):
+            target.copy_(number_format.is_inside(piece, self._qparams(piece, num_bits, None, number_format)[0]))
+        return inside
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.spec.describe().items())

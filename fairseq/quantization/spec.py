@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 from fairseq.errors import ConfigError, unknown
@@ -63,6 +63,10 @@ class QuantizerSpec:
             raise ConfigError(f"{path}: bits must be a number or {FOLLOW!r}, got {self.bits!r}")
         if self.bits is not None and self.bits != FOLLOW:
             number_format.check_bits(self.bits, path)  # type: ignore[arg-type]
+        if number_format.block is not None:
+            own = self.in_blocks(number_format.block, path)
+            if own != self:
+                return own.check(path, role)
         kind = Granularity.parse(self.granularity, where=path).kind
         if self.learned != "none":
             if role == GRADIENT:
@@ -83,6 +87,26 @@ class QuantizerSpec:
         if self.rounding == "stochastic" and not number_format.takes_noise:
             raise ConfigError(f"{path}: the format {number_format} cannot round stochastically; use rounding: nearest")
         return self
+
+    def in_blocks(self, block: tuple[int, int], path: str) -> "QuantizerSpec":
+        """The settings of a format that finds the scales of its blocks (rows, columns) itself.
+
+        Granularity and running ranges may come from a preset that knew nothing of the format; another size of blocks
+        is a contradiction.
+        """
+        from fairseq.quantization.granularity import Granularity
+        from fairseq.quantization.observers import OBSERVERS
+
+        rows, columns = block
+        own = f"group:{columns}" if rows == 1 else f"block:{rows}x{columns}"
+        if Granularity.parse(self.granularity, where=path).kind in ("group", "block") and self.granularity != own:
+            size = columns if rows == 1 else list(block)
+            raise ConfigError(
+                f"{path}: granularity {self.granularity} contradicts the format's own blocks, {own}; leave granularity "
+                f"away, or give the format another block_size than {size}"
+            )
+        name = self.range if isinstance(self.range, str) else self.range.get("name", "minmax")
+        return replace(self, granularity=own, range="minmax" if OBSERVERS.lookup(name).tracked else self.range)
 
     def describe(self) -> dict[str, str]:
         """Settings as text, for the plan's table."""

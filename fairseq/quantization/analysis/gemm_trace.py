@@ -241,18 +241,16 @@ def levels(operand: Operand) -> Optional[int]:
     if operand.num_bits is None or operand.tensor.numel() == 0:
         return None
     x = operand.tensor.detach()
-    kind, number = quantizer.granularity
-    if kind == "tensor":
+    granularity = quantizer.granularity
+    if granularity.kind == "tensor":
         return distinct(x)
-    if kind == "channel" and number is not None:
-        rows = x.movedim(number, 0).flatten(1)
-    elif kind == "group" and number is not None:
-        starts = range(0, x.shape[-1], number)
-        groups = [x[..., start : start + number] for start in starts]
-        return max(distinct(row) for group in groups for row in group.reshape(-1, group.shape[-1]))
-    else:
-        rows = x.reshape(-1, x.shape[-1])
-    return max(distinct(row) for row in rows)
+    most = 0
+    for piece in granularity.pieces(x):
+        shared = granularity.reduced(piece)
+        kept = [axis for axis in range(piece.dim()) if axis not in shared]
+        sharing = piece.permute(*kept, *shared).reshape(-1, *(piece.shape[axis] for axis in shared)).flatten(1)
+        most = max(most, *(distinct(row) for row in sharing))
+    return most
 
 
 def allowed_levels(operand: Operand) -> Optional[int]:

@@ -35,7 +35,7 @@ this folder or in a folder of it:
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Optional, Protocol, Union
 
 import torch
@@ -139,7 +139,20 @@ class NumberFormat(ABC):
         changed = {name: value for name, value in settings.items() if value != defaults[name]}
         return {"format": self.name, **changed} if changed else self.name
 
+    @property
+    def block(self) -> Optional[tuple[int, int]]:
+        """Rows and columns that share a scale which the format finds by a rule of its own; None: granularity says."""
+        return None
+
+    def native_blocks(self, num_bits: int) -> Optional[tuple[float, ...]]:
+        """The fields of `Blocks` in `kernels/src/blocks.cpp`, which has this format's arithmetic; None: it has not."""
+        return None
+
     # --- arithmetic -----------------------------------------------------------------------------------------------
+
+    def bound_to(self, x: Tensor) -> "NumberFormat":
+        """The format for the blocks of `x`: itself, but where all blocks of a tensor have something in common."""
+        return self
 
     @abstractmethod
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
@@ -185,6 +198,20 @@ class NumberFormat(ABC):
         ends = (torch.full_like(qparams.scale, end) for end in (qparams.quant_min, qparams.quant_max))
         least, most = (self.dequantize(end, qparams) for end in ends)
         return (x >= least) & (x <= most)
+
+    # --- storage --------------------------------------------------------------------------------------------------
+
+    def stored_scales(self, parts: Sequence[QParams], num_bits: int) -> tuple[Tensor, ...]:
+        """The scales of a tensor's pieces in the types in which they are kept."""
+        return tuple(part.scale for part in parts)
+
+    def scales_of(self, stored: Sequence[Tensor], num_bits: int) -> tuple[Tensor, ...]:
+        """The scales, fp32, that `stored_scales` made `stored` of."""
+        return tuple(stored)
+
+    def stored_layout(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[torch.dtype, tuple[int, ...]]]:
+        """Types and shapes of what `stored_scales` makes, for scales of these shapes."""
+        return [(torch.float32, shape) for shape in shapes]
 
     # --- what it is, at given bits --------------------------------------------------------------------------------
 

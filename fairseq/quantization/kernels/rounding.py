@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fairseq.native.compiled import may_compile, run_compiled
 from fairseq.quantization.formats import NumberFormat, QParams
+from fairseq.quantization.observers.base import largest_magnitude
 from fairseq.quantization.rounding.noise import SPREAD, HashNoise
 
 
@@ -58,6 +59,29 @@ def fake_quantize(
     bounds = _bounds(qparams.quant_min, qparams.quant_max, x.device)
     hashes = (None, None) if noise is None else (noise.row_hashes, noise.column_hashes)
     return run_compiled(_round, (matrix, number_format, scale, zero_point, *bounds, clamp, *hashes, target))[0]
+
+
+def _round_blocks(x: Tensor, number_format: NumberFormat, num_bits: int, out: Tensor) -> None:
+    most = largest_magnitude(x, (1,))
+    out.copy_(number_format.fake_quantize(x, number_format.qparams(-most, most, num_bits)))
+
+
+def fake_quantize_blocks(
+    number_format: NumberFormat, x: Tensor, num_bits: int, axes: tuple[int, ...], out: Tensor
+) -> bool:
+    """`fake_quantize` for blocks along the last axis that find their scales themselves.
+
+    Args:
+        x: (..., block) of a format with a rule for its scales.
+        axes: that share a scale.
+    """
+    if not may_compile(x) or x.dtype != torch.float32 or out.dtype != torch.float32:
+        return False
+    in_order = axes == (x.dim() - 1,) and x.is_contiguous() and out.is_contiguous()
+    if not in_order or torch.is_inference_mode_enabled():
+        return False
+    columns = x.shape[-1]
+    return run_compiled(_round_blocks, (x.view(-1, columns), number_format, num_bits, out.view(-1, columns)))[0]
 
 
 def _as_matrices(

@@ -43,7 +43,7 @@ class TableQuantizer(nn.Module):
     @property
     def by_row(self) -> bool:
         """Whether a row's values depend on that row alone."""
-        kind, number = self.weight.granularity
+        kind, number = self.weight.granularity.kind, self.weight.granularity.number
         return self.weight.learned is None and (kind in ("token", "group") or (kind == "channel" and number == 0))
 
 
@@ -65,7 +65,9 @@ class QEmbedding(nn.Embedding):
         integers = self.quantizers.integers
         if integers is not None:
             integers.check(quantizer.path, bits, self.training)
-            rows = integers.packed().rows(input.reshape(-1)).values()
+            packed, indices = integers.packed(), input.reshape(-1)
+            in_blocks = quantizer.granularity.kind == "block"  # of several rows
+            rows = packed.values()[indices] if in_blocks else packed.rows(indices).values()
             return rows.view(*input.shape, self.embedding_dim).to(integers.dtype)
         if bits is None:
             return self._rows(input, self.weight)

@@ -58,4 +58,12 @@ def extremes(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return x.amin(axes, keepdim=True), x.amax(axes, keepdim=True)
 
 
+def largest_magnitude(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The largest |x| over `axes`, which stay as axes of size 1; NaN where there is one."""
+    if x.dtype != torch.float32:
+        return x.abs().amax(axes, keepdim=True)
+    # without their sign, floating-point numbers are ordered as integers, whose maximum is several times faster
+    return (x.view(torch.int32) & 0x7FFFFFFF).amax(axes, keepdim=True).view(torch.float32)
+
+
 OBSERVERS: Registry[Any] = Registry("range source", __name__.rpartition(".")[0])

@@ -36,7 +36,9 @@ def _canonical(spec: QuantizerSpec, path: str) -> QuantizerSpec:
         source = OBSERVERS.canonical(source)
     elif "name" in source:
         source = {**source, "name": OBSERVERS.canonical(source["name"])}
-    return replace(spec, format=build_format(spec.format, path).spec(), range=source)
+    number_format = build_format(spec.format, path)
+    spec = replace(spec, format=number_format.spec(), range=source)
+    return spec if number_format.block is None else spec.in_blocks(number_format.block, path)
 
 
 def tell_of_new_meanings(rules: Iterable[Rule]) -> None:

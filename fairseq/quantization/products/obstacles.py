@@ -54,6 +54,8 @@ def without_kernel(*named: Named) -> Optional[str]:
         number_format = build_format(spec.format)
         if spec.quantize and not number_format.is_uniform:
             return f"{path} has the format {number_format}, whose levels are not evenly spaced"
+        if spec.quantize and number_format.block is not None:
+            return f"{path} has the format {number_format}, whose scales change along the contraction"
         if spec.quantize and not number_format.takes_range:
             return f"{path} has the format {number_format}, whose levels do not follow the range"
     return None

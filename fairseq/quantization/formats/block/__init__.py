@@ -1,0 +1,1 @@
+"""Block formats: neighbours along a contraction share a scale that the format itself finds."""

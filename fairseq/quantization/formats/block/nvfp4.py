@@ -1,0 +1,74 @@
+"""NVFP4: e2m1 elements in blocks of 16 with a scale in e4m3, and one scale in fp32 for the whole tensor.
+
+    tensor scale   s = max |x| / (448 * 6)                   so that the largest block scale is e4m3's largest value
+    block scale    b = e4m3(amax / 6 / s), at least 2^-9     its least value above 0: no block is lost to a scale of 0
+    value          e2m1(x / (b s)) * (b s)
+
+All in fp32, in this order. Scales are no powers of two, so rounding a tensor again may move it by fp32's own rounding.
+An infinity or a NaN in any block makes the whole tensor NaN, whose scale it spoils.
+
+>>> nvfp4 = NVFP4()
+>>> x = torch.tensor([0.1, -0.7, 2.6, 6.0])
+>>> nvfp4.fake_quantize(x, nvfp4.qparams(x.min(), x.max(), 4)).tolist()
+[0.0, -0.5, 3.0, 6.0]
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.formats.base import FORMATS, NumberFormat, QParams
+from fairseq.quantization.formats.block.base import BlockOfFloats, BlockSize
+from fairseq.quantization.formats.float.bit_patterns import magnitude_codes, values_of_codes
+from fairseq.quantization.formats.float.significand import Digits, round_significand
+
+LARGEST_SCALE, LEAST_SCALE = 448.0, 2.0**-9
+E4M3 = Digits(3, -6, 8, LARGEST_SCALE)
+
+
+@FORMATS.register("nvfp4")
+class NVFP4(BlockOfFloats):
+    """e2m1 with scales of two levels.
+
+    Args:
+        block_size: values that share an e4m3 scale, or [rows, columns].
+    """
+
+    name = "nvfp4"
+    mantissa_bits, least_exponent, largest = 1, 0, 6.0
+
+    def __init__(self, *, block_size: BlockSize = 16):
+        super().__init__(block_size, "floor", 4)
+        self.whole: Optional[Tensor] = None  # the largest magnitude of the tensor, once bound to one
+
+    def bound_to(self, x: Tensor) -> NumberFormat:
+        bound = copy.copy(self)
+        bound.whole = x.abs().amax()
+        return bound
+
+    def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
+        amax = torch.maximum(low.abs(), high.abs())
+        whole = amax.amax() if self.whole is None else self.whole
+        shared = (whole / (LARGEST_SCALE * self.largest)).clamp(min=torch.finfo(torch.float32).tiny)
+        shared = torch.where(whole.isfinite(), shared, torch.full_like(shared, torch.nan))
+        scale = round_significand(amax / self.largest / shared, E4M3).clamp_(min=LEAST_SCALE) * shared
+        # what a zero point is in other formats has no use here: it carries the tensor's scale
+        return QParams(scale, shared.expand_as(scale), *self.code_range(num_bits))
+
+    def native_blocks(self, num_bits: int) -> Optional[tuple[float, ...]]:
+        return None
+
+    def stored_scales(self, parts: Sequence[QParams], num_bits: int) -> tuple[Tensor, ...]:
+        """The patterns of e4m3, one byte each, and the tensor's scale behind them."""
+        shared = parts[0].zero_point.reshape(-1)[:1]
+        scales = (round_significand(part.scale / shared, E4M3) for part in parts)  # the quotient is rounded
+        return (*(magnitude_codes(scale, *E4M3[:2]).to(torch.uint8) for scale in scales), shared.clone())
+
+    def scales_of(self, stored: Sequence[Tensor], num_bits: int) -> tuple[Tensor, ...]:
+        return tuple(values_of_codes(part.float(), *E4M3[:2]) * stored[-1] for part in stored[:-1])
+
+    def stored_layout(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[torch.dtype, tuple[int, ...]]]:
+        return [*super().stored_layout(shapes), (torch.float32, (1,))]
