@@ -241,8 +241,8 @@ def _gradient_qparams(call: MatmulCall) -> KernelQParams:
 
 
 def _note_ranges(core: AttentionCall, record: heads.Attention) -> None:
-    for name, (quantizer, _) in core.factors().items():
-        observer = None if quantizer is None else quantizer.observer
+    for name, factor in core.factors().items():
+        observer = None if factor.quantizer is None else factor.quantizer.observer
         if isinstance(observer, Tracked) and not _keeps_range(observer):
             kernel_qparams: KernelQParams = getattr(record, f"{name}_qparams")
             low, high = torch.tensor(
@@ -259,8 +259,8 @@ def _notify_forward(core: AttentionCall, q: Tensor, k: Tensor, v: Tensor, record
         return
     probs = _scores_like(record)
     for call, left, right, width in ((core.qk, q, k, record.depth), (core.pv, probs, v, record.width)):
-        for (quantizer, num_bits), x in ((call.left, left), (call.right, right)):
-            quantizer._notify(x, x, num_bits)  # type: ignore[union-attr, arg-type]
+        for factor, x in ((call.left, left), (call.right, right)):
+            factor.quantizer._notify(x, x, factor.num_bits)  # type: ignore[union-attr, arg-type]
         call.notify("forward", call.left.operand(left), call.right.operand(right), probs.numel() * width)
 
 

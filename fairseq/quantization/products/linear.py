@@ -90,8 +90,9 @@ class LinearQuantizers(ProductQuantizers):
         right = self._weight(weight, bits.right, dtype)
         call = MatmulCall.of(self, bits, state)
         return SimulatedLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
-            left.grad_target, right.grad_target, bias, left.value.to(dtype), right.value.to(dtype), call
-        )
+            left.grad_target, right.grad_target, bias, left.value.to(dtype), right.value.to(dtype), call,
+            call.left.source(x), call.right.source(weight) if self.integers is None else None,
+        )  # fmt: skip
 
     def _integer_product(
         self,

@@ -70,6 +70,7 @@ class MatMulQuantizers(ProductQuantizers):
                 return IntegerMatMul.apply(a, b, *codes, MatmulCall.of(self, bits, state), dtype)  # type: ignore[no-any-return, no-untyped-call]
             except NotANumber:
                 pass  # the simulation hands it on
+        call = MatmulCall.of(self, bits, state)
         a_quantized: Quantized = left(a, bits.left, state)
         b_quantized: Quantized = right(rows, bits.right, state)
         return SimulatedMatMul.apply(  # type: ignore[no-any-return, no-untyped-call]
@@ -77,5 +78,7 @@ class MatMulQuantizers(ProductQuantizers):
             b_quantized.grad_target.mT,
             a_quantized.value.to(dtype),
             b_quantized.value.to(dtype).mT,
-            MatmulCall.of(self, bits, state),
+            call,
+            call.left.source(a),
+            call.right.source(b),
         )

@@ -8,6 +8,14 @@ The gradients belong to the values that were multiplied; where they go is decide
 and w themselves under the plain straight-through estimator, to the output of a clipped or learned quantizer otherwise.
 Only the quantized operands are kept for backward, and only those that a wanted gradient needs.
 
+A format whose blocks lie along the contraction shares scales between other values in each of the three products. Its
+operands are rounded anew for each, from the numbers before rounding, so these are kept for backward instead:
+
+    dL/dx = Q(g) Q(w^T)^T        blocks along the outputs
+    dL/dw = Q(g^T) Q(x^T)^T      blocks along the tokens
+
+and dL/dbias, which is no product, takes g as it is. Square blocks serve every product.
+
 Shapes: M tokens, K input features, N output features; of two activations a (..., T, K), b (..., K, S).
 """
 
@@ -41,6 +49,17 @@ class GradientRounding(NamedTuple):
             return cls(quantizer, num_bits, None)
         return cls(quantizer, num_bits, quantizer.context.noise_key_in(state, quantizer.layer))
 
+    @property
+    def turns(self) -> bool:
+        """Whether each product wants its own rounding."""
+        return self.num_bits is not None and self.quantizer is not None and self.quantizer.turns
+
+    def across(self, grad: Tensor) -> Tensor:
+        """The gradient (..., M, N) as a factor of a product that sums over M."""
+        if self.quantizer is None or self.num_bits is None:
+            return grad
+        return self.quantizer.fake_across(grad, self.num_bits, self.key)
+
     def rounded(self, grad: Tensor) -> tuple[Tensor, Optional[Tensor]]:
         """The rounded gradient, and the scratch memory it may lie in, to be given back by `release`."""
         if self.quantizer is None or self.num_bits is None:
@@ -56,18 +75,39 @@ class GradientRounding(NamedTuple):
         if self.quantizer is not None:
             self.quantizer.context.scratch.give_back(buffer)
 
-    def operand(self, grad: Tensor) -> Operand:
-        return Operand(self.quantizer, grad, self.num_bits)
+    def operand(self, grad: Tensor, turned: bool = False) -> Operand:
+        """The gradient as its quantizer saw it; `turned`: it was rounded by `across`."""
+        return Operand(self.quantizer, grad.mT if turned else grad, self.num_bits)
 
 
 class OperandQuantizer(NamedTuple):
-    """One side of a product: its quantizer and the bits of this call."""
+    """One side of a product: its quantizer and the bits of this call; the noise's key, if it is rounded again."""
 
     quantizer: Optional[Quantizer]
     num_bits: Optional[int]
+    key: Optional[NoiseKey] = None
 
-    def operand(self, tensor: Tensor) -> Operand:
-        return Operand(self.quantizer, tensor, self.num_bits)
+    @classmethod
+    def of(cls, quantizer: Quantizer, num_bits: Optional[int], state: Optional[CallState]) -> "OperandQuantizer":
+        """A side that is rounded to `num_bits`; None leaves it as it is."""
+        if num_bits is None or not quantizer.turns or not torch.is_grad_enabled():
+            return cls(quantizer, num_bits)
+        return cls(quantizer, num_bits, quantizer.context.noise_key_in(state, quantizer.layer))
+
+    def source(self, x: Tensor) -> Optional[Tensor]:
+        """What backward rounds anew: `x`, or None where it takes the values of forward."""
+        return None if self.key is None else x.detach()
+
+    def across(self, kept: Tensor, again: bool, dtype: torch.dtype) -> Tensor:
+        """The factor (..., M, K) of a product that sums over M: `kept` itself, or rounded `again` for that."""
+        if not again:
+            return kept
+        assert self.quantizer is not None and self.num_bits is not None
+        return self.quantizer.fake_across(kept, self.num_bits, self.key).to(dtype)
+
+    def operand(self, tensor: Tensor, turned: bool = False) -> Operand:
+        """The factor as its quantizer saw it; `turned`: it was rounded by `across`."""
+        return Operand(self.quantizer, tensor.mT if turned else tensor, self.num_bits)
 
 
 class MatmulCall(NamedTuple):
@@ -85,13 +125,8 @@ class MatmulCall(NamedTuple):
         own: dict[str, Any] = quantizers._modules  # looked up for every product
         left, right = quantizers.operands
         grad = GradientRounding.of(own["grad_output"], bits.grad, state)
-        return cls(
-            quantizers.path,
-            quantizers.context,
-            OperandQuantizer(own[left], bits.left),
-            OperandQuantizer(own[right], bits.right),
-            grad,
-        )
+        operands = OperandQuantizer.of(own[left], bits.left, state), OperandQuantizer.of(own[right], bits.right, state)
+        return cls(quantizers.path, quantizers.context, *operands, grad)
 
     def notify(self, kind: str, left: Operand, right: Operand, macs: int) -> None:
         """Notify the callbacks that a product runs."""
@@ -118,16 +153,23 @@ def product_dtype(x: Tensor) -> torch.dtype:
 
 
 class SimulatedLinear(torch.autograd.Function):
-    """`x_value @ w_value^T + bias`; gradients go to `x` and `weight`, which take no other part."""
+    """`x_value @ w_value^T + bias`; gradients go to `x` and `weight`, which take no other part.
+
+    `x_source`, `w_source`: the numbers before rounding where backward rounds them anew, else None.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], x_value: Tensor, w_value: Tensor, call: MatmulCall
-    ) -> Tensor:
+        ctx: Any, x: Tensor, weight: Tensor, bias: Optional[Tensor], x_value: Tensor, w_value: Tensor, call: MatmulCall,
+        x_source: Optional[Tensor], w_source: Optional[Tensor],
+    ) -> Tensor:  # fmt: skip
         ctx.call, ctx.x_shape, ctx.x_dtype, ctx.w_dtype = call, x.shape, x.dtype, weight.dtype
+        ctx.again = x_source is not None, w_source is not None
         rows = x_value.reshape(-1, x_value.shape[-1])  # (..., K) -> (M, K)
         needs_x, needs_w = ctx.needs_input_grad[:2]
-        ctx.save_for_backward(rows if needs_w else None, w_value if needs_x else None)
+        x_kept = rows if x_source is None else x_source.reshape(rows.shape)
+        w_kept = w_value if w_source is None else w_source
+        ctx.save_for_backward(x_kept if needs_w else None, w_kept if needs_x else None)
         call.notify(
             "forward", call.left.operand(rows), call.right.operand(w_value), macs=rows.numel() * w_value.shape[0]
         )
@@ -138,32 +180,42 @@ class SimulatedLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         call: MatmulCall = ctx.call
-        rows, w_value = ctx.saved_tensors
-        g, buffer = call.grad.rounded(grad.reshape(-1, grad.shape[-1]))  # (M, N)
+        (x, w), (x_again, w_again), turns = ctx.saved_tensors, ctx.again, call.grad.turns
+        rows = grad.reshape(-1, grad.shape[-1])  # (M, N)
+        g, buffer = (rows, None) if turns and w is None else call.grad.rounded(rows)
         grad_x = grad_w = grad_bias = None
-        if w_value is not None:
-            call.notify("grad_input", call.grad.operand(g), call.right.operand(w_value), g.numel() * w_value.shape[1])
-            grad_x = (g @ w_value).view(ctx.x_shape).to(ctx.x_dtype)
-        if rows is not None:
-            call.notify("grad_weight", call.grad.operand(g), call.left.operand(rows), g.numel() * rows.shape[1])
-            grad_w = (g.t() @ rows).to(ctx.w_dtype)
+        if w is not None:
+            w = call.right.across(w, w_again, g.dtype)
+            call.notify("grad_input", call.grad.operand(g), call.right.operand(w, w_again), g.numel() * w.shape[1])
+            grad_x = (g @ w).view(ctx.x_shape).to(ctx.x_dtype)
+        if x is not None:
+            g_across = call.grad.across(rows) if turns else g
+            x = call.left.across(x, x_again, g.dtype)
+            left, right = call.grad.operand(g_across, turns), call.left.operand(x, x_again)
+            call.notify("grad_weight", left, right, g.numel() * x.shape[1])
+            grad_w = (g_across.t() @ x).to(ctx.w_dtype)
         if ctx.needs_input_grad[2]:
-            grad_bias = g.sum(0)
+            grad_bias = (rows if turns else g).sum(0)
         call.grad.release(buffer)
-        return grad_x, grad_w, grad_bias, None, None, None
+        return grad_x, grad_w, grad_bias, None, None, None, None, None
 
 
 class SimulatedMatMul(torch.autograd.Function):
     """`a_value @ b_value` over equal leading axes; gradients go to `a` and `b`.
 
-    Callbacks see b's transpose, which is what its quantizer saw.
+    Callbacks see b's transpose, which is what its quantizer saw. `a_source`, `b_source`: as in `SimulatedLinear`.
     """
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, a_value: Tensor, b_value: Tensor, call: MatmulCall) -> Tensor:
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, a_value: Tensor, b_value: Tensor, call: MatmulCall,
+        a_source: Optional[Tensor], b_source: Optional[Tensor],
+    ) -> Tensor:  # fmt: skip
         ctx.call, ctx.a_dtype, ctx.b_dtype = call, a.dtype, b.dtype
+        ctx.again = a_source is not None, b_source is not None
         needs_a, needs_b = ctx.needs_input_grad[:2]
-        ctx.save_for_backward(a_value if needs_b else None, b_value if needs_a else None)
+        a_kept, b_kept = a_value if a_source is None else a_source, b_value if b_source is None else b_source
+        ctx.save_for_backward(a_kept if needs_b else None, b_kept if needs_a else None)
         call.notify(
             "forward",
             call.left.operand(a_value),
@@ -176,16 +228,18 @@ class SimulatedMatMul(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         call: MatmulCall = ctx.call
-        a_value, b_value = ctx.saved_tensors
-        g, buffer = call.grad.rounded(grad)  # (..., T, S)
+        (a, b), (a_again, b_again), turns = ctx.saved_tensors, ctx.again, call.grad.turns
+        g, buffer = (grad, None) if turns and b is None else call.grad.rounded(grad)  # (..., T, S)
         grad_a = grad_b = None
-        if b_value is not None:
-            call.notify(
-                "grad_input", call.grad.operand(g), call.right.operand(b_value.mT), g.numel() * b_value.shape[-2]
-            )
-            grad_a = torch.matmul(g, b_value.transpose(-1, -2)).to(ctx.a_dtype)
-        if a_value is not None:
-            call.notify("grad_weight", call.grad.operand(g), call.left.operand(a_value), g.numel() * a_value.shape[-1])
-            grad_b = torch.matmul(a_value.transpose(-1, -2), g).to(ctx.b_dtype)
+        if b is not None:
+            rows = call.right.across(b.mT, b_again, g.dtype)  # (..., S, K): what its quantizer saw
+            call.notify("grad_input", call.grad.operand(g), call.right.operand(rows, b_again), g.numel() * b.shape[-2])
+            grad_a = torch.matmul(g, rows).to(ctx.a_dtype)
+        if a is not None:
+            g_across = call.grad.across(grad) if turns else g
+            a = call.left.across(a, a_again, g.dtype)
+            left, right = call.grad.operand(g_across, turns), call.left.operand(a, a_again)
+            call.notify("grad_weight", left, right, g.numel() * a.shape[-1])
+            grad_b = torch.matmul(a.mT, g_across).to(ctx.b_dtype)
         call.grad.release(buffer)
-        return grad_a, grad_b, None, None, None
+        return grad_a, grad_b, None, None, None, None, None
