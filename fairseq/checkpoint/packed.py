@@ -64,8 +64,9 @@ def pack_state(state: Mapping[str, Any], packed: Mapping[str, PackedWeight], hal
         CheckpointError: a learned scale that is not above 0, which no reader would take.
     """
     for key, weight in packed.items():
-        if any(bool((scale <= 0).any()) for scale in weight.scales):
-            least = min(float(scale.amin()) for scale in weight.scales)
+        scales = [scale for scale in weight.scales if scale.is_floating_point()]
+        if any(bool((scale <= 0).any()) for scale in scales):
+            least = min(float(scale.amin()) for scale in scales)
             raise CheckpointError(
                 f"weight {key} cannot be packed: its learned scale has become {least:.3g}, which is not above 0; learn "
                 "scales at a smaller learning rate, or without learned: scale"
@@ -112,11 +113,11 @@ def read_packed(entry: Any) -> PackedWeight:
     granularity = _known_granularity(entry["granularity"])
     data = _checked_data(entry["codes"], columns, number_format.code_bits(num_bits))
     shapes = range_shapes(granularity, torch.empty(data.shape[0], columns, device="meta"))
-    scales, zeros = _numbers("scales", entry["scales"], shapes), None
-    if any(bool((scale <= 0).any()) for scale in scales):
+    scales, zeros = _numbers("scales", entry["scales"], number_format.stored_layout(shapes)), None
+    if any(bool((scale <= 0).any()) for scale in number_format.scales_of(scales, num_bits)):
         raise ValueError("has scales that are not above 0")
     if entry["zero_points"] is not None:
-        zeros = _numbers("zero points", entry["zero_points"], shapes)
+        zeros = _numbers("zero points", entry["zero_points"], [(torch.float32, shape) for shape in shapes])
     found = PackedWeight(data, columns, scales, zeros, number_format.spec(), entry["granularity"], num_bits)
     low, high = number_format.code_range(num_bits)
     codes, first = found.unpacked(), number_format.first_code(num_bits)
@@ -164,12 +165,13 @@ def _checked_data(data: Any, columns: Any, code_bits: int) -> Tensor:
     return data.contiguous()
 
 
-def _numbers(what: str, parts: Any, shapes: list[tuple[int, ...]]) -> tuple[Tensor, ...]:
-    if not isinstance(parts, (list, tuple)) or len(parts) != len(shapes):
+def _numbers(what: str, parts: Any, layout: list[tuple[torch.dtype, tuple[int, ...]]]) -> tuple[Tensor, ...]:
+    if not isinstance(parts, (list, tuple)) or len(parts) != len(layout):
         raise ValueError(f"has no {what}, or not as many as its granularity asks for")
-    for part, shape in zip(parts, shapes, strict=True):
-        if not isinstance(part, Tensor) or part.dtype != torch.float32 or tuple(part.shape) != shape:
-            raise ValueError(f"has {what} that are not fp32 of shape {'x'.join(map(str, shape))}")
+    for part, (dtype, shape) in zip(parts, layout, strict=True):
+        if not isinstance(part, Tensor) or part.dtype != dtype or tuple(part.shape) != shape:
+            kind = "fp32" if dtype == torch.float32 else str(dtype).removeprefix("torch.")
+            raise ValueError(f"has {what} that are not {kind} of shape {'x'.join(map(str, shape))}")
         if not bool(part.isfinite().all()):
             raise ValueError(f"has {what} that are not finite")
     return tuple(part.contiguous() for part in parts)

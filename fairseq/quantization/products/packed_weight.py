@@ -3,8 +3,9 @@
     value = format.dequantize(code, scale, zero point)      bit for bit what the quantizer's own rounding gives
 
 Codes count from 0 and lie several to the byte: four of 2 bits, two of 3 or 4, one of 5 to 8; more bits take an int16.
-Codes of one byte are `data.shape[1]` columns apart. Scales and zero points are fp32, one per range of the quantizer's
-granularity; groups that do not divide a row end in a shorter one, with scales of its own.
+Codes of one byte are `data.shape[1]` columns apart. Scales and zero points are fp32, or what the format keeps of them
+(formats with blocks: one byte), one per range of the quantizer's granularity; groups that do not divide a row end in a
+shorter one, with scales of its own.
 
 Shapes: R rows, C columns of the weight.
 
@@ -41,7 +42,8 @@ class PackedWeight(NamedTuple):
     Attributes:
         data: uint8 (R, ceil(C / codes per byte)), or int16 (R, C) above 8 bits.
         columns: C.
-        scales: one tensor, two where a last group is shorter; each broadcasts against its piece of the codes.
+        scales: as the format stores them; one tensor, two where a last group is shorter, each of which broadcasts
+            against its piece of the codes.
         zero_points: likewise, in the format's meaning; None where all are 0.
         format: the number format: its name, or a mapping with its settings.
         granularity: as text.
@@ -74,8 +76,9 @@ class PackedWeight(NamedTuple):
     def qparams(self) -> list[QParams]:
         """The levels, as the quantizer's format describes them."""
         bounds = self._format().code_range(self.num_bits)
-        zeros = self.zero_points or tuple(torch.zeros_like(scale) for scale in self.scales)
-        return [QParams(scale, zero, *bounds) for scale, zero in zip(self.scales, zeros, strict=True)]
+        scales = self._format().scales_of(self.scales, self.num_bits)
+        zeros = self.zero_points or tuple(torch.zeros_like(scale) for scale in scales)
+        return [QParams(scale, zero, *bounds) for scale, zero in zip(scales, zeros, strict=True)]
 
     def rows(self, indices: Tensor) -> "PackedWeight":
         """The rows `indices` (N,), as an embedding looks them up."""
@@ -147,11 +150,13 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
     codes = quantizer.codes(weight, num_bits).to(torch.int32) - first
     all_qparams = quantizer.qparams(weight, num_bits)
     shapes = range_shapes(quantizer.granularity, weight)
-    scales = tuple(qparams.scale.reshape(shape).clone() for qparams, shape in zip(all_qparams, shapes, strict=True))
+    stored = quantizer.format.stored_scales(all_qparams, num_bits)
+    layout = quantizer.format.stored_layout(shapes)
+    scales = tuple(part.reshape(shape).clone() for part, (_, shape) in zip(stored, layout, strict=True))
     zeros: Optional[tuple[Tensor, ...]] = tuple(
         qparams.zero_point.reshape(shape).clone() for qparams, shape in zip(all_qparams, shapes, strict=True)
     )
-    if not any(bool(zero.any()) for zero in zeros or ()):
+    if quantizer.format.block is not None or not any(bool(zero.any()) for zero in zeros or ()):
         zeros = None
     data = codes.to(torch.int16) if width > 8 else _packed(codes.to(torch.uint8), width)
     spec, granularity = quantizer.format.spec(), str(quantizer.granularity)
