@@ -31,7 +31,7 @@ from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.tracked import Tracked, build_observer
 from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS, LearnedGrid
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
-from fairseq.quantization.rounding.straight_through import Clipped, Plain
+from fairseq.quantization.rounding.straight_through import BACKWARDS, Plain, Sloped
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
 
 __all__ = [
@@ -96,6 +96,7 @@ class Quantizer(nn.Module):
         granularity = spec.granularity if self.format.takes_range else "tensor"
         self.granularity = Granularity.parse(granularity, axis=0 if role == WEIGHT else -1, where=path)
         self.stochastic = spec.rounding == "stochastic"
+        self.backward = BACKWARDS.lookup(self.spec.ste)()
         self.layer = layer_number(path)
         # a group's ranges come in two parts; noise, learned grids and masks belong to one quantizer
         one_range = self.granularity.kind not in ("group", "block") or self.format.block is not None
@@ -107,9 +108,16 @@ class Quantizer(nn.Module):
         self.learned: Optional[LearnedGrid] = None
         if spec.learned != "none":
             reference = spec.bits if isinstance(spec.bits, int) else calibration_bits
-            kind, kept = LEARNED_GRIDS[spec.learned], self._range_shape(features, shape)
+            kind, kept = LEARNED_GRIDS.lookup(spec.learned), self._range_shape(features, shape)
             self.learned = kind(
-                path, self.format, self.granularity, kept, reference, context, needs_data=role != WEIGHT
+                path,
+                self.format,
+                self.granularity,
+                kept,
+                reference,
+                context,
+                needs_data=role != WEIGHT,
+                values_shape=shape,
             )
         elif self.observer.tracked:
             self.observer = build_observer(spec.range, path, shape=self._range_shape(features, shape), context=context)
@@ -159,10 +167,10 @@ class Quantizer(nn.Module):
             y = self.learned(x if x.dtype == torch.float64 else x.float(), num_bits).to(x.dtype)
             self._notify(x, y, num_bits)
             return Quantized(y, y.detach())
-        if self.spec.ste == "plain" or not (x.requires_grad and torch.is_grad_enabled()):
+        if self.backward.is_plain or not (x.requires_grad and torch.is_grad_enabled()):
             return Quantized(x, self._shared(x, num_bits, state) if self.may_share else self.fake(x, num_bits))
-        value, inside = self.fake(x, num_bits), self._inside(x, num_bits)
-        grad_target: Tensor = Clipped.apply(x, value, inside)  # type: ignore[no-untyped-call]
+        value, slope = self.fake(x, num_bits), self._slope(x, num_bits)
+        grad_target: Tensor = Sloped.apply(x, value, slope)  # type: ignore[no-untyped-call]
         return Quantized(grad_target, grad_target.detach())
 
     @torch.no_grad()
@@ -183,6 +191,9 @@ class Quantizer(nn.Module):
         if x.numel() == 0:
             return x
         wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        if self.learned is not None:
+            self.learned.ensure_initialized(wide)
+            wide = self.learned.steered(wide)
         if wide is not x:
             out = wide  # a copy already
         elif out is None or out.dtype != x.dtype:
@@ -244,6 +255,9 @@ class Quantizer(nn.Module):
         if not bool(x.isfinite().all()):
             raise DataError(f"{self.path}: a tensor with inf or NaN has no codes")
         x = x if x.dtype == torch.float64 else x.float()
+        if self.learned is not None:
+            self.learned.ensure_initialized(x)
+            x = self.learned.steered(x)
         codes = torch.empty_like(x)
         number_format = self.format.bound_to(x)
         for index, (piece, target) in enumerate(zip(self.pieces(x), self.pieces(codes), strict=True)):
@@ -303,12 +317,14 @@ class Quantizer(nn.Module):
         return HashNoise(key or self.context.noise_key(self.layer + index), x)
 
     @torch.no_grad()
-    def _inside(self, x: Tensor, num_bits: int) -> Tensor:
+    def _slope(self, x: Tensor, num_bits: int) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
-        number_format, inside = self.format.bound_to(wide), torch.empty_like(wide, dtype=torch.bool)
-        for piece, target in zip(self.pieces(wide), self.pieces(inside), strict=True):
-            target.copy_(number_format.is_inside(piece, self._qparams(piece, num_bits, None, number_format)[0]))
-        return inside
+        number_format = self.format.bound_to(wide)
+        slope = torch.empty_like(wide, dtype=torch.bool if self.backward.is_mask else None)
+        for piece, target in zip(self.pieces(wide), self.pieces(slope), strict=True):
+            qparams = self._qparams(piece, num_bits, None, number_format)[0]
+            target.copy_(self.backward.slope(number_format, piece, qparams))
+        return slope
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.spec.describe().items())

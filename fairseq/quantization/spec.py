@@ -14,8 +14,6 @@ FOLLOW = "follow"
 MAX_INTEGER_BITS = 8  # of codes that integer products multiply
 WEIGHT, ACTIVATION, GRADIENT = "weight", "activation", "gradient"  # roles
 CHOICES = {
-    "ste": ("plain", "clipped"),
-    "learned": ("none", "scale", "clip"),
     "rounding": ("nearest", "stochastic"),
     "compute": ("simulate", "integer", "auto"),
 }
@@ -32,8 +30,9 @@ class QuantizerSpec:
         format: a number format: its name, or `{format: name, setting: value}`.
         granularity: which values share a range, as text.
         range: range source, a name or `{name: ..., options}`.
-        ste: gradient of rounding: `plain` passes it everywhere, `clipped` only between the outermost levels.
-        learned: `scale` (LSQ), `clip` (PACT) or `none`.
+        ste: gradient of rounding: `plain` (or `straight_through`) passes it everywhere, `clipped` only between the
+            outermost levels; `tanh` is for two levels.
+        learned: `scale` (LSQ), `clip` (PACT), `flexround` or `none`.
         rounding: `nearest` or `stochastic`.
         compute: how the product is carried out: `simulate` multiplies rounded values in floating point, `integer` codes
             of 8 bits or fewer (more bits are simulated), `auto` does what is faster for the layer's shape.
@@ -50,15 +49,25 @@ class QuantizerSpec:
     compute: str = "simulate"
 
     def check(self, path: str, role: str) -> "QuantizerSpec":
-        """Itself, if every setting can be used for a quantizer of that role at `path`; else ConfigError."""
+        """Itself, without aliases, if every setting can be used for a quantizer of that role at `path`; else
+        ConfigError.
+        """
         # imported here: configs and rules are read where no torch is loaded
         from fairseq.quantization.formats import build_format
         from fairseq.quantization.granularity import Granularity
+        from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS
+        from fairseq.quantization.rounding.straight_through import BACKWARDS
 
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(unknown(name, str(getattr(self, name)), choices, where=f"the rules for {path!r}"))
         number_format = build_format(self.format, path)
+        if self.ste not in BACKWARDS:
+            raise ConfigError(unknown("ste", str(self.ste), BACKWARDS.names(), where=f"the rules for {path!r}"))
+        BACKWARDS.lookup(self.ste)().check(number_format, path)
+        if self.learned != "none" and self.learned not in LEARNED_GRIDS:
+            known = ("none", *LEARNED_GRIDS)
+            raise ConfigError(unknown("learned", str(self.learned), known, where=f"the rules for {path!r}"))
         if isinstance(self.bits, str) and self.bits != FOLLOW:
             raise ConfigError(f"{path}: bits must be a number or {FOLLOW!r}, got {self.bits!r}")
         if self.bits is not None and self.bits != FOLLOW:
@@ -71,6 +80,10 @@ class QuantizerSpec:
         if self.learned != "none":
             if role == GRADIENT:
                 raise ConfigError(f"{path}: a gradient's scale or clip cannot be learned")
+            if LEARNED_GRIDS.lookup(self.learned).by_element and role != WEIGHT:
+                raise ConfigError(
+                    f"{path}: learned {self.learned} has parameters for each element, so for weights only"
+                )
             if kind not in ("tensor", "channel"):
                 raise ConfigError(f"{path}: learned {self.learned} needs granularity tensor or channel, not {kind}")
             if not (number_format.is_uniform and number_format.has_exact_zero and number_format.scale_is_free):
@@ -86,7 +99,7 @@ class QuantizerSpec:
             )
         if self.rounding == "stochastic" and not number_format.takes_noise:
             raise ConfigError(f"{path}: the format {number_format} cannot round stochastically; use rounding: nearest")
-        return self
+        return replace(self, ste=BACKWARDS.canonical(self.ste))
 
     def in_blocks(self, block: tuple[int, int], path: str) -> "QuantizerSpec":
         """The settings of a format that finds the scales of its blocks (rows, columns) itself.

@@ -95,6 +95,10 @@ class NumberFormat(ABC):
         kernel_id: the format's number in `kernels/src/grids.h`, which has its arithmetic; None: torch's operations.
         min_bits, max_bits: the bits that it has.
         scale_bits, zero_point_bits: what one scale and one zero point take in storage.
+        needs_statistic: `qparams` takes the two numbers of the format's own `statistic` and no range, so that only
+            range sources will do that ask for it.
+        compiles: its operations can be compiled for all bits at once (`kernels/rounding.py`).
+        backward: the gradient of rounding that suits it, a name that `ste` takes.
     """
 
     name: ClassVar[str]
@@ -106,14 +110,17 @@ class NumberFormat(ABC):
     holds_gradients: bool = True
     scale_is_free: bool = True
     is_uniform: ClassVar[bool]
-    has_exact_zero: ClassVar[bool]
+    has_exact_zero: bool
     covers_ends: bool
-    is_symmetric: ClassVar[bool] = False
+    is_symmetric: bool = False
     kernel_id: ClassVar[Optional[int]] = None
     min_bits: int = 2
     max_bits: int = 16
     scale_bits: int = 32
     zero_point_bits: ClassVar[int] = 0
+    needs_statistic: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
+    backward: ClassVar[str] = "plain"
 
     def __eq__(self, other: object) -> bool:  # a kernel is compiled once for equal formats
         return type(self) is type(other) and vars(self) == vars(other)
@@ -154,9 +161,17 @@ class NumberFormat(ABC):
         """The format for the blocks of `x`: itself, but where all blocks of a tensor have something in common."""
         return self
 
+    def statistic(self, x: Tensor, axes: tuple[int, ...]) -> Optional[tuple[Tensor, Tensor]]:
+        """The two numbers from which `qparams` makes the levels for `x`, taken over `axes`, which stay with size 1.
+
+        None stands for the smallest and the largest value. Both numbers grow in proportion to x, so that they can be
+        averaged and shrunk as the ends of a range can.
+        """
+        return None
+
     @abstractmethod
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
-        """The parameters with which the levels cover [low, high]."""
+        """The parameters with which the levels cover [low, high], or those for the two numbers of `statistic`."""
 
     @abstractmethod
     def code_range(self, num_bits: int) -> tuple[int, int]:

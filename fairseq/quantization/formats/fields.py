@@ -22,6 +22,13 @@ def whole(value: Any, name: str, place: str, low: int, high: int, words: Sequenc
     return value
 
 
+def number(value: Any, name: str, place: str, low: float, high: float) -> float:
+    """`value` if it is a number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"format {place}: {name} is a number from {low:g} to {high:g}, got {value!r}")
+    return float(value)
+
+
 def choice(value: Any, name: str, place: str, choices: Sequence[str]) -> str:
     """`value` if it is one of `choices`."""
     if value not in choices:

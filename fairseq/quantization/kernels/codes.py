@@ -144,7 +144,7 @@ def _call_packer(
 
 @kernel
 def _pack(data: Tensor, width: int) -> Tensor:
-    # codes of one byte are half or a quarter of a row apart: whole slices are combined, nothing is gathered
+    # codes of one byte are half, a quarter or an eighth of a row apart: whole slices are combined, nothing is gathered
     parts = data.chunk(8 // width, dim=1)
     packed = parts[0]
     for index, part in enumerate(parts[1:], 1):
@@ -158,8 +158,8 @@ def _unpack(data: Tensor, width: int) -> Tensor:
 
 
 def codes_per_byte(num_bits: int) -> int:
-    """The packing density: 4 codes of up to 2 bits, 2 of up to 4, 1 of more."""
-    return 4 if num_bits <= 2 else 2 if num_bits <= 4 else 1
+    """The packing density: 8 codes of 1 bit, 4 of 2, 2 of up to 4, 1 of more."""
+    return 8 if num_bits == 1 else 4 if num_bits <= 2 else 2 if num_bits <= 4 else 1
 
 
 def _width(num_bits: int) -> int:

@@ -48,7 +48,7 @@ def fake_quantize(
     number_format: NumberFormat, x: Tensor, qparams: QParams, noise: Optional[HashNoise], out: Tensor, clamp: bool
 ) -> bool:
     """Write the rounded `x` to `out` and return True; False, having done nothing, where no kernel fits or pays yet."""
-    if not may_compile(x) or x.dtype != torch.float32 or out.dtype != torch.float32:
+    if not number_format.compiles or not may_compile(x) or x.dtype != torch.float32 or out.dtype != torch.float32:
         return False
     if torch.is_inference_mode_enabled():  # would be compiled once more
         return False

@@ -66,4 +66,13 @@ def largest_magnitude(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return (x.view(torch.int32) & 0x7FFFFFFF).amax(axes, keepdim=True).view(torch.float32)
 
 
+def whole_range(x: Tensor, request: Request) -> Range:
+    """Smallest and largest value, or the numbers that the format takes in their place."""
+    if request.format.block is not None:
+        most = largest_magnitude(x, request.axes)
+        return Range(-most, most, covers=True)
+    found = request.format.statistic(x, request.axes)
+    return Range(*extremes(x, request.axes), covers=True) if found is None else Range(*found, covers=False)
+
+
 OBSERVERS: Registry[Any] = Registry("range source", __name__.rpartition(".")[0])

@@ -1,8 +1,8 @@
-"""The range of the tensor at hand: its smallest and largest value."""
+"""The range of the tensor at hand: its smallest and largest value, or the statistic that the format takes instead."""
 
 from torch import Tensor
 
-from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request, extremes, largest_magnitude
+from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request, whole_range
 
 
 @OBSERVERS.register("minmax")
@@ -10,7 +10,4 @@ class MinMax(Observer):
     """Smallest and largest value; nothing is clipped, so one outlier sets the scale."""
 
     def forward(self, x: Tensor, request: Request) -> Range:
-        if request.format.block is not None:
-            most = largest_magnitude(x, request.axes)
-            return Range(-most, most, covers=True)
-        return Range(*extremes(x, request.axes), covers=True)
+        return whole_range(x, request)

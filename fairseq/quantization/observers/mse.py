@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request, extremes
+from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request, whole_range
 
 
 @OBSERVERS.register("mse")
@@ -28,7 +28,7 @@ class LeastSquares(Observer):
         self.factors = torch.linspace(1.0, smallest, candidates).tolist()
 
     def forward(self, x: Tensor, request: Request) -> Range:
-        full_low, full_high = extremes(x, request.axes)
+        full_low, full_high, _ = whole_range(x, request)
         low, high = full_low, full_high
         least, last = torch.full_like(low, torch.inf), None
         for factor in self.factors:

@@ -32,6 +32,11 @@ class Percentile(Observer):
         self.percent = percent
 
     def forward(self, x: Tensor, request: Request) -> Range:
+        if request.format.needs_statistic:
+            raise ConfigError(
+                f"range percentile: the format {request.format} takes its levels from a statistic of its own, not "
+                "from the ends of a range; use minmax, mse or ema"
+            )
         kept = [axis for axis in range(x.dim()) if axis not in request.axes]
         rows = x.permute(*kept, *request.axes).flatten(len(kept))  # (..., values that share a range)
         count = rows.shape[-1]

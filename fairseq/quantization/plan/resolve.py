@@ -10,6 +10,7 @@ from fairseq.quantization.observers import OBSERVERS
 from fairseq.quantization.plan.rules import Rule, resolve
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.targets import QuantizationTarget
+from fairseq.quantization.rounding.straight_through import BACKWARDS
 from fairseq.quantization.spec import QuantizerSpec
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def _canonical(spec: QuantizerSpec, path: str) -> QuantizerSpec:
     elif "name" in source:
         source = {**source, "name": OBSERVERS.canonical(source["name"])}
     number_format = build_format(spec.format, path)
-    spec = replace(spec, format=number_format.spec(), range=source)
+    spec = replace(spec, format=number_format.spec(), range=source, ste=BACKWARDS.canonical(spec.ste))
     return spec if number_format.block is None else spec.in_blocks(number_format.block, path)
 
 

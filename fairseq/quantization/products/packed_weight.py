@@ -2,10 +2,10 @@
 
     value = format.dequantize(code, scale, zero point)      bit for bit what the quantizer's own rounding gives
 
-Codes count from 0 and lie several to the byte: four of 2 bits, two of 3 or 4, one of 5 to 8; more bits take an int16.
-Codes of one byte are `data.shape[1]` columns apart. Scales and zero points are fp32, or what the format keeps of them
-(formats with blocks: one byte), one per range of the quantizer's granularity; groups that do not divide a row end in a
-shorter one, with scales of its own.
+Codes count from 0 and lie several to the byte: eight of 1 bit, four of 2, two of 3 or 4, one of 5 to 8; more bits take
+an int16. Codes of one byte are `data.shape[1]` columns apart. Scales and zero points are fp32, or what the format keeps
+of them (formats with blocks: one byte), one per range of the quantizer's granularity; groups that do not divide a row
+end in a shorter one, with scales of its own.
 
 Shapes: R rows, C columns of the weight.
 
@@ -156,7 +156,10 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
     zeros: Optional[tuple[Tensor, ...]] = tuple(
         qparams.zero_point.reshape(shape).clone() for qparams, shape in zip(all_qparams, shapes, strict=True)
     )
-    if quantizer.format.block is not None or not any(bool(zero.any()) for zero in zeros or ()):
+    number_format = quantizer.format
+    # what a format of uneven levels without zero point keeps there is for rounding; values do without
+    without = number_format.block is not None or not (number_format.zero_point_bits or number_format.is_uniform)
+    if without or not any(bool(zero.any()) for zero in zeros or ()):
         zeros = None
     data = codes.to(torch.int16) if width > 8 else _packed(codes.to(torch.uint8), width)
     spec, granularity = quantizer.format.spec(), str(quantizer.granularity)

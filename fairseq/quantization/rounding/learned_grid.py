@@ -1,5 +1,7 @@
 """The trained part of a quantizer: parameters for a scale (and zero point) or a clip, and where they start.
 
+`LEARNED_GRIDS` finds the kinds; a new one is one file in this folder.
+
 Parameters are created with the module and get their first values from the first tensor seen in training: the mean
 magnitude (LSQ), the range (a zero point) or the largest magnitude (a clip).
 
@@ -10,7 +12,7 @@ magnitude (LSQ), the range (a zero point) or the largest magnitude (a clip).
 (tensor([ 1.5119, -1.5119,  4.5356], grad_fn=<LearnedScaleBackward>), tensor([1.5119]))
 """
 
-from typing import Optional
+from typing import ClassVar, Optional
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +24,12 @@ from fairseq.quantization.formats.integer.uniform import MIN_SCALE
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.metadata_state import MetadataState
 from fairseq.quantization.observers.base import extremes
+from fairseq.quantization.registry import Registry
 from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
 
 
 class LearnedGrid(MetadataState):
-    """Base of both kinds.
+    """Base of all kinds.
 
     Args:
         path: the quantizer's path.
@@ -35,10 +38,16 @@ class LearnedGrid(MetadataState):
         calibration_bits: bits for which a scale is learned; at other bits the grid keeps its extent.
         context: state shared by the model's quantizers.
         needs_data: False for weights, which are at hand also without training.
+        values_shape: of the tensor, for a weight.
+
+    Attributes:
+        what: what is learned, in messages.
+        by_element: there are parameters for each element.
     """
 
     initialized: Tensor
-    what = ""
+    what: ClassVar[str] = ""
+    by_element: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -49,8 +58,10 @@ class LearnedGrid(MetadataState):
         calibration_bits: int,
         context: QuantizationContext,
         needs_data: bool,
+        values_shape: Optional[tuple[int, ...]] = None,
     ):
         super().__init__()
+        self.values_shape = values_shape
         self.path, self.format, self.granularity = path, number_format, granularity
         self.calibration_bits, self.context, self.needs_data = calibration_bits, context, needs_data
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
@@ -67,6 +78,10 @@ class LearnedGrid(MetadataState):
     def qparams(self, x: Tensor, num_bits: int) -> QParams:
         """The levels in force, without gradients."""
         raise NotImplementedError
+
+    def steered(self, x: Tensor) -> Tensor:
+        """What is rounded to those levels in place of `x`."""
+        return x
 
     def ensure_initialized(self, x: Tensor) -> None:
         """Start from `x` if nothing has been seen yet."""
@@ -100,6 +115,10 @@ class LearnedGrid(MetadataState):
         self.is_initialized = bool(self.initialized)
 
 
+LEARNED_GRIDS: Registry[type[LearnedGrid]] = Registry("learned", __name__.rpartition(".")[0])
+
+
+@LEARNED_GRIDS.register("scale")
 class ScaleGrid(LearnedGrid):
     """Learned step size (LSQ); formats without sign also learn a zero point (LSQ+)."""
 
@@ -140,6 +159,7 @@ class ScaleGrid(LearnedGrid):
         return LearnedScale.apply(x, scale, zero, low, high, factor)  # type: ignore[no-any-return, no-untyped-call]
 
 
+@LEARNED_GRIDS.register("clip")
 class ClipGrid(LearnedGrid):
     """Learned clip (PACT)."""
 
@@ -160,6 +180,3 @@ class ClipGrid(LearnedGrid):
     def forward(self, x: Tensor, num_bits: int) -> Tensor:
         self.ensure_initialized(x)
         return LearnedClip.apply(x, self.clip, self.format, num_bits)  # type: ignore[no-any-return, no-untyped-call]
-
-
-LEARNED_GRIDS: dict[str, type[LearnedGrid]] = {"scale": ScaleGrid, "clip": ClipGrid}

@@ -1,18 +1,80 @@
-"""The straight-through estimator: rounding has slope 0 or infinity, so training pretends that it has slope 1.
+"""Gradients of rounding. Its true slope is 0 or infinity, so training pretends that it has another one.
 
-    plain     dL/dx = dL/dy                           everywhere, also where y was clamped
-    clipped   dL/dx = dL/dy * [qmin <= code <= qmax]  zero where clamping took the value
+    plain     1 everywhere, also where y was clamped (the straight-through estimator; alias straight_through)
+    clipped   1 between the outermost levels, 0 where clamping took the value
+    tanh      1 - tanh(x / a)^2, of a binary format with scale a: the slope of a tanh(x / a), which looks like its step
 
+Every kind is a class, found by `BACKWARDS`, that gives dL/dx as dL/dy times a slope. tanh: Qin et al., arXiv:1909.10788
+(IR-Net), equation 9 with t = k = 1 and x in units of a.
+
+>>> from fairseq.quantization.formats import build_format
+>>> symmetric = build_format("symmetric")
+>>> qparams = symmetric.qparams(torch.tensor([-3.0]), torch.tensor([3.0]), num_bits=3)
 >>> x = torch.tensor([0.2, 5.0], requires_grad=True)
->>> Clipped.apply(x, torch.tensor([0.0, 3.0]), torch.tensor([True, False])).sum().backward()
+>>> Sloped.apply(x, torch.tensor([0.0, 3.0]), Clipped().slope(symmetric, x.detach(), qparams)).sum().backward()
 >>> x.grad
 tensor([1., 0.])
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.formats import NumberFormat, QParams
+from fairseq.quantization.registry import Registry
+
+
+class Backward:
+    """One kind of gradient.
+
+    Attributes:
+        is_plain: the slope is 1 everywhere, and never asked for.
+        is_mask: the slope is 0 or 1, as booleans.
+    """
+
+    is_plain: ClassVar[bool] = False
+    is_mask: ClassVar[bool] = False
+
+    def check(self, number_format: NumberFormat, where: str) -> None:
+        """ConfigError where the kind does not suit the format."""
+
+    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams) -> Tensor:
+        """What dL/dy is multiplied by: booleans or numbers, of x's shape."""
+        raise NotImplementedError
+
+
+BACKWARDS: Registry[type[Backward]] = Registry("ste", __name__.rpartition(".")[0])
+
+
+@BACKWARDS.register("plain", "straight_through")
+class Straight(Backward):
+    """The gradient passes unchanged."""
+
+    is_plain = True
+
+
+@BACKWARDS.register("clipped")
+class Clipped(Backward):
+    """The gradient passes between the outermost levels."""
+
+    is_mask = True
+
+    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams) -> Tensor:
+        return number_format.is_inside(x, qparams)
+
+
+@BACKWARDS.register("tanh")
+class Tanh(Backward):
+    """The slope of a smooth step between two levels."""
+
+    def check(self, number_format: NumberFormat, where: str) -> None:
+        if number_format.fixed_bits != 1 or not number_format.is_symmetric:
+            raise ConfigError(f"{where}: ste tanh is for two levels, -a and a; the format {number_format} has others")
+
+    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams) -> Tensor:
+        return (x / qparams.scale).tanh_().square_().neg_().add_(1)
 
 
 class Plain(torch.autograd.Function):
@@ -27,15 +89,15 @@ class Plain(torch.autograd.Function):
         return grad, None
 
 
-class Clipped(torch.autograd.Function):
-    """`value` in place of `x`; the gradient passes where `inside` is true."""
+class Sloped(torch.autograd.Function):
+    """`value` in place of `x`; the gradient is multiplied by `slope`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor, inside: Tensor) -> Tensor:
-        ctx.save_for_backward(inside)
+    def forward(ctx: Any, x: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (inside,) = ctx.saved_tensors
-        return grad * inside, None, None
+        (slope,) = ctx.saved_tensors
+        return (grad * slope).to(grad.dtype), None, None

@@ -1,0 +1,135 @@
+"""What formats with a list of levels share: the level nearest to x / scale, found by its place between midpoints.
+
+    code = index of the level nearest to x / scale,   value = level[code] * scale
+
+Of two levels that are equally near, the one nearer zero is taken, and of two that are equally near zero the positive
+one. The comparison is exact in the type of x / scale: a midpoint that this type does not hold is rounded to a side on
+which no number changes place. Values beyond the outermost levels take those. An infinity in the tensor gives an
+infinite scale, and so NaN; a NaN stays one, whatever the scale.
+
+>>> from fairseq.quantization.formats import build_format
+>>> x = torch.tensor([-5.0, 0.1, 0.5, 0.75, 0.76, float("nan")])
+>>> number_format = build_format("log")
+>>> number_format.fake_quantize(x, number_format.qparams(torch.tensor(-1.0), torch.tensor(1.0), num_bits=3))
+tensor([-1.0000,  0.0000,  0.5000,  0.5000,  1.0000,     nan])
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from fairseq.quantization.formats.base import Noise, NumberFormat, QParams
+
+# the smallest scale whose reciprocal is finite
+MIN_SCALE = torch.finfo(torch.float32).tiny
+
+
+class CodebookFormat(NumberFormat):
+    """Levels of `levels`, times a scale. Codes count them from 0; a NaN has the code behind the last one.
+
+    The scale brings the largest level to the largest magnitude of the range, unless the format says otherwise.
+    """
+
+    is_uniform = False
+    has_exact_zero = True
+    covers_ends = False
+    is_symmetric = True
+    compiles = False  # the list depends on the bits
+    max_bits = 8
+
+    def levels(self, num_bits: int) -> Sequence[float]:
+        """The levels, ascending; the largest magnitude is 1 unless the format says otherwise."""
+        raise NotImplementedError
+
+    def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
+        scale = torch.maximum(-low, high).clamp(min=MIN_SCALE)
+        return QParams(scale, torch.zeros_like(scale), *self.code_range(num_bits))
+
+    def code_range(self, num_bits: int) -> tuple[int, int]:
+        return 0, len(self.levels(num_bits)) - 1
+
+    def max_value(self, num_bits: int) -> float:
+        return self.levels(num_bits)[-1]
+
+    def quantize(
+        self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,
+        clamp: bool = True,
+    ) -> Tensor:  # fmt: skip
+        codes = self._indices(x, qparams, noise)
+        return codes.to(x.dtype) if out is None else out.copy_(codes)
+
+    def dequantize(self, codes: Tensor, qparams: QParams, out: Optional[Tensor] = None) -> Tensor:
+        return self._looked_up(codes.to(torch.int32), qparams, codes.dtype, out)
+
+    def fake_quantize(
+        self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,
+        clamp: bool = True,
+    ) -> Tensor:  # fmt: skip
+        return self._looked_up(self._indices(x, qparams, noise), qparams, x.dtype, out)
+
+    def with_scale(self) -> NumberFormat:
+        return self
+
+    def special_values(self) -> dict[str, str]:
+        zero = "exact" if self.has_exact_zero else "not a level"
+        return {"zero": zero, "overflow": "clamped", "infinity": "spoils the range", "NaN": "NaN"}
+
+    def _indices(self, x: Tensor, qparams: QParams, noise: Optional[Noise]) -> Tensor:
+        levels = self._listed(qparams)
+        ratio = (x / qparams.scale).contiguous()
+        if noise is None:
+            return torch.bucketize(ratio, _tensor(_thresholds(levels, x.dtype), x), out_int32=True)
+        points = _tensor(levels, x)
+        below = torch.bucketize(ratio, points, out_int32=True, right=True).sub_(1).clamp_(0, max(len(levels) - 2, 0))
+        start, end = points[below], points[(below + 1).clamp_(max=len(levels) - 1)]
+        place = ratio.sub_(start).div_(end.sub_(start)).clamp_(0, 1)
+        noise.add_to(place)
+        steps = place.round_().clamp_(0, 1).nan_to_num_(nan=len(levels))
+        return below.add_(steps.to(torch.int32)).clamp_(max=len(levels))
+
+    def _looked_up(self, indices: Tensor, qparams: QParams, dtype: torch.dtype, out: Optional[Tensor]) -> Tensor:
+        levels = torch.tensor([*self._listed(qparams), math.nan], dtype=dtype, device=indices.device)
+        return torch.mul(levels[indices], qparams.scale, out=out)
+
+    def _listed(self, qparams: QParams) -> tuple[float, ...]:
+        """The levels in force."""
+        return _listed(self, int(qparams.quant_max).bit_length())
+
+
+@functools.lru_cache(maxsize=256)
+def _listed(number_format: CodebookFormat, num_bits: int) -> tuple[float, ...]:
+    """The levels as fp32 has them."""
+    return tuple(torch.tensor(number_format.levels(num_bits), dtype=torch.float32).tolist())
+
+
+@functools.lru_cache(maxsize=256)
+def _thresholds(levels: tuple[float, ...], dtype: torch.dtype) -> tuple[float, ...]:
+    """The largest number of `dtype` that goes to each level; that of the last is infinity."""
+    found = []
+    for low, high in itertools.pairwise(levels):
+        middle = (low + high) / 2
+        takes_low = abs(low) < abs(high)
+        rounded = torch.tensor(middle, dtype=torch.float64).to(dtype)
+        if rounded.item() > middle or (rounded.item() == middle and not takes_low):
+            rounded = torch.nextafter(rounded, torch.tensor(-math.inf, dtype=dtype))
+        found.append(rounded.item())
+    return (*found, math.inf)
+
+
+def _tensor(numbers: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(numbers, dtype=like.dtype, device=like.device)
+
+
+def mean_magnitude(x: Tensor, axes: tuple[int, ...], only: Optional[Tensor] = None) -> Tensor:
+    """The mean of |x| over `axes`, which stay with size 1; of the values in the mask `only`, 0 where it has none."""
+    size = x.abs()
+    if only is None:
+        return size.mean(axes, keepdim=True) if axes else size
+    if not axes:
+        return size * only
+    return size.mul_(only).sum(axes, keepdim=True) / only.sum(axes, keepdim=True).clamp_(min=1)
