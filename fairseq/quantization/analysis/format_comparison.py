@@ -1,0 +1,252 @@
+"""Number formats side by side: what they are, their values, and their errors on the same numbers.
+
+    rows = compare({"normal": [torch.randn(256, 256) * 0.04]})
+    print(table(rows))
+
+    SQNR = 10 log10(sum x^2 / sum (Q(x) - x)^2) dB       zeros: share of values that become 0 and were not
+    errors are relative to the largest |x|               clipped: share of values beyond the outermost levels
+
+Formats come from their registry: those whose settings fix their bits at these, others at 8, 4 and 2 bits where they
+have as many. Each tensor is rounded as a weight: rows are cut into blocks, or share what `granularity` says.
+
+>>> for row in compare({"two": [torch.tensor([[1.0, -0.4]])]}, ["ternary"]):
+...     print(row.format, row.num_bits, row.sqnr > 5)
+ternary 2 True
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+import torch
+from torch import Tensor
+
+from fairseq.errors import ConfigError
+from fairseq.quantization.context import QuantizationContext
+from fairseq.quantization.formats import FORMATS, FormatSpec, NumberFormat, build_format
+from fairseq.quantization.quantizer import WEIGHT, Quantizer, QuantizerSpec
+
+FREE_BITS = (8, 4, 2)  # at which a format is shown whose settings fix none
+MOST_VALUED_BITS = 8
+SHAPE = (256, 1024)  # of the random tensors
+DEVIATION = 0.04
+
+
+@dataclass
+class Description:
+    """One format, in a few words."""
+
+    format: str
+    fields: str
+    bits: str
+    bits_per_value: Optional[float]
+    largest: Optional[float]
+    zero: str
+    overflow: str
+    backward: str
+
+
+@dataclass
+class Comparison:
+    """A format's errors on one set of numbers."""
+
+    data: str
+    format: str
+    num_bits: int
+    bits_per_value: float
+    sqnr: float
+    largest_error: float
+    mean_error: float
+    zeros: float
+    clipped: float
+
+
+def descriptions() -> list[Description]:
+    """Every registered format, by name. Bits per value and the largest one are in units of its scale, and given where
+    settings fix the bits.
+    """
+    found = []
+    for name in FORMATS:
+        number_format = build_format(name)
+        bits, special = number_format.fixed_bits, number_format.special_values()
+        fields = ", ".join(f"{field}={value}" for field, value in number_format.settings().items())
+        per_value = None if bits is None else number_format.bits_per_value(bits)
+        largest = None if bits is None else float(number_format.max_value(bits))
+        found.append(
+            Description(
+                name,
+                fields,
+                number_format.bits_text(),
+                per_value,
+                largest,
+                special["zero"],
+                special["overflow"],
+                number_format.backward,
+            )
+        )
+    return found
+
+
+def representable(spec: FormatSpec, num_bits: Optional[int] = None) -> list[float]:
+    """Every value of a format of at most 8 bits, ascending, in units of its scale.
+
+    Raises:
+        ConfigError: more bits, or bits that the format does not have.
+    """
+    number_format = build_format(spec)
+    bits = number_format.fixed_bits if num_bits is None else num_bits
+    if bits is None:
+        raise ConfigError(f"format {number_format}: has {number_format.bits_text()}; say how many by --num-bits")
+    bits = number_format.check_bits(bits, f"format {number_format}")
+    if bits > MOST_VALUED_BITS:
+        raise ConfigError(f"format {number_format}: values are listed of {MOST_VALUED_BITS} bits or fewer, not {bits}")
+    return [float(value) for value in number_format.values(bits).tolist()]
+
+
+def random_data(seed: int = 1) -> dict[str, list[Tensor]]:
+    """Numbers as weights and activations have them: normal, Laplace, student-t of 3 degrees of freedom, and normal with
+    every 64th channel 20 times as large; the first two of deviation 0.04.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    chi = torch.stack([normal(*SHAPE).square() for _ in range(3)]).sum(0) / 3
+    uniform = torch.rand(SHAPE, generator=generator) - 0.5
+    laplace = -uniform.sign() * torch.log1p(-2 * uniform.abs()) / 2**0.5
+    outliers = normal(*SHAPE)
+    outliers[:, ::64] *= 20
+    found = {
+        "normal": normal(*SHAPE),
+        "laplace": laplace,
+        "student-t": normal(*SHAPE) / chi.sqrt(),
+        "outliers": outliers,
+    }
+    return {name: [tensor * DEVIATION] for name, tensor in found.items()}
+
+
+def compare(
+    data: Mapping[str, Sequence[Tensor]],
+    formats: Optional[Iterable[FormatSpec]] = None,
+    granularity: str = "tensor",
+    num_bits: Optional[int] = None,
+) -> list[Comparison]:
+    """One row per set of numbers and format, best first.
+
+    Args:
+        data: name -> tensors of two axes or more, whose errors are added up.
+        formats: every registered one if None.
+        granularity: which values share a range, of formats that take one.
+        num_bits: of formats whose settings fix none; 8, 4 and 2 if None.
+    """
+    rows = []
+    for name, tensors in data.items():
+        found = [
+            _errors(name, tensors, number_format, bits, granularity)
+            for number_format, bits in _at_bits(formats, num_bits)
+        ]
+        rows += sorted(found, key=lambda row: -row.sqnr)
+    return rows
+
+
+def _at_bits(formats: Optional[Iterable[FormatSpec]], num_bits: Optional[int]) -> Iterator[tuple[NumberFormat, int]]:
+    for spec in FORMATS if formats is None else formats:
+        number_format = build_format(spec)
+        if number_format.fixed_bits is not None:
+            yield number_format, number_format.fixed_bits
+            continue
+        for bits in FREE_BITS if num_bits is None else (num_bits,):
+            if number_format.min_bits <= bits <= number_format.max_bits:
+                yield number_format, bits
+
+
+@torch.no_grad()
+def _errors(
+    name: str, tensors: Sequence[Tensor], number_format: NumberFormat, num_bits: int, granularity: str
+) -> Comparison:
+    signal = noise = absolute = largest = most = stored = 0.0
+    count = zeros = outside = 0
+    for tensor in tensors:
+        x = tensor.detach().float().reshape(tensor.shape[0], -1)
+        spec = QuantizerSpec(
+            bits=num_bits, format=number_format.spec(), granularity=granularity, range=number_format.range_source
+        )
+        quantizer = Quantizer(name, WEIGHT, spec, QuantizationContext(), shape=tuple(x.shape))
+        y = quantizer.fake(x, num_bits)
+        error = (y - x).abs()
+        count += x.numel()
+        signal += float(x.double().square().sum())
+        noise += float(error.double().square().sum())
+        absolute += float(error.double().sum())
+        largest, most = max(largest, float(error.max())), max(most, float(x.abs().max()))
+        zeros += int(((y == 0) & (x != 0)).sum())
+        bound = quantizer.format.bound_to(x)
+        for piece, qparams in zip(quantizer.pieces(x), quantizer.qparams(x, num_bits), strict=True):
+            outside += int((~bound.is_inside(piece, qparams)).sum())
+        per_scale = quantizer.granularity.values_per_range(tuple(x.shape)) if number_format.takes_range else None
+        stored += number_format.bits_per_value(num_bits, per_scale) * x.numel()
+    if not count or not most:
+        raise ConfigError(f"{name}: there are no numbers but 0 to compare formats on")
+    sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if math.isfinite(noise) else -math.inf
+    return Comparison(
+        name, str(number_format), num_bits, stored / count, sqnr, largest / most, absolute / count / most,
+        100 * zeros / count, 100 * outside / count,
+    )  # fmt: skip
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+HEADS = {
+    "data": "data", "format": "format", "num_bits": "bits", "bits_per_value": "bits/value", "sqnr": "SQNR dB",
+    "largest_error": "max error", "mean_error": "mean error", "zeros": "zeros %", "clipped": "clipped %",
+    "fields": "fields", "bits": "bits", "largest": "largest", "zero": "zero", "overflow": "overflow",
+    "backward": "backward",
+}  # fmt: skip
+
+
+def table(rows: Sequence[Union[Comparison, Description]]) -> str:
+    """Rows as an aligned table, numbers to the right."""
+    if not rows:
+        return ""
+    values = [asdict(row) for row in rows]
+    columns = list(values[0])
+    cells = [[HEADS[column] for column in columns], *([_cell(row[column]) for column in columns] for row in values)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    right = [all(not isinstance(row[column], str) for row in values) for column in columns]
+    lines = []
+    for line in cells:
+        padded = [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(line, widths, right, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: Union[str, float, None]) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write_plot(rows: Sequence[Comparison], path: Union[str, Path]) -> None:
+    """SQNR over stored bits per value, a panel per set of numbers, as a PNG file. Needs matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row.data for row in rows))
+    figure = Figure(figsize=(6 * len(names), 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        shown = [row for row in rows if row.data == name and math.isfinite(row.sqnr)]
+        axes.scatter([row.bits_per_value for row in shown], [row.sqnr for row in shown], s=12)
+        for row in shown:
+            axes.annotate(f"{row.format} {row.num_bits}", (row.bits_per_value, row.sqnr), fontsize=6, rotation=20)
+        axes.set_title(name)
+        axes.set_xlabel("stored bits per value")
+    panels[0].set_ylabel("SQNR, dB")
+    figure.savefig(path, dpi=120)
