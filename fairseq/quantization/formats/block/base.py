@@ -39,6 +39,7 @@ class BlockFormat(NumberFormat):
     has_exact_zero = True
     covers_ends = False  # a rule may clamp the largest values
     is_symmetric = True
+    compiles = False  # by `kernels/blocks.py`, which has scales and rounding in one pass
     scale_bits = 8
 
     def __init__(self, block_size: BlockSize, scale_rule: str, width: Optional[int]):
