@@ -26,6 +26,7 @@ TINY_FLAGS = (
 
 PREAMBLE = """
 set -euo pipefail
+fairseq-formats() {{ {python} -m fairseq_cli.formats "$@"; }}
 fairseq-prepare-glue() {{ {python} -m fairseq_cli.prepare_glue "$@" --bpe-dir {bpe} --overwrite; }}
 fairseq-hydra-train() {{ {python} -m fairseq_cli.hydra_train "$@" {tiny}; }}
 fairseq-train() {{ {python} -m fairseq_cli.train "$@" {tiny_flags}; }}
@@ -67,6 +68,7 @@ PATHS = {
     "range": "Bereich é",
     "rte.onnx": "Graph é.onnx",
     "rte.png": "Kurven é.png",
+    "formats.png": "Formate é.png",
 }
 NAMES = re.compile(rf"(?<![\w./-])(?<!quantization[ =])(?:{'|'.join(map(re.escape, PATHS))})(?![\w.-])")
 
