@@ -241,6 +241,8 @@ def test_nvfp4_by_hand() -> None:
             assert torch.equal(rounded[start : start + 16], block.sign() * levels[nearest] * scale)
     x[0, 0] = math.nan
     assert fake_quantize(x, "nvfp4").isnan().all()
+    assert build_format("nvfp4").special_values()["NaN"] == "makes the tensor NaN"
+    assert build_format("mxfp4").special_values()["infinity"] == "makes its block NaN"
 
 
 def test_bits_per_value() -> None:

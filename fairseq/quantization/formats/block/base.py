@@ -89,6 +89,10 @@ class BlockFormat(NumberFormat):
         rows, columns = self.block or (1, 1)
         return super().bits_per_value(num_bits, values_per_scale or rows * columns)
 
+    def special_values(self) -> dict[str, str]:
+        spoiled = "makes its block NaN"
+        return {**super().special_values(), "infinity": spoiled, "NaN": spoiled}
+
     # --- storage --------------------------------------------------------------------------------------------------
 
     def stored_scales(self, parts: Sequence[QParams], num_bits: int) -> tuple[Tensor, ...]:

@@ -58,6 +58,10 @@ class NVFP4(BlockOfFloats):
         # what a zero point is in other formats has no use here: it carries the tensor's scale
         return QParams(scale, shared.expand_as(scale), *self.code_range(num_bits))
 
+    def special_values(self) -> dict[str, str]:
+        spoiled = "makes the tensor NaN"
+        return {**super().special_values(), "infinity": spoiled, "NaN": spoiled}
+
     def native_blocks(self, num_bits: int) -> Optional[tuple[float, ...]]:
         return None
 
