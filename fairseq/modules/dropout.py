@@ -9,7 +9,7 @@ torch draws one double per element there (6 ns) and keeps the mask for backward.
 so that the backward pass computes the mask again. u >= threshold keeps an element with probability
 keep = 1 - round(p * 2^16) / 2^16, within 2^-17 of 1 - p; dividing by that very number keeps the expectation of y exact.
 The 64-bit seed is one draw from torch's generator: a seed gives the same masks again, with and without a compiler for
-`kernels/dropout.cpp`.
+`native/src/dropout.cpp`.
 
 >>> _ = torch.manual_seed(0)
 >>> y = dropout(torch.ones(1000), 0.25)

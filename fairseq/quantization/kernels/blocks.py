@@ -22,7 +22,7 @@ from fairseq.quantization.kernels.library import library, required
 from fairseq.quantization.observers.base import largest_magnitude
 
 PART = 2**16  # elements that stay in cache between the steps
-LEAST_NATIVE = 2**14  # elements: for fewer no compiler is started
+MIN_BLOCK_ELEMENTS = 2**14  # elements: for fewer no compiler is started
 
 
 class Blocks(ctypes.Structure):
@@ -59,7 +59,7 @@ def fake_quantize(
 
 def _natively(fields: tuple[float, ...], x: Tensor, out: Tensor) -> bool:
     """Round by `blocks.cpp` and return True; False, having done nothing, where it does not fit."""
-    if x.numel() < LEAST_NATIVE or x.dtype != torch.float32 or out.dtype != torch.float32:
+    if x.numel() < MIN_BLOCK_ELEMENTS or x.dtype != torch.float32 or out.dtype != torch.float32:
         return False
     if x.device.type != "cpu" or is_tracing() or library("blocks") is None:
         return False

@@ -35,7 +35,7 @@ class TableQuantizer(nn.Module):
         self.weight = Quantizer(
             name, WEIGHT, spec, context, shape=tuple(weight.shape), calibration_bits=calibration_bits
         )
-        self.integers: Optional[IntegerWeight] = None  # in place of the table, see layers/resident.py
+        self.integers: Optional[IntegerWeight] = None  # in place of the table, see products/integer_weight.py
 
     def __repr__(self) -> str:
         return one_line_repr(self)

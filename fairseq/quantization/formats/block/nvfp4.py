@@ -25,8 +25,8 @@ from fairseq.quantization.formats.block.base import BlockOfFloats, BlockSize
 from fairseq.quantization.formats.float.bit_patterns import magnitude_codes, values_of_codes
 from fairseq.quantization.formats.float.significand import Digits, round_significand
 
-LARGEST_SCALE, LEAST_SCALE = 448.0, 2.0**-9
-E4M3 = Digits(3, -6, 8, LARGEST_SCALE)
+MAX_SCALE, MIN_SCALE = 448.0, 2.0**-9
+E4M3 = Digits(3, -6, 8, MAX_SCALE)
 
 
 @FORMATS.register("nvfp4")
@@ -52,9 +52,9 @@ class NVFP4(BlockOfFloats):
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
         amax = torch.maximum(low.abs(), high.abs())
         whole = amax.amax() if self.whole is None else self.whole
-        shared = (whole / (LARGEST_SCALE * self.largest)).clamp(min=torch.finfo(torch.float32).tiny)
+        shared = (whole / (MAX_SCALE * self.largest)).clamp(min=torch.finfo(torch.float32).tiny)
         shared = torch.where(whole.isfinite(), shared, torch.full_like(shared, torch.nan))
-        scale = round_significand(amax / self.largest / shared, E4M3).clamp_(min=LEAST_SCALE) * shared
+        scale = round_significand(amax / self.largest / shared, E4M3).clamp_(min=MIN_SCALE) * shared
         # what a zero point is in other formats has no use here: it carries the tensor's scale
         return QParams(scale, shared.expand_as(scale), *self.code_range(num_bits))
 
