@@ -94,8 +94,12 @@ def read_history(path: Union[str, Path]) -> list[dict[str, Any]]:
         DataError: the file cannot be read.
     """
     path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise DataError(f"cannot read {path}: it is not a file")
     try:
-        lines = _lines(path / FILE_NAME if path.is_dir() else path)
+        lines = _lines(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from None
     return [record for line in lines if (record := _record(line)) is not None]

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq.errors import CheckpointError
+from fairseq.errors import CheckpointError, DataError
 from fairseq.logging.history import DONE, FILE_NAME, read_history
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def is_finished(save_dir: Path, optimization: Any) -> bool:
     """
     try:
         records = read_history(save_dir)
-    except (OSError, ValueError):
+    except DataError:  # there is none, or it cannot be read
         return False
     if not records:
         return False

@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 
+from fairseq.errors import DataError
 from fairseq.logging.history import History, read_history
 
 
@@ -45,3 +47,8 @@ def test_line_cut_short_by_a_crash(tmp_path):
     assert len(read_history(history.path)) == 1
     history.append("train", {"loss": 2.0}, 2)
     assert [record["loss"] for record in read_history(history.path)] == [1.0, 2.0]
+
+
+def test_a_device_is_not_read_to_its_end():
+    with pytest.raises(DataError, match="cannot read /dev/zero: it is not a file"):
+        read_history("/dev/zero")
