@@ -421,7 +421,7 @@ def write_costs(folder: Path) -> None:
 def read_costs(folder: Path, out: Path) -> None:
     for entry in latency_cache._read(folder / "integer_costs.json").values():
         try:
-            costs = latency.Costs.of_lists(entry)
+            costs = latency.Latencies.of_lists(entry)
         except (KeyError, OverflowError, TypeError, ValueError):  # what `costs` takes for a file of another version
             continue
         costs.prefers_integers((8, 8)), costs.prefers_integer_attention(1, 8)

@@ -189,8 +189,9 @@ def test_the_plan_file_gets_what_the_first_call_finds(tmp_path, caplog):
     model = quantize_model(Scores(), "cpt_4_8", schedule={"num_cycles": 1})
     optimization = Namespace(max_update=4, max_epoch=0, update_freq=[1], skip_remainder_batch=False)
     training = QuantizedTraining(model, optimization, torch.device("cpu"))
-    training.plan(batches_per_epoch=4)
+    training.lay_out(batches_per_epoch=4)
     training.announce(str(tmp_path))
+    training.write_plan(str(tmp_path))
     written = tmp_path / PLAN_FILE
     assert [row["quantizer"] for row in json.loads(written.read_text())["plan"]][3:] == []
     with training.update(0):
