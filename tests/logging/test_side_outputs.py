@@ -76,7 +76,7 @@ def test_truncating_what_cannot_be_written(tmp_path, caplog):
 
 def test_a_history_that_cannot_be_read(tmp_path):
     (tmp_path / "h.jsonl" / "history.jsonl").mkdir(parents=True)
-    with pytest.raises(DataError, match="cannot read .*: it is not a file"):
+    with pytest.raises(DataError, match=r"cannot read .*: it is not a file"):
         read_history(tmp_path / "h.jsonl")
 
 
