@@ -86,7 +86,9 @@ def check_history(state: dict[str, Any], criterion: Any, optimizer: Any, filenam
         return None
     last = state["optimizer_history"][-1]
     for kind, current in (("criterion", criterion), ("optimizer", optimizer)):
-        saved, name = last[f"{kind}_name"], type(current).__name__
+        saved, name = last.get(f"{kind}_name"), type(current).__name__
+        if not isinstance(saved, str):
+            raise CheckpointError(f"checkpoint {filename} is damaged: its optimizer history names no {kind}")
         if saved != name:
             raise CheckpointError(
                 f"checkpoint {filename} was trained with {kind} {saved}, this run uses {name}; "

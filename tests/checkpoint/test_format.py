@@ -126,3 +126,9 @@ def test_namespaces_survive():
     cfg = typed_config({})
     cfg.model = Namespace(_name="of_a_plugin", layers=2)
     assert state(cfg=cfg)["cfg"]["model"] == Namespace(_name="of_a_plugin", layers=2)
+
+
+def test_an_optimizer_history_without_names_is_named():
+    state = {"optimizer_history": [{"num_updates": 1}], "last_optimizer_state": {}}
+    with pytest.raises(CheckpointError, match="x.pt is damaged: its optimizer history names no criterion"):
+        check_history(state, object(), object(), "x.pt")

@@ -145,7 +145,7 @@ def _parse(task: GlueTask, path: Path, split: str, columns: tuple[str, ...], lin
     ]
     if missing:
         raise DataError(
-            f"{path} has no column {missing[0]!r} in its header ({', '.join(columns[:12])}); get the file again"
+            f"{path} has no column {missing[0]!r} in its header ({', '.join(columns[:12])[:200]}); get the file again"
         )
     if not lines:
         raise DataError(f"{path} has no examples; get the file again")
