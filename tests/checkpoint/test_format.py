@@ -130,5 +130,5 @@ def test_namespaces_survive():
 
 def test_an_optimizer_history_without_names_is_named():
     state = {"optimizer_history": [{"num_updates": 1}], "last_optimizer_state": {}}
-    with pytest.raises(CheckpointError, match="x.pt is damaged: its optimizer history names no criterion"):
+    with pytest.raises(CheckpointError, match=r"x\.pt is damaged: its optimizer history names no criterion"):
         check_history(state, object(), object(), "x.pt")
