@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.quantization import read_config, read_plan
@@ -27,6 +28,15 @@ PLANS = [f"{file.parent.name}/{file.name[:-10]}" for file in sorted(FIXTURES.glo
 @cache
 def expected(release: str) -> dict:
     return json.loads((FIXTURES / release / "expected.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The files were written with one thread; with more, sums have another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def data_of(name: str) -> Path:
