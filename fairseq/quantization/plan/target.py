@@ -74,6 +74,9 @@ class QuantizationTarget:
     def __init__(self, path: str, module: nn.Module):
         self.path, self.module = path, module
 
+    def placed_in(self, owner: nn.Module) -> None:
+        """The module that the target's is a child of."""
+
     @property
     def kind(self) -> str:
         """The module's type."""

@@ -1,0 +1,42 @@
+"""Finding the targets of a model.
+
+>>> [path for target in find_targets(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) for path in target.roles]
+['0.weight', '0.input', '0.grad_output']
+"""
+
+from typing import Optional
+
+from torch import nn
+
+from fairseq.quantization.plan.target import TARGETS, QuantizationTarget
+
+
+def target_of(path: str, module: nn.Module) -> Optional[QuantizationTarget]:
+    """The target of `module`, by the first of its classes that is registered; None if there is none."""
+    kind = next((TARGETS[base] for base in type(module).__mro__ if base in TARGETS), None)
+    return None if kind is None else kind.of(path, module)
+
+
+def find_targets(model: nn.Module) -> list[QuantizationTarget]:
+    """Every target of `model`, in the order of its modules; a module shared between places appears once."""
+    targets: list[QuantizationTarget] = []
+    inside: Optional[str] = None  # children of a target belong to it
+    for path, module in model.named_modules():
+        if inside is not None and path.startswith(inside):
+            continue
+        target = target_of(path, module)
+        if target is not None:
+            if path:
+                target.placed_in(model.get_submodule(path.rpartition(".")[0]))
+            targets.append(target)
+            inside = f"{path}." if path else ""
+    return targets
+
+
+def close_fast_paths(model: nn.Module) -> None:
+    """Make torch's transformer layers call their submodules: their fused kernel would use the float weights."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # what the layer asks before it takes its fast path
+        elif isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
