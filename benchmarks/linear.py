@@ -28,7 +28,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from fairseq.native.compiled import compiler  # noqa: E402
 from fairseq.quantization import quantize_model  # noqa: E402
-from fairseq.quantization.kernels.products import backend, fuses  # noqa: E402
+from fairseq.quantization.kernels.torch_gemm import backend, fuses  # noqa: E402
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 

@@ -24,7 +24,7 @@ from fairseq import options, tasks  # noqa: E402
 from fairseq.checkpoint_tools.quantize import quantize_checkpoint  # noqa: E402
 from fairseq.checkpoint_utils import load_model_ensemble_and_task, torch_persistent_save  # noqa: E402
 from fairseq.data import Dictionary  # noqa: E402
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_plain  # noqa: E402
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_container  # noqa: E402
 from fairseq.quantization import keep_integer_weights, parameter_bytes, quantize_model  # noqa: E402
 
 WORDS = 50260  # RoBERTa's BPE, without the special symbols
@@ -53,7 +53,7 @@ def write_checkpoint(folder: Path) -> Path:
     task = tasks.setup_task(cfg.task)
     model = task.build_model(cfg.model)
     path = folder / "float.pt"
-    torch_persistent_save({"args": None, "cfg": to_plain(cfg), "model": model.state_dict()}, str(path))
+    torch_persistent_save({"args": None, "cfg": to_container(cfg), "model": model.state_dict()}, str(path))
     return path
 
 

@@ -16,14 +16,14 @@ from fairseq_cli.entry import command
 def hydra_main(cfg: Any) -> Optional[float]:
     """Evaluate `common_eval.path`; returns `best_checkpoint_metric` on the first subset, for sweeps."""
     from fairseq.dataclass.finish import finish
-    from fairseq.dataclass.utils import to_plain
+    from fairseq.dataclass.utils import to_container
     from fairseq.distributed.utils import call_main
     from fairseq_cli import validate
 
     finish(cfg)
     overrides: dict[str, Any] = {}
     for group in (cfg.task, cfg.criterion):
-        overrides.update({k: v for k, v in (to_plain(group) or {}).items() if k != "_name" and v is not None})
+        overrides.update({k: v for k, v in (to_container(group) or {}).items() if k != "_name" and v is not None})
     stats = call_main(cfg, validate.main, override_args=overrides)
     return stats[cfg.dataset.valid_subset.split(",")[0]].get(cfg.checkpoint.best_checkpoint_metric)
 

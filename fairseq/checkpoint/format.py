@@ -43,12 +43,12 @@ def build_state(
         optimizer_history: entries of earlier runs; this run's is added.
         extra_state: as it is to be stored, `metrics` included.
     """
-    from fairseq.dataclass.utils import to_plain
+    from fairseq.dataclass.utils import to_container
 
     has_parameters = any(True for _ in criterion.parameters())
     state: dict[str, Any] = {
         "args": None,
-        "cfg": to_plain(cfg),
+        "cfg": to_container(cfg),
         "model": model_state,
         "criterion": criterion.state_dict() if has_parameters else None,
         "optimizer_history": [

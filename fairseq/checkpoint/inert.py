@@ -6,13 +6,13 @@ inert types:
 
     argparse.Namespace              itself: a bag of attributes
     numpy scalars and arrays        rebuilt from dtype code, shape and bytes, without NumPy's own unpickling code
-    omegaconf containers and nodes  `Inert`, turned into dicts, lists and values by `plain`
+    omegaconf containers and nodes  `Inert`, turned into dicts, lists and values by `to_builtins`
     fairseq.* classes and enums     `Inert` likewise; a class by itself is only a name
     pathlib paths, defaultdict      text, dict
 
 >>> node = inert("omegaconf.nodes.AnyNode")()
 >>> node.__setstate__({"_val": 3})
->>> plain({"x": [node]})
+>>> to_builtins({"x": [node]})
 {'x': [3]}
 """
 
@@ -111,9 +111,12 @@ def allowed() -> list[tuple[Union[type, Callable], str]]:
     return table
 
 
-def plain(value: Any) -> Any:
+def to_builtins(value: Any) -> Any:
     """`value` with every stand-in in its dicts, lists, tuples and namespaces replaced by plain data, in place."""
     return _plain(value, {})
+
+
+plain = to_builtins  # its name until the next release
 
 
 def _plain(value: Any, done: dict[int, Any]) -> Any:

@@ -21,7 +21,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-MOST_ENTRIES = 10_000_000
+MAX_ENTRIES = 10_000_000
 # times the file's size, plus: PyTorch compresses nothing, and only positions and masks are ever expanded
 RATIO, FREE = 4, 1 << 24  # bytes
 
@@ -61,8 +61,8 @@ def _entries(value: Any, most_bytes: int, done: dict[int, int]) -> int:
     count = 1
     for part in _parts(value):
         count += _entries(part, most_bytes, done)
-        if count > MOST_ENTRIES:
-            raise ValueError(f"lists in lists that unfold to more than {MOST_ENTRIES:,} entries")
+        if count > MAX_ENTRIES:
+            raise ValueError(f"lists in lists that unfold to more than {MAX_ENTRIES:,} entries")
     done[id(value)] = count
     return count
 

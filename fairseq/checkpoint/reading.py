@@ -85,7 +85,7 @@ def _load_with(path: str, device: str, allowed: list) -> Any:
             raise _refusal(path, str(error)) from None
     if device != "meta":
         limits.check_contents(loaded, os.path.getsize(path))
-    return inert.plain(loaded)
+    return inert.to_builtins(loaded)
 
 
 def _refusal(path: str, what: str) -> CheckpointError:

@@ -19,13 +19,13 @@ from fairseq import checkpoint_utils
 from fairseq.checkpoint import writing
 from fairseq.checkpoint.format import portable
 from fairseq.checkpoint.packed import pack_state
-from fairseq.dataclass.utils import to_plain
+from fairseq.dataclass.utils import to_container
 from fairseq.errors import CheckpointError, ConfigError, DataError
 from fairseq.output_files import check_output
 from fairseq.quantization.integer_weights import pack_weights
-from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.observers.running import RunningObserver
 from fairseq.quantization.quantizer import ACTIVATION, Quantizer
-from fairseq.quantization.rounding.learned_grid import LearnedGrid
+from fairseq.quantization.rounding.learned_qparams import LearnedQParams
 from fairseq.training.quantize import quantize
 
 # everything but weights and tables; a rule may also switch single ones on again
@@ -125,7 +125,7 @@ def quantize_checkpoint(
     if not packed:
         raise ConfigError(f"{checkpoint}: there is no weight to pack; its rules leave them in full precision")
     kept = pack_state(state, packed, half)
-    kept["args"], kept["cfg"] = None, to_plain(cfg)
+    kept["args"], kept["cfg"] = None, to_container(cfg)
     kept["quantization"] = portable({**(state.get("quantization") or {}), **model.quantization.state_dict(model)})
     writing.save(kept, out)
     bits = {key: weight.num_bits for key, weight in packed.items()}
@@ -158,10 +158,10 @@ def _without_range(model: nn.Module) -> list[str]:
     for module in model.modules():
         if not isinstance(module, Quantizer) or module.role != ACTIVATION or not module.spec.quantize:
             continue
-        if isinstance(module.learned, LearnedGrid):
+        if isinstance(module.learned, LearnedQParams):
             lacks = not module.learned.is_initialized
         else:
-            lacks = isinstance(module.observer, Tracked) and not module.observer.has_data
+            lacks = isinstance(module.observer, RunningObserver) and not module.observer.has_data
         if lacks:
             waiting.append(module.path)
     return waiting

@@ -17,7 +17,7 @@ from torch import nn
 from fairseq import checkpoint_utils
 from fairseq.errors import ConfigError, DataError
 from fairseq.quantization.analysis.report import ReportRow, report
-from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.training.quantize import quantize
 
 TOKENS = 64
@@ -46,7 +46,7 @@ def measure(
     overrides = {} if data is None else {"data": str(data)}
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], arg_overrides=overrides)
     model = models[0]
-    if any(isinstance(module, IntegerWeight) for module in model.modules()):
+    if any(isinstance(module, QuantizedWeight) for module in model.modules()):
         raise ConfigError(f"{checkpoint} holds packed weights, which are rounded already; report on what was packed")
     if (cfg.quantization.preset == "none") == (preset is None):
         raise ConfigError(

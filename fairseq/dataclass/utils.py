@@ -31,6 +31,7 @@ __all__ = [
     "merge_with_parent",
     "overwrite_args_by_name",
     "populate_dataclass",
+    "to_container",
     "to_plain",
 ]
 
@@ -139,6 +140,9 @@ def _set(node: DictConfig, key: str, value: Any) -> None:
         raise ConfigError(f"{key}={value!r}: {str(error).splitlines()[0]}") from None
 
 
-def to_plain(cfg: Any) -> Any:
+def to_container(cfg: Any) -> Any:
     """Dicts and lists, choices as strings, interpolations resolved: what checkpoints hold."""
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
+
+
+to_plain = to_container  # its name until the next release

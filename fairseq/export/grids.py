@@ -30,7 +30,7 @@ def kept_qparams(quantizer: Quantizer, num_bits: int) -> QParams:
         obstacle = ("is rounded stochastically", "rounding: nearest")
     elif quantizer.granularity.kind in ("token", "group"):
         obstacle = (f"has a range per {quantizer.granularity.kind}", "granularity: tensor, range: ema")
-    elif quantizer.learned is None and not quantizer.observer.tracked:
+    elif quantizer.learned is None and not quantizer.observer.is_running:
         obstacle = ("takes its range from each batch", "range: ema")
     if obstacle is not None:
         what, rule = obstacle

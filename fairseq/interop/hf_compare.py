@@ -17,7 +17,7 @@ from fairseq.errors import CheckpointError
 from fairseq.interop.hf_names import HEAD
 from fairseq.interop.hf_reference import Reference
 
-MOST_DEVIATION = 1e-4  # relative to the largest number; one activation for another is 1e-3
+MAX_DEVIATION = 1e-4  # relative to the largest number; one activation for another is 1e-3
 PAD = 1  # of our dictionaries
 
 
@@ -102,7 +102,7 @@ def _difference(kind: str, ours: Optional[Tensor], theirs: Optional[Tensor], fol
     if ours.shape != theirs.shape:
         raise CheckpointError(f"{folder}: {kind} of shape {tuple(theirs.shape)}, ours have {tuple(ours.shape)}")
     difference = float((ours - theirs).abs().max() / max(float(theirs.abs().max()), 1.0))
-    if not difference <= MOST_DEVIATION:
+    if not difference <= MAX_DEVIATION:
         raise CheckpointError(
             f"{folder} and our model do not compute the same: {kind} differ by {difference:.1e} of the largest; "
             "does the model have additional parts?"

@@ -28,7 +28,7 @@ from fairseq.output_files import check_folder, staged
 
 LAYOUT = "encoder.sentence_encoder.version"  # a number that says how old the names are, no weight
 EMBEDDING = "roberta.embeddings.word_embeddings.weight"
-NEVER = -1e4  # score of a token that must not be predicted; fp16 holds it, too
+MASKED_LOGIT = -1e4  # score of a token that must not be predicted; fp16 holds it, too
 WRITTEN = ("config.json", "model.safetensors", *hf_export_tokenizer.WRITTEN)
 
 
@@ -194,7 +194,7 @@ def add_rows(state: dict[str, Tensor], unk: int, extra: int) -> None:
             state[name] = torch.cat([state[name], state[name][unk].expand(extra, -1)])
     for name in ("lm_head.bias", "lm_head.decoder.bias"):
         if name in state:
-            state[name] = torch.cat([state[name], state[name].new_full((extra,), NEVER)])
+            state[name] = torch.cat([state[name], state[name].new_full((extra,), MASKED_LOGIT)])
 
 
 def write_tensors(state: dict[str, Tensor], path: Path) -> None:

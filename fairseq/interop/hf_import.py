@@ -225,7 +225,7 @@ def _checkpoint(
     dest: Path,
 ) -> dict[str, Any]:
     from fairseq.dataclass.typed import typed_config
-    from fairseq.dataclass.utils import to_plain
+    from fairseq.dataclass.utils import to_container
     from fairseq.tasks.dictionaries import KEY, to_text
 
     cfg = {
@@ -240,7 +240,7 @@ def _checkpoint(
     texts = {"source": to_text(dictionary), **({} if labels is None else {"label": to_text(labels)})}
     return {
         "args": None,
-        "cfg": to_plain(typed_config(cfg)),
+        "cfg": to_container(typed_config(cfg)),
         "model": state,
         "criterion": None,
         "optimizer_history": [],

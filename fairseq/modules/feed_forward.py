@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fairseq.modules.activations import gelu
 from fairseq.modules.fairseq_dropout import FairseqDropout
-from fairseq.modules.plain import is_plain
+from fairseq.modules.unmodified import is_unmodified
 from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import QLinear
 from fairseq.quantization.products.integer_feed_forward import integer_feed_forward
@@ -50,11 +50,11 @@ class FusedInteger:
 
     def can_run(self, layer: Any, x: Tensor) -> bool:
         dropout = layer.activation_dropout_module
-        keeps_all = is_plain(dropout, FairseqDropout) and not dropout.is_active
+        keeps_all = is_unmodified(dropout, FairseqDropout) and not dropout.is_active
         return (
             keeps_all
             and layer.activation_fn is gelu
-            and all(is_plain(each, QLinear) for each in (layer.fc1, layer.fc2))
+            and all(is_unmodified(each, QLinear) for each in (layer.fc1, layer.fc2))
         )
 
     def run(self, layer: Any, x: Tensor, num_bits: Optional[int]) -> Optional[Tensor]:

@@ -34,8 +34,8 @@ from fairseq.modules.attention.implementations import (
 from fairseq.modules.attention.masks import additive_mask, with_extra_key
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.matmul import MatMul
-from fairseq.modules.plain import has_hooks
 from fairseq.modules.quant_noise import quant_noise
+from fairseq.modules.unmodified import has_hooks
 from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import QLinear
 

@@ -15,8 +15,8 @@ from fairseq.modules.activations import get_activation_fn
 from fairseq.modules.dropout import mask_of, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.feed_forward import FusedInteger, Implementation, LayerByLayer, computes_in_integers
-from fairseq.modules.plain import is_plain
 from fairseq.modules.quant_noise import quant_noise
+from fairseq.modules.unmodified import is_unmodified
 from fairseq.native.compiled import is_tracing
 from fairseq.native.norm import add_and_normalize, is_available
 from fairseq.quantization.layers.linear import QLinear
@@ -71,7 +71,7 @@ class TransformerLayer(nn.Module):
         """`after` of `x` with dropout: one pass where a norm follows and the parts are unmodified and untraced."""
         dropout = self.dropout_module
         adds = type(self).residual_connection is TransformerLayer.residual_connection and not self.normalize_before
-        if adds and not is_tracing() and is_plain(norm, nn.LayerNorm) and is_plain(dropout, FairseqDropout):
+        if adds and not is_tracing() and is_unmodified(norm, nn.LayerNorm) and is_unmodified(dropout, FairseqDropout):
             dropped = share_dropped(dropout.p) if dropout.is_active else 0
             masks = bool(dropped) == dropout.is_active  # else all elements are dropped, or too few to tell
             if masks and is_available(x, residual, norm.weight, norm.bias):

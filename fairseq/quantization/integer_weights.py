@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization.formats import FormatSpec, format_text
 from fairseq.quantization.plan.targets import find_targets
-from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.products.packed_weight import PackedWeight, pack_weight
 from fairseq.quantization.quantizer import Quantizer
 
 
-class HeldWeight(NamedTuple):
+class PackableWeight(NamedTuple):
     """A weight that a quantizer rounds: its key, the module that has it, its quantizer and the bits of evaluation."""
 
     key: str
@@ -45,7 +45,7 @@ class HeldWeight(NamedTuple):
     num_bits: int
 
 
-def held_weights(model: nn.Module) -> tuple[list[HeldWeight], list[str]]:
+def packable_weights(model: nn.Module) -> tuple[list[PackableWeight], list[str]]:
     """The weights of a quantized model that codes can stand for, and the keys of those that are shared."""
     num_bits = _evaluation_bits(model)
     uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
@@ -60,7 +60,7 @@ def held_weights(model: nn.Module) -> tuple[list[HeldWeight], list[str]]:
             if uses[id(weight)] > 1 or getattr(owner, "max_norm", None) is not None:
                 shared.append(key)
             else:
-                found.append(HeldWeight(key, owner, quantizer, bits))
+                found.append(PackableWeight(key, owner, quantizer, bits))
     return found, shared
 
 
@@ -71,7 +71,7 @@ def _evaluation_bits(model: nn.Module) -> Optional[int]:
 
 def pack_weights(model: nn.Module) -> tuple[dict[str, PackedWeight], list[str]]:
     """Each weight of a quantized model that codes can stand for, packed, by key; and the keys of shared ones."""
-    found, shared = held_weights(model)
+    found, shared = packable_weights(model)
     return {held.key: pack_weight(held.quantizer, held.owner.weight, held.num_bits) for held in found}, shared
 
 
@@ -85,7 +85,7 @@ def keep_integer_weights(model: nn.Module, packed: Optional[Mapping[str, PackedW
         CheckpointError: codes that are not those of the model's weights and quantizers.
     """
     model.eval()
-    held = {found.key: found for found in held_weights(model)[0]}
+    held = {found.key: found for found in packable_weights(model)[0]}
     if packed is not None:
         for key, codes in packed.items():
             _check_codes(key, codes, held.get(key))
@@ -97,7 +97,7 @@ def keep_integer_weights(model: nn.Module, packed: Optional[Mapping[str, PackedW
     return model
 
 
-def _check_codes(key: str, packed: PackedWeight, held: Optional[HeldWeight]) -> None:
+def _check_codes(key: str, packed: PackedWeight, held: Optional[PackableWeight]) -> None:
     """Raise where codes of a file are not what the model's quantizer would be given."""
     if held is None:
         raise CheckpointError(f"weight {key} is packed, and the model's quantization leaves it in full precision")
@@ -118,7 +118,7 @@ def _words(settings: tuple[int, FormatSpec, str]) -> str:
 
 def _replace_weight(owner: Any, packed: PackedWeight) -> None:
     weight = owner.weight
-    owner.quantizers.integers = IntegerWeight(packed, weight.dtype).to(weight.device).eval()
+    owner.quantizers.integers = QuantizedWeight(packed, weight.dtype).to(weight.device).eval()
     del owner._parameters["weight"]
     # with shape and type, but without contents: computing with it fails at once
     owner.weight = torch.empty(weight.shape, dtype=weight.dtype, device="meta")
@@ -133,7 +133,7 @@ def restore_float_weights(model: nn.Module) -> nn.Module:
     owner: Any
     for owner in model.modules():
         integers = getattr(getattr(owner, "quantizers", None), "integers", None)
-        if isinstance(integers, IntegerWeight):
+        if isinstance(integers, QuantizedWeight):
             for hook in owner.integer_hooks:
                 hook.remove()
             del owner.weight, owner.integer_hooks
@@ -143,7 +143,7 @@ def restore_float_weights(model: nn.Module) -> nn.Module:
 
 
 def _save_values(owner: Any, state_dict: Any, prefix: str, local_metadata: Any) -> None:
-    integers: IntegerWeight = owner.quantizers.integers
+    integers: QuantizedWeight = owner.quantizers.integers
     state_dict[f"{prefix}weight"] = integers.values().to(integers.dtype)
 
 

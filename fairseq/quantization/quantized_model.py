@@ -27,7 +27,7 @@ from fairseq.errors import CheckpointError, DataError
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.metadata_state import load_quantizer_state, quantizer_state
 from fairseq.quantization.model_call import ModelCall
-from fairseq.quantization.observers.tracked import AverageFromZero, Tracked
+from fairseq.quantization.observers.running import AverageFromZero, RunningObserver
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.table import Plan
 from fairseq.quantization.versions import VERSION
@@ -90,7 +90,7 @@ class Quantization:
     def end_update(self, model: nn.Module, group: Any = None) -> None:
         """Fold the update's ranges into the running ones; over all processes of `group` if torch.distributed runs."""
         self.context.frozen = False
-        observers = [module for module in model.modules() if isinstance(module, Tracked)]
+        observers = [module for module in model.modules() if isinstance(module, RunningObserver)]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             _sum_over_processes(observers, group)
         for observer in observers:
@@ -125,7 +125,7 @@ class Quantization:
         training = [module for module in model.modules() if module.training]
         model.eval()
         for module in model.modules():
-            if isinstance(module, Tracked):
+            if isinstance(module, RunningObserver):
                 module.calibrated = 0
         self.context.calibrating = True
         empty = True
@@ -167,9 +167,9 @@ def call_with(model: nn.Module, batch: Any) -> Any:
     return model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
 
 
-def _sum_over_processes(observers: list[Tracked], group: Any) -> None:
+def _sum_over_processes(observers: list[RunningObserver], group: Any) -> None:
     """Add up the pending sums and counts of all processes, in one reduction per device."""
-    by_device: dict[torch.device, list[Tracked]] = {}
+    by_device: dict[torch.device, list[RunningObserver]] = {}
     for observer in observers:
         by_device.setdefault(observer.pending.device, []).append(observer)
     for device, members in by_device.items():

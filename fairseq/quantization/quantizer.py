@@ -28,8 +28,8 @@ from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels import blocks, rounding
 from fairseq.quantization.observers.base import Range, Request
 from fairseq.quantization.observers.minmax import MinMax
-from fairseq.quantization.observers.tracked import Tracked, build_observer
-from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS, LearnedGrid
+from fairseq.quantization.observers.running import RunningObserver, build_observer
+from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS, LearnedQParams
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
 from fairseq.quantization.rounding.straight_through import BACKWARDS, Plain, Sloped
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
@@ -105,10 +105,10 @@ class Quantizer(nn.Module):
         self.observer = build_observer(source, path, shape=(1,), context=context)
         # blocks that find their scales need no look at the whole tensor first
         self.own_scales = self.format.block is not None and type(self.observer) is MinMax and not self.stochastic
-        self.learned: Optional[LearnedGrid] = None
+        self.learned: Optional[LearnedQParams] = None
         if spec.learned != "none":
             reference = spec.bits if isinstance(spec.bits, int) else calibration_bits
-            kind, kept = LEARNED_GRIDS.lookup(spec.learned), self._range_shape(features, shape)
+            kind, kept = LEARNED_QPARAMS.lookup(spec.learned), self._range_shape(features, shape)
             self.learned = kind(
                 path,
                 self.format,
@@ -119,7 +119,7 @@ class Quantizer(nn.Module):
                 needs_data=role != WEIGHT,
                 values_shape=shape,
             )
-        elif self.observer.tracked:
+        elif self.observer.is_running:
             self.observer = build_observer(spec.range, path, shape=self._range_shape(features, shape), context=context)
 
     def _range_shape(self, features: Optional[int], shape: Optional[tuple[int, ...]]) -> tuple[int, ...]:
@@ -228,14 +228,14 @@ class Quantizer(nn.Module):
         """`fake`, or what the quantizer before this one made of the same tensor with the same settings."""
         if torch.compiler.is_exporting():
             return self.fake(x, num_bits)
-        if self.observer.tracked and not (self.training or self.context.calibrating):
+        if self.observer.is_running and not (self.training or self.context.calibrating):
             return self.fake(x, num_bits)  # each has its own running range
         if state is None or not state.running:
             return self.fake(x, num_bits)
         settings, last = (self.spec, num_bits, self.training), state.shared
         if last is not None and last.x is x and last.version == x._version and last.settings == settings:
-            if isinstance(self.observer, Tracked):
-                self.observer.note(last.range)
+            if isinstance(self.observer, RunningObserver):
+                self.observer.update(last.range)
             self._notify(x, last.result, num_bits, reused=True)
             return last.result
         state.shared = None

@@ -55,7 +55,7 @@ class QuantizerSpec:
         # imported here: configs and rules are read where no torch is loaded
         from fairseq.quantization.formats import build_format
         from fairseq.quantization.granularity import Granularity
-        from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS
+        from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS
         from fairseq.quantization.rounding.straight_through import BACKWARDS
 
         for name, choices in CHOICES.items():
@@ -65,8 +65,8 @@ class QuantizerSpec:
         if self.ste not in BACKWARDS:
             raise ConfigError(unknown("ste", str(self.ste), BACKWARDS.names(), where=f"the rules for {path!r}"))
         BACKWARDS.lookup(self.ste)().check(number_format, path)
-        if self.learned != "none" and self.learned not in LEARNED_GRIDS:
-            known = ("none", *LEARNED_GRIDS)
+        if self.learned != "none" and self.learned not in LEARNED_QPARAMS:
+            known = ("none", *LEARNED_QPARAMS)
             raise ConfigError(unknown("learned", str(self.learned), known, where=f"the rules for {path!r}"))
         if isinstance(self.bits, str) and self.bits != FOLLOW:
             raise ConfigError(f"{path}: bits must be a number or {FOLLOW!r}, got {self.bits!r}")
@@ -80,7 +80,7 @@ class QuantizerSpec:
         if self.learned != "none":
             if role == GRADIENT:
                 raise ConfigError(f"{path}: a gradient's scale or clip cannot be learned")
-            if LEARNED_GRIDS.lookup(self.learned).by_element and role != WEIGHT:
+            if LEARNED_QPARAMS.lookup(self.learned).by_element and role != WEIGHT:
                 raise ConfigError(
                     f"{path}: learned {self.learned} has parameters for each element, so for weights only"
                 )
@@ -119,7 +119,7 @@ class QuantizerSpec:
                 f"away, or give the format another block_size than {size}"
             )
         name = self.range if isinstance(self.range, str) else self.range.get("name", "minmax")
-        return replace(self, granularity=own, range="minmax" if OBSERVERS.lookup(name).tracked else self.range)
+        return replace(self, granularity=own, range="minmax" if OBSERVERS.lookup(name).is_running else self.range)
 
     def describe(self) -> dict[str, str]:
         """Settings as text, for the plan's table."""

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fairseq.checkpoint import config
 from fairseq.dataclass import schema
-from fairseq.dataclass.utils import to_plain
+from fairseq.dataclass.utils import to_container
 
 logger = logging.getLogger("fairseq.trainer")
 
@@ -159,12 +159,12 @@ def _left_out(root: DictConfig, group: str) -> set[str]:
 def _plain_node(root: DictConfig, group: str) -> Any:
     """A group or component as a plain dict; None if nothing is chosen, or where it is a plugin's namespace."""
     node = root._get_node(group)
-    return to_plain(node) if schema.dataclass_of_node(node) is not None else None
+    return to_container(node) if schema.dataclass_of_node(node) is not None else None
 
 
 def _plain(value: Any) -> Any:
     """Builtin containers; `"(0.9, 0.98)"` is the list that it spells."""
-    value = to_plain(value)
+    value = to_container(value)
     if isinstance(value, str):
         with suppress(ValueError, SyntaxError):
             value = ast.literal_eval(value)

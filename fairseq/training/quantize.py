@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fairseq.dataclass.typed import as_mapping
-from fairseq.dataclass.utils import to_plain
+from fairseq.dataclass.utils import to_container
 from fairseq.quantization.plan.config import read_config
 from fairseq.quantization.plan.settings import QuantizationConfig
 
@@ -22,7 +22,7 @@ def config_of(group: Any) -> QuantizationConfig:
     Raises:
         ConfigError: an unknown preset, bits out of range, settings that contradict each other.
     """
-    config = read_config(to_plain(as_mapping(group, where="quantization")))
+    config = read_config(to_container(as_mapping(group, where="quantization")))
     if config.is_on:
         from fairseq.quantization.schedules.base import schedule_of  # its options are checked there
 

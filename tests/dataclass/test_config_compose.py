@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fairseq.dataclass.initialize import add_defaults, compose, validate_config
 from fairseq.dataclass.typed import typed_config
-from fairseq.dataclass.utils import to_plain
+from fairseq.dataclass.utils import to_container
 from fairseq.errors import ConfigError
 
 RTE = """\
@@ -262,7 +262,7 @@ def test_longest_input_of_the_model(words, positions):
 
 def test_plain_copy_validates_and_composes_again(folder):
     cfg = rte(folder, "task.data=x", "common.log_format=json")
-    plain = to_plain(cfg)
+    plain = to_container(cfg)
     assert type(plain["common"]["log_format"]) is str
     validate_config(plain)
     assert typed_config(plain) == cfg

@@ -12,7 +12,7 @@ from fairseq import options
 from fairseq.component_flags import add_flags_of_component
 from fairseq.dataclass import catalog, schema
 from fairseq.dataclass.initialize import compose
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_plain
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_container
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ORACLE = json.loads((FIXTURES / "configs.json").read_text())
@@ -133,7 +133,7 @@ def test_each_model_flag_of_roberta_is_accepted():
 
 @pytest.mark.parametrize("name", COMPOSED)
 def test_fairseqs_yaml_composes_to_the_values_that_fairseq_composes(name):
-    ours = to_plain(compose(name, FIXTURES / "fairseq_yaml", ["task.data=???"], check=False))
+    ours = to_container(compose(name, FIXTURES / "fairseq_yaml", ["task.data=???"], check=False))
     for group, theirs in COMPOSED[name].items():
         if isinstance(theirs, str) and theirs != "???":
             assert ours[group]["_name"] == theirs  # `criterion: masked_lm`
@@ -148,7 +148,7 @@ def test_fairseqs_yaml_composes_to_the_values_that_fairseq_composes(name):
 def test_a_command_line_becomes_the_config_that_it_becomes_in_fairseq(name):
     words, theirs = COMMANDS[name]["words"], COMMANDS[name]["config"]
     args = options.parse_args_and_arch(options.get_training_parser(), words.split())
-    ours = to_plain(convert_namespace_to_omegaconf(args))
+    ours = to_container(convert_namespace_to_omegaconf(args))
     for group in ours:
         if not isinstance(ours[group], dict) or theirs.get(group) is None:
             continue

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.initialize import compose
 from fairseq.dataclass.optimizers import AdamConfig
-from fairseq.dataclass.utils import merge_with_parent, overwrite_args_by_name, populate_dataclass, to_plain
+from fairseq.dataclass.utils import merge_with_parent, overwrite_args_by_name, populate_dataclass, to_container
 from fairseq.errors import ConfigError
 
 MODE = ChoiceEnum(["fast", "slow-ish"])
@@ -98,4 +98,4 @@ def test_to_plain_holds_only_plain_values(cfg):
         for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             check(part)
 
-    check(to_plain(cfg))
+    check(to_container(cfg))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fairseq.dataclass.initialize import compose
-from fairseq.dataclass.utils import to_plain
+from fairseq.dataclass.utils import to_container
 
 ROBERTA = Path(__file__).resolve().parents[2] / "examples" / "roberta" / "config"
 FAIRSEQ = Path(__file__).parent / "fixtures" / "fairseq_yaml"
@@ -35,8 +35,8 @@ def test_selects_on_the_tasks_own_measure(task):
 
 @pytest.mark.parametrize("task", sorted(set(MEASURES) - {"wnli"}))
 def test_all_else_equals_fairseqs_file(task):
-    ours = to_plain(compose(task, ROBERTA / "finetuning", GIVEN))
-    theirs = to_plain(compose(task, FAIRSEQ, GIVEN))
+    ours = to_container(compose(task, ROBERTA / "finetuning", GIVEN))
+    theirs = to_container(compose(task, FAIRSEQ, GIVEN))
     measure, reports = MEASURES[task]
     theirs["checkpoint"].update(best_checkpoint_metric=measure, maximize_best_checkpoint_metric=True)
     theirs["criterion"].update(dict.fromkeys(reports, True))
@@ -47,7 +47,7 @@ def test_all_else_equals_fairseqs_file(task):
 
 def test_pretraining_equals_fairseqs_file():
     ours = compose("base", ROBERTA / "pretraining", ["task.data=D"])
-    assert to_plain(ours) == to_plain(compose("base", FAIRSEQ, ["task.data=D"]))
+    assert to_container(ours) == to_container(compose("base", FAIRSEQ, ["task.data=D"]))
 
 
 @pytest.mark.parametrize("kind,name", [("finetuning", "rte"), ("pretraining", "base")])

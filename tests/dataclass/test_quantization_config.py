@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from fairseq import options
 from fairseq.dataclass.compose.loader import PACKAGED
 from fairseq.dataclass.initialize import compose
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_plain
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_container
 from fairseq.errors import ConfigError
 from fairseq.quantization import PRESETS, read_config
 
@@ -18,13 +18,13 @@ RULE = {"match": "*.fc1.*", "bits": 4}
 
 
 def composed(*words: str):
-    return read_config(to_plain(compose(overrides=words, check=False).quantization))
+    return read_config(to_container(compose(overrides=words, check=False).quantization))
 
 
 def flagged(*flags: str):
     words = ["data", "--task", "sentence_prediction", "--arch", "roberta_base", "--optimizer", "adam", *flags]
     args = options.parse_args_and_arch(options.get_training_parser(), words)
-    return read_config(to_plain(convert_namespace_to_omegaconf(args).quantization))
+    return read_config(to_container(convert_namespace_to_omegaconf(args).quantization))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,9 +79,9 @@ def test_rules_in_a_file_and_a_preset_in_its_defaults_list(tmp_path):
     )
     rules = [RULE, {"match": "re:.*q_proj.*", "quantize": False}]
     cfg = compose("run", tmp_path, check=False)
-    assert read_config(to_plain(cfg.quantization)) == read_config("int8", num_bits=6, rules=rules)
+    assert read_config(to_container(cfg.quantization)) == read_config("int8", num_bits=6, rules=rules)
     off = compose("run", tmp_path, ["quantization=none"], check=False)
-    assert read_config(to_plain(off.quantization)) == read_config("none")
+    assert read_config(to_container(off.quantization)) == read_config("none")
 
 
 def test_a_preset_of_ones_own(tmp_path):
@@ -89,7 +89,7 @@ def test_a_preset_of_ones_own(tmp_path):
     (tmp_path / "quantization").mkdir()
     (tmp_path / "quantization" / "mine.yaml").write_text("preset: int8\nnum_grad_bits: 16\n")
     cfg = compose("run", tmp_path, ["quantization=mine"], check=False)
-    assert read_config(to_plain(cfg.quantization)) == read_config("int8", num_grad_bits=16)
+    assert read_config(to_container(cfg.quantization)) == read_config("int8", num_grad_bits=16)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from fairseq.data.splits import load_indexed_dataset
 from fairseq.dataclass.finish import finish
 from fairseq.dataclass.initialize import compose
 from fairseq.dataclass.typed import typed_config
-from fairseq.dataclass.utils import to_plain
+from fairseq.dataclass.utils import to_container
 from fairseq.errors import ConfigError, DataError
 from fairseq.interop.hf_import import import_encoder
 from fairseq.logging.history import History, read_history
@@ -333,7 +333,7 @@ def write_packed(folder: Path) -> None:
 def write_old(folder: Path) -> None:
     for name in ("argparse.pt", "hydra.pt"):
         state = torch.load(FIXTURES / "checkpoints" / name, weights_only=False)
-        state["cfg"] = None if state.get("cfg") is None else to_plain(state["cfg"])
+        state["cfg"] = None if state.get("cfg") is None else to_container(state["cfg"])
         del state["last_optimizer_state"]  # large
         torch.save(state, folder / name)
 

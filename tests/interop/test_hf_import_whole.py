@@ -165,4 +165,4 @@ def test_files_that_are_there_are_kept(fixtures, tmp_path):
 def test_the_summary_says_against_what(fixtures, tmp_path):
     said = import_encoder(fixtures / "hf" / "bert", tmp_path / "x").comparison.summary()
     assert said.startswith("on made-up batches both compute the same: features within ") and "language model" in said
-    assert hf_compare.MOST_DEVIATION <= 1e-4
+    assert hf_compare.MAX_DEVIATION <= 1e-4

@@ -10,8 +10,8 @@ from torch import nn
 from fairseq.modules import dropout as dropout_module
 from fairseq.modules.dropout import dropout, mask_of, share_dropped
 from fairseq.modules.gelu import gelu as fp32_gelu
-from fairseq.modules.plain import is_plain
 from fairseq.modules.transformer_layer import TransformerEncoderLayer
+from fairseq.modules.unmodified import is_unmodified
 from fairseq.native import gelu as gelu_kernel
 from fairseq.native import library, minmax, norm
 from fairseq.native.gelu import gelu
@@ -312,7 +312,7 @@ class TestEncoderLayer:
             hooked.remove()
             assert seen and len(calls) < 2
             torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
-        assert is_plain(layer.final_layer_norm, nn.LayerNorm)
+        assert is_unmodified(layer.final_layer_norm, nn.LayerNorm)
         layer.final_layer_norm = type("Norm", (nn.LayerNorm,), {})(32)
         layer.dropout_module.register_forward_hook(lambda *_: seen.append(1))
         calls.clear()

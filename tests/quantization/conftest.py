@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fairseq.native import compiled
 from fairseq.quantization import MatMul
-from fairseq.quantization.kernels import codes, encoding, gemm, products
+from fairseq.quantization.kernels import codes, encoding, gemm, torch_gemm
 from fairseq.quantization.products import integer_encode
 from tests.quantization.integer_tools import without_own_kernels
 
@@ -93,6 +93,6 @@ def each_kernel(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     else:
         monkeypatch.setattr(gemm, "has_amx", lambda: False)
     yield
-    products.backend.cache_clear()
-    products.fuses.cache_clear()
+    torch_gemm.backend.cache_clear()
+    torch_gemm.fuses.cache_clear()
     compiled.clear()

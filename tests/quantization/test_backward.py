@@ -11,12 +11,12 @@ from fairseq.errors import ConfigError
 from fairseq.quantization import QLinear, fake_quantize, quantize_model
 from fairseq.quantization.integer_weights import pack_weights
 from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
-from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS
+from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS
 from fairseq.quantization.rounding.straight_through import BACKWARDS
 
 
 def test_registries() -> None:
-    assert list(BACKWARDS) == ["clipped", "plain", "tanh"] and list(LEARNED_GRIDS) == ["clip", "flexround", "scale"]
+    assert list(BACKWARDS) == ["clipped", "plain", "tanh"] and list(LEARNED_QPARAMS) == ["clip", "flexround", "scale"]
     spec = QuantizerSpec(ste="straight_through")
     assert Quantizer("x", ACTIVATION, spec, QuantizationContext()).spec == QuantizerSpec(ste="plain")
     model = quantize_model(nn.Sequential(nn.Linear(3, 2)), "int8", rules=[{"match": "*", "ste": "straight_through"}])

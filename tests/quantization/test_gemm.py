@@ -15,7 +15,7 @@ from fairseq.quantization.kernels import codes, encoding, gemm, weights
 from fairseq.quantization.kernels.codes import QuantizedMatrix, column_sums, encode, encode_twice, pack
 from fairseq.quantization.kernels.encoding import EncodeRequest, encode_matrix
 from fairseq.quantization.kernels.gemm import CodeQParams, PackedOperand
-from fairseq.quantization.kernels.grids import KernelQParams
+from fairseq.quantization.kernels.kernel_qparams import KernelQParams
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
 from tests import needs
 

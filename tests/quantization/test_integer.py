@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError
 from fairseq.quantization import QLinear, quantize_model
 from fairseq.quantization.analysis.gemm_trace import trace_gemms
-from fairseq.quantization.kernels import products
+from fairseq.quantization.kernels import torch_gemm
 from fairseq.quantization.kernels.codes import QuantizedMatrix
 from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.products import integer_encode, integer_linear, linear
@@ -246,7 +246,7 @@ def test_inputs_shared_by_layers_have_one_set_of_codes(monkeypatch: pytest.Monke
     assert torch.allclose(y, quantize_model(copy.deepcopy(model), "int8")(torch.zeros(5, 24)), atol=100)
 
 
-@pytest.mark.skipif(products.backend("cpu") == "float", reason="no integer GEMM on this machine that could be traced")
+@pytest.mark.skipif(torch_gemm.backend("cpu") == "float", reason="no integer GEMM on this machine that could be traced")
 def test_every_product_is_seen_at_its_bits() -> None:
     model = quantize_model(nn.Sequential(nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 10)), "int4", compute="integer")
     with trace_gemms(model) as trace:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fairseq.quantization.kernels import products
+from fairseq.quantization.kernels import torch_gemm
 from fairseq.quantization.kernels.codes import pack, signed
 from fairseq.quantization.kernels.linear import PreparedWeight, backward_product, forward_product
 from tests.quantization.integer_tools import NAMES, close, codes_of, values
@@ -32,7 +32,7 @@ bits, sizes = st.integers(2, 8), st.integers(1, 40)
 def test_products_equal_fp64(backend: str, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if backend == "float":
-            patch.setattr(products, "backend", lambda device_type: "float")
+            patch.setattr(torch_gemm, "backend", lambda device_type: "float")
         if backend != "best":
             patch.setattr("fairseq.quantization.kernels.linear.fuses", lambda device_type: False)
         rows, depth, columns = (data.draw(sizes) for _ in range(3))
@@ -91,10 +91,10 @@ def test_integer_gemms_are_believed_only_when_they_are_right(monkeypatch: pytest
     def saturating(left: Tensor, right: Tensor) -> Tensor:
         return (left.float() @ right.float()).clamp(-(2.0**15), 2.0**15).int()
 
-    monkeypatch.setitem(products._PRODUCTS, "int8", saturating)
+    monkeypatch.setitem(torch_gemm._PRODUCTS, "int8", saturating)
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
-    products.backend.cache_clear()
-    products.fuses.cache_clear()
-    assert products.backend("cpu") == "float" and not products.fuses("cpu")
-    left, right = products._extreme_codes("cpu")
-    assert torch.equal(products.integer_product(left, right).long(), left.long() @ right.long())
+    torch_gemm.backend.cache_clear()
+    torch_gemm.fuses.cache_clear()
+    assert torch_gemm.backend("cpu") == "float" and not torch_gemm.fuses("cpu")
+    left, right = torch_gemm._extreme_codes("cpu")
+    assert torch.equal(torch_gemm.integer_product(left, right).long(), left.long() @ right.long())

@@ -3,7 +3,7 @@
 import pytest
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.observers.tracked import build_observer
+from fairseq.quantization.observers.running import build_observer
 from fairseq.quantization.schedules import build_schedule
 
 

@@ -15,7 +15,7 @@ from fairseq.quantization.integer_weights import (
     parameter_bytes,
     restore_float_weights,
 )
-from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.products.packed_weight import pack_weight
 from fairseq.quantization.quantizer import WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 
@@ -95,7 +95,7 @@ def test_same_scores_from_codes(transformer, tokens, preset, compute):
     # codes that were made before, put into a model with the rounded weights
     clone.load_state_dict(state, strict=True)
     keep_integer_weights(clone, packed)
-    assert sum(isinstance(module, IntegerWeight) for module in clone.modules()) == len(packed)
+    assert sum(isinstance(module, QuantizedWeight) for module in clone.modules()) == len(packed)
 
 
 def test_what_integer_weights_cannot_do(transformer, tokens):

@@ -8,7 +8,7 @@ import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from fairseq.models.roberta import RobertaModel
 from fairseq.quantization import parameter_bytes
-from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq_cli import quantize_checkpoint, validate
 
 WIDE = ("--encoder-embed-dim", 64, "--encoder-ffn-embed-dim", 128, "--max-epoch", 1)
@@ -40,7 +40,7 @@ def score(runs, monkeypatch):
 
             evaluation = load_for_evaluation(cfg, vars(override_args))
             found.update(evaluate(evaluation, "valid"), bytes=parameter_bytes(evaluation.models[0]))
-            codes = [module for module in evaluation.models[0].modules() if isinstance(module, IntegerWeight)]
+            codes = [module for module in evaluation.models[0].modules() if isinstance(module, QuantizedWeight)]
             found["integers"] = len(codes)
 
         monkeypatch.setattr(validate, "main", main)

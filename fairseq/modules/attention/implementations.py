@@ -18,7 +18,7 @@ from fairseq.modules.attention.core import add_mask, fused_attention, probabilit
 from fairseq.modules.dropout import draw_seed, share_dropped
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.matmul import MatMul
-from fairseq.modules.plain import is_plain
+from fairseq.modules.unmodified import is_unmodified
 from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.matmul import QMatmul
 from fairseq.quantization.products.integer_attention import DropoutSpec, integer_attention
@@ -103,7 +103,7 @@ class FusedFloat:
         dropout: Any = attention.dropout_module
         if x.need_probabilities or dropout.apply_during_inference:
             return False
-        if not (is_plain(attention.qk_matmul, MatMul) and is_plain(attention.pv_matmul, MatMul)):
+        if not (is_unmodified(attention.qk_matmul, MatMul) and is_unmodified(attention.pv_matmul, MatMul)):
             return False
         return x.q.is_cuda or not attention.training or dropout.p == 0  # it drops slowly on a CPU
 
@@ -117,9 +117,9 @@ class FusedInteger:
     """One kernel of ours on 8-bit codes, with the codes of the modules."""
 
     def can_run(self, attention: Parts, x: Operands) -> bool:
-        if x.need_probabilities or not is_plain(attention.dropout_module, FairseqDropout):
+        if x.need_probabilities or not is_unmodified(attention.dropout_module, FairseqDropout):
             return False
-        if not (is_plain(attention.qk_matmul, QMatmul) and is_plain(attention.pv_matmul, QMatmul)):
+        if not (is_unmodified(attention.qk_matmul, QMatmul) and is_unmodified(attention.pv_matmul, QMatmul)):
             return False
         dropout: Any = attention.dropout_module
         return not dropout.is_active or bool(share_dropped(dropout.p))

@@ -24,7 +24,7 @@ from torch import Tensor
 from fairseq.native.compiled import is_tracing
 from fairseq.quantization.kernels.codes import QuantizedMatrix
 from fairseq.quantization.kernels.library import library, required
-from fairseq.quantization.kernels.products import MAX_DEPTH
+from fairseq.quantization.kernels.torch_gemm import MAX_DEPTH
 
 
 def is_available(device: torch.device, longest: int) -> bool:

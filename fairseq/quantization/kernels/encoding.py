@@ -19,7 +19,7 @@ from torch import Tensor
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, make_codes
-from fairseq.quantization.kernels.grids import KernelQParams
+from fairseq.quantization.kernels.kernel_qparams import KernelQParams
 from fairseq.quantization.kernels.library import library, required
 
 

@@ -140,7 +140,7 @@ def product(
     """fp32 (M, N), whose minimum and maximum are cached (`minmax.py`).
 
     Args:
-        left: uint8 (M, K), one of whose axes has stride 1; K <= products.MAX_DEPTH.
+        left: uint8 (M, K), one of whose axes has stride 1; K <= torch_gemm.MAX_DEPTH.
         left_qparams, right_qparams: by row and by column of y.
         bias: fp32 (N).
         left_sums: int32, sums of `left` over K, if they are known.
@@ -216,5 +216,5 @@ def _with_unit_stride(codes: Tensor) -> Tensor:
 def _native() -> ctypes.CDLL:
     native = library("gemm")
     if native is None or _panel_columns() == 0:
-        raise RuntimeError("no kernel for products of codes on this machine; use kernels.products")
+        raise RuntimeError("no kernel for products of codes on this machine; use kernels.torch_gemm")
     return native

@@ -3,7 +3,7 @@
     forward     scale q, codes of q, k and v, QK^T, mask, softmax, dropout, codes of the probabilities, PV
     backward    codes of the gradient, gradient of v, of the probabilities, of the scores, their codes, those of q and k
 
-A quantizer is passed as `KernelQParams` (grids.py): format, bits, and range, which is computed here where it is not
+A quantizer is passed as `KernelQParams`: format, bits, and range, which is computed here where it is not
 given. Scales and codes equal those of the quantizer's own modules to the last bit, as do dropout's masks; softmax is
 within 1e-6.
 
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
 from fairseq.quantization.kernels.codes import codes_per_byte
-from fairseq.quantization.kernels.grids import KernelQParams
+from fairseq.quantization.kernels.kernel_qparams import KernelQParams
 from fairseq.quantization.kernels.library import library, required
-from fairseq.quantization.kernels.products import MAX_DEPTH
+from fairseq.quantization.kernels.torch_gemm import MAX_DEPTH
 
 
 class Matrices(ctypes.Structure):

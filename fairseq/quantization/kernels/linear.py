@@ -30,8 +30,8 @@ from fairseq.quantization.kernels.codes import (
     weighted_sums,
 )
 from fairseq.quantization.kernels.gemm import CodeQParams, DepthQParams, OperandQParams, PackedOperand
-from fairseq.quantization.kernels.products import MAX_DEPTH, fuses, integer_product, onednn_operand, scaled_product
 from fairseq.quantization.kernels.rescale import Offsets, rescale
+from fairseq.quantization.kernels.torch_gemm import MAX_DEPTH, fuses, integer_product, onednn_operand, scaled_product
 
 MIN_PACKED_ELEMENTS = 2**14  # of a weight; padding would outweigh smaller ones
 MIN_PRODUCT_SCALE = 1e-20  # below, the product of two scales may have no normal fp32 number

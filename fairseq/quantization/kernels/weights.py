@@ -24,7 +24,7 @@ from fairseq.native.compiled import is_tracing
 from fairseq.quantization.formats import NumberFormat
 from fairseq.quantization.formats.integer.uniform import MIN_SCALE
 from fairseq.quantization.kernels.gemm import PackedOperand
-from fairseq.quantization.kernels.grids import SYMMETRIC
+from fairseq.quantization.kernels.kernel_qparams import SYMMETRIC
 from fairseq.quantization.kernels.library import library, required
 
 

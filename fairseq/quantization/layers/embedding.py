@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.cpt_specs import reference_spec
-from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.quantizer import WEIGHT, Quantizer, one_line_repr
 from fairseq.quantization.spec import QuantizerSpec
 
@@ -35,7 +35,7 @@ class TableQuantizer(nn.Module):
         self.weight = Quantizer(
             name, WEIGHT, spec, context, shape=tuple(weight.shape), calibration_bits=calibration_bits
         )
-        self.integers: Optional[IntegerWeight] = None  # in place of the table, see products/integer_weight.py
+        self.integers: Optional[QuantizedWeight] = None  # in place of the table, see products/integer_weight.py
 
     def __repr__(self) -> str:
         return one_line_repr(self)

@@ -1,6 +1,6 @@
 """What an observer is asked and what it answers.
 
-Most observers look at the tensor at hand and keep nothing; `tracked` ones keep a running range for evaluation.
+Most observers look at the tensor at hand and keep nothing; running ones keep a running range for evaluation.
 
 >>> import torch
 >>> from fairseq.quantization.formats import build_format
@@ -39,7 +39,7 @@ class Range(NamedTuple):
 class Observer(MetadataState):
     """A source of ranges. Called with an fp32 tensor and a `Request`."""
 
-    tracked: ClassVar[bool] = False  # keeps a running range, so its shape must not depend on the batch
+    is_running: ClassVar[bool] = False  # keeps a running range, so its shape must not depend on the batch
 
     def forward(self, x: Tensor, request: Request) -> Range:
         raise NotImplementedError

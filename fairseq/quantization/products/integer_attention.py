@@ -24,11 +24,11 @@ from fairseq.native import minmax
 from fairseq.quantization.context import Operand, QuantizationContext
 from fairseq.quantization.kernels import heads
 from fairseq.quantization.kernels.codes import NotANumber
-from fairseq.quantization.kernels.grids import KernelQParams
 from fairseq.quantization.kernels.heads import Matrices
+from fairseq.quantization.kernels.kernel_qparams import KernelQParams
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
-from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.observers.running import RunningObserver
 from fairseq.quantization.products.matmul import MatMulQuantizers
 from fairseq.quantization.products.simulated import MatmulCall, OperandQuantizer
 from fairseq.quantization.quantizer import Quantizer
@@ -126,7 +126,7 @@ def _has_one_range(quantizer: Quantizer, gradient: bool) -> bool:
         return False
     if quantizer.format.kernel_id is None or (quantizer.stochastic and not gradient):
         return False
-    return type(observer.source if isinstance(observer, Tracked) and not gradient else observer) is MinMax
+    return type(observer.source if isinstance(observer, RunningObserver) and not gradient else observer) is MinMax
 
 
 def _of_sentences(mask: Tensor, batch: int, queries: int, keys: int) -> Optional[Tensor]:
@@ -220,7 +220,7 @@ def _kernel_qparams(factor: OperandQuantizer, x: Optional[Tensor], scale: float)
     quantizer, num_bits = factor.quantizer, factor.num_bits
     assert quantizer is not None and num_bits is not None
     ends, observer = None if x is None else minmax.cached_minmax(x), quantizer.observer
-    if isinstance(observer, Tracked) and _keeps_range(observer):
+    if isinstance(observer, RunningObserver) and _keeps_range(observer):
         ends = observer.evaluation_range(torch.empty(()))[:2]
     elif ends is not None:
         ends = (ends[0] * scale, ends[1] * scale)
@@ -228,7 +228,7 @@ def _kernel_qparams(factor: OperandQuantizer, x: Optional[Tensor], scale: float)
     return KernelQParams.of(quantizer.format, num_bits, min_max)
 
 
-def _keeps_range(observer: Tracked) -> bool:
+def _keeps_range(observer: RunningObserver) -> bool:
     """Whether values are rounded to the range of earlier batches."""
     return not (observer.training or observer.context.calibrating)
 
@@ -243,12 +243,12 @@ def _gradient_qparams(call: MatmulCall) -> KernelQParams:
 def _note_ranges(core: AttentionCall, record: heads.Attention) -> None:
     for name, factor in core.factors().items():
         observer = None if factor.quantizer is None else factor.quantizer.observer
-        if isinstance(observer, Tracked) and not _keeps_range(observer):
+        if isinstance(observer, RunningObserver) and not _keeps_range(observer):
             kernel_qparams: KernelQParams = getattr(record, f"{name}_qparams")
             low, high = torch.tensor(
                 [kernel_qparams.low, kernel_qparams.high], dtype=torch.float32, device="cpu"
             ).unbind()
-            observer.note(Range(low, high, True))
+            observer.update(Range(low, high, True))
 
 
 # --- callbacks that count ---------------------------------------------------------------------------------------------

@@ -29,11 +29,11 @@ from fairseq.quantization.kernels.codes import (
     pack,
 )
 from fairseq.quantization.kernels.encoding import EncodeRequest, encode_matrix
-from fairseq.quantization.kernels.grids import KernelQParams
+from fairseq.quantization.kernels.kernel_qparams import KernelQParams
 from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
-from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.observers.running import RunningObserver
 from fairseq.quantization.products.simulated import MatmulCall
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state
@@ -115,7 +115,7 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
     min_max = None
     on_cpu = x.device.type == "cpu"  # elsewhere a number would have to be waited for
     if (
-        isinstance(observer, Tracked)
+        isinstance(observer, RunningObserver)
         and on_cpu
         and one_range(quantizer)
         and not (observer.training or context.calibrating)
@@ -123,7 +123,7 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
         low, high, _ = observer.evaluation_range(torch.empty(()))
         min_max = float(low), float(high)  # in evaluation each has its own running range
     shares = quantizer.may_share and (
-        min_max is not None or not observer.tracked or quantizer.training or context.calibrating
+        min_max is not None or not observer.is_running or quantizer.training or context.calibrating
     )
     if state is not None and not state.running:
         state = None
@@ -131,8 +131,8 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
     last = None if state is None else state.shared
     version = x._version if not x.is_inference() else 0 if state is not None and state.unchanged is x else None
     if shares and last is not None and last.x is x and last.version == version and last.settings == settings:
-        if isinstance(observer, Tracked) and min_max is None:
-            observer.note(last.range)
+        if isinstance(observer, RunningObserver) and min_max is None:
+            observer.update(last.range)
         encoded: EncodedActivation = last.result
         reused = True
     else:
@@ -153,7 +153,7 @@ def one_range(quantizer: Quantizer) -> bool:
     rounded to nearest.
     """
     observer = quantizer.observer
-    source = observer.source if isinstance(observer, Tracked) else observer
+    source = observer.source if isinstance(observer, RunningObserver) else observer
     plain = quantizer.granularity.kind == "tensor" and quantizer.learned is None and not quantizer.stochastic
     return plain and type(source) is MinMax
 

@@ -15,7 +15,7 @@ from fairseq.quantization.kernels import gelu_codes, gemm
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, make_codes
 from fairseq.quantization.kernels.linear import PreparedWeight, forward_product
 from fairseq.quantization.observers.base import Range
-from fairseq.quantization.observers.tracked import Tracked
+from fairseq.quantization.observers.running import RunningObserver
 from fairseq.quantization.products.integer_encode import input_codes, one_range
 from fairseq.quantization.products.integer_linear import has_codes
 from fairseq.quantization.products.linear import LinearQuantizers
@@ -77,13 +77,13 @@ def _codes_between(
 ) -> QuantizedMatrix:
     """Codes of GELU of x w^T + bias, a matrix."""
     y, observer = forward_product(x, w, bias, torch.float32), quantizer.observer
-    if isinstance(observer, Tracked) and not (observer.training or observer.context.calibrating):
+    if isinstance(observer, RunningObserver) and not (observer.training or observer.context.calibrating):
         found = observer.evaluation_range(torch.empty(()))
     else:
         low, high = gelu_codes.range_of(y)
         found = Range(low.view(1), high.view(1), covers=True)
-        if isinstance(observer, Tracked):
-            observer.note(found)
+        if isinstance(observer, RunningObserver):
+            observer.update(found)
     qparams = quantizer.format.qparams(found.low, found.high, num_bits)
     out = torch.empty(y.shape, dtype=torch.uint8, device="cpu")
     gelu_codes.codes_of(y, quantizer.format, qparams, num_bits, out)

@@ -1,10 +1,10 @@
-"""`IntegerWeight`: the codes of one weight, in the weight's place. See `fairseq.quantization.integer_weights`.
+"""`QuantizedWeight`: the codes of one weight, in the weight's place. See `fairseq.quantization.integer_weights`.
 
 >>> from fairseq.quantization.products.packed_weight import pack_weight
 >>> from fairseq.quantization.quantizer import WEIGHT, QuantizerSpec, Quantizer, QuantizationContext
 >>> weight = torch.randn(8, 8)
 >>> quantizer = Quantizer("w", WEIGHT, QuantizerSpec(), QuantizationContext())
->>> codes = IntegerWeight(pack_weight(quantizer, weight, num_bits=4))
+>>> codes = QuantizedWeight(pack_weight(quantizer, weight, num_bits=4))
 >>> codes.values().shape, codes.data.numel()
 (torch.Size([8, 8]), 32)
 """
@@ -21,7 +21,7 @@ from fairseq.quantization.metadata_state import MetadataState
 from fairseq.quantization.products.packed_weight import PackedWeight
 
 
-class IntegerWeight(MetadataState):
+class QuantizedWeight(MetadataState):
     """The codes of one weight.
 
     Attributes:

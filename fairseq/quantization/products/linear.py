@@ -19,7 +19,7 @@ from fairseq.quantization.kernels.codes import NotANumber
 from fairseq.quantization.kernels.linear import PreparedWeight
 from fairseq.quantization.products.integer_encode import input_codes, weight_codes
 from fairseq.quantization.products.integer_linear import IntegerLinear, has_codes, product_of
-from fairseq.quantization.products.integer_weight import IntegerWeight
+from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.products.obstacles import multiplies_codes
 from fairseq.quantization.products.product import ProductBits, ProductQuantizers
 from fairseq.quantization.products.simulated import MatmulCall, SimulatedLinear, notify_full_precision, product_dtype
@@ -68,7 +68,7 @@ class LinearQuantizers(ProductQuantizers):
             )
             self.add_module(name, quantizer)
         self._cached: Optional[_CachedWeight] = None
-        self.integers: Optional[IntegerWeight] = None  # in place of the weight, see products/integer_weight.py
+        self.integers: Optional[QuantizedWeight] = None  # in place of the weight, see products/integer_weight.py
         left, right, grad = (self.quantizer(name) for name in ("input", "weight", "grad_output"))
         self.integer = multiplies_codes(path, left, right, grad)
 

@@ -18,7 +18,7 @@ exp(r). Whoever evaluates has codes and a scale, as of plain rounding.
 >>> from fairseq.quantization.formats import build_format
 >>> from fairseq.quantization.granularity import Granularity
 >>> format, context = build_format("symmetric"), QuantizationContext()
->>> grid = FlexRoundGrid("w", format, Granularity("tensor"), (1,), 3, context, needs_data=False, values_shape=(1, 3))
+>>> grid = FlexRound("w", format, Granularity("tensor"), (1,), 3, context, needs_data=False, values_shape=(1, 3))
 >>> w = torch.tensor([[3.0, -1.4, 0.6]])
 >>> grid(w, num_bits=3).detach()
 tensor([[ 3., -1.,  1.]])
@@ -33,12 +33,12 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError
 from fairseq.quantization.formats import QParams
 from fairseq.quantization.observers.base import extremes
-from fairseq.quantization.rounding.learned_grid import LEARNED_GRIDS, LearnedGrid
+from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS, LearnedQParams
 from fairseq.quantization.rounding.straight_through import Plain
 
 
-@LEARNED_GRIDS.register("flexround")
-class FlexRoundGrid(LearnedGrid):
+@LEARNED_QPARAMS.register("flexround")
+class FlexRound(LearnedQParams):
     """Learned division before rounding, for weights."""
 
     what = "rounding"

@@ -5,12 +5,12 @@ import torch
 
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.observers.base import Range
-from fairseq.quantization.observers.tracked import AverageFromZero, ExponentialAverage, Tracked
+from fairseq.quantization.observers.running import AverageFromZero, ExponentialAverage, RunningObserver
 
 
 @pytest.mark.parametrize("kind", [AverageFromZero, ExponentialAverage])
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.37])
-def test_one_number_is_folded_as_tensors_are(kind: type[Tracked], momentum: float) -> None:
+def test_one_number_is_folded_as_tensors_are(kind: type[RunningObserver], momentum: float) -> None:
     context = QuantizationContext()
     one, several = kind(momentum, shape=(1,), context=context), kind(momentum, shape=(2,), context=context)
     for update in range(120):
@@ -19,8 +19,8 @@ def test_one_number_is_folded_as_tensors_are(kind: type[Tracked], momentum: floa
         for _ in range(1 + update % 3):
             low = torch.randn(1, 1) * 10.0 ** (update % 7 - 3)
             high = low + torch.rand(1, 1) * (torch.inf if update % 37 == 5 else 7)
-            one.note(Range(low, high, True))
-            several.note(Range(low.expand(1, 2), high.expand(1, 2), True))
+            one.update(Range(low, high, True))
+            several.update(Range(low.expand(1, 2), high.expand(1, 2), True))
         for observer in (one, several):
             observer.commit()
         assert torch.equal(one.running_low.expand(2), several.running_low)

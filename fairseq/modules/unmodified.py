@@ -1,6 +1,6 @@
 """Whether calling a module only runs its class's forward (no hooks, no subclass), so that one kernel may replace it.
 
->>> is_plain(nn.Linear(2, 2), nn.Linear), is_plain(nn.Linear(2, 2), nn.Module)
+>>> is_unmodified(nn.Linear(2, 2), nn.Linear), is_unmodified(nn.Linear(2, 2), nn.Module)
 (True, False)
 """
 
@@ -12,7 +12,7 @@ from torch.nn.modules import module as torch_module
 Kind = TypeVar("Kind", bound=nn.Module)
 
 
-def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
+def is_unmodified(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
     """No subclass of `kind`, no hook on it or on all modules, no replaced forward."""
     changed = type(module) is not kind or "forward" in vars(module)
     return not (changed or has_hooks(module) or torch_module._has_any_global_hook())

@@ -30,7 +30,7 @@ from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Requ
 from fairseq.quantization.registry import build
 
 
-class Tracked(Observer):
+class RunningObserver(Observer):
     """A running range beside the current one.
 
     Args:
@@ -41,7 +41,7 @@ class Tracked(Observer):
         where: the quantizer's path, for error messages.
     """
 
-    tracked = True
+    is_running = True
     running_low: Tensor
     running_width: Tensor
     weight: Tensor
@@ -60,7 +60,7 @@ class Tracked(Observer):
             raise ConfigError(f"{where}: momentum must lie from 0 up to below 1, got {momentum}")
         self.momentum = momentum
         self.source = build_observer(of, where=where)
-        if self.source.tracked:
+        if self.source.is_running:
             raise ConfigError(f"{where}: a running range cannot average another running range")
         self.context = context or QuantizationContext()
         self.where = where
@@ -78,10 +78,10 @@ class Tracked(Observer):
         if not (self.training or self.context.calibrating):
             return self.evaluation_range(x)
         current = self.source(x, request)
-        self.note(current)
+        self.update(current)
         return current
 
-    def note(self, current: Range) -> None:
+    def update(self, current: Range) -> None:
         """Take account of a range seen in training."""
         if self.context.frozen:
             return
@@ -151,7 +151,7 @@ class Tracked(Observer):
         self.pending.zero_()
         self.pending_count = 0
 
-    def train(self, mode: bool = True) -> "Tracked":
+    def train(self, mode: bool = True) -> "RunningObserver":
         if not mode:
             self.commit()  # what evaluates, or exports, reads a range that is complete
         return super().train(mode)
@@ -173,7 +173,7 @@ def _rounded(number: float) -> float:
 
 
 @OBSERVERS.register("ema_from_zero", "running")
-class AverageFromZero(Tracked):
+class AverageFromZero(RunningObserver):
     """CPT's QuantMeasure: average without correction, so the range grows from 0 over the first updates."""
 
     def coverage(self) -> float:
@@ -181,7 +181,7 @@ class AverageFromZero(Tracked):
 
 
 @OBSERVERS.register("ema")
-class ExponentialAverage(Tracked):
+class ExponentialAverage(RunningObserver):
     """Average with bias correction."""
 
     def corrected(self) -> tuple[Tensor, Tensor]:
@@ -189,11 +189,11 @@ class ExponentialAverage(Tracked):
 
 
 def build_observer(source: Any, where: str = "range", **tracking: Any) -> Observer:
-    """An observer from a name or from `{name: ..., option: value}`; `tracking` (shape, context) is for tracked ones."""
+    """An observer from a name or from `{name: ..., option: value}`; `tracking` (shape, context) is for running ones."""
     options = {"name": source} if isinstance(source, str) else dict(source)
     name = options.pop("name", None)
     if name is None:
         raise ConfigError(f"{where}: a range source given as a mapping needs a name")
     kind = OBSERVERS.lookup(name)
-    extra = {**tracking, "where": where} if kind.tracked else {}
+    extra = {**tracking, "where": where} if kind.is_running else {}
     return build(kind, options, f"{where}: range {name}", **extra)

@@ -1,13 +1,13 @@
 """The trained part of a quantizer: parameters for a scale (and zero point) or a clip, and where they start.
 
-`LEARNED_GRIDS` finds the kinds; a new one is one file in this folder.
+`LEARNED_QPARAMS` finds the kinds; a new one is one file in this folder.
 
 Parameters are created with the module and get their first values from the first tensor seen in training: the mean
 magnitude (LSQ), the range (a zero point) or the largest magnitude (a clip).
 
 >>> from fairseq.quantization.formats import build_format
 >>> format, context = build_format("symmetric"), QuantizationContext()
->>> grid = ScaleGrid("w", format, Granularity("tensor"), (1,), 4, context, needs_data=False)
+>>> grid = LSQ("w", format, Granularity("tensor"), (1,), 4, context, needs_data=False)
 >>> grid(torch.tensor([1.0, -1.0, 4.0]), num_bits=4), grid.scale.data     # 2 * mean 2 / sqrt(7)
 (tensor([ 1.5119, -1.5119,  4.5356], grad_fn=<LearnedScaleBackward>), tensor([1.5119]))
 """
@@ -28,7 +28,7 @@ from fairseq.quantization.registry import Registry
 from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
 
 
-class LearnedGrid(MetadataState):
+class LearnedQParams(MetadataState):
     """Base of all kinds.
 
     Args:
@@ -115,11 +115,11 @@ class LearnedGrid(MetadataState):
         self.is_initialized = bool(self.initialized)
 
 
-LEARNED_GRIDS: Registry[type[LearnedGrid]] = Registry("learned", __name__.rpartition(".")[0])
+LEARNED_QPARAMS: Registry[type[LearnedQParams]] = Registry("learned", __name__.rpartition(".")[0])
 
 
-@LEARNED_GRIDS.register("scale")
-class ScaleGrid(LearnedGrid):
+@LEARNED_QPARAMS.register("scale")
+class LSQ(LearnedQParams):
     """Learned step size (LSQ); formats without sign also learn a zero point (LSQ+)."""
 
     what = "scale"
@@ -159,8 +159,8 @@ class ScaleGrid(LearnedGrid):
         return LearnedScale.apply(x, scale, zero, low, high, factor)  # type: ignore[no-any-return, no-untyped-call]
 
 
-@LEARNED_GRIDS.register("clip")
-class ClipGrid(LearnedGrid):
+@LEARNED_QPARAMS.register("clip")
+class PACT(LearnedQParams):
     """Learned clip (PACT)."""
 
     what = "clip"
