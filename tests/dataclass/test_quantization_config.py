@@ -13,7 +13,10 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf, to_container
 from fairseq.errors import ConfigError
 from fairseq.quantization import PRESETS, read_config
 
-NAMES = ("none", "int16", "int8", "int4", "cpt", "cpt_3_8", "cpt_4_8", "cpt_8_16", "ffn4_mha16", "ffn16_mha4")
+NAMES = (
+    *("none", "int16", "int8", "int4", "cpt", "cpt_3_8", "cpt_4_8", "cpt_8_16", "ffn4_mha16", "ffn16_mha4"),
+    *("fp8", "mxfp8", "mxfp6", "mxfp4", "nvfp4", "w8", "w4", "w2", "ternary", "binary"),
+)
 RULE = {"match": "*.fc1.*", "bits": 4}
 
 

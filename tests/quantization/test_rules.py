@@ -134,6 +134,9 @@ def test_config_errors(config: dict[str, object], message: str, transformer: nn.
     assert "\n" not in str(error.value)
 
 
+WEIGHTS_ALONE = ("w8", "w4", "w2", "ternary", "binary")
+
+
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "none"])
 def test_presets_train_and_evaluate(preset: str, transformer: nn.Module, tokens: torch.Tensor) -> None:
     model = quantize_model(transformer, preset)
@@ -142,7 +145,7 @@ def test_presets_train_and_evaluate(preset: str, transformer: nn.Module, tokens:
     model.eval()(tokens)
     attention = "layers.0.self_attn"
     for path in ("q_proj.weight", "out_proj.input", "query", "key", "probs", "value", "qk_matmul.grad_output"):
-        assert plan[f"{attention}.{path}"].active, path
+        assert plan[f"{attention}.{path}"].active == (preset not in WEIGHTS_ALONE or path == "q_proj.weight"), path
     for path in ("embed.weight", "classification_heads.weight", f"{attention}.output"):
         assert not plan[path].active, path
     table = plan.table().splitlines()
@@ -160,6 +163,42 @@ def test_presets_give_the_bits_of_their_name(transformer: nn.Module) -> None:
     assert (row.low, row.high, row.spec.format, row.spec.granularity) == (3, 8, "affine_float_zp", "channel")
     assert cpt.plan["layers.0.fc1.grad_output"].spec.bits == 8 and cpt.config.eval_bits == 8
     assert cpt.plan["layers.0.fc1.grad_output"].spec.rounding == "stochastic"
+
+
+FORMATS = {  # weight, activation, gradient
+    "fp8": ({"format": "fp8_e4m3", "scaled": True}, {"format": "fp8_e4m3", "scaled": True},
+            {"format": "fp8_e5m2", "scaled": True}),
+    "mxfp8": ("mxfp8_e4m3", "mxfp8_e4m3", "mxfp8_e4m3"),
+    "mxfp6": ("mxfp6_e3m2", "mxfp6_e3m2", "mxfp8_e4m3"),
+    "mxfp4": ("mxfp4", "mxfp4", "mxfp8_e4m3"),
+    "nvfp4": ("nvfp4", "nvfp4", "mxfp8_e4m3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", FORMATS)
+def test_presets_with_formats_of_fixed_width(preset: str, transformer: nn.Module) -> None:
+    quantization = quantize_model(transformer, preset).quantization
+    rows = [quantization.plan[f"layers.0.fc1.{role}"] for role in ("weight", "input", "grad_output")]
+    assert tuple(row.spec.format for row in rows) == FORMATS[preset]
+    assert {row.spec.rounding for row in rows} == {"nearest"} and rows[2].spec.bits == 8
+    granularities = [row.spec.granularity for row in rows]
+    assert granularities == {"fp8": ["channel", "tensor", "tensor"], "nvfp4": ["group:16", "group:16", "group:32"]}.get(
+        preset, ["group:32"] * 3
+    )
+    with pytest.raises(ConfigError, match=r"quantization.num_bits=7: .* follows it, and its format .* has . bits"):
+        quantize_model(transformer, preset, num_bits=7)
+    with pytest.raises(ConfigError, match=r"quantization.schedule.min_bits=2: .* follows it, and its format"):
+        quantize_model(transformer, preset, schedule={"name": "CR", "min_bits": 2, "num_cycles": 2})
+
+
+@pytest.mark.parametrize("preset, bits", [("w8", 8), ("w4", 4), ("w2", 2), ("ternary", 2), ("binary", 1)])
+def test_presets_for_weights_alone(preset: str, bits: int, transformer: nn.Module, tokens: torch.Tensor) -> None:
+    model = quantize_model(transformer, preset)
+    active = [row for row in model.quantization.plan.rows if row.active]
+    assert {row.role for row in active} == {"weight"} and {row.high for row in active} == {bits}
+    weight = model.layers[0].fc1.quantizers.weight(model.layers[0].fc1.weight, bits).tensor()
+    levels = [len(row.unique()) for row in weight]  # rows are no longer than a group of w4
+    assert max(levels) <= {"w8": 255, "w4": 15, "w2": 3, "ternary": 3, "binary": 2}[preset] and min(levels) > 1
 
 
 def test_fields_override_presets() -> None:

@@ -140,11 +140,15 @@ class NumberFormat(ABC):
         settings = self.settings()
         parameters = inspect.signature(type(self)).parameters
         defaults = {name: parameters[name].default for name in settings}
-        for preset, fields in self.presets.items():
-            if settings == {**defaults, **fields}:
-                return preset
-        changed = {name: value for name, value in settings.items() if value != defaults[name]}
-        return {"format": self.name, **changed} if changed else self.name
+        bases = {self.name: defaults, **{preset: {**defaults, **fields} for preset, fields in self.presets.items()}}
+        # the name that leaves the fewest settings to be said; of a named variant all of its own are kept
+        changed = {
+            base: {name: value for name, value in settings.items() if value != usual[name]}
+            for base, usual in bases.items()
+            if all(settings[name] == usual[name] for name in self.presets.get(base, ()))
+        }
+        best = min(changed, key=lambda base: len(changed[base]))
+        return {"format": best, **changed[best]} if changed[best] else best
 
     @property
     def block(self) -> Optional[tuple[int, int]]:

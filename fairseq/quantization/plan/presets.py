@@ -5,6 +5,24 @@
 | `cpt_L_H`, `cpt` | affine_float_zp | affine_float_zp, average from 0 | affine_float_zp | cosine, 32 cycles |
 | `int16`, `int8`, `int4` | symmetric | affine, averaged range | symmetric | constant |
 | `ffn4_mha16`, `ffn16_mha4` | symmetric | affine, averaged range | symmetric | pinned per block |
+| `fp8` | fp8_e4m3, scaled | fp8_e4m3, scaled | fp8_e5m2, scaled, to nearest | constant |
+
+Formats that find the scales of their blocks themselves round all three to nearest; weights alone leave activations and
+gradients in full precision:
+
+| preset | weights | activations | gradients |
+| --- | --- | --- | --- |
+| `mxfp8` | mxfp8_e4m3 | mxfp8_e4m3 | mxfp8_e4m3 |
+| `mxfp6` | mxfp6_e3m2 | mxfp6_e3m2 | mxfp8_e4m3 |
+| `mxfp4`, `nvfp4` | the same | the same | mxfp8_e4m3 |
+| `w8` | symmetric, per channel | | |
+| `w4` | symmetric, in groups of 32 | | |
+| `w2` | symmetric, learned scale per channel | | |
+| `ternary`, `binary` | the same, per channel | | |
+
+Sources: Micikevicius et al., arXiv:2209.05433 (`fp8`: e5m2 for gradients); Rouhani et al., arXiv:2310.10537 (`mx`; they
+round gradients to the format of the weights, here they keep 8 bits); Li and Liu, arXiv:1605.04711 (`ternary`);
+Rastegari et al., arXiv:1603.05279 (`binary`: its BWN).
 
 Heads over the encoder (`classification_heads`, `lm_head`, output projections) and embeddings stay in full precision
 unless a rule quantizes them; attention's output is quantized as the input of `out_proj`, so its own quantizer is off,
@@ -16,11 +34,16 @@ ScheduleConfig(name='CR', min_bits=4, num_cycles=32, options={})
 """
 
 from collections.abc import Mapping
+from typing import Any, Optional, Union
 
 from fairseq.quantization.plan.rules import Rule
 from fairseq.quantization.plan.settings import QuantizationConfig, ScheduleConfig
 
+Format = Union[str, Mapping[str, Any]]
+
 _CONSTANT = ScheduleConfig(name="constant")
+_WEIGHT, _GRADIENT = r"re:(.*\.)?weight", r"re:(.*\.)?grad_output"
+_NOT_WEIGHT = r"re:(?!(.*\.)?weight$).*"
 _FFN, _ATTENTION = r"re:.*\b(fc[12]|linear[12])\.(weight|input)", r"re:.*\b(self_attn|encoder_attn)\b.*"
 
 FULL_PRECISION = (
@@ -30,8 +53,8 @@ FULL_PRECISION = (
 
 INTEGER = (
     Rule("*", format="affine_int", range={"name": "ema", "momentum": 0.9}, optional=True),
-    Rule("re:(.*\\.)?weight", format="symmetric", granularity="channel", range="minmax", optional=True),
-    Rule("re:(.*\\.)?grad_output", format="symmetric", range="minmax", rounding="stochastic", optional=True),
+    Rule(_WEIGHT, format="symmetric", granularity="channel", range="minmax", optional=True),
+    Rule(_GRADIENT, format="symmetric", range="minmax", rounding="stochastic", optional=True),
     *FULL_PRECISION,
 )
 
@@ -53,6 +76,31 @@ def _mixed(ffn: int, attention: int) -> QuantizationConfig:
     return _integer(max(ffn, attention), 8, *pinned, FULL_PRECISION[1])
 
 
+def _formats(num_bits: int, everywhere: Format, gradients: Format) -> QuantizationConfig:
+    """Formats of fixed width for weights and activations, and one of 8 bits for gradients; all to nearest."""
+    rules = (
+        Rule("*", format=everywhere, range="minmax", rounding="nearest", optional=True),
+        Rule(_GRADIENT, format=gradients, optional=True),
+        *FULL_PRECISION,
+    )
+    return QuantizationConfig(num_bits=num_bits, num_grad_bits=8, schedule=_CONSTANT, rules=rules)
+
+
+def _weights(num_bits: int, weight: Rule) -> QuantizationConfig:
+    """Weights alone."""
+    rules = (Rule(_NOT_WEIGHT, quantize=False, optional=True), weight, *FULL_PRECISION)
+    return QuantizationConfig(num_bits=num_bits, num_grad_bits=0, schedule=_CONSTANT, rules=rules)
+
+
+def _weight(format: Format, granularity: str = "channel", learned: Optional[str] = None) -> Rule:
+    """The rule for weights where nothing else is quantized."""
+    return Rule(_WEIGHT, format=format, granularity=granularity, learned=learned, optional=True)
+
+
+def _scaled(name: str) -> Format:
+    return {"format": name, "scaled": True}
+
+
 PRESETS: Mapping[str, QuantizationConfig] = {
     "none": QuantizationConfig(),
     "cpt": _cpt(3, 8, 8),
@@ -64,4 +112,14 @@ PRESETS: Mapping[str, QuantizationConfig] = {
     "int4": _integer(4, 8),
     "ffn4_mha16": _mixed(4, 16),
     "ffn16_mha4": _mixed(16, 4),
+    "fp8": _formats(8, _scaled("fp8_e4m3"), _scaled("fp8_e5m2")),
+    "mxfp8": _formats(8, "mxfp8_e4m3", "mxfp8_e4m3"),
+    "mxfp6": _formats(6, "mxfp6_e3m2", "mxfp8_e4m3"),
+    "mxfp4": _formats(4, "mxfp4", "mxfp8_e4m3"),
+    "nvfp4": _formats(4, "nvfp4", "mxfp8_e4m3"),
+    "w8": _weights(8, _weight("symmetric")),
+    "w4": _weights(4, _weight("symmetric", "group:32")),
+    "w2": _weights(2, _weight("symmetric", learned="scale")),
+    "ternary": _weights(2, _weight("ternary")),
+    "binary": _weights(1, _weight("binary")),
 }
