@@ -74,7 +74,8 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     schedule = schedule_of(resolved)
     rows = [row for target in targets for row in _rows(target, specs, schedule.low, schedule.high, notes)]
     if not any(row.active for row in rows):
-        raise ConfigError(nothing_to_quantize(model, list(specs)))
+        usual = [path for target in targets for path in target.roles if path not in target.on_request]
+        raise ConfigError(nothing_to_quantize(model, usual))
     check_bits(rows, resolved)
     left_out = [target for target in targets if not target.quantizers]
     if left_out:
@@ -115,6 +116,8 @@ def _rows(
     rows = []
     for key, (path, role) in target.quantizers.items():
         active = _active(target, path, specs)
+        if path in target.on_request and not active:
+            continue
         rows.append(PlanRow(path, role, specs[path], active, low, high, target.product(key), notes.get(path, "")))
     return rows
 

@@ -58,7 +58,9 @@ class WatchedCall:
         self.used: set[str] = set()
         self.functions: dict[str, list[str]] = {}
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._planned = {id(part) for target in find_targets(model) for part in target.module.modules()}
+        self._planned = {
+            id(part) for target in find_targets(model) if target.owns_children for part in target.module.modules()
+        }
         self._mode = FunctionMode(self)
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from fairseq.errors import ConfigError
 from fairseq.quantization import PRESETS, QLinear, Rule, quantize_model, read_config
 from fairseq.quantization.plan.rules import read_rules, resolve
+from fairseq.quantization.spec import QuantizerSpec
 
 ROLES = {
     "layers.0.fc1.weight": "weight",
@@ -48,6 +49,24 @@ def test_bits_turn_a_quantizer_on() -> None:
     assert resolved(off, {"match": "*.fc1.*", "bits": 4})["layers.0.fc1.grad_output"].quantize
     assert not resolved(off, {"match": "*.fc1.*", "granularity": "token"})["layers.0.fc1.weight"].quantize
     assert not resolved(off, {"match": "*.fc1.*", "bits": 4, "quantize": False})["layers.0.fc1.weight"].quantize
+
+
+def test_what_waits_for_a_rule_is_turned_on_by_its_name_only() -> None:
+    roles = {
+        **ROLES,
+        "norm.input": "activation",
+        "norm.output": "activation",
+        "layers.1.self_attn.output": "activation",
+    }
+    start = {path: QuantizerSpec(quantize=not path.startswith("norm")) for path in roles}
+
+    def is_on(path: str, **rule: object) -> bool:
+        return resolve(read_rules([rule]), roles, start, on_request={"norm.input", "norm.output"})[path].quantize
+
+    for setting in ({"bits": 4}, {"quantize": True}):
+        assert not is_on("norm.input", match="*.input", **setting) and not is_on("norm.output", match="*", **setting)
+        assert is_on("norm.input", match="norm.*", **setting) and is_on("norm.output", match="*.output", **setting)
+    assert not is_on("norm.input", match="norm.*", bits=0) and not is_on("norm.input", match="norm.*", format="log")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,11 @@ def plan_specs(targets: list[QuantizationTarget], config: QuantizationConfig) ->
                 reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=target.converts_by_default
             )
     others = {target.path: target.kind for target in targets if not target.quantizers}
-    return {path: _canonical(spec, path) for path, spec in resolve(config.rules, roles, start, others).items()}
+    on_request = frozenset[str]().union(*(target.on_request for target in targets))
+    for path in on_request:
+        start[path] = replace(start[path], quantize=False)
+    specs = resolve(config.rules, roles, start, others, on_request)
+    return {path: _canonical(spec, path) for path, spec in specs.items()}
 
 
 def _canonical(spec: QuantizerSpec, path: str) -> QuantizerSpec:

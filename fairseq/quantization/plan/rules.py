@@ -8,6 +8,9 @@ Rules are applied in order, each sets the fields it names: the last match wins, 
 YAML and in Python. A rule that matches no quantizer, or a field that can have no effect on what its rule matches, is
 an error.
 
+Inputs and outputs of activations and norms and other quantizers `on_request` are turned on, by `bits` or `quantize`,
+by a rule that matches nothing else (`*.norm1.*`, `*.act.output`): `*.input` means the inputs of products, as ever.
+
 Fields: `bits` (a number pins the bits, `follow` takes the threaded value; implies `quantize: true`), `grad_bits` for
 gradients, `quantize`, `format`, `granularity`, `range`, `ste`, `learned`, `rounding`, `compute`; their values:
 `QuantizerSpec`.
@@ -20,7 +23,7 @@ gradients, `quantize`, `format`, `granularity`, `range`, `ste`, `learned`, `roun
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Optional, Union
 
@@ -63,14 +66,16 @@ class Rule:
             name: value for name, value in values.items() if name not in ("match", "optional") and value is not None
         }
 
-    def apply(self, spec: QuantizerSpec, role: str) -> QuantizerSpec:
-        """`spec` of a quantizer that this rule matches, with this rule's settings."""
+    def apply(self, spec: QuantizerSpec, role: str, turns_on: bool = True) -> QuantizerSpec:
+        """`spec` of a quantizer that this rule matches, with this rule's settings; without `turns_on` it stays off."""
         changes = {name: value for name, value in self.settings().items() if concerns(name, role)}
         bits = changes.pop("grad_bits" if role == GRADIENT else "bits", None)
         if bits is not None:
             changes["bits"] = _bits(bits, self.match) or (None if role == GRADIENT else spec.bits)
         if self.bits is not None:
             changes.setdefault("quantize", bool(self.bits))  # bits: 0 is full precision
+        if not turns_on and not spec.quantize:
+            changes.pop("quantize", None)
         return replace(spec, **changes)
 
 
@@ -115,6 +120,7 @@ def resolve(
     roles: Mapping[str, str],
     start: Optional[Mapping[str, QuantizerSpec]] = None,
     others: Optional[Mapping[str, str]] = None,
+    on_request: Collection[str] = (),
 ) -> dict[str, QuantizerSpec]:
     """Settings of every quantizer.
 
@@ -123,6 +129,7 @@ def resolve(
         roles: quantizer path -> role, of every quantizer that the model can have.
         start: settings before the first rule; `QuantizerSpec()` where none are given.
         others: path -> type, of modules that have no quantizers; for messages.
+        on_request: quantizers that only a rule turns on which matches no others.
 
     Raises:
         ConfigError: a rule that matches nothing (names the nearest path) or has a setting without effect.
@@ -140,8 +147,11 @@ def resolve(
                 other = {"bits": "grad_bits", "grad_bits": "bits"}.get(name)
                 hint = f"; use {other}" if other else ""
                 raise ConfigError(f"quantization rule {rule.match!r}: {name} has no effect on {matched[0]!r}{hint}")
+        # an attention's output has always been there, and is an output like others
+        names_them = all(path in on_request or path.endswith(".output") for path in matched)
         for path in matched:
-            specs[path] = rule.apply(specs[path], roles[path])
+            turns_on = names_them or path not in on_request
+            specs[path] = rule.apply(specs[path], roles[path], turns_on)
     return specs
 
 

@@ -64,6 +64,7 @@ class QuantizationTarget:
     converts_by_default: ClassVar[bool] = True  # whether presets quantize it unless a rule says otherwise
     keeps_codes: ClassVar[bool] = False  # whether integer codes can take the place of its `weight`
     multiplies: ClassVar[bool] = True
+    owns_children: ClassVar[bool] = True  # what lies inside the module is no target of its own
     supports: ClassVar[str] = ""  # what it quantizes, in the words of a message
 
     @classmethod
@@ -86,6 +87,11 @@ class QuantizationTarget:
     def roles(self) -> dict[str, str]:
         """Quantizer path -> role."""
         return dict(self.quantizers.values())
+
+    @property
+    def on_request(self) -> frozenset[str]:
+        """Paths of quantizers that stay off until a rule names them; a wider rule, which names others, does not."""
+        return frozenset()
 
     def product(self, key: Any) -> Optional[str]:
         """Path of the matrix product that the quantizer `key` belongs to."""

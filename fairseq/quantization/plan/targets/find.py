@@ -20,7 +20,7 @@ def target_of(path: str, module: nn.Module) -> Optional[QuantizationTarget]:
 def find_targets(model: nn.Module) -> list[QuantizationTarget]:
     """Every target of `model`, in the order of its modules; a module shared between places appears once."""
     targets: list[QuantizationTarget] = []
-    inside: Optional[str] = None  # children of a target belong to it
+    inside: Optional[str] = None  # children of such a target belong to it
     for path, module in model.named_modules():
         if inside is not None and path.startswith(inside):
             continue
@@ -29,7 +29,8 @@ def find_targets(model: nn.Module) -> list[QuantizationTarget]:
             if path:
                 target.placed_in(model.get_submodule(path.rpartition(".")[0]))
             targets.append(target)
-            inside = f"{path}." if path else ""
+            if target.owns_children:
+                inside = f"{path}." if path else ""
     return targets
 
 
