@@ -42,6 +42,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError, unknown
+from fairseq.quantization.formats.refused import refusal
 from fairseq.quantization.registry import Registry, build
 
 FormatSpec = Union[str, Mapping[str, Any]]  # a name, or {"format": name, field: value, ...}
@@ -316,6 +317,12 @@ class FormatRegistry(Registry[Callable[..., NumberFormat]]):
 
         return decorate
 
+    def lookup(self, name: str) -> Callable[..., NumberFormat]:
+        reason = refusal(str(name))
+        if reason is not None:
+            raise ConfigError(f"{name} is {reason}")
+        return super().lookup(name)
+
 
 FORMATS = FormatRegistry("number format", __name__.rpartition(".")[0])
 
@@ -343,6 +350,9 @@ def build_format(spec: FormatSpec, where: str = "") -> NumberFormat:
             f"{place}a number format is a name, such as 'symmetric', or a mapping with one, such as "
             f"{{format: minifloat, exponent_bits: 3}}; got {spec!r}"
         )
+    reason = refusal(name)
+    if reason is not None:
+        raise ConfigError(f"{place}{name} is {reason}")
     if name not in FORMATS:
         raise ConfigError(f"{place}{unknown('number format', name, FORMATS.names())}")
     return build(FORMATS.lookup(name), fields, f"{place}format {name}")
