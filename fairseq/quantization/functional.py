@@ -19,12 +19,13 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq.errors import ConfigError
+from fairseq.errors import ConfigError, unknown
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import FormatSpec, NumberFormat, QParams, build_format
+from fairseq.quantization.kernels.rounding import round_to_levels
 from fairseq.quantization.quantizer import ACTIVATION, Quantizer, QuantizerSpec
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey
-from fairseq.quantization.rounding.straight_through import Plain
+from fairseq.quantization.rounding.straight_through import BACKWARDS, Backward, Plain, Sloped
 
 PLACE = "fake_quantize"
 
@@ -53,7 +54,7 @@ def fake_quantize(
         granularity: which values share a range, of a format that takes one.
         range: where that range comes from; None: what the format prefers, which is `minmax` for most.
         rounding: `nearest` or `stochastic`.
-        ste: gradient, `plain` or `clipped`.
+        ste: gradient, `plain`, `clipped` or, of two levels, `tanh`.
         seed: of stochastic rounding; the same seed rounds the same tensor alike.
 
     Raises:
@@ -66,8 +67,12 @@ def fake_quantize(
     bits = _bits(number_format, num_bits)
     if x.dim() and not -x.dim() <= dim < x.dim():
         raise ConfigError(f"{PLACE}: dim {dim} does not exist in a tensor of shape {tuple(x.shape)}")
+    if ste not in BACKWARDS:
+        raise ConfigError(unknown("ste", str(ste), BACKWARDS.names(), where=PLACE))
+    backward = BACKWARDS.lookup(ste)()
+    backward.check(number_format, PLACE)
     if scale is not None:
-        return _scaled(x, number_format.with_scale(), bits, scale, rounding, seed)
+        return _scaled(x, number_format.with_scale(), bits, scale, rounding, backward, seed)
     spec = QuantizerSpec(
         bits=bits,
         format=number_format.spec(),
@@ -97,11 +102,18 @@ def _bits(number_format: NumberFormat, num_bits: Optional[int]) -> int:
 
 
 def _scaled(
-    x: Tensor, number_format: NumberFormat, num_bits: int, scale: Union[Tensor, float], rounding: str, seed: int
+    x: Tensor,
+    number_format: NumberFormat,
+    num_bits: int,
+    scale: Union[Tensor, float],
+    rounding: str,
+    backward: Backward,
+    seed: int,
 ) -> Tensor:
     """`x` rounded to levels times `scale`."""
     if rounding not in ("nearest", "stochastic"):
         raise ConfigError(f"{PLACE}: rounding {rounding!r} is neither nearest nor stochastic")
+    takes_gradient = x.requires_grad and torch.is_grad_enabled()
     with torch.no_grad():
         wide = x if x.dtype == torch.float64 else x.float()
         factor = torch.as_tensor(scale, dtype=wide.dtype, device=x.device)
@@ -109,7 +121,12 @@ def _scaled(
             raise ConfigError(f"{PLACE}: scale must be above 0")
         qparams = QParams(factor, torch.zeros_like(factor), *number_format.code_range(num_bits))
         noise = HashNoise(NoiseKey(seed, 0, 0), wide) if rounding == "stochastic" else None
-        value = number_format.fake_quantize(wide, qparams, noise).to(x.dtype)
-    if x.requires_grad and torch.is_grad_enabled():
+        value = torch.empty_like(wide)
+        round_to_levels(number_format, wide, qparams, noise, value, clamp=True, fused=False)
+        value = value.to(x.dtype)
+        slope = backward.slope(number_format, wide, qparams) if takes_gradient and not backward.is_plain else None
+    if not takes_gradient:
+        return value
+    if slope is None:
         return Plain.apply(x, value)  # type: ignore[no-any-return, no-untyped-call]
-    return value
+    return Sloped.apply(x, value, slope)  # type: ignore[no-any-return, no-untyped-call]

@@ -205,11 +205,8 @@ class Quantizer(nn.Module):
             for index, (piece, target) in enumerate(zip(self.pieces(wide), self.pieces(out), strict=True)):
                 qparams, clamp = self._qparams(piece, num_bits, ranges, number_format)
                 noise = self._noise(piece, key, index)
-                compiled = self.context.fused and rounding.fake_quantize(
-                    number_format, piece, qparams, noise, target, clamp
-                )
-                if not compiled:
-                    number_format.fake_quantize(piece, qparams, noise, target, clamp)
+                fused = self.context.fused
+                rounding.round_to_levels(number_format, piece, qparams, noise, target, clamp, fused)
         result = out.to(x.dtype)
         self._notify(x, result, num_bits)
         return result

@@ -64,6 +64,20 @@ class QParams(NamedTuple):
     quant_max: Any
 
 
+class LevelTable(NamedTuple):
+    """Levels as a list: the one taken is that with as many thresholds below x / scale as levels before it.
+
+    Attributes:
+        thresholds: fp32 (tables, N - 1), ascending.
+        levels: fp32 (tables, N). There is one table, or one for each of the scales.
+        of_ratio: whether thresholds are those of x / scale; otherwise of x itself.
+    """
+
+    thresholds: Tensor
+    levels: Tensor
+    of_ratio: bool = True
+
+
 class Noise(Protocol):
     """Rounding noise: adds u in [-1/2, 1/2] to each element, in place.
 
@@ -158,6 +172,14 @@ class NumberFormat(ABC):
 
     def native_blocks(self, num_bits: int) -> Optional[tuple[float, ...]]:
         """The fields of `Blocks` in `kernels/src/blocks.cpp`, which has this format's arithmetic; None: it has not."""
+        return None
+
+    def native_digits(self) -> Optional[tuple[float, ...]]:
+        """The fields of `Digits` in `kernels/src/levels.cpp`, which rounds fp32 numbers likewise; None: it does not."""
+        return None
+
+    def native_levels(self, qparams: QParams) -> Optional[LevelTable]:
+        """The levels, where rounding is to one of a list of levels (`kernels/src/levels.cpp`) in fp32; or None."""
         return None
 
     # --- arithmetic -----------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class Blocks(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("size", "carry", "top", "least_scale", "most_scale")),
-        *((name, ctypes.c_float) for name in ("least_normal", "whole", "largest")),
+        *((name, ctypes.c_float) for name in ("least_normal", "whole", "largest", "shared")),
     ]
 
 
@@ -43,11 +43,10 @@ def fake_quantize(
     out: Tensor,
 ) -> None:
     """Write the rounded `x` to `out`; `granularity` is that of the format's blocks."""
-    fields = number_format.native_blocks(num_bits)  # None: scales are no powers of two, or blocks have several rows
-    if fields is not None and _natively(fields, x, out):
+    if _natively(number_format, num_bits, x, out):
         return
     on_cpu = x.device.type == "cpu"  # where C++ makes better kernels of blocks than torch.compile does
-    compiles = context.fused and fields is not None and not on_cpu
+    compiles = context.fused and not on_cpu and number_format.native_blocks(num_bits) is not None
     for piece, target in zip(granularity.pieces(x), granularity.pieces(out), strict=True):
         axes = granularity.reduced(piece)
         if compiles and rounding.fake_quantize_blocks(number_format, piece, num_bits, axes, target):
@@ -57,14 +56,15 @@ def fake_quantize(
             number_format.fake_quantize(part, number_format.qparams(-most, most, num_bits), None, part_target)
 
 
-def _natively(fields: tuple[float, ...], x: Tensor, out: Tensor) -> bool:
+def _natively(number_format: NumberFormat, num_bits: int, x: Tensor, out: Tensor) -> bool:
     """Round by `blocks.cpp` and return True; False, having done nothing, where it does not fit."""
     if x.numel() < MIN_BLOCK_ELEMENTS or x.dtype != torch.float32 or out.dtype != torch.float32:
         return False
     if x.device.type != "cpu" or is_tracing() or library("blocks") is None:
         return False
     shape = _shape(x, out)
-    if shape is None:
+    fields = number_format.native_blocks(num_bits)  # None: blocks have several rows
+    if shape is None or fields is None:
         return False
     native = required("blocks", "formats.block")
     along = native.blocks_along_rows if len(shape) == 2 else native.blocks_down_columns

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from fairseq.native.compiled import may_compile, run_compiled
 from fairseq.quantization.formats import NumberFormat, QParams
+from fairseq.quantization.kernels import levels
+from fairseq.quantization.kernels.matrices import in_memory_order, scale_shape
 from fairseq.quantization.observers.base import largest_magnitude
 from fairseq.quantization.rounding.noise import SPREAD, HashNoise
 
@@ -42,6 +44,17 @@ def _round(
 ) -> None:  # fmt: skip
     noise = None if row_hashes is None or column_hashes is None else TracedNoise(row_hashes, column_hashes)
     out.copy_(number_format.fake_quantize(x, QParams(scale, zero_point, low, high), noise, None, clamp))
+
+
+def round_to_levels(
+    number_format: NumberFormat, x: Tensor, qparams: QParams, noise: Optional[HashNoise], out: Tensor, clamp: bool,
+    fused: bool,
+) -> None:  # fmt: skip
+    """Write the rounded `x` to `out`, in the fastest way there is; `fused`: torch.compile may be used."""
+    if noise is None and levels.fake_quantize(number_format, x, qparams, out):
+        return
+    if not fused or not fake_quantize(number_format, x, qparams, noise, out, clamp):
+        number_format.fake_quantize(x, qparams, noise, out, clamp)
 
 
 def fake_quantize(
@@ -88,29 +101,15 @@ def _as_matrices(
     x: Tensor, out: Tensor, scale: Tensor, zero_point: Tensor, in_order: bool
 ) -> Optional[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """All four as matrices that broadcast, or None. `in_order`: rows and columns must be those of the noise."""
-    if scale.numel() == 1 and not in_order and not x.is_contiguous():
-        # one scale for all: any order of the axes will do, so take that of memory
-        strides = x.stride()
-        axes = sorted(range(x.dim()), key=lambda axis: -strides[axis])
-        x, out = x.permute(axes), out.permute(axes)
+    if scale.numel() == 1 and not in_order:
+        x, out = in_memory_order(x, out)  # one scale for all: any order of the axes will do
     if x.dim() == 0 or not (x.is_contiguous() and out.is_contiguous()):
         return None
     columns = x.shape[-1]
     rows = x.numel() // columns
     if rows < 2 or columns < 2:
         return None
-    shape = _scale_shape(scale, x)
+    shape = scale_shape(scale, x)
     if shape is None:
         return None
     return x.view(rows, columns), out.view(rows, columns), scale.reshape(shape), zero_point.reshape(shape)
-
-
-def _scale_shape(scale: Tensor, x: Tensor) -> Optional[tuple[int, int]]:
-    """The scale's shape beside the matrix: one for all, one per row, one per column."""
-    if scale.numel() == 1:
-        return 1, 1
-    if scale.dim() == x.dim() and scale.shape[-1] == 1 and scale.shape[:-1] == x.shape[:-1]:
-        return scale.numel(), 1
-    if scale.shape[-1] == x.shape[-1] == scale.numel():
-        return 1, scale.numel()
-    return None

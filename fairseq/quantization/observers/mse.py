@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
+from fairseq.quantization.kernels import levels
 from fairseq.quantization.observers.base import OBSERVERS, Observer, Range, Request, whole_range
 
 
@@ -30,6 +31,7 @@ class LeastSquares(Observer):
     def forward(self, x: Tensor, request: Request) -> Range:
         full_low, full_high, _ = whole_range(x, request)
         low, high = full_low, full_high
+        room = torch.empty_like(x)
         least, last = torch.full_like(low, torch.inf), None
         for factor in self.factors:
             trial_low, trial_high = full_low * factor, full_high * factor
@@ -38,7 +40,9 @@ class LeastSquares(Observer):
                 if last is not None and torch.equal(last, qparams.scale):
                     continue  # of few scales most come several times
                 last = qparams.scale
-            error = request.format.fake_quantize(x, qparams).sub_(x).square_().mean(request.axes, keepdim=True)
+            if not levels.fake_quantize(request.format, x, qparams, room):
+                request.format.fake_quantize(x, qparams, None, room)
+            error = room.sub_(x).square_().mean(request.axes, keepdim=True)
             better = error < least
             least = torch.where(better, error, least)
             low, high = torch.where(better, trial_low, low), torch.where(better, trial_high, high)

@@ -91,6 +91,34 @@ def test_wrong_tensors_and_settings_are_one_line() -> None:
         assert "\n" not in str(error.value)
 
 
+def _gradient(x: torch.Tensor, *settings: object, **more: object) -> list[float]:
+    x = x.clone().requires_grad_()
+    fake_quantize(x, *settings, **more).sum().backward()  # type: ignore[arg-type]
+    assert x.grad is not None
+    return x.grad.tolist()  # type: ignore[no-any-return]
+
+
+def test_gradient_is_the_one_asked_for_with_a_given_scale_too() -> None:
+    x = torch.tensor([0.3, -0.74, 9.0])
+    assert _gradient(x, "symmetric", scale=0.5, num_bits=4) == [1.0, 1.0, 1.0]
+    assert _gradient(x, "symmetric", scale=0.5, num_bits=4, ste="clipped") == [1.0, 1.0, 0.0]
+    scale = torch.tensor([1.0, 0.1, 2.0])  # the largest value of e2m1 is 6
+    assert _gradient(x, "fp4_e2m1", scale=scale, ste="clipped") == [1.0, 0.0, 1.0]
+    assert _gradient(x, "fp4_e2m1", ste="clipped") == [1.0, 1.0, 0.0]
+    slope = 1 - torch.tanh(x / 0.5).square()
+    assert _gradient(x, "binary", scale=0.5, ste="tanh") == pytest.approx(slope.tolist())
+
+
+@pytest.mark.parametrize("more", [{}, {"scale": 0.5}])
+@pytest.mark.parametrize(
+    ("ste", "message"),
+    [("cliped", "unknown ste 'cliped' in fake_quantize"), ("tanh", "fake_quantize: ste tanh is for")],
+)
+def test_gradients_that_cannot_be(ste: str, message: str, more: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fake_quantize(torch.ones(3, requires_grad=True), "fp8_e4m3", ste=ste, **more)  # type: ignore[arg-type]
+
+
 def test_scale_of_an_integer_grid() -> None:
     x = torch.tensor([0.3, -0.74, 9.0])
     y = fake_quantize(x, "symmetric", scale=0.5, num_bits=4)

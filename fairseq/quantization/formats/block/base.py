@@ -83,6 +83,7 @@ class BlockFormat(NumberFormat):
             2.0 ** self.least_normal(num_bits),
             1.5 * 2.0 ** (23 - mantissa_bits),
             largest,
+            0.0,
         )
 
     def bits_per_value(self, num_bits: int, values_per_scale: Optional[int] = None) -> float:
@@ -133,7 +134,7 @@ class BlockOfIntegers(BlockFormat):
         codes = torch.div(x, qparams.scale, out=out)  # exact; the reciprocal of the least scale is not finite
         if noise is not None:
             noise.add_to(codes)
-        codes.round_()
+        codes.round_().add_(0.0)  # zeros without a sign, as the kernel has them
         return codes.clamp_(qparams.quant_min, qparams.quant_max) if clamp or noise is not None else codes
 
     def dequantize(self, codes: Tensor, qparams: QParams, out: Optional[Tensor] = None) -> Tensor:

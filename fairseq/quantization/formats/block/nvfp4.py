@@ -46,24 +46,30 @@ class NVFP4(BlockOfFloats):
 
     def bound_to(self, x: Tensor) -> NumberFormat:
         bound = copy.copy(self)
-        bound.whole = x.abs().amax()
+        low, high = torch.aminmax(x)  # |x| would be a copy of x
+        bound.whole = torch.maximum(-low, high)
         return bound
 
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
         amax = torch.maximum(low.abs(), high.abs())
-        whole = amax.amax() if self.whole is None else self.whole
-        shared = (whole / (MAX_SCALE * self.largest)).clamp(min=torch.finfo(torch.float32).tiny)
-        shared = torch.where(whole.isfinite(), shared, torch.full_like(shared, torch.nan))
+        shared = self._shared_scale(amax.amax() if self.whole is None else self.whole)
         scale = round_significand(amax / self.largest / shared, E4M3).clamp_(min=MIN_SCALE) * shared
         # what a zero point is in other formats has no use here: it carries the tensor's scale
         return QParams(scale, shared.expand_as(scale), *self.code_range(num_bits))
+
+    def _shared_scale(self, whole: Tensor) -> Tensor:
+        shared = (whole / (MAX_SCALE * self.largest)).clamp(min=torch.finfo(torch.float32).tiny)
+        return torch.where(whole.isfinite(), shared, torch.full_like(shared, torch.nan))
 
     def special_values(self) -> dict[str, str]:
         spoiled = "makes the tensor NaN"
         return {**super().special_values(), "infinity": spoiled, "NaN": spoiled}
 
     def native_blocks(self, num_bits: int) -> Optional[tuple[float, ...]]:
-        return None
+        fields = super().native_blocks(num_bits)
+        if fields is None or self.whole is None or self.whole.device.type != "cpu":
+            return None
+        return (*fields[:-1], float(self._shared_scale(self.whole)))
 
     def stored_scales(self, parts: Sequence[QParams], num_bits: int) -> tuple[Tensor, ...]:
         """The patterns of e4m3, one byte each, and the tensor's scale behind them."""

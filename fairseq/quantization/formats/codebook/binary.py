@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from fairseq.quantization.formats.base import FORMATS
-from fairseq.quantization.formats.codebook.levels import CodebookFormat, mean_magnitude
+from fairseq.quantization.formats.codebook.levels import CodebookFormat, mean_of
 
 
 @FORMATS.register("binary")
@@ -36,7 +36,7 @@ class Binary(CodebookFormat):
 
     def statistic(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """-a and a."""
-        level = mean_magnitude(x, axes)
+        level = mean_of(x.abs(), axes)
         return -level, level
 
 
@@ -60,10 +60,9 @@ class BinaryUnsigned(CodebookFormat):
     def statistic(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """0 and a."""
         positive = x.clamp(min=0)
-        mean = mean_magnitude(positive, axes)
-        level = mean_magnitude(positive, axes, only=positive >= mean)
+        level = mean_of(positive, axes, only=positive >= mean_of(positive, axes))
         if axes:
             # the mean of equal values may be rounded to above all of them; and clamping must not hide an infinity
-            level = torch.where(level > 0, level, positive.amax(axes, keepdim=True))
+            level = torch.where(level > 0, level, x.amax(axes, keepdim=True).clamp_(min=0))
             level = torch.where(x.amin(axes, keepdim=True) == -torch.inf, torch.inf, level)
         return torch.zeros_like(level), level

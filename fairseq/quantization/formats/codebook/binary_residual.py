@@ -18,8 +18,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.formats.base import FORMATS, Noise, NumberFormat, QParams
-from fairseq.quantization.formats.codebook.levels import MIN_SCALE, mean_magnitude
+from fairseq.quantization.formats.base import FORMATS, LevelTable, Noise, NumberFormat, QParams
+from fairseq.quantization.formats.codebook.levels import MIN_SCALE, mean_of
 
 
 @FORMATS.register("binary_residual")
@@ -37,8 +37,10 @@ class BinaryResidual(NumberFormat):
 
     def statistic(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """a2 and a1."""
-        first = mean_magnitude(x, axes)
-        return torch.minimum(mean_magnitude(x.abs() - first, axes), first), first
+        size = x.abs()
+        first = mean_of(size, axes)
+        left_over = (size - first if not axes else size.sub_(first)).abs_()
+        return torch.minimum(mean_of(left_over, axes), first), first
 
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
         first = torch.maximum(-low, high)
@@ -78,6 +80,14 @@ class BinaryResidual(NumberFormat):
             codes = torch.where(is_inner, 1 + up.to(x.dtype), _code(ratio >= 0, up, x.dtype))
         codes = torch.where(ratio.isnan(), ratio, codes)
         return codes if out is None else out.copy_(codes)
+
+    def native_levels(self, qparams: QParams) -> LevelTable:
+        share = qparams.zero_point.reshape(-1, 1)
+        levels = self.dequantize(torch.arange(4.0), QParams(torch.ones_like(share), share, *self.code_range(2)))
+        before = torch.nextafter(
+            torch.tensor([[-1.0, 0.0]]), torch.tensor(-torch.inf)
+        )  # -1 and 0 go to the level above
+        return LevelTable(torch.cat([before, torch.ones(1, 1)], 1), levels)
 
     def dequantize(self, codes: Tensor, qparams: QParams, out: Optional[Tensor] = None) -> Tensor:
         place = codes - 1.5

@@ -23,7 +23,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.formats.base import Noise, NumberFormat, QParams
+from fairseq.quantization.formats.base import LevelTable, Noise, NumberFormat, QParams
 
 # the smallest scale whose reciprocal is finite
 MIN_SCALE = torch.finfo(torch.float32).tiny
@@ -71,6 +71,9 @@ class CodebookFormat(NumberFormat):
         clamp: bool = True,
     ) -> Tensor:  # fmt: skip
         return self._looked_up(self._indices(x, qparams, noise), qparams, x.dtype, out)
+
+    def native_levels(self, qparams: QParams) -> LevelTable:
+        return _table(self._listed(qparams))
 
     def with_scale(self) -> NumberFormat:
         return self
@@ -121,15 +124,25 @@ def _thresholds(levels: tuple[float, ...], dtype: torch.dtype) -> tuple[float, .
     return (*found, math.inf)
 
 
+@functools.lru_cache(maxsize=64)
+def _table(levels: tuple[float, ...]) -> LevelTable:
+    thresholds = torch.tensor([_thresholds(levels, torch.float32)[:-1]], dtype=torch.float32)
+    return LevelTable(thresholds, torch.tensor([levels], dtype=torch.float32))
+
+
 def _tensor(numbers: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(numbers, dtype=like.dtype, device=like.device)
 
 
-def mean_magnitude(x: Tensor, axes: tuple[int, ...], only: Optional[Tensor] = None) -> Tensor:
-    """The mean of |x| over `axes`, which stay with size 1; of the values in the mask `only`, 0 where it has none."""
-    size = x.abs()
+def mean_of(size: Tensor, axes: tuple[int, ...], only: Optional[Tensor] = None) -> Tensor:
+    """The mean over `axes`, which stay with size 1; of the values in the mask `only`, 0 where it has none.
+
+    Magnitudes outside the mask are overwritten with 0.
+    """
     if only is None:
         return size.mean(axes, keepdim=True) if axes else size
     if not axes:
         return size * only
-    return size.mul_(only).sum(axes, keepdim=True) / only.sum(axes, keepdim=True).clamp_(min=1)
+    # counting in int32 is ten times faster on a CPU
+    counter = torch.int32 if size.numel() < 2**31 else torch.int64
+    return size.mul_(only).sum(axes, keepdim=True) / only.sum(axes, keepdim=True, dtype=counter).clamp_(min=1)

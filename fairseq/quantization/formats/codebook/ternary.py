@@ -23,9 +23,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.formats.base import FORMATS, Noise, NumberFormat, QParams
+from fairseq.quantization.formats.base import FORMATS, LevelTable, Noise, NumberFormat, QParams
 from fairseq.quantization.formats.codebook.given import Codebook
-from fairseq.quantization.formats.codebook.levels import MIN_SCALE, mean_magnitude
+from fairseq.quantization.formats.codebook.levels import MIN_SCALE, mean_of
 from fairseq.quantization.formats.fields import choice, number
 
 SCALES = ("above", "mean")
@@ -54,11 +54,12 @@ class Ternary(NumberFormat):
 
     def statistic(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Threshold and level."""
-        mean = mean_magnitude(x, axes)
+        size = x.abs()
+        mean = mean_of(size, axes)
         threshold = mean * self.threshold
         if self.scale == "mean":
             return threshold, mean
-        level = mean_magnitude(x, axes, only=x.abs() > threshold)
+        level = mean_of(size, axes, only=size > threshold)
         return threshold, torch.where(mean.isfinite(), level, mean)  # above an infinite threshold there is nothing
 
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
@@ -88,6 +89,13 @@ class Ternary(NumberFormat):
         threshold = qparams.zero_point
         codes = torch.where(x.abs() > threshold, x.sign(), x * 0)  # 0, or the NaN that x may be
         return codes.add_(1) if out is None else torch.add(codes, 1, out=out)
+
+    def native_levels(self, qparams: QParams) -> Optional[LevelTable]:
+        threshold = qparams.zero_point.reshape(-1, 1)
+        if not bool(threshold.isfinite().all()):
+            return None
+        below = torch.nextafter(-threshold, torch.full_like(threshold, -torch.inf))  # -threshold itself becomes 0
+        return LevelTable(torch.cat([below, threshold], 1), threshold.new_tensor([[-1.0, 0.0, 1.0]]), of_ratio=False)
 
     def dequantize(self, codes: Tensor, qparams: QParams, out: Optional[Tensor] = None) -> Tensor:
         return torch.sub(codes, 1, out=out).mul_(qparams.scale)

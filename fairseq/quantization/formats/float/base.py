@@ -15,7 +15,7 @@ from torch import Tensor
 from fairseq.errors import ConfigError, DataError
 from fairseq.quantization.formats.base import Noise, NumberFormat, QParams
 from fairseq.quantization.formats.fields import flag
-from fairseq.quantization.formats.float.significand import Digits, round_significand
+from fairseq.quantization.formats.float.significand import Digits, native_fields, round_significand
 
 MOST_BITS = 16
 MIN_SCALE = torch.finfo(torch.float32).tiny
@@ -66,6 +66,9 @@ class FloatFormat(NumberFormat):
         clamp: bool = True,
     ) -> Tensor:  # fmt: skip
         return round_significand(x, self.digits, noise, out, qparams.scale if self.scaled else None)
+
+    def native_digits(self) -> Optional[tuple[float, ...]]:
+        return native_fields(self.digits)
 
     def quantize(
         self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,

@@ -70,6 +70,17 @@ class _Layout(NamedTuple):
 _LAYOUTS = {torch.float32: _Layout(torch.int32, 23, 127), torch.float64: _Layout(torch.int64, 52, 1023)}
 
 
+def native_fields(digits: Digits) -> Optional[tuple[float, ...]]:
+    """The fields of `Digits` in `kernels/src/levels.cpp`; None where fp32 does not do for the way to a result."""
+    if not _LAYOUTS[torch.float32].fits(digits):
+        return None
+    least, whole = 2.0**digits.min_exponent, 1.5 * 2.0 ** (23 - digits.mantissa_bits)
+    # below the least normal number steps are its own, or the number itself where there are no subnormals
+    shift = least * whole * (1.0 if digits.subnormals else 2.0**digits.mantissa_bits)
+    beyond = digits.largest if digits.overflow is None else float(digits.overflow)
+    return least, whole, shift, digits.bound, digits.largest, beyond
+
+
 def round_significand(
     x: Tensor,
     digits: Digits,

@@ -4,6 +4,10 @@
 //     scale = 2^(floor(log2 amax) - top), one more where the carry of the scale rule says so; NaN if amax is not finite
 //     value = clamp(x / scale, -largest, largest) rounded to steps of max(2^floor(log2 |x / scale|), 2^e) * 2^-m, * scale
 //
+// and of blocks of nvfp4, which share a number of e4m3 times one of the tensor's:
+//
+//     scale = e4m3(amax / largest / shared), at least 2^-9, * shared
+//
 // Blocks lie along a row, or down a column: a block's scale is kept per column then, and rows are passed one after the
 // other, so that both read and write memory in order. A last block may be shorter.
 
@@ -26,6 +30,7 @@ struct Blocks {
     float least_normal;           // 2^e
     float whole;                  // 1.5 * 2^(23 - m): adding it times a power of two rounds to steps of that times 2^-m
     float largest;
+    float shared;                 // of nvfp4's scales; 0: scales are powers of two
 };
 }
 
@@ -52,8 +57,22 @@ inline float power_of_two(int32_t exponent) {  // from -149 to 127: the product 
     return float_of((half + 127) << 23) * float_of((exponent - half + 127) << 23);
 }
 
+// A scaled number rounded; comparisons let NaN through.
+inline float rounded(float x, float least_normal, float whole, float largest) {
+    x = x > largest ? largest : x;
+    x = x < -largest ? -largest : x;
+    float power = float_of(bits_of(x) & kInfinity);
+    power = power < least_normal ? least_normal : power;
+    const float shift = power * whole;
+    return (x + shift) - shift;
+}
+
 // `amax`: the bits of the largest magnitude, which are in the order of the numbers.
 inline float scale_of(const Blocks& blocks, int32_t amax) {
+    if (blocks.shared != 0.0f) {
+        const float scale = rounded(float_of(amax) / blocks.largest / blocks.shared, 0x1p-6f, 0x1.8p20f, 448.0f);
+        return (scale < 0x1p-9f ? 0x1p-9f : scale) * blocks.shared;
+    }
     if (amax == 0) return 1.0f;
     if (amax >= kInfinity) return std::numeric_limits<float>::quiet_NaN();
     int32_t lift = 0;
@@ -65,20 +84,11 @@ inline float scale_of(const Blocks& blocks, int32_t amax) {
     return power_of_two(std::min(std::max(exponent, blocks.least_scale), blocks.most_scale));
 }
 
-// Whether the reciprocal of a scale is a normal number too: products with it are exact then.
-inline bool inverts(float scale) {
+// Whether a scale is a power of two whose reciprocal is a normal number too: products with it are exact then.
+inline bool inverts(const Blocks& blocks, float scale) {
+    if (blocks.shared != 0.0f) return false;
     const int32_t bits = bits_of(scale);
     return bits >= kLeastNormal && bits <= bits_of(power_of_two(126));
-}
-
-// A scaled number rounded; comparisons let NaN through.
-inline float rounded(float x, float least_normal, float whole, float largest) {
-    x = x > largest ? largest : x;
-    x = x < -largest ? -largest : x;
-    float power = float_of(bits_of(x) & kInfinity);
-    power = power < least_normal ? least_normal : power;
-    const float shift = power * whole;
-    return (x + shift) - shift;
 }
 
 // `count` numbers of one block. The sizes that formats have are known to the compiler.
@@ -89,7 +99,7 @@ void along_block(const float* x, float* out, int64_t given, const Blocks& blocks
     for (int64_t j = 0; j < count; ++j) amax = std::max(amax, bits_of(x[j]) & kMagnitude);
     const float scale = scale_of(blocks, amax);
     const float least = blocks.least_normal, whole = blocks.whole, largest = blocks.largest;
-    if (inverts(scale)) {
+    if (inverts(blocks, scale)) {
         const float inverse = 1.0f / scale;
         for (int64_t j = 0; j < count; ++j) out[j] = rounded(x[j] * inverse, least, whole, largest) * scale;
     } else {
@@ -118,7 +128,7 @@ void down_columns(const float* x, float* out, int64_t rows, int64_t columns, int
     bool all_invert = true;
     for (int64_t j = 0; j < count; ++j) {
         scale[j] = scale_of(blocks, amax[j]);
-        all_invert = all_invert && (inverts(scale[j]) || scale[j] != scale[j]);
+        all_invert = all_invert && (inverts(blocks, scale[j]) || (scale[j] != scale[j] && blocks.shared == 0.0f));
         inverse[j] = 1.0f / scale[j];
     }
     const float least = blocks.least_normal, whole = blocks.whole, largest = blocks.largest;
