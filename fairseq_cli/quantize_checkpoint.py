@@ -23,8 +23,8 @@ def get_parser() -> argparse.ArgumentParser:
         prog="fairseq-quantize-checkpoint",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
-Write the weights of a checkpoint as integers: 8, 4 or 2 bits each (3 take 4, 5 to 7 take 8,
-more take 16), packed, with their scales. Everything else stays, except optimizer state and
+Write the weights of a checkpoint as codes of their number formats, packed into as many bits
+as the format has, with their scales. Everything else stays, except optimizer state and
 averaged weights.
 
 A checkpoint that was trained with quantization=... is packed as it evaluates, bit for bit.

@@ -23,9 +23,10 @@ from torch import Tensor
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization.formats import NumberFormat, build_format
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.kernels.codes import codes_per_byte
-from fairseq.quantization.products.packed_weight import MAX_CODE_BITS, PackedWeight, range_shapes
-from fairseq.quantization.versions import VERSION, clear_format
+from fairseq.quantization.kernels.packing import MAX_CODE_BITS, pack_codes, row_bytes, unpack_codes
+from fairseq.quantization.products.packed_scales import Shapes, pack_scales, packed_layout, range_shapes, unpack_scales
+from fairseq.quantization.products.packed_weight import PackedWeight
+from fairseq.quantization.versions import PACKED_VERSION, clear_format
 
 KEY = "packed_weights"
 AVERAGES = ("ema", "ema_fp32_params")
@@ -105,21 +106,22 @@ def read_packed(entry: Any) -> PackedWeight:
     """
     if not isinstance(entry, Mapping) or set(entry) - {"version"} != set(PackedWeight._fields) - {"data"} | {"codes"}:
         raise ValueError("is not a packed weight")
-    num_bits, columns = entry["num_bits"], entry["columns"]
-    number_format = _known_format(clear_format(entry["format"], _known_version(entry)))
+    num_bits, columns, version = entry["num_bits"], entry["columns"], _known_version(entry)
+    number_format = _known_format(clear_format(entry["format"], version))
     most = min(number_format.max_bits, MAX_CODE_BITS)
     if type(num_bits) is not int or not number_format.min_bits <= num_bits <= most:
         raise ValueError(f"has {num_bits!r} bits; {number_format} has {number_format.min_bits} to {most}")
     granularity = _known_granularity(entry["granularity"])
-    data = _checked_data(entry["codes"], columns, number_format.code_bits(num_bits))
-    shapes = range_shapes(granularity, torch.empty(data.shape[0], columns, device="meta"))
-    scales, zeros = _numbers("scales", entry["scales"], number_format.stored_layout(shapes)), None
-    if any(bool((scale <= 0).any()) for scale in number_format.scales_of(scales, num_bits)):
+    data = _checked_data(entry["codes"], columns, number_format.code_bits(num_bits), version)
+    shapes = range_shapes(granularity, (data.shape[0], columns))
+    scales, zeros = _checked_scales(entry["scales"], number_format, shapes, version), None
+    kept = number_format.scales_of(unpack_scales(number_format, scales, shapes), num_bits)
+    if any(bool((scale <= 0).any()) for scale in kept):
         raise ValueError("has scales that are not above 0")
     if entry["zero_points"] is not None:
         zeros = _numbers("zero points", entry["zero_points"], [(torch.float32, shape) for shape in shapes])
     found = PackedWeight(data, columns, scales, zeros, number_format.spec(), entry["granularity"], num_bits)
-    low, high = number_format.code_range(num_bits)
+    low, high = number_format.stored_codes(num_bits)
     codes, first = found.unpacked(), number_format.first_code(num_bits)
     if int(codes.min()) < low - first or int(codes.max()) > high - first:
         raise ValueError(f"has codes that {number_format} does not have at {num_bits} bits")
@@ -131,8 +133,8 @@ def read_packed(entry: Any) -> PackedWeight:
 
 def _known_version(entry: Mapping[str, Any]) -> int:
     version = entry.get("version", 1)
-    if type(version) is not int or not 1 <= version <= VERSION:
-        raise ValueError(f"is of version {version!r}, and this build reads up to {VERSION}")
+    if type(version) is not int or not 1 <= version <= PACKED_VERSION:
+        raise ValueError(f"is of version {version!r}, and this build reads up to {PACKED_VERSION}")
     return version
 
 
@@ -154,15 +156,32 @@ def _known_granularity(text: Any) -> Granularity:
         raise ValueError(f"has the granularity {text!r}, which is not known here") from None
 
 
-def _checked_data(data: Any, columns: Any, code_bits: int) -> Tensor:
-    dtype = torch.int16 if code_bits > 8 else torch.uint8
+def _checked_data(data: Any, columns: Any, code_bits: int, version: int) -> Tensor:
+    """Packed codes as today's version has them."""
+    width = code_bits if version == PACKED_VERSION else next(n for n in (1, 2, 4, 8, 16) if n >= code_bits)
+    dtype = torch.int16 if width == MAX_CODE_BITS else torch.uint8
     if type(columns) is not int or columns < 1:
         raise ValueError(f"has {columns!r} columns")
     if not isinstance(data, Tensor) or data.dim() != 2 or data.dtype != dtype or not data.shape[0]:
         raise ValueError(f"has no matrix of {str(dtype).removeprefix('torch.')} codes")
-    if data.shape[1] != -(-columns // codes_per_byte(code_bits)):
+    if data.shape[1] != (columns if dtype == torch.int16 else row_bytes(columns, width)):
         raise ValueError(f"has {data.shape[1]} numbers a row for {columns} codes of {code_bits} bits")
-    return data.contiguous()
+    if width == code_bits:
+        return data.contiguous()
+    codes = unpack_codes(data, width, columns)
+    if int(codes.max()) >= 2**code_bits:
+        raise ValueError(f"has codes of more than {code_bits} bits")
+    return pack_codes(codes, code_bits)
+
+
+def _checked_scales(parts: Any, number_format: NumberFormat, shapes: Shapes, version: int) -> tuple[Tensor, ...]:
+    """Packed scales as today's version has them."""
+    if version == PACKED_VERSION:
+        return _numbers("scales", parts, packed_layout(number_format, shapes))
+    layout = number_format.stored_layout(shapes)
+    if not layout:  # then there was one number, which the format's settings give
+        return _numbers("scales", parts, [(torch.float32, shape) for shape in shapes])[:0]
+    return pack_scales(number_format, _numbers("scales", parts, layout))
 
 
 def _numbers(what: str, parts: Any, layout: list[tuple[torch.dtype, tuple[int, ...]]]) -> tuple[Tensor, ...]:

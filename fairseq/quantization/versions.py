@@ -5,6 +5,9 @@
 | 1 (files that have none) | affine_int | affine | running |
 | 2 | affine, or affine_int | affine_float_zp | ema_from_zero, or running |
 
+Packed weights have a version 3, in which codes lie densely (`kernels/packing.py`); before it codes of 3 bits took 4, of
+5 to 7 bits 8, of 9 to 15 bits 16, scales of fewer bits 8, and formats without scale had one.
+
 So `affine` alone depends on the version. What is read from a file is told by the other names, which do not.
 
 >>> upgraded_rule({"match": "*", "format": "affine"}, version=1), upgraded_rule({"match": "*", "format": "affine"}, 2)
@@ -18,6 +21,7 @@ from typing import Any
 from fairseq.errors import CheckpointError
 
 VERSION = 2
+PACKED_VERSION = 3  # of packed weights
 _CLEAR = {1: "affine_float_zp", 2: "affine_int"}  # `affine` by a name that needs no version
 _CANONICAL = {"affine_int": "affine"}  # as formats call themselves
 _RANGES = {"running": "ema_from_zero"}
@@ -39,7 +43,7 @@ def clear_format(name: Any, version: int) -> Any:
     """A format in a file, a name or a mapping with one, by a name that means the same in every version."""
     if isinstance(name, Mapping):
         return {**name, "format": clear_format(name.get("format"), version)}
-    return _CLEAR[version] if name == "affine" else name
+    return _CLEAR[min(version, VERSION)] if name == "affine" else name
 
 
 def upgraded_rule(rule: Mapping[str, Any], version: int) -> dict[str, Any]:

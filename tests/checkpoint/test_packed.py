@@ -1,6 +1,9 @@
 """Files of packed weights that nobody can have written: one line each, that names the weight."""
 
 import copy
+import gzip
+import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +11,11 @@ import torch
 from fairseq.checkpoint.packed import pack_state, read_packed
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, torch_persistent_save
 from fairseq.errors import CheckpointError
+from fairseq.quantization.kernels.packing import pack_bits
 from fairseq.quantization.products.packed_weight import pack_weight
 from fairseq.quantization.quantizer import WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "packed"
 
 
 def packed(num_bits=4, **settings):
@@ -133,9 +139,30 @@ def test_a_weight_in_both_forms(tmp_path):
         load_checkpoint_to_cpu(str(tmp_path / "packed.pt"))
 
 
-def test_three_bits_do_not_use_all_of_four():
-    entry = packed(3).as_dict()
-    assert read_packed(copy.deepcopy(entry)).num_bits == 3
-    entry["codes"] = entry["codes"] | 8
-    with pytest.raises(ValueError, match="does not have at 3 bits"):
+def test_files_of_the_version_before():
+    """Codes of 3, 5 to 7 and 9 to 15 bits took 4, 8 and 16, scales a byte each, and formats without scale had one."""
+    found = torch.load(io.BytesIO(gzip.decompress((FIXTURES / "version2.pt.gz").read_bytes())), weights_only=True)
+    assert len(found) > 15
+    for case in found:
+        entry = case["entry"]
+        assert entry["version"] == 2
+        weight = read_packed(entry)
+        assert torch.equal(weight.values(), case["values"]), entry["format"]
+        assert (
+            read_packed(weight.as_dict()).num_bytes
+            == weight.num_bytes
+            <= 3 * -(-13 * weight.code_bits // 8)
+            + sum(part.nbytes for part in (*entry["scales"], *(entry["zero_points"] or ())))
+        )
+
+
+@pytest.mark.parametrize(("num_bits", "spare"), [(3, 8), (6, 64), (12, 1 << 12)])
+def test_codes_of_more_bits_in_files_of_the_version_before(num_bits, spare):
+    weight = packed(num_bits)
+    codes = weight.unpacked()
+    old = {3: pack_bits(codes, 4) if num_bits == 3 else None, 6: codes, 12: codes.to(torch.int16)}[num_bits]
+    entry = {**weight.as_dict(), "version": 2, "codes": old}
+    assert torch.equal(read_packed(copy.deepcopy(entry)).values(), weight.values())
+    entry["codes"] = entry["codes"] | spare
+    with pytest.raises(ValueError, match=f"has codes of more than {num_bits} bits"):
         read_packed(entry)

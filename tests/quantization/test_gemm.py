@@ -11,7 +11,7 @@ from torch import Tensor
 from fairseq.native import minmax
 from fairseq.quantization import quantize_model
 from fairseq.quantization.formats import build_format
-from fairseq.quantization.kernels import codes, encoding, gemm, weights
+from fairseq.quantization.kernels import encoding, gemm, packing, weights
 from fairseq.quantization.kernels.codes import QuantizedMatrix, column_sums, encode, encode_twice, pack
 from fairseq.quantization.kernels.encoding import EncodeRequest, encode_matrix
 from fairseq.quantization.kernels.gemm import CodeQParams, PackedOperand
@@ -92,7 +92,7 @@ def test_packing_is_torch_s(num_bits: int, columns: int, monkeypatch: pytest.Mon
         torch.randint(0, 2**num_bits, (5, columns), dtype=torch.uint8), one, one.int(), None, num_bits
     )
     expected = pack(made)
-    monkeypatch.setattr(codes, "MIN_KERNEL_ELEMENTS", 0)
+    monkeypatch.setattr(packing, "MIN_KERNEL_ELEMENTS", 0)
     packed = pack(made)
     assert packed.codes.data.equal(expected.codes.data) and packed.unpack().data.equal(made.data)
 

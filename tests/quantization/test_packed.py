@@ -32,8 +32,7 @@ def test_bit_for_bit(number_format, granularity, num_bits):
     weight[2] = 0
     packed = pack_weight(quantizer, weight, num_bits)
     assert torch.equal(packed.values(), quantizer.fake(weight, num_bits))
-    per_byte = {2: 4, 3: 2, 4: 2}.get(num_bits, 1)
-    assert packed.data.nbytes == (6 * -(-13 // per_byte) if num_bits <= 8 else 6 * 13 * 2)
+    assert packed.data.nbytes == 6 * -(-13 * num_bits // 8)
     rows = torch.tensor([5, 0, 0, 2])
     assert torch.equal(packed.rows(rows).values(), packed.values()[rows])
 
@@ -57,6 +56,18 @@ def test_layout_of_the_bytes():
     assert pack_weight(quantizer, weight, 4).data.tolist() == [[1 | 15 << 4, 8]]
     assert pack_weight(quantizer, weight, 8).data.tolist() == [[1, 128, 255]]
     assert pack_weight(quantizer, weight, 16).data.tolist() == [[1, -32768, -1]]
+    # nine codes of 6 bits, from -31 as 1: lower 4 bits two to the byte, upper 2 bits four to the byte, the ninth code
+    weight = torch.arange(-4.0, 5.0)[None] * 31 / 4
+    codes = [1, 9, 16, 24, 32, 40, 48, 55, 63]
+    low = [codes[i] & 15 | (codes[i + 4] & 15) << 4 for i in range(4)]
+    high = [codes[i] >> 4 | codes[i + 2] >> 4 << 2 | codes[i + 4] >> 4 << 4 | codes[i + 6] >> 4 << 6 for i in range(2)]
+    assert pack_weight(quantizer, weight, 6).data.tolist() == [[*low, *high, 63]]
+    # three codes of 12 bits, from -2047 as 1: lower 8 bits, then upper 4
+    weight = torch.tensor([[-2047.0, 0.0, 2047.0]])
+    assert pack_weight(quantizer, weight, 12).data.tolist() == [[1, 0, 255, 0 | 15 << 4, 8]]
+    # of 3 bits fewer than eight codes are one number, from -3 as 1
+    weight = torch.tensor([[-3.0, 0.0, 3.0]])
+    assert pack_weight(quantizer, weight, 3).data.tolist() == [[(1 | 4 << 3 | 7 << 6) & 255, (7 << 6) >> 8]]
 
 
 # --- models that keep codes only --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from fairseq.quantization.formats import build_format
 from fairseq.quantization.observers import OBSERVERS
 from fairseq.quantization.products.packed_weight import pack_weight
 from fairseq.quantization.quantizer import WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
-from fairseq.quantization.versions import VERSION
+from fairseq.quantization.versions import PACKED_VERSION
 
 X = torch.tensor([0.3, 1.0, 2.0])
 
@@ -64,12 +64,12 @@ def test_packed_weights(version: int | None, formats: list[str]) -> None:
     for written, meant in zip(("affine", "affine_int"), formats, strict=True):
         quantizer = Quantizer("w", WEIGHT, QuantizerSpec(format=meant), QuantizationContext(), shape=(3, 5))
         entry = pack_weight(quantizer, weight, 4).as_dict()
-        assert entry.pop("version") == VERSION
+        assert entry.pop("version") == PACKED_VERSION
         entry["format"] = written
         found = read_packed(entry if version is None else {"version": version, **entry})
         assert found.format == meant and torch.equal(found.values(), quantizer.fake(weight, 4))
-    for bad in (3, 0, "2", True):
-        with pytest.raises(ValueError, match=r"is of version .*, and this build reads up to 2"):
+    for bad in (4, 0, "2", True):
+        with pytest.raises(ValueError, match=r"is of version .*, and this build reads up to 3"):
             read_packed({**entry, "version": bad})
 
 

@@ -1,5 +1,6 @@
 """fairseq-quantize-checkpoint, and what takes its files: validation, the hub interface, training, other commands."""
 
+import json
 import os
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from fairseq.models.roberta import RobertaModel
 from fairseq.quantization import parameter_bytes
+from fairseq.quantization.formats import build_format
 from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq_cli import quantize_checkpoint, validate
 
@@ -80,6 +82,33 @@ def test_trained_checkpoints(runs, quantize, score, preset):
         quantizer = owner.quantizers.quantizer("weight")
         expected = quantizer.fake(owner.weight, quantizer.bits(model.quantization.config.eval_bits))
         assert torch.equal(weights[f"encoder.sentence_encoder.layers.0.{name}.weight"], expected)
+
+
+MANY = {
+    "q_proj": {"format": "mxfp6"},
+    "k_proj": {"format": "fp8_e5m2_ieee"},
+    "v_proj": {"format": {"format": "block_fp", "width": 5, "exponent_bits": 5}},
+    "self_attn.out_proj": {"format": "binary_residual", "granularity": "channel"},
+    "fc1": {"format": "nf4", "granularity": "group:64"},
+    "fc2": {"format": "nvfp4"},
+    "embed_positions": {"format": "affine_int", "bits": 3, "granularity": "token"},
+}
+
+
+def test_checkpoints_in_many_formats(runs, quantize, score):
+    """What fairseq-validate says of a packed file is what it says of the checkpoint; sizes are those of the formats."""
+    rules = [{"match": f"*{name}.weight", **rule} for name, rule in MANY.items()]
+    for rule in rules:
+        rule.setdefault("bits", build_format(rule["format"]).fixed_bits)
+    runs.trained("run", *WIDE, "--quantization", "int8", "--quantization-rules", json.dumps(rules))
+    path, out = runs.folder / "run" / "checkpoint_last.pt", runs.folder / "packed.pt"
+    assert "1 of 3 bits, 2 of 4 bits, 1 of 5 bits, 1 of 6 bits, 1 of 8 bits" in quantize(path, "--out", out)
+    loss, accuracy, _, _ = score(path)
+    assert score(out)[:3] == (loss, accuracy, 7) and score(path, "--integer-weights")[:3] == (loss, accuracy, 7)
+    packed = load_checkpoint_to_cpu(str(out))["packed_weights"]
+    sizes = {key.split(".")[-2]: 8 * weight.num_bytes for key, weight in packed.items()}
+    assert sizes["q_proj"] == 6.25 * 64 * 64 and sizes["k_proj"] == 8 * 64 * 64 and sizes["fc1"] == 4.5 * 64 * 128
+    assert sizes["v_proj"] == 64 * (5 * 64 + 24) and sizes["fc2"] == 4.5 * 64 * 128 + 32  # 4 scales of 5 bits a row
 
 
 def test_hub(runs, quantize):

@@ -244,16 +244,21 @@ class NumberFormat(ABC):
     # --- storage --------------------------------------------------------------------------------------------------
 
     def stored_scales(self, parts: Sequence[QParams], num_bits: int) -> tuple[Tensor, ...]:
-        """The scales of a tensor's pieces in the types in which they are kept."""
-        return tuple(part.scale for part in parts)
+        """The scales of a tensor's pieces in the types in which they are kept: fp32, or whole numbers of `scale_bits`
+        bits, uint8. None of a format whose settings say all.
+        """
+        return tuple(part.scale for part in parts) if self.scale_bits else ()
 
     def scales_of(self, stored: Sequence[Tensor], num_bits: int) -> tuple[Tensor, ...]:
         """The scales, fp32, that `stored_scales` made `stored` of."""
-        return tuple(stored)
+        if self.scale_bits:
+            return tuple(stored)
+        nothing = torch.zeros(1, 1)
+        return (self.qparams(nothing, nothing, num_bits).scale,)
 
     def stored_layout(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[torch.dtype, tuple[int, ...]]]:
         """Types and shapes of what `stored_scales` makes, for scales of these shapes."""
-        return [(torch.float32, shape) for shape in shapes]
+        return [(torch.float32, shape) for shape in shapes] if self.scale_bits else []
 
     # --- what it is, at given bits --------------------------------------------------------------------------------
 
@@ -294,11 +299,15 @@ class NumberFormat(ABC):
 
     def code_dtype(self, num_bits: int) -> torch.dtype:
         """The smallest integer type that holds every code."""
-        low, high = self.code_range(num_bits)
+        low, high = self.stored_codes(num_bits)
         for dtype in (torch.uint8, torch.int8, torch.int16):
             if low >= torch.iinfo(dtype).min and high <= torch.iinfo(dtype).max:
                 return dtype
         return torch.int32
+
+    def stored_codes(self, num_bits: int) -> tuple[int, int]:
+        """Smallest and largest code that `quantize` may give, for finite values: those of levels, and of overflow."""
+        return self.code_range(num_bits)
 
     def first_code(self, num_bits: int) -> int:
         """The code that is stored as 0."""

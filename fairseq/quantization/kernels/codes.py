@@ -26,16 +26,15 @@ tensor([[-1.,  0.,  2.],
 True
 """
 
-import ctypes
 import functools
 from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
-from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing, kernel
+from fairseq.native.compiled import kernel
 from fairseq.quantization.formats import NumberFormat, QParams
-from fairseq.quantization.kernels.library import library
+from fairseq.quantization.kernels.packing import pack_bits, unpack_bits
 from fairseq.quantization.kernels.rounding import TracedNoise
 from fairseq.quantization.rounding.noise import HashNoise
 
@@ -95,66 +94,12 @@ class PackedMatrix(NamedTuple):
     columns: int
 
     def unpack(self) -> QuantizedMatrix:
-        width = _width(self.codes.num_bits)
-        if width == 8:
-            return self.codes
-        native = _library(self.codes.data)
-        if native is not None:
-            rows, packed_columns = self.codes.data.shape
-            data = torch.empty(rows, self.columns, dtype=torch.uint8, device="cpu")
-            _call_packer("unpack_bits", native, self.codes.data, data, (rows, self.columns, packed_columns), width)
-            return self.codes._replace(data=data)
-        parts = _unpack(self.codes.data, width)
-        return self.codes._replace(data=parts[:, : self.columns].contiguous())
+        return self.codes._replace(data=unpack_bits(self.codes.data, _width(self.codes.num_bits), self.columns))
 
 
 def pack(codes: QuantizedMatrix) -> PackedMatrix:
     """Pack codes into bytes, `codes_per_byte` to each."""
-    width, columns = _width(codes.num_bits), codes.data.shape[1]
-    if width == 8:
-        return PackedMatrix(codes, columns)
-    per_byte = 8 // width
-    padding = -columns % per_byte
-    native = _library(codes.data)
-    if native is not None:
-        rows, packed_columns = codes.data.shape[0], (columns + padding) // per_byte
-        packed = torch.empty(rows, packed_columns, dtype=torch.uint8, device="cpu")
-        _call_packer("pack_bits", native, codes.data, packed, (rows, columns, packed_columns), width)
-        return PackedMatrix(codes._replace(data=packed), columns)
-    data = torch.nn.functional.pad(codes.data, (0, padding)) if padding else codes.data
-    return PackedMatrix(codes._replace(data=_pack(data, width)), columns)
-
-
-def _library(data: Tensor) -> Optional[ctypes.CDLL]:
-    """The C++ library that packs `data`: for large contiguous CPU tensors that are not traced."""
-    fits = (
-        data.device.type == "cpu" and data.is_contiguous() and data.numel() >= MIN_KERNEL_ELEMENTS and not is_tracing()
-    )
-    return library("codes") if fits else None
-
-
-def _call_packer(
-    name: str, native: ctypes.CDLL, source: Tensor, target: Tensor, sizes: tuple[int, int, int], width: int
-) -> None:
-    getattr(native, name)(
-        ctypes.c_void_p(source.data_ptr()), *map(ctypes.c_int64, sizes), ctypes.c_int32(width),
-        ctypes.c_void_p(target.data_ptr()), ctypes.c_int64(torch.get_num_threads()),
-    )  # fmt: skip
-
-
-@kernel
-def _pack(data: Tensor, width: int) -> Tensor:
-    # codes of one byte are half, a quarter or an eighth of a row apart: whole slices are combined, nothing is gathered
-    parts = data.chunk(8 // width, dim=1)
-    packed = parts[0]
-    for index, part in enumerate(parts[1:], 1):
-        packed = packed | (part << (index * width))
-    return packed
-
-
-@kernel
-def _unpack(data: Tensor, width: int) -> Tensor:
-    return torch.cat([(data >> bit) & (2**width - 1) for bit in range(0, 8, width)], dim=1)
+    return PackedMatrix(codes._replace(data=pack_bits(codes.data, _width(codes.num_bits))), codes.data.shape[1])
 
 
 def codes_per_byte(num_bits: int) -> int:

@@ -2,9 +2,9 @@
 
     value = format.dequantize(code, scale, zero point)      bit for bit what the quantizer's own rounding gives
 
-Codes count from 0 and lie several to the byte: eight of 1 bit, four of 2, two of 3 or 4, one of 5 to 8; more bits take
-an int16. Codes of one byte are `data.shape[1]` columns apart. Scales and zero points are fp32, or what the format keeps
-of them (formats with blocks: one byte), one per range of the quantizer's granularity; groups that do not divide a row
+Codes count from 0 and take as many bits as the format says, a row of them whole bytes (`kernels/packing.py`). Scales
+and zero points are fp32, or what the format keeps of them (formats with blocks: 8 bits or fewer, a row of them whole
+bytes; formats that are cast: nothing), one per range of the quantizer's granularity; groups that do not divide a row
 end in a shorter one, with scales of its own.
 
 Shapes: R rows, C columns of the weight.
@@ -29,21 +29,21 @@ from torch import Tensor
 from fairseq.errors import ConfigError
 from fairseq.quantization.formats import FormatSpec, NumberFormat, QParams, build_format
 from fairseq.quantization.granularity import Granularity
-from fairseq.quantization.kernels.codes import PackedMatrix, QuantizedMatrix, make_codes, pack
+from fairseq.quantization.kernels.codes import QuantizedMatrix, make_codes
+from fairseq.quantization.kernels.packing import MAX_CODE_BITS, pack_codes, unpack_codes
+from fairseq.quantization.products.packed_scales import pack_scales, range_shapes, unpack_scales
 from fairseq.quantization.quantizer import Quantizer
-from fairseq.quantization.versions import VERSION
-
-MAX_CODE_BITS = 16
+from fairseq.quantization.versions import PACKED_VERSION
 
 
 class PackedWeight(NamedTuple):
     """A matrix (R, C) as packed codes.
 
     Attributes:
-        data: uint8 (R, ceil(C / codes per byte)), or int16 (R, C) above 8 bits.
+        data: as `pack_codes` makes it: uint8 (R, bytes), or int16 (R, C) of 16 bits.
         columns: C.
         scales: as the format stores them; one tensor, two where a last group is shorter, each of which broadcasts
-            against its piece of the codes.
+            against its piece of the codes; of scales of fewer than 8 bits the packed rows.
         zero_points: likewise, in the format's meaning; None where all are 0.
         format: the number format: its name, or a mapping with its settings.
         granularity: as text.
@@ -76,7 +76,9 @@ class PackedWeight(NamedTuple):
     def qparams(self) -> list[QParams]:
         """The levels, as the quantizer's format describes them."""
         bounds = self._format().code_range(self.num_bits)
-        scales = self._format().scales_of(self.scales, self.num_bits)
+        shapes = range_shapes(Granularity.parse(self.granularity), self.shape)
+        stored = unpack_scales(self._format(), self.scales, shapes)
+        scales = [scale.to(self.data.device) for scale in self._format().scales_of(stored, self.num_bits)]
         zeros = self.zero_points or tuple(torch.zeros_like(scale) for scale in scales)
         return [QParams(scale, zero, *bounds) for scale, zero in zip(scales, zeros, strict=True)]
 
@@ -84,7 +86,8 @@ class PackedWeight(NamedTuple):
         """The rows `indices` (N,), as an embedding looks them up."""
 
         def of(part: Tensor) -> Tensor:
-            return part[indices] if part.shape[0] == self.data.shape[0] and part.shape[0] > 1 else part
+            by_row = part.shape[0] == self.data.shape[0] and (part.shape[0] > 1 or part.dtype == torch.uint8)
+            return part[indices] if by_row else part
 
         zeros = None if self.zero_points is None else tuple(of(zero) for zero in self.zero_points)
         return self._replace(data=self.data[indices], scales=tuple(of(scale) for scale in self.scales),
@@ -106,12 +109,12 @@ class PackedWeight(NamedTuple):
 
     def with_codes(self, codes: Tensor) -> "PackedWeight":
         """Other codes from 0, uint8 (R, C), on the same grid."""
-        return self._replace(data=_packed(codes, self.code_bits))
+        return self._replace(data=pack_codes(codes, self.code_bits))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
         return {
-            "version": VERSION,
+            "version": PACKED_VERSION,
             "codes": self.data,
             "columns": self.columns,
             "scales": list(self.scales),
@@ -126,10 +129,7 @@ class PackedWeight(NamedTuple):
 
     def unpacked(self) -> Tensor:
         """Codes from 0, uint8 or int32 (R, C)."""
-        if self.data.dtype == torch.int16:
-            return self.data.to(torch.int32) & 0xFFFF
-        dummy = self.scales[0]
-        return PackedMatrix(QuantizedMatrix(self.data, dummy, dummy, None, self.code_bits), self.columns).unpack().data
+        return unpack_codes(self.data, self.code_bits, self.columns)
 
 
 @torch.no_grad()
@@ -141,7 +141,7 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
         DataError: a weight with inf or NaN.
     """
     weight, first = weight.detach().float(), quantizer.format.first_code(num_bits)
-    low, high = quantizer.format.code_range(num_bits)
+    low, high = quantizer.format.stored_codes(num_bits)
     width = quantizer.format.code_bits(num_bits)
     if low < first or high - first >= 2**width or width > MAX_CODE_BITS:
         raise ConfigError(
@@ -149,10 +149,12 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
         )
     codes = quantizer.codes(weight, num_bits).to(torch.int32) - first
     all_qparams = quantizer.qparams(weight, num_bits)
-    shapes = range_shapes(quantizer.granularity, weight)
+    shapes = range_shapes(quantizer.granularity, (weight.shape[0], weight.shape[1]))
     stored = quantizer.format.stored_scales(all_qparams, num_bits)
     layout = quantizer.format.stored_layout(shapes)
-    scales = tuple(part.reshape(shape).clone() for part, (_, shape) in zip(stored, layout, strict=True))
+    scales = pack_scales(
+        quantizer.format, tuple(part.reshape(shape).clone() for part, (_, shape) in zip(stored, layout, strict=True))
+    )
     zeros: Optional[tuple[Tensor, ...]] = tuple(
         qparams.zero_point.reshape(shape).clone() for qparams, shape in zip(all_qparams, shapes, strict=True)
     )
@@ -161,20 +163,6 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
     without = number_format.block is not None or not (number_format.zero_point_bits or number_format.is_uniform)
     if without or not any(bool(zero.any()) for zero in zeros or ()):
         zeros = None
-    data = codes.to(torch.int16) if width > 8 else _packed(codes.to(torch.uint8), width)
+    data = pack_codes(codes, width)
     spec, granularity = quantizer.format.spec(), str(quantizer.granularity)
     return PackedWeight(data, weight.shape[1], scales, zeros, spec, granularity, num_bits)
-
-
-def _packed(codes: Tensor, code_bits: int) -> Tensor:
-    dummy = torch.empty(0)
-    return pack(QuantizedMatrix(codes, dummy, dummy, None, code_bits)).codes.data
-
-
-def range_shapes(granularity: Granularity, matrix: Tensor) -> list[tuple[int, ...]]:
-    """The shape of the scales of each piece of a matrix (R, C)."""
-    shapes = []
-    for piece in granularity.pieces(matrix):
-        reduced = granularity.reduced(piece)
-        shapes.append(tuple(1 if axis in reduced else size for axis, size in enumerate(piece.shape)))
-    return shapes

@@ -239,8 +239,7 @@ def test_packed(spec: FormatSpec, num_bits: int, granularity: str) -> None:
     weight = torch.randn(6, 21)
     packed = pack_weight(quantizer, weight, num_bits)
     assert torch.equal(packed.values(), quantizer.fake(weight, num_bits))
-    per_byte = {1: 8, 2: 4, 3: 2, 4: 2}.get(num_bits, 1)
-    assert packed.data.shape == (6, -(-21 // per_byte)) and packed.code_bits == num_bits
+    assert packed.data.shape == (6, -(-21 * num_bits // 8)) and packed.code_bits == num_bits
     assert (packed.zero_points is None) == (spec != "binary_residual")
     assert torch.equal(read_packed(packed.as_dict()).values(), packed.values())
 

@@ -12,7 +12,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.errors import ConfigError, DataError
+from fairseq.errors import ConfigError
 from fairseq.quantization.formats.base import Noise, NumberFormat, QParams
 from fairseq.quantization.formats.fields import flag
 from fairseq.quantization.formats.float.significand import Digits, native_fields, round_significand
@@ -61,6 +61,11 @@ class FloatFormat(NumberFormat):
         most = _count(self.digits) - 1
         return -most, most
 
+    def stored_codes(self, num_bits: int) -> tuple[int, int]:
+        """Behind the outermost level, what overflows has a code: infinities one each, NaN one below."""
+        low, high = self.code_range(num_bits)
+        return low - (self.digits.overflow is not None), high + (self.digits.overflow == "inf")
+
     def fake_quantize(
         self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,
         clamp: bool = True,
@@ -75,17 +80,18 @@ class FloatFormat(NumberFormat):
         clamp: bool = True,
     ) -> Tensor:  # fmt: skip
         units = round_significand(x / qparams.scale if self.scaled else x, self.digits, noise)
-        if self.digits.overflow is not None and bool(
-            (units.abs() > self.digits.largest).logical_or_(units.isnan()).any()
-        ):
-            raise DataError(
-                f"the format {self} has no code for values beyond {self.digits.largest:g}: it does not saturate"
-            )
-        codes = torch.searchsorted(self.magnitudes(x), units.abs()).to(x.dtype).copysign_(units)
+        codes = torch.searchsorted(self.magnitudes(x), units.abs()).to(x.dtype)
+        if self.digits.overflow == "nan":  # NaN has one code, as in fnuz
+            codes = torch.where(units.isnan(), -codes, codes.copysign_(units))
+        else:
+            codes.copysign_(units)
         return codes if out is None else out.copy_(codes)
 
     def dequantize(self, codes: Tensor, qparams: QParams, out: Optional[Tensor] = None) -> Tensor:
-        values = self.magnitudes(codes)[codes.abs().long()].mul_(codes.sign())
+        magnitudes = self.magnitudes(codes)
+        if self.digits.overflow is not None:
+            magnitudes = torch.cat([magnitudes, magnitudes.new_tensor([float(self.digits.overflow)])])
+        values = magnitudes[codes.abs().long()].mul_(codes.sign())
         values = values.mul_(qparams.scale) if self.scaled else values
         return values if out is None else out.copy_(values)
 
@@ -103,7 +109,7 @@ class FloatFormat(NumberFormat):
         below = f"multiples of {least:g}" if digits.subnormals else f"none: 0, then {least:g}"
         spoils = "spoils the range" if self.scaled else None
         return {"zero": "exact, without a sign", "subnormals": below, "overflow": above, "infinity": spoils or above,
-                "NaN": spoils or "stays NaN when simulated; has no code"}  # fmt: skip
+                "NaN": spoils or "stays NaN when simulated; weights with it are not packed"}  # fmt: skip
 
 
 def _count(digits: Digits) -> int:
