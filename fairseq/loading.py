@@ -86,10 +86,15 @@ def config_of(state: dict[str, Any], path: str) -> DictConfig:
         CheckpointError: it has none.
     """
     if state.get("cfg") is not None:
-        return state["cfg"] if OmegaConf.is_config(state["cfg"]) else config.typed(state["cfg"], path)
-    if state.get("args") is not None:
-        return config.from_args(state["args"], path)
-    raise CheckpointError(f"checkpoint {path} holds weights, but no config to build the model from")
+        cfg = state["cfg"] if OmegaConf.is_config(state["cfg"]) else config.typed(state["cfg"], path)
+    elif state.get("args") is not None:
+        cfg = config.from_args(state["args"], path)
+    else:
+        raise CheckpointError(f"checkpoint {path} holds weights, but no config to build the model from")
+    for group in ("task", "model"):
+        if OmegaConf.is_missing(cfg, group) or cfg.get(group) is None:
+            raise CheckpointError(f"checkpoint {path}: its config names no {group}; use another copy of the file")
+    return cfg
 
 
 def build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: bool, integer_weights: bool) -> Any:

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from fairseq.errors import CheckpointError, FairseqError
+from fairseq.errors import CheckpointError, FairseqError, reason
 
 NONE = type(None)
 NUMBER = (int, float, NONE)
@@ -57,6 +58,11 @@ KINDS: dict[str, tuple[type, ...]] = {
     "extra_state.train_iterator.group": (int,),
 }
 MAX_COUNT = 2**62
+# what code raises that takes over a part of another kind than it expects
+ODD = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, OmegaConfBaseException, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
 MAX_EPOCH = 2**31  # epochs become part of random seeds
 
 
@@ -105,7 +111,7 @@ def restoring(filename: str, part: str, advice: str = "use another copy of it") 
         yield
     except FairseqError:
         raise
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        message = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    except ODD as error:
+        kind, why = type(error).__name__, reason(error)
+        message = f"{kind}: {why}" if why != kind else kind
         raise CheckpointError(f"checkpoint {filename}: its {part} cannot be used ({message}); {advice}") from error

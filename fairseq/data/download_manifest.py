@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fairseq.errors import reason
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,12 +54,12 @@ def _entries(manifest: Path) -> dict[str, dict[str, Any]]:
         found = json.loads(manifest.read_text(encoding="utf-8"))
         if isinstance(found, dict) and all(_is_entry(entry) for entry in found.values()):
             return found
-        reason = "it is of another shape"
+        why = "it is of another shape"
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        reason = " ".join(str(error).split())[:100]
-    logger.warning("%s is damaged (%s): it is written again", manifest, reason)
+        why = reason(error)
+    logger.warning("%s is damaged (%s): it is written again", manifest, why)
     return {}
 
 

@@ -1,58 +1,39 @@
 """What a Hugging Face folder must hold for an import: kinds and sizes, before anything is made of them.
 
->>> check_vocabulary({"a": "0"}, "vocab.json")
+>>> size_of({"hidden_size": "8"}, "hidden_size", "folder")
 Traceback (most recent call last):
 ...
-fairseq.errors.CheckpointError: vocab.json: 'a' has no id, but '0'; get the file again
+fairseq.errors.CheckpointError: folder: hidden_size must be a positive whole number, not '8'
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from fairseq.errors import CheckpointError
+from fairseq.data.encoders import tokenizer_files as files
+from fairseq.errors import CheckpointError, DataError, shortened
 
 MAX_SIZE = 2**31
 _LAYER = re.compile(r"encoder\.sentence_encoder\.layers\.(\d+)\.")
 
 
+@contextlib.contextmanager
+def tokenizer_files() -> Iterator[None]:
+    """Around what reads a tokenizer's files: a DataError becomes a CheckpointError, as they are part of a model."""
+    try:
+        yield
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+
+
 def read_text(path: Path) -> str:
     """The text of a file; CheckpointError where it cannot be read or is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is not UTF-8 (byte {error.start}); get the file again") from None
-
-
-def check_vocabulary(tokens: Any, where: str) -> dict[str, int]:
-    """`tokens`, if it maps text to different ids from 0.
-
-    Raises:
-        CheckpointError: it does not, with the first entry that is wrong.
-    """
-    if not isinstance(tokens, dict):
-        raise CheckpointError(f"{where}: expected tokens with their ids, found a {type(tokens).__name__}")
-    owners: dict[int, str] = {}
-    for token, index in tokens.items():
-        if not isinstance(token, str) or not _is_writable(token):
-            raise CheckpointError(f"{where}: {token!r:.80} is no text; get the file again")
-        if type(index) is not int or not 0 <= index < MAX_SIZE:
-            raise CheckpointError(f"{where}: {token!r:.80} has no id, but {index!r:.80}; get the file again")
-        if owners.setdefault(index, token) != token:
-            raise CheckpointError(f"{where}: {owners[index]!r:.80} and {token!r:.80} both have id {index}")
-    return tokens
-
-
-def _is_writable(token: str) -> bool:
-    try:
-        token.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
-        return False
-    return True
+    with tokenizer_files():
+        return files.read_text(str(path))
 
 
 def size_of(config: dict[str, Any], name: str, where: str) -> int:
@@ -61,7 +42,7 @@ def size_of(config: dict[str, Any], name: str, where: str) -> int:
         raise CheckpointError(f"{where}: config.json does not say {name}; get the file again")
     value = config[name]
     if type(value) is not int or not 0 < value < MAX_SIZE:
-        raise CheckpointError(f"{where}: {name} must be a positive whole number, not {value!r:.80}")
+        raise CheckpointError(f"{where}: {name} must be a positive whole number, not {shortened(value)}")
     return value
 
 

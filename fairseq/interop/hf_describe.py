@@ -12,8 +12,9 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
+from fairseq.data.encoders.tokenizer_files import bpe_model, check_description, library_errors
 from fairseq.errors import CheckpointError
-from fairseq.interop.hf_checks import check_vocabulary, read_text
+from fairseq.interop.hf_checks import read_text, tokenizer_files
 from fairseq.interop.hf_files import read_json
 
 # classes whose files are those of byte-level BPE, and of BERT's WordPiece; others do more than their files say
@@ -57,10 +58,8 @@ def build(described: Description, where: str) -> Any:
     """The `tokenizers.Tokenizer` of a description, neither truncating nor padding; CheckpointError if it is none."""
     from tokenizers import Tokenizer
 
-    try:
+    with tokenizer_files(), library_errors(f"{where} does not describe a tokenizer"):
         tokenizer = Tokenizer.from_str(json.dumps(described))
-    except Exception as error:  # the library raises Exception itself
-        raise CheckpointError(f"{where} does not describe a tokenizer ({' '.join(str(error).split())})") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -77,14 +76,8 @@ def settings(folder: Path) -> dict[str, Any]:
 
 def check(described: Any, where: str) -> None:
     """Refuse what has not the parts that a tokenizer.json has."""
-    try:
-        vocab, added = described["model"]["vocab"], described.get("added_tokens") or []
-        entries = vocab.items() if isinstance(vocab, dict) else ((entry[0], 0) for entry in vocab)
-        for token, index in [*entries, *((token["content"], token["id"]) for token in added)]:
-            if not isinstance(token, str) or not isinstance(index, int):
-                raise TypeError(f"{token!r}: {index!r}")
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CheckpointError(f"{where} does not describe a tokenizer ({error!r}); get the file again") from None
+    with tokenizer_files():
+        check_description(described, where)
 
 
 def tokens_of(described: Description) -> dict[str, int]:
@@ -130,18 +123,10 @@ def _overridden(described: Description, config: dict[str, Any], kind: Optional[s
 
 
 def _byte_level(folder: Path, config: dict[str, Any]) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
 
-    check_vocabulary(read_json(folder / "vocab.json"), str(folder / "vocab.json"))
-    read_text(folder / "merges.txt")
-    try:
-        model = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    except Exception as error:  # the library raises Exception itself
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"cannot read the BPE in {folder}: {reason}; get vocab.json and merges.txt again"
-        ) from None
-    tokenizer = Tokenizer(model)
+    with tokenizer_files():
+        tokenizer = Tokenizer(bpe_model(str(folder / "vocab.json"), str(folder / "merges.txt"))[0])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(config.get("add_prefix_space", False)))
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer

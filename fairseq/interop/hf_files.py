@@ -12,7 +12,7 @@ from typing import Any, Optional
 from torch import Tensor
 
 from fairseq.checkpoint import reading
-from fairseq.errors import CheckpointError
+from fairseq.errors import CheckpointError, reason
 
 
 def locate(name: str) -> Path:
@@ -38,8 +38,8 @@ def locate(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors", "*.bin"]))
     except Exception as error:  # network, permissions, no such model: the library has an exception for each
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise CheckpointError(f"{name}: no such folder, and it could not be downloaded ({reason}); {advice}") from None
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{name}: no such folder, and it could not be downloaded ({first}); {advice}") from None
 
 
 def _cached(name: str) -> Optional[Path]:
@@ -52,12 +52,6 @@ def _cached(name: str) -> Optional[Path]:
         return None
     snapshot = model / "snapshots" / revision.read_text(encoding="utf-8").strip()
     return snapshot if (snapshot / "config.json").is_file() else None
-
-
-def reason(error: BaseException) -> str:
-    """Why reading failed, on one line."""
-    message = error.strerror if isinstance(error, OSError) else None
-    return message or " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def read_json(path: Path) -> Any:
@@ -109,7 +103,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}; get the file again") from None
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged ({' '.join(str(error).split())[:160]}); get the file again") from None
+        raise CheckpointError(f"{path} is damaged ({reason(error)}); get the file again") from None
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fairseq.errors import CheckpointError
+from fairseq.errors import CheckpointError, shortened
 from fairseq.interop import hf_files
 
 ACTIVATIONS = {
@@ -49,6 +49,9 @@ class Reference:
         self.is_bert = self.config["model_type"] == "bert"
         pad = self.config.get("pad_token_id")
         self.pad = int(pad) if pad is not None else (0 if self.is_bert else 1)
+        rows = len(self._tensor("embeddings.word_embeddings.weight"))
+        if not 0 <= self.pad < rows:
+            raise CheckpointError(f"{folder}: pad_token_id must be one of the {rows} ids, not {shortened(pad)}")
 
     @torch.no_grad()
     def outputs(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:

@@ -15,8 +15,9 @@ from typing import Any, Optional
 
 from fairseq.data.encoders.hf_tokenizer import lower_case, wordpiece
 from fairseq.data.encoders.special_tokens import find_special_tokens, renamed
+from fairseq.data.encoders.tokenizer_files import bpe_model
 from fairseq.errors import CheckpointError
-from fairseq.interop import hf_describe
+from fairseq.interop import hf_checks, hf_describe
 from fairseq.interop.hf_files import read_json
 
 # bpe -> its settings that name files, and what these are called in a folder; the order is that of preference
@@ -50,7 +51,7 @@ class OwnTokenizer:
         """The contents of a tokenizer.json. CheckpointError: files that are damaged."""
         import json
 
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+        from tokenizers import Tokenizer, decoders, pre_tokenizers
 
         where = " and ".join(map(str, self.files))
         if self.kind == "hf_tokenizer":
@@ -64,10 +65,8 @@ class OwnTokenizer:
                 [token for token in special.values() if tokenizer.token_to_id(token) is not None]
             )
             return json.loads(tokenizer.to_str())
-        try:
-            tokenizer = Tokenizer(models.BPE.from_file(*map(str, self.files)))
-        except Exception as error:  # the library raises Exception itself
-            raise CheckpointError(f"cannot read the BPE of {where}: {' '.join(str(error).split())}") from None
+        with hf_checks.tokenizer_files():
+            tokenizer = Tokenizer(bpe_model(*map(str, self.files))[0])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=self.add_prefix_space)
         tokenizer.decoder = decoders.ByteLevel()
         return json.loads(tokenizer.to_str())

@@ -24,8 +24,8 @@ import os
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from fairseq.errors import DataError
-from fairseq.logging.side_outputs import SideOutput, reason
+from fairseq.errors import DataError, reason
+from fairseq.logging.side_outputs import SideOutput
 
 FILE_NAME = "history.jsonl"
 DONE = "done"  # tag of a finished run's last line

@@ -19,6 +19,8 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 
+from fairseq.errors import reason
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,12 +50,6 @@ class SideOutput:
             return
         self.failed = True
         logger.warning(f"cannot write {self.name} ({reason(error)}): {self.consequence}; training continues")
-
-
-def reason(error: BaseException) -> str:
-    """Why it failed, on one line."""
-    message = error.strerror if isinstance(error, OSError) else None
-    return message or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class LogFile(logging.FileHandler):

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq.errors import ConfigError, DataError, unknown
-from fairseq.logging.side_outputs import reason
+from fairseq.errors import ConfigError, DataError, reason, unknown
 from fairseq.studies.records import Run
 
 # what fairseq-validated runs report in addition to the loss, in the order of interest

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from fairseq import checkpoint_utils
 from fairseq.checkpoint.format import build_state
+from fairseq.dataclass.utils import to_plain
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.logging import metrics
 
@@ -100,6 +101,17 @@ def test_weights_without_a_config(files, tmp_path):
     checkpoint_utils.torch_persistent_save({"weight": torch.ones(1)}, path)
     with pytest.raises(CheckpointError, match=r"holds no model in fairseq's layout, but the keys weight"):
         checkpoint_utils.load_checkpoint_to_cpu(path)
+
+
+@pytest.mark.parametrize("group", ["task", "model"])
+@pytest.mark.parametrize("cut", [lambda cfg, group: cfg.pop(group), lambda cfg, group: cfg.update({group: None})])
+def test_a_config_without_a_model_or_task_says_so(group, cut, files, tmp_path):
+    state = torch.load(files / "hydra.pt", weights_only=False)
+    state["cfg"] = to_plain(state["cfg"])
+    cut(state["cfg"], group)
+    torch.save(state, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=rf"c\.pt: its config names no {group}"):
+        load_model(tmp_path / "c.pt", files)
 
 
 def test_averaged_weights(files, tmp_path):

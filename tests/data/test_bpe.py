@@ -90,7 +90,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_damaged_file_is_one_line(tmp_path, files):
     (tmp_path / "encoder.json").write_text('{"a": 1')
-    with pytest.raises(DataError, match="cannot read the BPE") as caught:
+    with pytest.raises(DataError, match=r"encoder\.json is no JSON") as caught:
         build_bpe(
             SimpleNamespace(_name="gpt2", gpt2_encoder_json=str(tmp_path / "encoder.json"), gpt2_vocab_bpe=files[1])
         )

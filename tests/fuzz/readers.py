@@ -479,7 +479,9 @@ def broken(fault: Callable[[], Any]) -> Reader:
 
 
 def two_lines() -> None:
-    raise DataError("one\ntwo")
+    error = DataError()
+    error.args = ("one\ntwo",)  # the constructor would make one line of it
+    raise error
 
 
 def allocates() -> None:
@@ -496,6 +498,13 @@ BROKEN: dict[str, Reader] = {
     "ends": broken(lambda: os.kill(os.getpid(), signal.SIGKILL)),
     "hangs": broken(lambda: time.sleep(60)),
 }
+
+
+def _unreadable(folder: Path, out: Path) -> None:
+    raise DataError("valid files are not read either")
+
+
+BROKEN["unreadable"] = Reader(lambda folder: (folder / "file").write_bytes(b"content") and None, _unreadable)
 
 
 def quiet() -> None:

@@ -9,6 +9,7 @@ a failure, as is any exception but `FairseqError`, a message of several lines, a
 """
 
 import argparse
+import gc
 import itertools
 import json
 import os
@@ -75,7 +76,7 @@ def run(
         plan = {"mutations": mutations, "seed": seed, "readers": readers, "only": only, "seconds": seconds}
         plan["keep"] = None if keep is None else str(keep)
         for start in itertools.count():  # a process that ended leaves damaged files: the next makes its own
-            folder = Path(temporary) / str(start)
+            folder, before = Path(temporary) / str(start), at
             folder.mkdir()
             job.write_text(json.dumps({**plan, "after": at, "folder": str(folder)}))
             with open(folder / "stderr", "w+") as told:
@@ -94,7 +95,7 @@ def run(
                 said = told.read().strip()
             if at.get("finished"):
                 return failures
-            if at["reader"] is None:
+            if at is before:  # it did not get as far as damaging a file
                 raise RuntimeError(said)
             last = said.rpartition("\n")[2][:200]
             failures.append({**at, "error": f"the process ended with {done.returncode} ({last})"})
@@ -175,6 +176,9 @@ class Prepared:
             shutil.copytree(self.folder, self.plan["keep"], dirs_exist_ok=True)
         signal.alarm(self.plan["seconds"])
         error = self._error()
+        if error is not None and error.startswith("memory: "):  # again without what earlier readings left behind
+            gc.collect()
+            error = self._error()
         signal.alarm(0)
         if error is not None:
             print(json.dumps({**event, "error": error}), flush=True)
@@ -191,12 +195,13 @@ class Prepared:
         except FairseqError as error:
             if "\n" in str(error) or len(str(error)) > 2000:
                 return f"a message of {len(str(error))} characters: {str(error)[:300]!r}"
-            return "memory: " + str(error) if out_of_memory(error) else None
+            return f"memory: {error}" if out_of_memory(error) else None
         except BaseException as error:
             frames = traceback.extract_tb(error.__traceback__)
             ours = [frame for frame in frames if "fairseq" in frame.filename] or list(frames)
             where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
-            return f"{type(error).__name__} at {where}: {' '.join(str(error).split())[:200]}"
+            text = f"{type(error).__name__} at {where}: {' '.join(str(error).split())[:200]}"
+            return f"memory: {text}" if out_of_memory(error) else text
         return None
 
 

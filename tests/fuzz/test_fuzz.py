@@ -22,6 +22,11 @@ def test_what_would_be_found():
     assert any("TooLongError" in error for error in found["hangs"])  # which comes after the process that ended
 
 
+def test_valid_files_that_are_not_read_end_the_run():
+    with pytest.raises(RuntimeError, match="valid files are not read either"):
+        run.run(mutations=1, readers=["unreadable"])
+
+
 @pytest.mark.parametrize("kind", mutations.DAMAGES)
 def test_the_same_seed_gives_the_same_damage(kind):
     content = b"name: 12\nvalues: [1.5, -3]\n" + bytes(range(64))

@@ -56,8 +56,9 @@ def test_sizes_in_config_json(changes, message, folder, tmp_path):
         (b'{"a": 1.0}', "'a' has no id, but 1.0"),
         (b'{"a": 1, "b": 1}', "'a' and 'b' both have id 1"),
         (b'{"\\ud800": 1}', "is no text"),
-        (b"\xff", "cannot read"),
-        (b"[" * 100_000, "cannot read"),
+        (b"\xff", "is not UTF-8"),
+        (b"[" * 100_000, "is no JSON"),
+        (b'{"a": 0, "b": 100000}', "'b' has id 100000 among 2 tokens"),
     ],
 )
 def test_vocab_json(text, message, folder, tmp_path):
@@ -96,6 +97,14 @@ def test_weights_of_other_shapes(name, change, message, folder, tmp_path):
     weights[name] = change(weights[name]).contiguous()
     save_file(weights, folder / "model.safetensors")
     refused(folder, tmp_path, message)
+
+
+@pytest.mark.parametrize("pad", [-1, 10**6, 2**62])
+def test_padding_that_is_no_id(pad, folder, tmp_path):
+    folder = folder("bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": pad}))
+    refused(folder, tmp_path, f"pad_token_id must be one of the 13 ids, not {pad}")
 
 
 def test_weights_cut_short(folder, tmp_path):

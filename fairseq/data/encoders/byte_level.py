@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fairseq.data.encoders.gpt2_split import Splitter
 from fairseq.data.encoders.gpt2_words import WordCache
+from fairseq.data.encoders.tokenizer_files import bpe_model
 from fairseq.errors import DataError
 from fairseq.file_io import exists
 
@@ -38,7 +39,7 @@ class ByteLevelBPE:
     """
 
     def __init__(self, vocab: str, merges: str, add_prefix_space: bool = False, whole_tokens: bool = False):
-        self._tokenizer = _load(vocab, merges, add_prefix_space)
+        self._tokenizer, self.num_ids = _load(vocab, merges, add_prefix_space)  # ids may have gaps
         self._whole: dict[str, int] = self._tokenizer.get_vocab() if whole_tokens else {}
         self._splitter = None if add_prefix_space else Splitter()
         self._words = WordCache(self._encode_words)
@@ -112,17 +113,14 @@ def byte_alphabet() -> dict[int, str]:
     return shown | {byte: chr(256 + place) for place, byte in enumerate(hidden)}
 
 
-def _load(vocab: str, merges: str, add_prefix_space: bool) -> "Tokenizer":
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+def _load(vocab: str, merges: str, add_prefix_space: bool) -> tuple["Tokenizer", int]:
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
 
     for path in (vocab, merges):
         if not exists(path) or not os.path.isfile(path):
             raise DataError(f"no BPE file {path}; fairseq-prepare-glue downloads encoder.json and vocab.bpe")
-    try:
-        model = models.BPE.from_file(vocab, merges)
-    except Exception as error:  # the library raises Exception itself for any fault of the files
-        raise DataError(f"cannot read the BPE of {vocab} and {merges}: {' '.join(str(error).split())}") from None
+    model, num_ids = bpe_model(vocab, merges)
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
+    return tokenizer, num_ids

@@ -13,6 +13,7 @@ from typing import Any
 
 from fairseq.data.encoders import register_bpe
 from fairseq.data.encoders.special_tokens import SPECIAL, find_special_tokens, renamed
+from fairseq.data.encoders.tokenizer_files import check_description, library_errors, read_json
 from fairseq.dataclass.encoders import BertBPEConfig, HuggingFaceTokenizerConfig
 from fairseq.errors import ConfigError, DataError
 from fairseq.file_io import exists
@@ -23,10 +24,8 @@ def wordpiece(vocab: str, cased: bool = False) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     _check(vocab)
-    try:
+    with library_errors(f"cannot read the WordPiece vocabulary {vocab}"):
         model = models.WordPiece.from_file(vocab, unk_token="[UNK]", max_input_chars_per_word=100)
-    except Exception as error:  # the library raises Exception itself
-        raise DataError(f"cannot read the WordPiece vocabulary {vocab}: {' '.join(str(error).split())}") from None
     tokenizer = Tokenizer(model)
     if tokenizer.token_to_id("[UNK]") is None:
         raise DataError(f"the WordPiece vocabulary {vocab} has no [UNK]; get the file again")
@@ -41,13 +40,12 @@ def from_json(path: str) -> Any:
     from tokenizers import Tokenizer
 
     _check(path)
-    try:
+    check_description(read_json(path), path)
+    with library_errors(f"cannot read the tokenizer {path}"):
         tokenizer = Tokenizer.from_file(path)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode("a \u2603")  # what does not fit together may show only now, such as a missing unknown token
-    except Exception as error:  # the library raises Exception itself
-        raise DataError(f"cannot read the tokenizer {path}: {' '.join(str(error).split())[:200]}") from None
     return tokenizer
 
 

@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from fairseq.errors import DataError
+from fairseq.errors import DataError, reason
 
 # text packs to about a third; a file that unpacks to much more is not what GLUE publishes
 MAX_BYTES, MAX_RATIO, FREE_BYTES, MAX_MEMBERS = 4 << 30, 100, 1 << 24, 1000
@@ -55,9 +55,8 @@ def _unpack(archive: Path, folder: Path) -> None:
         if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
             raise DataError(f"cannot unpack {archive}: {error.strerror}") from None
         archive.unlink(missing_ok=True)
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DamagedArchive(
-            f"{archive} is no intact zip file ({reason}); run the command again to download it again"
+            f"{archive} is no intact zip file ({reason(error)}); run the command again to download it again"
         ) from None
 
 

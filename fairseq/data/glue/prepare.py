@@ -129,7 +129,7 @@ class RobertaEncoder:
     def __init__(self, bpe_dir: Path):
         self.dictionary = Dictionary.load(str(bpe_dir / "dict.txt"))
         self._bpe = get_encoder(str(bpe_dir / "encoder.json"), str(bpe_dir / "vocab.bpe"))
-        symbols = map(str, range(len(self._bpe)))
+        symbols = map(str, range(self._bpe.num_ids))
         self._ids = np.array([self.dictionary.index(symbol) for symbol in symbols])  # by BPE id
 
     def encode(self, sentences: Sequence[str]) -> Iterator[np.ndarray]:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq.dataclass import schema
-from fairseq.errors import ConfigError
+from fairseq.errors import ConfigError, reason
 
 MAX_NODES = 100_000
 # what reading a file of another shape or encoding ends in
@@ -133,8 +133,7 @@ def _reason(error: BaseException) -> str:
         return f"not UTF-8 (byte {error.start})"
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    message = error.strerror if isinstance(error, OSError) else None
-    return message or " ".join(str(error).split())[:200] or type(error).__name__
+    return reason(error)
 
 
 def _one_line(error: yaml.YAMLError) -> str:

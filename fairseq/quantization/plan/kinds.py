@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from fairseq.errors import ConfigError
+from fairseq.errors import ConfigError, shortened
 
 MAX_NUMBER = 2**63
 WORDS = {int: "a whole number", str: "text", bool: "true or false", type(None): "null"}
@@ -24,7 +24,7 @@ def check_kinds(dataclass: type, values: Mapping[str, Any], where: str) -> None:
         allowed = get_args(kinds[name]) if get_origin(kinds[name]) is Union else (kinds[name],)
         if not any(_is_of(value, kind) for kind in allowed):
             told = " or ".join(_word(kind) for kind in allowed)
-            raise ConfigError(f"{where}.{name}: must be {told}, got {_short(value)}")
+            raise ConfigError(f"{where}.{name}: must be {told}, got {shortened(value)}")
 
 
 def _is_of(value: Any, kind: Any) -> bool:
@@ -39,10 +39,3 @@ def _is_of(value: Any, kind: Any) -> bool:
 def _word(kind: Any) -> str:
     kind = get_origin(kind) or kind
     return "a mapping" if kind is Mapping else "a list" if kind is Sequence else WORDS.get(kind, kind.__name__)
-
-
-def _short(value: Any) -> str:
-    try:
-        return f"{value!r:.80}"
-    except ValueError:  # an integer of too many digits to be written
-        return f"a {type(value).__name__}"

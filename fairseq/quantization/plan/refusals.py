@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from fairseq.errors import ConfigError
+from fairseq.errors import ConfigError, shortened
 from fairseq.quantization.plan.target import TARGETS, QuantizationTarget
 
 SHOWN = 4  # types, or names of one type
@@ -22,7 +22,8 @@ def check_model(model: Any) -> None:
     if isinstance(model, type) and issubclass(model, nn.Module):
         raise ConfigError(f"quantize_model: {model.__name__} is a class; give a model made from it")
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"quantize_model: the model must be an nn.Module, got {shortened(model)}")
+        found = f"{shortened(model, 60)} ({type(model).__name__})"
+        raise ConfigError(f"quantize_model: the model must be an nn.Module, got {found}")
     for path, module in model.named_modules():
         if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc, no-untyped-call]
             raise ConfigError(
@@ -58,12 +59,6 @@ def stays_in_full_precision(targets: Sequence[QuantizationTarget]) -> str:
         for kind, paths in kinds.items()
     ]
     return f"quantization: in full precision, because layers of their type cannot be quantized: {_joined(parts)}"
-
-
-def shortened(value: Any) -> str:
-    """A value and its type, on one line."""
-    text = " ".join(repr(value).split())
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
 def _listed(counts: Counter[str]) -> str:
