@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fairseq.native import minmax
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
+from fairseq.native.first_order import first_order
 from fairseq.native.library import library, pointer
 
 _STEPS = 2**14  # steps of s per unit
@@ -69,7 +70,7 @@ class _CompactGelu(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order("GELU with compact slopes", "call the model in full precision (num_bits=0)")
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (slopes,) = ctx.saved_tensors
         native = kernels(grad)

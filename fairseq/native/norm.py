@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fairseq.native import minmax
 from fairseq.native.compiled import MIN_KERNEL_ELEMENTS, is_tracing
+from fairseq.native.first_order import first_order
 from fairseq.native.library import library, pointer, required
 
 _MULTIPLE = 16  # of columns
@@ -74,7 +75,7 @@ class _AddAndNormalize(torch.autograd.Function):
         return _forward(x, residual, weight, bias, eps, mask, kept, inverse)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_order("residual and layer norm in one pass", "a forward hook on the norm makes the layer use torch's")
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         kept, inverse, weight = ctx.saved_tensors
         grad, weight = grad.float().contiguous(), weight.contiguous()

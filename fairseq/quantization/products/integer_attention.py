@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fairseq.native import minmax
+from fairseq.native.first_order import first_order
 from fairseq.quantization.context import Operand, QuantizationContext
 from fairseq.quantization.kernels import heads
 from fairseq.quantization.kernels.codes import NotANumber
@@ -30,7 +30,7 @@ from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.running import RunningObserver
 from fairseq.quantization.products.matmul import MatMulQuantizers
-from fairseq.quantization.products.simulated import MatmulCall, OperandQuantizer
+from fairseq.quantization.products.simulated import QUANTIZED, MatmulCall, OperandQuantizer
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import hash_state
 
@@ -180,7 +180,7 @@ class IntegerAttention(torch.autograd.Function):
         return context
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @first_order(*QUANTIZED)
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         core: AttentionCall = ctx.core
         record = heads.Attention.from_buffer_copy(ctx.record)

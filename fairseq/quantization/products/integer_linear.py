@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from fairseq.native import minmax
+from fairseq.native.first_order import first_order
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, decode, signed
 from fairseq.quantization.kernels.linear import PreparedWeight, forward_product, input_gradient, weight_gradient
 from fairseq.quantization.products.integer_encode import EncodedActivation, SavedActivation, gradient_codes
-from fairseq.quantization.products.simulated import MatmulCall
+from fairseq.quantization.products.simulated import QUANTIZED, MatmulCall
 from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
@@ -64,6 +65,7 @@ class IntegerLinear(torch.autograd.Function):
         return product_of(encoded, w_codes, bias, call, x.shape, dtype)
 
     @staticmethod
+    @first_order(*QUANTIZED)
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         call: MatmulCall = ctx.call
         _, needs_w, needs_bias = ctx.needs_input_grad[:3]

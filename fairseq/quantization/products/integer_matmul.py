@@ -16,10 +16,11 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from fairseq.native.first_order import first_order
 from fairseq.quantization.kernels.batched import batched_product, is_available
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, decode
 from fairseq.quantization.products.integer_encode import EncodedActivation, SavedActivation, gradient_codes
-from fairseq.quantization.products.simulated import MatmulCall
+from fairseq.quantization.products.simulated import QUANTIZED, MatmulCall
 from fairseq.quantization.spec import MAX_INTEGER_BITS
 
 
@@ -55,6 +56,7 @@ class IntegerMatMul(torch.autograd.Function):
             return torch.matmul(a_value, b_value.mT)
 
     @staticmethod
+    @first_order(*QUANTIZED)
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         gradient = _Gradient(ctx.call, grad, ctx.value_dtype)
         a_data, b_data = ctx.saved_tensors

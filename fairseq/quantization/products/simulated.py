@@ -26,11 +26,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fairseq.native.first_order import first_order
 from fairseq.quantization.call_state import CallState
 from fairseq.quantization.context import Callback, Operand, QuantizationContext
 from fairseq.quantization.products.product import ProductBits, ProductQuantizers
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.rounding.noise import NoiseKey
+
+# gradients are rounded, and what they are formed of is kept rounded: nothing that could be differentiated again
+QUANTIZED = "a quantized product", "call the model in full precision (num_bits=0) where such gradients are needed"
 
 
 class GradientRounding(NamedTuple):
@@ -178,6 +182,7 @@ class SimulatedLinear(torch.autograd.Function):
         return y.view(*x.shape[:-1], w_value.shape[0])
 
     @staticmethod
+    @first_order(*QUANTIZED)
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         call: MatmulCall = ctx.call
         (x, w), (x_again, w_again), turns = ctx.saved_tensors, ctx.again, call.grad.turns
@@ -226,6 +231,7 @@ class SimulatedMatMul(torch.autograd.Function):
             return torch.matmul(a_value, b_value)
 
     @staticmethod
+    @first_order(*QUANTIZED)
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         call: MatmulCall = ctx.call
         (a, b), (a_again, b_again), turns = ctx.saved_tensors, ctx.again, call.grad.turns
