@@ -62,15 +62,15 @@ def pack_state(state: Mapping[str, Any], packed: Mapping[str, PackedWeight], hal
         half: write what is not packed in fp16, where fp16 reaches.
 
     Raises:
-        CheckpointError: a learned scale that is not above 0, which no reader would take.
+        CheckpointError: a scale that is not above 0, which no reader would take.
     """
     for key, weight in packed.items():
         scales = [scale for scale in weight.scales if scale.is_floating_point()]
         if any(bool((scale <= 0).any()) for scale in scales):
             least = min(float(scale.amin()) for scale in scales)
             raise CheckpointError(
-                f"weight {key} cannot be packed: its learned scale has become {least:.3g}, which is not above 0; learn "
-                "scales at a smaller learning rate, or without learned: scale"
+                f"weight {key} cannot be packed: it has a scale of {least:.3g}, which is not above 0; give it another "
+                "format, or leave it out by a rule with quantize: false"
             )
     kept = {key: value for key, value in state.items() if key not in ("last_optimizer_state", KEY)}
     kept["extra_state"] = {key: v for key, v in state.get("extra_state", {}).items() if key not in AVERAGES}

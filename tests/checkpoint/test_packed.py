@@ -45,11 +45,11 @@ def test_there_and_back(num_bits, settings, tmp_path):
     assert torch.equal(found.data, weight.data) and found.num_bits == num_bits and found.shape == (3, 9)
 
 
-def test_a_learned_scale_below_zero_is_not_written(tmp_path):
+def test_a_scale_below_zero_is_not_written(tmp_path):
     """Readers refuse it: it says so before there is a file that nobody can read."""
     weight = packed(4)
     weight = weight._replace(scales=tuple(-scale for scale in weight.scales))
-    with pytest.raises(CheckpointError, match=r"weight fc.weight cannot be packed: its learned scale has become -"):
+    with pytest.raises(CheckpointError, match=r"weight fc.weight cannot be packed: it has a scale of -"):
         write(tmp_path / "packed.pt", {"fc.weight": weight})
     assert not (tmp_path / "packed.pt").exists()
 

@@ -6,6 +6,7 @@ import torch
 from fairseq.errors import ConfigError, TrainingError
 from fairseq.quantization.formats import build_format
 from fairseq.quantization.layers import QLinear
+from fairseq.quantization.products.packed_weight import pack_weight
 from fairseq.quantization.quantizer import ACTIVATION, GRADIENT, WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
 from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
 
@@ -118,3 +119,43 @@ def test_what_cannot_be_learned() -> None:
     fresh = Quantizer("q", ACTIVATION, QuantizerSpec(format="symmetric", learned="scale"), QuantizationContext()).eval()
     with pytest.raises(TrainingError, match="has seen no data"):
         fresh(torch.randn(3), 4)
+
+
+def learning_weight(learned: str, name: str, sign: float) -> tuple[Quantizer, torch.Tensor]:
+    """A weight and its quantizer, whose scale or clip has that sign."""
+    spec = QuantizerSpec(format=name, granularity="channel", learned=learned)
+    quantizer = Quantizer("w", WEIGHT, spec, QuantizationContext(), shape=(3, 40), calibration_bits=4)
+    weight = torch.randn(3, 40, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    quantizer.fake(weight, 4)  # first values
+    assert quantizer.learned is not None
+    with torch.no_grad():
+        next(iter(quantizer.learned.parameters())).mul_(sign)
+    return quantizer, weight
+
+
+@pytest.mark.parametrize("learned", ["scale", "clip", "flexround"])
+@pytest.mark.parametrize("name", ["symmetric", "affine"])
+@pytest.mark.parametrize("num_bits", [4, 8])
+def test_a_scale_that_trained_across_zero_is_its_magnitude(learned: str, name: str, num_bits: int) -> None:
+    results = []
+    for sign in (1.0, -1.0):
+        quantizer, weight = learning_weight(learned, name, sign)
+        y = quantizer(weight, num_bits).tensor()
+        (y * torch.linspace(-1, 1, 40)).sum().backward()
+        parameter, *others = quantizer.parameters()
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+        assert torch.equal(quantizer.fake(weight, num_bits), y)
+        packed = pack_weight(quantizer, weight, num_bits)
+        assert all(bool((scale > 0).all()) for scale in packed.scales) and torch.equal(packed.values(), y)
+        results.append((y, weight.grad, sign * parameter.grad, *(other.grad for other in others)))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_scale_of_zero_is_trained_away_from_it() -> None:
+    quantizer, weight = learning_weight("scale", "symmetric", 0.0)
+    y = quantizer(weight, 4).tensor()
+    assert y.isfinite().all()
+    (y - weight).square().sum().backward()
+    parameter = next(quantizer.parameters())
+    assert parameter.grad is not None and parameter.grad.isfinite().all() and (parameter.grad < 0).all()

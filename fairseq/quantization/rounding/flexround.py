@@ -32,9 +32,10 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.formats import QParams
+from fairseq.quantization.formats.integer.uniform import MIN_SCALE
 from fairseq.quantization.observers.base import extremes
 from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS, LearnedQParams
-from fairseq.quantization.rounding.straight_through import Plain
+from fairseq.quantization.rounding.straight_through import Plain, positive
 
 
 @LEARNED_QPARAMS.register("flexround")
@@ -61,7 +62,7 @@ class FlexRound(LearnedQParams):
     def at_bits(self, num_bits: int) -> tuple[Tensor, Tensor]:
         """Scale and zero point at `num_bits`."""
         ratio = self.format.max_value(num_bits) / self.format.max_value(self.calibration_bits)
-        return self.scale / ratio, (self.zero_point * ratio).round()
+        return positive(self.scale / ratio, MIN_SCALE), (self.zero_point * ratio).round()
 
     def qparams(self, x: Tensor, num_bits: int) -> QParams:
         self.ensure_initialized(x)

@@ -5,6 +5,9 @@
 Parameters are created with the module and get their first values from the first tensor seen in training: the mean
 magnitude (LSQ), the range (a zero point) or the largest magnitude (a clip).
 
+A scale or clip is the parameter's magnitude: training may take the parameter across zero, as momentum does at small
+scales, and evaluation and packed weights always have a scale above 0. With levels around zero both signs mean the same.
+
 >>> from fairseq.quantization.formats import build_format
 >>> format, context = build_format("symmetric"), QuantizationContext()
 >>> grid = LSQ("w", format, Granularity("tensor"), (1,), 4, context, needs_data=False)
@@ -26,6 +29,7 @@ from fairseq.quantization.metadata_state import MetadataState
 from fairseq.quantization.observers.base import extremes
 from fairseq.quantization.registry import Registry
 from fairseq.quantization.rounding.learned import LearnedClip, LearnedScale
+from fairseq.quantization.rounding.straight_through import positive
 
 
 class LearnedQParams(MetadataState):
@@ -143,7 +147,7 @@ class LSQ(LearnedQParams):
     def at_bits(self, num_bits: int) -> tuple[Tensor, Optional[Tensor]]:
         """Scale and zero point at `num_bits`, with gradients."""
         ratio = self.format.max_value(num_bits) / self.format.max_value(self.calibration_bits)
-        return self.scale / ratio, None if self.zero_point is None else self.zero_point * ratio
+        return positive(self.scale / ratio, MIN_SCALE), None if self.zero_point is None else self.zero_point * ratio
 
     def qparams(self, x: Tensor, num_bits: int) -> QParams:
         self.ensure_initialized(x)
@@ -174,9 +178,10 @@ class PACT(LearnedQParams):
 
     def qparams(self, x: Tensor, num_bits: int) -> QParams:
         self.ensure_initialized(x)
-        low = -self.clip if self.format.is_signed(num_bits) else torch.zeros_like(self.clip)
-        return self.format.qparams(low, self.clip, num_bits)
+        clip = positive(self.clip)
+        low = -clip if self.format.is_signed(num_bits) else torch.zeros_like(clip)
+        return self.format.qparams(low, clip, num_bits)
 
     def forward(self, x: Tensor, num_bits: int) -> Tensor:
         self.ensure_initialized(x)
-        return LearnedClip.apply(x, self.clip, self.format, num_bits)  # type: ignore[no-any-return, no-untyped-call]
+        return LearnedClip.apply(x, positive(self.clip), self.format, num_bits)  # type: ignore[no-any-return, no-untyped-call]

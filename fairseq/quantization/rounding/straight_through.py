@@ -89,6 +89,27 @@ class Plain(torch.autograd.Function):
         return grad, None
 
 
+def positive(x: Tensor, least: float = 0.0) -> Tensor:
+    """max(|x|, least): a trained scale or clip, whichever side of zero its parameter is on."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Positive.apply(x, least)  # type: ignore[no-any-return, no-untyped-call]
+    return x.abs().clamp_(min=least)
+
+
+class _Positive(torch.autograd.Function):
+    """The slope is the sign of x, +1 at 0 and also where `least` is taken, so that nothing is stuck there."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, least: float) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.abs().clamp_(min=least)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return torch.where(x < 0, -grad, grad), None
+
+
 class Sloped(torch.autograd.Function):
     """`value` in place of `x`; the gradient is multiplied by `slope`."""
 
