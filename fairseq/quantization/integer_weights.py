@@ -83,17 +83,17 @@ def keep_integer_weights(model: nn.Module, packed: Optional[Mapping[str, PackedW
 
     Raises:
         CheckpointError: codes that are not those of the model's weights and quantizers.
+        DataError: a weight with inf or NaN; nothing has been replaced.
     """
     model.eval()
     held = {found.key: found for found in packable_weights(model)[0]}
     if packed is not None:
         for key, codes in packed.items():
             _check_codes(key, codes, held.get(key))
-    for key, (_, owner, quantizer, num_bits) in held.items():
-        if packed is None:
-            _replace_weight(owner, pack_weight(quantizer, owner.weight, num_bits))
-        elif key in packed:
-            _replace_weight(owner, packed[key])
+    else:  # all of them before the first is replaced: a weight with NaN has no codes
+        packed = {key: pack_weight(found.quantizer, found.owner.weight, found.num_bits) for key, found in held.items()}
+    for key, codes in packed.items():
+        _replace_weight(held[key].owner, codes)
     return model
 
 

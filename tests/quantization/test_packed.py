@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fairseq.errors import CheckpointError, ConfigError, TrainingError
+from fairseq.errors import CheckpointError, ConfigError, DataError, TrainingError
 from fairseq.quantization import quantize_model
 from fairseq.quantization.integer_weights import (
     keep_integer_weights,
@@ -178,3 +178,14 @@ def test_codes_of_another_model(transformer, tokens):
         keep_integer_weights(other, packed)
     with pytest.raises(CheckpointError, match="leaves it in full precision"):
         keep_integer_weights(model, {"classification_heads.weight": packed["layers.0.fc1.weight"]})
+
+
+def test_a_weight_without_codes_leaves_the_model_as_it_was():
+    model = quantize_model(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), "int8")
+    with torch.no_grad():
+        model[1].weight[0, 0] = torch.nan
+    before = [(name, parameter) for name, parameter in model.named_parameters()]
+    with pytest.raises(DataError, match=r"1\.weight"):
+        keep_integer_weights(model)
+    assert [name for name, _ in before] == [name for name, _ in model.named_parameters()]
+    assert all(model.get_parameter(name) is parameter for name, parameter in before)
