@@ -23,6 +23,7 @@ to the outermost call, `model(x, num_bits=4)`, holds for that call. Nothing outl
 """
 
 import contextlib
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Optional, Protocol
@@ -83,6 +84,7 @@ class QuantizationContext:
         self.frozen = False  # running ranges stay as they are
         self.callbacks: list[Callback] = []
         self.scratch = Scratch()
+        self.lock = threading.RLock()  # of what quantizers keep between calls: threads may train one model at once
         self._live_calls: dict[int, weakref.ref[CallState]] = {}  # whose graphs may run parts of them again
 
     # --- bits -----------------------------------------------------------------------------------------------------
@@ -230,4 +232,9 @@ class QuantizationContext:
 
     def __getstate__(self) -> dict[str, Any]:
         # copies and pickles of a model start with no callbacks, no scratch memory and no graphs
-        return {**self.__dict__, "callbacks": [], "scratch": Scratch(), "_live_calls": {}}
+        kept = {**self.__dict__, "callbacks": [], "scratch": Scratch(), "_live_calls": {}}
+        del kept["lock"]
+        return kept
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, lock=threading.RLock())

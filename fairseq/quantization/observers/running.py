@@ -85,19 +85,22 @@ class RunningObserver(Observer):
         """Take account of a range seen in training."""
         if self.context.frozen:
             return
-        if self.pending_count and self.pending_update != self.context.update:
-            self.commit()
-        self.pending += torch.stack([current.low, current.high - current.low]).view_as(self.pending)
-        self.pending_count += 1
-        self.pending_update = self.context.update
+        added = torch.stack([current.low, current.high - current.low]).view_as(self.pending)
+        with self.context.lock:
+            if self.pending_count and self.pending_update != self.context.update:
+                self.commit()
+            self.pending += added
+            self.pending_count += 1
+            self.pending_update = self.context.update
 
     def evaluation_range(self, x: Tensor) -> Range:
         """The running range, shaped to broadcast against `x`."""
         self.commit()
         if not self.has_data:
             raise TrainingError(
-                f"quantizer {self.where!r} has no range, because it has seen no data: train, calibrate by "
-                "model.quantization.calibrate(model, batches), or load a checkpoint that holds quantizer state"
+                f"quantizer {self.where!r} has no range, because it has seen no data (or none without inf and NaN): "
+                "train, calibrate by model.quantization.calibrate(model, batches), or load a checkpoint that holds "
+                "quantizer state"
             )
         low, width = self.corrected()
         if low.numel() == 1:
@@ -115,36 +118,40 @@ class RunningObserver(Observer):
         return 1.0
 
     def commit(self) -> None:
-        """Fold what the update has shown into the running range."""
-        if self.pending_count:
-            momentum = self.momentum
-            if self.context.calibrating:
-                momentum = self.calibrated / (self.calibrated + 1)
-                self.calibrated += 1
-            if self.running_low.numel() == 1 and self.running_low.device.type == "cpu":
-                self._fold_numbers(momentum)
-            else:
-                self._fold(momentum)
-            self.has_data = True
+        """Fold what the update has shown into the running range; nothing where it is not finite."""
+        if not self.pending_count:  # nearly always so in evaluation
+            return
+        with self.context.lock:
+            if not self.pending_count:
+                return
+            calibrating = self.context.calibrating
+            momentum = self.calibrated / (self.calibrated + 1) if calibrating else self.momentum
+            one_number = self.running_low.numel() == 1 and self.running_low.device.type == "cpu"
+            if (self._fold_numbers if one_number else self._fold)(momentum):
+                self.calibrated += calibrating
+                self.has_data = True
             self.forget()
 
-    def _fold(self, momentum: float) -> None:
+    def _fold(self, momentum: float) -> bool:
+        """False where nothing was folded; in training, no device is waited for to know it."""
         low, width = self.pending / self.pending_count
-        # a diverged batch must not poison the range for good; without waiting for the device
+        # a diverged batch must not poison the range for good
         finite = (low.isfinite() & width.isfinite()).all()
         one = torch.ones_like(self.weight)
         for running, value in ((self.running_low, low), (self.running_width, width), (self.weight, one)):
             new = running * momentum + value * (1 - momentum)
             running.copy_(torch.where(finite, new, running))
+        return bool(finite) if self.context.calibrating or finite.device.type == "cpu" else True
 
-    def _fold_numbers(self, momentum: float) -> None:
+    def _fold_numbers(self, momentum: float) -> bool:
         """`_fold` for one range, where tensors' operations would cost more than the arithmetic; to the last bit."""
         low, width = (_rounded(number / self.pending_count) for number in self.pending.flatten().tolist())
         if not (math.isfinite(low) and math.isfinite(width)):
-            return
+            return False
         past, present = _rounded(momentum), _rounded(1 - momentum)
         for running, value in ((self.running_low, low), (self.running_width, width), (self.weight, 1.0)):
             running.fill_(_rounded(_rounded(running.item() * past) + _rounded(value * present)))
+        return True
 
     def forget(self) -> None:
         """Drop the sums of an unfinished update."""
