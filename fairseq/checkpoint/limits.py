@@ -45,15 +45,20 @@ def check_archive(archive: zipfile.ZipFile, path: str) -> None:
         raise ValueError(f"{size:,} bytes that unpack to {unpacked:,}")
 
 
-def check_contents(loaded: Any, file_size: int) -> None:
-    """Raise ValueError where `loaded` claims much more than a file of `file_size` bytes can hold."""
-    _entries(loaded, RATIO * file_size + FREE, {})
+def check_contents(loaded: Any, file_size: int, tensors: bool = True) -> None:
+    """Raise ValueError where `loaded` claims much more than a file of `file_size` bytes can hold.
+
+    Args:
+        tensors: False where they are shapes only, which take no memory.
+    """
+    _entries(loaded, RATIO * file_size + FREE if tensors else None, {})
 
 
-def _entries(value: Any, most_bytes: int, done: dict[int, int]) -> int:
+def _entries(value: Any, most_bytes: Optional[int], done: dict[int, int]) -> int:
     """How many objects `value` is made of, shared ones counted each time they occur."""
     if isinstance(value, Tensor):
-        _check_tensor(value, most_bytes)
+        if most_bytes is not None:
+            _check_tensor(value, most_bytes)
         return 1
     if id(value) in done:
         return done[id(value)]

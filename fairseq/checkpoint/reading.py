@@ -42,8 +42,11 @@ def read(path: Union[str, os.PathLike], *, shapes_only: bool = False) -> Any:
     if not exists(path, CheckpointError) or not os.path.isfile(path):
         raise CheckpointError(f"checkpoint {path} does not exist (started in {os.getcwd()})")
     try:
-        if zipfile.is_zipfile(path) and not shapes_only:
-            _verify_checksums(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                limits.check_archive(archive, path)
+                if not shapes_only:
+                    _verify_checksums(archive)
         return _load(path, "meta" if shapes_only else "cpu")
     except CheckpointError:
         raise
@@ -83,8 +86,7 @@ def _load_with(path: str, device: str, allowed: list) -> Any:
                     loaded = torch.load(file, map_location=device, weights_only=True)
         except CheckpointError as error:  # raised by a stand-in, with what it will not rebuild
             raise _refusal(path, str(error)) from None
-    if device != "meta":
-        limits.check_contents(loaded, os.path.getsize(path))
+    limits.check_contents(loaded, os.path.getsize(path), tensors=device != "meta")
     return inert.to_builtins(loaded)
 
 
@@ -130,15 +132,13 @@ def _todays_name(module: str, name: str) -> str:
     return f"{module}.{name}"
 
 
-def _verify_checksums(path: str) -> None:
-    with zipfile.ZipFile(path) as archive:
-        limits.check_archive(archive, path)
-        for part in archive.infolist():
-            if part.CRC == 0:  # written without checksums
-                continue
-            with archive.open(part) as stream:
-                while stream.read(1 << 22):  # raises BadZipFile where the checksum differs
-                    pass
+def _verify_checksums(archive: zipfile.ZipFile) -> None:
+    for part in archive.infolist():
+        if part.CRC == 0:  # written without checksums
+            continue
+        with archive.open(part) as stream:
+            while stream.read(1 << 22):  # raises BadZipFile where the checksum differs
+                pass
 
 
 def _damage(error: BaseException) -> str:

@@ -15,6 +15,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fairseq.checkpoint.contents import read_outline
 from fairseq.checkpoint.reading import read
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 from fairseq.errors import CheckpointError
@@ -84,6 +85,20 @@ def test_small_files_do_not_fill_the_memory(kind, tmp_path):
     with pytest.raises(CheckpointError, match=message) as error:
         load_checkpoint_to_cpu(str(path))
     assert "\n" not in str(error.value) and str(path) in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+OF_TENSORS = ("expanded", "sparse")  # which an outline has no contents of
+
+
+@pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind not in OF_TENSORS])
+def test_nor_do_their_outlines(kind, tmp_path):
+    """Commands look at shapes and config first, to know the settings of a file."""
+    write, message = HOSTILE[kind]
+    path = write(tmp_path / "c.pt")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=message):
+        read_outline(str(path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
 
 
