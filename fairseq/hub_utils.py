@@ -59,7 +59,9 @@ def from_pretrained(
     folder = _folder(model_name_or_path, archive_map or {})
     overrides = {setting: str(folder / name) for name, setting in TOKENIZER_FILES.items() if (folder / name).exists()}
     overrides.update(kwargs)
-    chosen = {group: overrides.pop(group) for group in ("bpe", "tokenizer") if group in overrides}
+    chosen: dict[str, Optional[str]] = {
+        group: overrides.pop(group) for group in ("bpe", "tokenizer") if group in overrides
+    }
     if data_name_or_path is not None:
         relative = data_name_or_path.startswith(".")
         overrides["data"] = str((folder / data_name_or_path).resolve() if relative else data_name_or_path)
@@ -73,7 +75,7 @@ def from_pretrained(
     paths = [str(folder / name) for name in checkpoint_file.split(os.pathsep)]
     models, cfg, task = load_model_ensemble_and_task(paths, arg_overrides=overrides, integer_weights=integer_weights)
     if "bpe" not in chosen and cfg.get("bpe") is None:
-        chosen["bpe"] = bpe_of(folder) or default_bpe
+        chosen["bpe"] = bpe_of(folder) or default_bpe  # None for a model without any
     for group, name in chosen.items():
         with open_dict(cfg):
             cfg[group] = None if name is None else _component(group, name, overrides)

@@ -49,7 +49,7 @@ def cli_main() -> None:
 
     setup_logging()
     names = list(TASKS) if args.task == "ALL" else [task(args.task).name]
-    bpe_dir = args.bpe_dir or (None if args.text_only else fetch_bpe())
+    bpe_dir = args.bpe_dir if args.text_only or args.bpe_dir else fetch_bpe()
     for name in names:
         dest = args.dest or Path(".")
         if args.dest is None or args.task == "ALL":

@@ -107,7 +107,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
         loop = TrainingLoop(cfg, trainer, task, stop)
         loop.check_metric()
         best = loop.run(epoch_itr)
-    if stop.requested:
+    if stop.signal is not None:
         logger.warning(
             f"stopped by {stop.signal.name} at update {trainer.get_num_updates()}; "
             f"the same command with {' '.join(_to_go_on(cfg.checkpoint))} continues from there"

@@ -33,7 +33,7 @@ class MaskedLmLoss(FairseqCriterion):
         # a mask of all True where nothing is masked, chosen on the device so that nothing waits for it
         masked_tokens = torch.where(masked_tokens.any(), masked_tokens, masked_tokens.new_ones(()))
         logits = model(**sample["net_input"], masked_tokens=masked_tokens, **bits_kwargs(num_bits))[0]  # (masked, V)
-        targets = model.get_targets(sample, [logits])[masked_tokens]
+        targets = model.get_targets(sample, [logits])[masked_tokens]  # type: ignore[operator]
         loss = F.cross_entropy(
             logits.float().view(-1, logits.size(-1)), targets.view(-1), ignore_index=self.padding_idx, reduction="sum"
         )

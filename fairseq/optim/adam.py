@@ -50,7 +50,7 @@ class FairseqAdam(FairseqOptimizer):
 
     def __init__(self, cfg: Any, params: Iterable[Any]):
         super().__init__(cfg)
-        self._defaults = {
+        self._defaults: dict[str, Any] = {
             "betas": parse_betas(cfg.adam_betas, "adam_betas"),
             "eps": float(cfg.adam_eps),
             "weight_decay": float(cfg.weight_decay),
@@ -153,7 +153,8 @@ class Adam(LightOptimizer):
 def _update(batch: list[tuple[Tensor, Tensor, Tensor, Tensor]], step: int, group: dict[str, Any], fused: bool) -> None:
     """Apply the formula to parameters of one device, type and step count."""
     if batch:
-        _update_columns(*(list(column) for column in zip(*batch, strict=True)), step=step, group=group, fused=fused)
+        params, grads, exp_avgs, exp_avg_sqs = (list(column) for column in zip(*batch, strict=True))
+        _update_columns(params, grads, exp_avgs, exp_avg_sqs, step, group, fused)
 
 
 def _update_columns(

@@ -139,13 +139,14 @@ class FairseqOptimizer:
 
     def step(self, closure: Optional[Callable] = None, scale: float = 1.0, groups: Any = None) -> None:
         """One update. Gradients are divided by `scale` first, inside the optimizer where it can, else here."""
+        optimizer: Any = self.optimizer  # those that say so take more than torch's
         extra = {"groups": groups} if self.supports_groups else {}
         if self.supports_step_with_scale:
-            self.optimizer.step(closure, scale=scale, **extra)
+            optimizer.step(closure, scale=scale, **extra)
             return
         if scale != 1.0:
             self.multiply_grads(1.0 / scale)
-        self.optimizer.step(closure, **extra)
+        optimizer.step(closure, **extra)
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

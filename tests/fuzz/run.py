@@ -5,7 +5,8 @@
     python tests/fuzz/run.py --reader yaml --only 123 --keep folder # one of them again; its files stay in `folder`
 
 Readers run in a process of their own, whose address space may grow by 192 MiB: a larger allocation fails, and that is
-a failure, as is any exception but `FairseqError`, a message of several lines, a process that ends, or 20 seconds.
+a failure, as is any exception but `FairseqError`, a message of several lines, a process that ends, or 20 seconds of
+processor time.
 """
 
 import argparse
@@ -119,7 +120,8 @@ def child(job: Path) -> None:
     known = everything.READERS | everything.BROKEN
     prepared = {name: Prepared(name, known[name], plan) for name in names}
     limit_memory()
-    signal.signal(signal.SIGALRM, _too_long)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _too_long)
     for name, reader in prepared.items():
         numbers = range(each) if plan["only"] is None else [plan["only"]]
         for number in numbers:
@@ -174,11 +176,13 @@ class Prepared:
         path.write_bytes(content)
         if self.plan["keep"]:
             shutil.copytree(self.folder, self.plan["keep"], dirs_exist_ok=True)
-        signal.alarm(self.plan["seconds"])
+        signal.setitimer(signal.ITIMER_PROF, self.plan["seconds"])  # of the processor: the machine may be busy
+        signal.alarm(30 * self.plan["seconds"])  # and of the clock: it may wait for ever
         error = self._error()
         if error is not None and error.startswith("memory: "):  # again without what earlier readings left behind
             gc.collect()
             error = self._error()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         if error is not None:
             print(json.dumps({**event, "error": error}), flush=True)

@@ -27,7 +27,7 @@ class FairseqLRScheduler:
 
     def __init__(self, cfg: Any, optimizer: Any):
         super().__init__()
-        if optimizer is not None and not isinstance(optimizer, FairseqOptimizer):
+        if not isinstance(optimizer, FairseqOptimizer):
             raise ValueError(f"optimizer must be a FairseqOptimizer, not {type(optimizer).__name__}")
         self.cfg = cfg
         self.optimizer = optimizer

@@ -13,19 +13,20 @@ class PassThroughScheduleSchedule(FairseqLRScheduler):
 
     def __init__(self, cfg: Any, optimizer: Any):
         super().__init__(cfg, optimizer)
-        if getattr(optimizer, "lr_scheduler", None) is None:
+        self.schedule: Any = getattr(optimizer, "lr_scheduler", None)
+        if self.schedule is None:
             raise ConfigError(
                 f"lr_scheduler=pass_through needs an optimizer with a schedule; {type(optimizer).__name__} has none"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        return self.optimizer.lr_scheduler.state_dict()
+        return self.schedule.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.optimizer.lr_scheduler.load_state_dict(state_dict)
+        self.schedule.load_state_dict(state_dict)
 
     def step_begin_epoch(self, epoch: int) -> Any:
-        return self.optimizer.lr_scheduler.step_begin_epoch(epoch)
+        return self.schedule.step_begin_epoch(epoch)
 
     def step_update(self, num_updates: int) -> float:
-        return self.optimizer.lr_scheduler.step_update(num_updates)
+        return self.schedule.step_update(num_updates)
