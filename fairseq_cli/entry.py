@@ -3,9 +3,11 @@ one line on stderr and a non-zero exit code.
 
     cli_main = command(main)
 
-Set FAIRSEQ_TRACEBACK=1 to see the full traceback instead.
+Set FAIRSEQ_TRACEBACK=1 to see the full traceback instead. Where the system ends the process (a mapped data file that
+became shorter, a fault in native code), `faulthandler` says where it was.
 """
 
+import faulthandler
 import functools
 import os
 import sys
@@ -24,6 +26,8 @@ def command(main: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(main)
     def run(*args: Any, **kwargs: Any) -> Any:
+        if not faulthandler.is_enabled() and sys.__stderr__ is not None:
+            faulthandler.enable(sys.__stderr__)
         _look_around()
         sleep_while_waiting(os.environ)
         try:

@@ -116,6 +116,9 @@ class SentencePredictionTask(CarriesDictionaries):
                 f"task.num_classes={self.cfg.num_classes} (--num-classes), but label/dict.txt of {self.cfg.data} has "
                 f"{len(names)} labels: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
             )
+        self._check_added_tokens()
+
+    def _check_added_tokens(self) -> None:
         for key in ("init_token", "separator_token"):
             token = getattr(self.cfg, key)
             if token is not None and token >= len(self.dictionary):
@@ -130,8 +133,10 @@ class SentencePredictionTask(CarriesDictionaries):
 
         Raises:
             DataError: missing or empty, parts of different length, labels that do not fit `num_classes`.
+            ConfigError: a token that is put in front is not in the dictionary.
         """
         cfg = self.cfg
+        self._check_added_tokens()
         input0 = self._part("input0", split, combine)
         if input0 is None:
             raise DataError(f"task.data={cfg.data} has no split {split!r}: there is no input0/{split}.idx")

@@ -74,8 +74,10 @@ class SentenceRankingTask(SentencePredictionTask):
 
         Raises:
             DataError: missing or empty, parts of different length, labels that name no candidate.
+            ConfigError: a token that is put in front is not in the dictionary.
         """
         cfg = self.cfg
+        self._check_added_tokens()
         context = self._inputs("input0", split, combine)
         if cfg.separator_token is not None:
             context = PrependTokenDataset(context, cfg.separator_token)

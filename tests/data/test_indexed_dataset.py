@@ -16,7 +16,7 @@ from fairseq.data import (
     PadDataset,
     SortDataset,
 )
-from fairseq.data.indexed import tokens
+from fairseq.data.indexed import files, tokens
 from fairseq.data.indexed.files import check_files
 from fairseq.data.indexed.mmap_builder import MMapIndexedDatasetBuilder
 from fairseq.data.indexed_dataset import (
@@ -290,7 +290,8 @@ def test_ids_beyond_the_dictionary(tmp_path, impl, read, monkeypatch):
 @pytest.mark.parametrize("impl", ["mmap", "cached"])
 @pytest.mark.parametrize("file", ["data.bin", "data.idx"])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_files_that_become_shorter_are_told_before_the_next_epoch(tmp_path, impl, file, shuffle):
+def test_files_that_become_shorter_are_told_before_the_next_epoch(tmp_path, impl, file, shuffle, monkeypatch):
+    monkeypatch.setattr(files, "READ_WHOLE", 0)
     prefix = write(tmp_path, impl=impl)
     dataset = make_dataset(prefix, impl)
     parts = NestedDictionaryDataset({"id": IdDataset(), "net_input": {"x": PadDataset(dataset, 1, False)}})
@@ -302,6 +303,18 @@ def test_files_that_become_shorter_are_told_before_the_next_epoch(tmp_path, impl
     with pytest.raises(DataError, match=rf"{file} had \d+ bytes when it was opened and has 4 now") as caught:
         itr.next_epoch_itr(shuffle=shuffle)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("impl", ["mmap", "cached"])
+def test_small_files_are_read_once_and_may_change(tmp_path, impl):
+    dataset = make_dataset(write(tmp_path, impl=impl), impl)
+    expected = items_of(dataset)
+    again = make_dataset(str(tmp_path / "data"), impl)
+    for file in ("data.bin", "data.idx"):
+        with open(tmp_path / file, "r+b") as opened:
+            opened.truncate(4)
+    check_files(again)
+    assert items_of(again) == expected
 
 
 def test_a_file_that_is_replaced_does_not_matter(tmp_path):

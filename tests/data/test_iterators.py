@@ -240,3 +240,12 @@ def test_a_killed_worker_is_one_line():
     assert isinstance(caught.value, RuntimeError) and "\n" not in str(caught.value)
     with pytest.raises(RuntimeError, match="something else"), deaths_of_workers():
         raise RuntimeError("something else")
+
+
+def test_a_bus_error_in_a_worker_is_told_as_what_it_means():
+    text = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that workers are out of memory."
+    expected = pytest.raises(
+        LoadingError, match=r"process 7 .*\(Bus error\), perhaps because a data file became shorter"
+    )
+    with expected, deaths_of_workers():
+        raise RuntimeError(text)

@@ -8,7 +8,7 @@ from fairseq import tasks
 from fairseq.data import Dictionary, indexed_dataset
 from fairseq.dataclass.finish import finish
 from fairseq.dataclass.typed import typed_config
-from fairseq.errors import DataError
+from fairseq.errors import ConfigError, DataError
 from fairseq.tasks.labels import read_numbers
 
 
@@ -45,6 +45,15 @@ def test_an_example_without_tokens(tmp_path, shorten, impl):
     with pytest.raises(DataError, match=r"example 1 of split 'train' has no tokens \(1 of 3 have none\)"):
         load(tmp_path, [[[4, 2], [], [5, 2]]], [[4]] * 3, impl=impl, shorten_method=shorten, max_positions=2)
     assert len(load(tmp_path, [[[4, 2], [], [5, 2]]], [[4]] * 3, impl=impl, init_token=0)) == 3
+
+
+@pytest.mark.parametrize("name", ["sentence_prediction", "sentence_ranking"])
+@pytest.mark.parametrize("setting", ["init_token", "separator_token"])
+def test_tokens_in_front_that_the_dictionary_lacks(tmp_path, name, setting):
+    sentences = [GOOD, GOOD, GOOD]
+    with pytest.raises(ConfigError, match=rf"task\.{setting}=11: input0/dict.txt of .* has tokens 0 to 10"):
+        load(tmp_path, sentences, name=name, **{setting: 11})
+    assert len(load(tmp_path, sentences, name=name, **{setting: 10})) == 3
 
 
 def test_a_candidate_without_tokens(tmp_path):

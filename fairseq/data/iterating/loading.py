@@ -39,8 +39,11 @@ def deaths_of_workers() -> Iterator[None]:
         if found is None:
             raise
         how = f"was ended by a signal ({found[2]})" if found[2] else "ended"
+        # a mapped page that its file no longer has, or no room in /dev/shm
+        bus = "a data file became shorter while it was read, or shared memory"
+        what = bus if found[2] == "Bus error" else "memory"
         raise LoadingError(
-            f"the data-loading process {found[1]} {how}, perhaps because memory ran out; "
+            f"the data-loading process {found[1]} {how}, perhaps because {what} ran out; "
             "dataset.num_workers=0 reads without such processes"
         ) from error
 
