@@ -38,6 +38,14 @@ def untraced(function: Function) -> Function:
     return function
 
 
+def untraced_within(function: Function) -> Function:
+    """Keep torch.compile out of the function and of all that it calls."""
+    skip = _frames._FrameExecStrategy(_frames._FrameAction.SKIP, _frames._FrameAction.SKIP)
+    _frames.set_code_exec_strategy(function.__code__, skip)
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]
+    return function
+
+
 class SharedResult(NamedTuple):
     """The last activation that was quantized, for a next quantizer with the same settings: q, k, v share one."""
 

@@ -33,10 +33,12 @@ from fairseq.quantization.integer_weights import restore_float_weights
 from fairseq.quantization.plan.bounds import check_bits
 from fairseq.quantization.plan.compute import resolve_compute
 from fairseq.quantization.plan.config import ConfigLike, read_config
+from fairseq.quantization.plan.example_call import function_targets
 from fairseq.quantization.plan.refusals import check_model, nothing_to_quantize, stays_in_full_precision
 from fairseq.quantization.plan.resolve import plan_specs, tell_of_new_meanings
 from fairseq.quantization.plan.table import Plan, PlanRow
 from fairseq.quantization.plan.targets import QuantizationTarget, close_fast_paths, find_targets
+from fairseq.quantization.plan.targets.functions import remove_functions
 from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.schedules.base import schedule_of
 from fairseq.quantization.spec import QuantizerSpec
@@ -44,12 +46,18 @@ from fairseq.quantization.spec import QuantizerSpec
 logger = logging.getLogger(__name__)
 
 
-def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) -> nn.Module:
+def quantize_model(
+    model: nn.Module, config: ConfigLike = None, *, example_inputs: Any = None, **changes: Any
+) -> nn.Module:
     """Quantize `model` in place and return it; only an outermost Linear is replaced by another module.
 
     Args:
         model: any module. Parameters are kept, so an optimizer may exist already (learned scales are new parameters).
         config: a preset's name, a mapping, or a `QuantizationConfig`; "cpt" if only `changes` are given.
+        example_inputs: arguments of a call of the model: a tuple of positional ones, a mapping of keyword arguments, or
+            the only one. One call, of a copy in evaluation, finds the products that forwards call as functions
+            (`q @ k.mT`, `F.scaled_dot_product_attention`), so that they are quantized, too. Without them such products
+            stay in full precision.
         changes: fields of the config by name: `rules=[...]`, `num_bits=6`, `schedule={"num_cycles": 8}`.
 
     Returns:
@@ -67,6 +75,8 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
     if not resolved.is_on:
         return model
     targets = find_targets(model)
+    if example_inputs is not None:
+        targets = _by_module(model, [*targets, *function_targets(model, example_inputs)])
     tell_of_new_meanings(resolved.rules)
     specs = plan_specs(targets, resolved)
     products = [product for target in targets if target.is_quantized(specs) for product in target.products()]
@@ -78,16 +88,16 @@ def quantize_model(model: nn.Module, config: ConfigLike = None, **changes: Any) 
         raise ConfigError(nothing_to_quantize(model, usual))
     check_bits(rows, resolved)
     left_out = [target for target in targets if not target.quantizers]
-    if left_out:
-        logger.warning(stays_in_full_precision(left_out))
+    for warning in stays_in_full_precision(left_out):
+        logger.warning(warning)
 
     context = QuantizationContext(default_bits=resolved.eval_bits, seed=resolved.seed, fused=resolved.fused)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     for target in targets:
         if target.is_quantized(specs):
             layer = target.install(specs, context, schedule.high)
-            layer.get_submodule("quantizers").train(target.module.training).to(device)
-            model = _replace(model, target.path, layer)
+            layer.get_submodule(target.quantizers_name).train(target.module.training).to(device)
+            model = _replace(model, target.module_path, layer)
     close_fast_paths(model)
     quantization = Quantization(resolved, Plan(rows), context, threaded=_threads_bits(model))
     quantization.attach(model)
@@ -102,9 +112,16 @@ def remove_quantization(model: nn.Module) -> nn.Module:
         return model
     restore_float_weights(model)
     handle.detach(model)
+    remove_functions(model)
     for target in find_targets(model):
         model = _replace(model, target.path, target.remove())
     return model
+
+
+def _by_module(model: nn.Module, targets: list[QuantizationTarget]) -> list[QuantizationTarget]:
+    """`targets` in the order of the model's modules."""
+    places = {path: place for place, (path, _) in enumerate(model.named_modules())}
+    return sorted(targets, key=lambda target: places[target.module_path])
 
 
 def _rows(

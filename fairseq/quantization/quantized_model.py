@@ -56,7 +56,7 @@ class Quantization:
     def attach(self, model: nn.Module) -> None:
         """Become `model.quantization`."""
         self._call = ModelCall(model, self.context, self.threaded)
-        self.hooks = self._call.install()
+        self._call.install()
         model.quantization = self  # type: ignore[assignment]
 
     def detach(self, model: nn.Module) -> None:

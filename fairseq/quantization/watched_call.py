@@ -18,24 +18,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
 from fairseq.quantization.context import Operand
+from fairseq.quantization.functions.forward import MODE_CODE
+from fairseq.quantization.functions.names import PRODUCTS, function_name
 from fairseq.quantization.plan.table import PlanRow
 from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.spec import GRADIENT
 
-# functions of torch that multiply and add, by the names under which a function mode sees them, without underscores
-# fmt: off
-FUNCTIONS = frozenset((
-    "linear", "matmul", "rmatmul", "imatmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "addmm", "addmv", "addbmm",
-    "baddbmm", "einsum", "tensordot", "chain_matmul", "linalg_matmul", "linalg_multi_dot", "linalg_vecdot", "sparse_mm",
-    "smm", "hspmm", "scaled_mm", "int_mm", "grouped_mm", "scaled_grouped_mm", "bilinear", "cdist", "conv1d", "conv2d",
-    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "conv_tbc", "convolution",
-    "scaled_dot_product_attention", "multi_head_attention_forward", "flex_attention", "lstm", "gru", "rnn_tanh",
-    "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell",
-))
-# fmt: on
-SAME = {"rmatmul": "matmul", "imatmul": "matmul"}  # other names of one function
 OURS = ("fairseq.quantization.", "fairseq.native.", "fairseq.modules.attention.")  # their products are rows already
 SHOWN = 3  # names in a warning
 
@@ -92,6 +82,8 @@ class WatchedCall:
 
     def _caller(self, frame: Optional[FrameType]) -> Optional[str]:
         """The module whose forward is under way; None where the product is one that the plan knows."""
+        while frame is not None and frame.f_code is MODE_CODE:  # of a forward around it: a call that passes through
+            frame = frame.f_back
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith(OURS):
                 return None
@@ -107,6 +99,12 @@ class WatchedCall:
     def conclude(self) -> Iterator[str]:
         """Complete the plan; gives warnings."""
         plan = self.quantization.plan
+        known = {row.product or row.quantizer for row in plan.rows}  # among them functions that rules leave alone
+        for path, names in [*self.functions.items()]:
+            new = [name for name in names if f"{path}.{name}".lstrip(".") not in known]
+            self.functions[path] = new
+            if not new:
+                del self.functions[path]
         plan.add(
             [
                 PlanRow.in_full_precision(f"{path}.{name}".lstrip("."), f"function {name}")
@@ -118,7 +116,8 @@ class WatchedCall:
             found = [f"{' and '.join(names)} in {path or 'the model'}" for path, names in self.functions.items()]
             yield (
                 f"quantization: in full precision, because called as functions, which no quantizer sees: "
-                f"{some(found)}; use nn.Linear or fairseq.quantization.MatMul there"
+                f"{some(found)}; give quantize_model example_inputs, or use nn.Linear or "
+                "fairseq.quantization.MatMul there"
             )
         unused = [path for path in self._expected() if path not in self.used]
         products = list(dict.fromkeys(plan[path].product or path for path in unused))
@@ -153,9 +152,9 @@ class FunctionMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Optional[Mapping[str, Any]] = None
     ) -> Any:
-        name = getattr(func, "__name__", "").partition(".")[0].strip("_")
-        if name in FUNCTIONS and self.watch is not None:
-            self.watch.called(SAME.get(name, name), sys._getframe(1))
+        name = function_name(func)
+        if name in PRODUCTS and self.watch is not None:
+            self.watch.called(name, sys._getframe(1))
         return func(*args, **(kwargs or {}))
 
 

@@ -5,7 +5,7 @@
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from fairseq.errors import ConfigError, shortened
 from fairseq.quantization.plan.target import TARGETS, QuantizationTarget
+from fairseq.quantization.plan.targets.functions import UnquantizedFunction
 
 SHOWN = 4  # types, or names of one type
 
@@ -49,8 +50,19 @@ def nothing_to_quantize(model: nn.Module, quantizers: Sequence[str]) -> str:
     return f"quantization: nothing to quantize in the model, {found}; what can be quantized is {supported}"
 
 
-def stays_in_full_precision(targets: Sequence[QuantizationTarget]) -> str:
-    """The warning for modules that multiply and cannot have quantizers."""
+def stays_in_full_precision(targets: Sequence[QuantizationTarget]) -> Iterator[str]:
+    """Warnings for what multiplies and cannot have quantizers: modules, and calls of functions."""
+    functions = [target for target in targets if isinstance(target, UnquantizedFunction)]
+    modules = [target for target in targets if not isinstance(target, UnquantizedFunction)]
+    if modules:
+        yield _of_modules(modules)
+    if functions:
+        found = [f"{target.path} ({target.reason})" for target in functions[:SHOWN]]
+        more = [f"{len(functions) - SHOWN} more"] if len(functions) > SHOWN else []
+        yield f"quantization: in full precision, called as functions: {_joined(found + more)}"
+
+
+def _of_modules(targets: Sequence[QuantizationTarget]) -> str:
     kinds: dict[str, list[str]] = {}
     for target in targets:
         kinds.setdefault(target.kind, []).append(target.path)

@@ -55,8 +55,9 @@ class QuantizationTarget:
     """One module that multiplies, or looks rows of a table up.
 
     Attributes:
-        path: the module's.
+        path: the module's, or of what it calls.
         module: the module.
+        module_path: the module's.
         quantizers: key -> (quantizer path, role); empty where there can be no quantizers.
     """
 
@@ -64,6 +65,7 @@ class QuantizationTarget:
     converts_by_default: ClassVar[bool] = True  # whether presets quantize it unless a rule says otherwise
     keeps_codes: ClassVar[bool] = False  # whether integer codes can take the place of its `weight`
     multiplies: ClassVar[bool] = True
+    quantizers_name: ClassVar[str] = "quantizers"  # of the submodule that holds them
     owns_children: ClassVar[bool] = True  # what lies inside the module is no target of its own
     supports: ClassVar[str] = ""  # what it quantizes, in the words of a message
 
@@ -74,6 +76,7 @@ class QuantizationTarget:
 
     def __init__(self, path: str, module: nn.Module):
         self.path, self.module = path, module
+        self.module_path = path
 
     def placed_in(self, owner: nn.Module) -> None:
         """The module that the target's is a child of."""

@@ -3,9 +3,11 @@
 The bits of a product's operands follow from `num_bits` alone, so they are looked up once for each call of a layer.
 """
 
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
+import torch
 from torch import nn
+from torch.overrides import _get_current_function_mode, _pop_mode_temporarily
 
 from fairseq.quantization.call_state import CallState
 from fairseq.quantization.context import QuantizationContext
@@ -49,6 +51,13 @@ class ProductQuantizers(nn.Module):
         super().__init__()
         self.path, self.context = path, context
         self._bits: dict[int, ProductBits] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        """The product; modes for functions of torch that a forward around it has entered look away meanwhile."""
+        if torch.compiler.is_compiling() or not getattr(_get_current_function_mode(), "steps_aside", False):
+            return super().__call__(*args)
+        with _pop_mode_temporarily():
+            return self(*args)
 
     def quantizer(self, name: str) -> Quantizer:
         """One of them."""

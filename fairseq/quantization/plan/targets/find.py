@@ -1,6 +1,6 @@
 """Finding the targets of a model.
 
->>> [path for target in find_targets(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) for path in target.roles]
+>>> [path for target in find_targets(nn.Sequential(nn.Linear(2, 2), nn.Flatten())) for path in target.roles]
 ['0.weight', '0.input', '0.grad_output']
 """
 
