@@ -16,11 +16,12 @@ from fairseq_cli.entry import command
 
 EPILOG = """\
 The file has the input tokens, int64 (batch, sequence), and the output logits (batch, classes); both sizes are free, and
-padding (token 1) is masked. A checkpoint trained with quantization=... keeps its weights as integers of 4, 8 or 16 bits
-and has a QuantizeLinear and a DequantizeLinear where each activation is rounded, at the range and bits of its
-evaluation. Before the file is written, made-up batches are run through it and compared with the checkpoint, and
-with --data real examples: of a quantized model a few predictions may differ, as values between two codes may become
-either. The metadata of the file has the head's name and, where they are known, its classes' in order (labels, JSON).
+padding (token 1) is masked. A checkpoint trained with quantization=... keeps its weights as integers of 2, 4, 8 or 16
+bits, or in ONNX's types of floating point where their format is one of them (docs/formats.md), and has a
+QuantizeLinear and a DequantizeLinear where each activation is rounded, at the range and bits of its evaluation.
+Before the file is written, made-up batches are run through it and compared with the checkpoint, and with --data real
+examples: of a quantized model a few predictions may differ, as values between two codes may become either. The
+metadata of the file has the head's name and, where they are known, its classes' in order (labels, JSON).
 
 Needs the package onnx (pip install onnx onnxruntime). A quantizer that ONNX cannot express, such as one whose range
 comes from each batch, is an error that names the rule with which a model can be exported.
@@ -43,7 +44,8 @@ def get_parser() -> argparse.ArgumentParser:
         type=int,
         default=21,
         metavar="N",
-        help="version of ONNX's operators; below 21, for older runtimes, 4-bit weights take 8 (default: %(default)s)",
+        help="version of ONNX's operators; below 21, for older runtimes, 4-bit weights take 8, from 25 on 2-bit ones "
+        "take 2, before 4 (default: %(default)s)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     add_batch_arguments(parser, "data, to compare predictions on", subset="valid", batches=None)

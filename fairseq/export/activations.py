@@ -2,20 +2,38 @@
 
     symmetric, affine   [Clip] -> QuantizeLinear(scale, zero point) -> DequantizeLinear(scale, zero point)
     affine_float_zp     Sub(low) -> [Clip] -> QuantizeLinear(scale, 0) -> DequantizeLinear(scale, 0) -> Add(low)
+    floating point      QuantizeLinear(scale, 0) -> DequantizeLinear(scale / 2) -> Mul(2)
 
-Clip is there where the grid has fewer levels than the integer type. ONNX divides by the scale where `affine` and
-`symmetric` multiply by its reciprocal, so a value half way between two codes may become the other one.
+Clip is there where the grid has fewer levels than the integer type. Codes of 8 bits are stored without a sign. ONNX
+divides by the scale where `affine` and `symmetric` multiply by its reciprocal, so a value half way between two codes
+may become the other one.
 """
 
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from fairseq.export.float_types import FloatType
 from fairseq.export.graph import CodeType, Graph
-from fairseq.export.grids import has_integer_zero, kept_qparams
+from fairseq.export.grids import check_type, has_integer_zero, kept_qparams, rounding_type
 from fairseq.quantization.formats import QParams
 from fairseq.quantization.quantizer import Quantizer
+
+
+class Names(NamedTuple):
+    """What a quantizer has become.
+
+    Attributes:
+        codes: name of its codes; "" of floating point, which has values only.
+        values: name of its values.
+        shift: how much larger the codes are than the quantizer's.
+    """
+
+    codes: str
+    values: str
+    shift: int = 0
 
 
 class Activations:
@@ -28,17 +46,19 @@ class Activations:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.found: dict[str, tuple[str, str]] = {}
+        self.found: dict[str, Names] = {}
         self.dequantized: set[str] = set()
-        self._written: dict[Any, tuple[str, str]] = {}
+        self._written: dict[Any, Names] = {}
 
     def __call__(self, quantizer: Quantizer, x: str, num_bits: Optional[int]) -> str:
         """The name of `x` rounded to `num_bits`; `x` itself without bits."""
         if num_bits is None:
             return x
-        exact, qparams = has_integer_zero(quantizer), kept_qparams(quantizer, num_bits)
+        kind, qparams = rounding_type(quantizer, num_bits), kept_qparams(quantizer, num_bits)
+        exact = kind is not None or has_integer_zero(quantizer)
         same = (
             x,
+            kind,
             exact,
             qparams.quant_min,
             qparams.quant_max,
@@ -46,12 +66,29 @@ class Activations:
             str(qparams.zero_point.tolist()),
         )
         if same not in self._written:
-            self._written[same] = self._write(quantizer.path, x, qparams, exact)
+            if kind is not None:
+                self._written[same] = self._write_floats(quantizer, x, qparams.scale, *kind)
+            else:
+                self._written[same] = self._write(quantizer.path, x, qparams, exact)
         self.found[quantizer.path] = self._written[same]
-        return self._written[same][1]
+        return self._written[same].values
 
-    def _write(self, path: str, x: str, qparams: QParams, exact: bool) -> tuple[str, str]:
-        """Names of the codes and of the values."""
+    def _write_floats(self, quantizer: Quantizer, x: str, scale: Tensor, kind: FloatType, factor: float) -> Names:
+        graph, path, whole = self.graph, quantizer.path, scale.reshape(-1)
+        check_type(graph, quantizer, kind)
+        axis = {} if whole.numel() == 1 else {"axis": -1}
+        shape = whole.shape if axis else torch.Size()
+        full, half = (
+            graph.constant(f"{path}.{name}", (whole * by).reshape(shape))
+            for name, by in (("scale", factor), ("half_scale", factor / 2))
+        )
+        zero = graph.raw(f"{path}.zero_point", np.zeros(shape, np.uint8), kind.name, kind.bits)
+        codes = graph.add("QuantizeLinear", x, full, zero, name=f"{path}.codes", **axis)
+        # onnxruntime takes DequantizeLinear on both sides of a MatMul for a product of integers, and then fails
+        y = graph.add("DequantizeLinear", codes, half, name=f"{path}.half_values", **axis)
+        return Names("", graph.add("Mul", y, graph.number(2.0), name=f"{path}.values"))
+
+    def _write(self, path: str, x: str, qparams: QParams, exact: bool) -> Names:
         graph, kind = self.graph, CodeType(qparams.quant_min, qparams.quant_max, least=8)
         if kind.bits > 8:
             graph.needs(f"{path} at more than 8 bits")
@@ -69,6 +106,9 @@ class Activations:
             low, high = ((end - offset) * scale for end in (qparams.quant_min, qparams.quant_max))
             x = graph.add("Clip", x, *(graph.constant(f"{path}.{name}", _vector(end)) for name, end in
                                        (("min", low), ("max", high))))  # fmt: skip
+        shift = 128 if kind.name == "INT8" else 0  # onnxruntime fails where such codes are transposed before a MatMul
+        if shift:
+            kind, offset = CodeType(0, 255), offset + shift
         both = (
             graph.constant(f"{path}.scale", scale.reshape(())),
             graph.codes(f"{path}.zero_point", offset.reshape(()), kind),
@@ -78,7 +118,7 @@ class Activations:
         self.dequantized.add(y)
         for (_, inverse, *_), vector in zip(reversed(around), reversed(vectors), strict=True):
             y = graph.add(inverse, y, vector)
-        return codes, y
+        return Names(codes, y, shift)
 
 
 def _vector(x: Tensor) -> Tensor:

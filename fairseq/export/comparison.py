@@ -78,7 +78,7 @@ def compare(
     """
     runtime, run = runner(data)
     # a graph that shows its codes may be optimized less, so logits are those of the other
-    shown = sorted({name for point in points.values() for name in (point.codes, point.values)})
+    shown = sorted({name for point in points.values() for name in (point.codes, point.values) if name})
     run_and_show: Run = runner(data, shown)[1] if points else run
     code = logit = end_to_end = scale = 0.0
     compared = differing = count = 0
@@ -115,8 +115,12 @@ def _following(
         point = points[quantizer.path]  # type: ignore[index]
         layout = LAYOUTS[point.layout]
         ours = layout.to_graph(quantizer.codes(x, num_bits).int(), heads)  # type: ignore[operator]
-        differences.append(theirs[point.codes].int() - ours)
         value = layout.to_model(theirs[point.values])
+        if point.codes:
+            found = theirs[point.codes].int() - point.shift
+        else:  # numbers of a floating-point type; rounding them again changes nothing
+            found = layout.to_graph(quantizer.codes(value, num_bits).int(), heads)  # type: ignore[operator]
+        differences.append(found - ours)
         return Quantized(value, value)
 
     with ExitStack() as stack:

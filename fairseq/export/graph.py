@@ -26,6 +26,7 @@ from fairseq.errors import ConfigError
 
 MIN_OPSET = 17  # the first with LayerNormalization
 FULL_OPSET = 21  # the first with types of 4 and 16 bits, and with blocks, in QuantizeLinear and DequantizeLinear
+LEAST_OPSET = 25  # the first with types of 2 bits there
 
 
 class Graph:
@@ -51,10 +52,15 @@ class Graph:
         self.constants: dict[str, Any] = {}
         self._count: Counter[str] = Counter()
 
-    def needs(self, what: str) -> None:
+    def needs(self, what: str, opset: int = FULL_OPSET) -> None:
         """ConfigError where `what` is not in the opset."""
-        if self.opset < FULL_OPSET:
-            raise ConfigError(f"{what} is not in ONNX opset {self.opset}; use --opset {FULL_OPSET}")
+        if self.opset < opset:
+            raise ConfigError(f"{what} is not in ONNX opset {self.opset}; use --opset {opset}")
+
+    @property
+    def least_bits(self) -> int:
+        """Of a whole number."""
+        return 2 if self.opset >= LEAST_OPSET else 4 if self.opset >= FULL_OPSET else 8
 
     def add(self, kind: str, *inputs: str, name: Optional[str] = None, **attributes: Any) -> str:
         """A node with one result, whose name is returned: `name`, or one made up."""
@@ -81,21 +87,19 @@ class Graph:
 
     def codes(self, name: str, values: Tensor, kind: "CodeType") -> str:
         """A constant of whole numbers, stored as `kind`."""
-        array = values.cpu().numpy()
-        if kind.bits == 4:  # two codes per byte, the first in the lower 4 bits
-            flat = array.astype(np.uint8).reshape(-1) & 15
-            flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
-            data = flat[::2] | flat[1::2] << 4
-        else:
-            data = array.astype(f"{'int' if kind.signed else 'uint'}{kind.bits}")
-        self.constants[name] = self.onnx.helper.make_tensor(
-            name, self._number_of(kind), tuple(values.shape), data.tobytes(), raw=True
-        )
-        return name
+        return self.raw(name, values.cpu().numpy().astype(kind.numpy), kind.name, kind.bits)
 
-    def _number_of(self, kind: "CodeType") -> int:
-        number: int = self.onnx.TensorProto.DataType.Value(kind.name)
-        return number
+    def raw(self, name: str, array: Any, kind: str, bits: int) -> str:
+        """A constant of the type called `kind`, from an array with a number of `bits` bits in the lowest of each."""
+        data = array
+        if bits < 8:  # several to the byte, the first one lowest
+            per_byte = 8 // bits
+            flat = array.astype(np.uint8).reshape(-1) & (2**bits - 1)
+            flat = np.append(flat, np.zeros(-flat.size % per_byte, np.uint8)).reshape(-1, per_byte)
+            data = np.bitwise_or.reduce(flat << (bits * np.arange(per_byte, dtype=np.uint8)), axis=1)
+        number = self.onnx.TensorProto.DataType.Value(kind)
+        self.constants[name] = self.onnx.helper.make_tensor(name, number, array.shape, data.tobytes(), raw=True)
+        return name
 
 
 class CodeType:
@@ -108,7 +112,7 @@ class CodeType:
     def __init__(self, low: int, high: int, least: int = 4):
         self.signed = low < 0
         needed = (1 + int(max(-low - 1, high)).bit_length()) if self.signed else int(high).bit_length()
-        self.bits = next(bits for bits in (4, 8, 16) if bits >= max(needed, least))
+        self.bits = next(bits for bits in (2, 4, 8, 16) if bits >= max(needed, least))
         self.low = -(2 ** (self.bits - 1)) if self.signed else 0
         self.high = self.low + 2**self.bits - 1
 
@@ -116,3 +120,8 @@ class CodeType:
     def name(self) -> str:
         """As ONNX calls it."""
         return f"{'INT' if self.signed else 'UINT'}{self.bits}"
+
+    @property
+    def numpy(self) -> str:
+        """A type of numpy that holds the codes."""
+        return f"{'int' if self.signed else 'uint'}{max(self.bits, 8)}"

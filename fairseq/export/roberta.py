@@ -36,10 +36,13 @@ OURS = (
 
 
 class Point(NamedTuple):
-    """Names of a quantizer's codes and values in the graph, and how they lie in the model: a key of `LAYOUTS`."""
+    """Names of a quantizer's codes and values in the graph, how much larger these codes are (`activations.Names`), and
+    how they lie in the model: a key of `LAYOUTS`.
+    """
 
     codes: str
     values: str
+    shift: int
     layout: str
 
 

@@ -4,9 +4,11 @@ name, run = runner(data)
 logits = run(tokens)["logits"]
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +41,37 @@ def runner(data: bytes, names: Sequence[str] = (), reference: bool = False) -> t
     return kind, run
 
 
+def obstacle_to(kind: str, bits: int, opset: int) -> Optional[str]:
+    """Why numbers of the type called `kind` cannot be rounded to and read here, in a few words; None if they can."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    number = dict(TensorProto.DataType.items()).get(kind)
+    if number is None:
+        return "the installed onnx does not know it"
+    zero = helper.make_tensor("zero", number, (2,), bytes(-(-2 * bits // 8)), raw=True)
+    tokens, logits = (helper.make_tensor_value_info(name, 1, [2]) for name in ("tokens", "logits"))
+    one = numpy_helper.from_array(np.ones(2, np.float32), "one")
+    nodes = [
+        helper.make_node("QuantizeLinear", ["tokens", "one", "zero"], ["codes"], axis=0),
+        helper.make_node("DequantizeLinear", ["codes", "one"], ["logits"], axis=0),
+    ]
+    versions = [helper.make_opsetid("", opset)]
+    model = helper.make_model(
+        helper.make_graph(nodes, "probe", [tokens], [logits], [one, zero]),
+        opset_imports=versions,
+        ir_version=helper.find_min_ir_version_for(versions),
+    )
+    try:
+        checker.check_model(model, full_check=True)
+    except Exception as error:  # its errors have no base of their own
+        return f"opset {opset} of the installed onnx does not take it ({str(error).strip().partition(chr(10))[0]:.60})"
+    try:
+        result = runner(model.SerializeToString())[1](torch.tensor([1.01, -1.01]))["logits"]
+    except ConfigError as error:
+        return str(error)
+    return None if torch.equal(result, torch.tensor([1.0, -1.0])) else "it is not rounded to here as it should be"
+
+
 def _onnxruntime(data: bytes) -> Any:
     try:
         import onnxruntime
@@ -46,12 +79,17 @@ def _onnxruntime(data: bytes) -> Any:
         return None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no base of their own
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"onnxruntime {onnxruntime.__version__} cannot run the file: {reason}") from None
-    return f"onnxruntime {onnxruntime.__version__}", session.run
+    name = f"onnxruntime {onnxruntime.__version__}"
+
+    def checked(call: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+        try:
+            return call(*args, **settings)
+        except Exception as error:  # its errors have no base of their own
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(f"{name} cannot run the file: {reason}") from None
+
+    session = checked(onnxruntime.InferenceSession, data, options, providers=["CPUExecutionProvider"])
+    return name, functools.partial(checked, session.run)
 
 
 def _reference(data: bytes) -> Any:

@@ -78,6 +78,18 @@ class LevelTable(NamedTuple):
     of_ratio: bool = True
 
 
+class FloatCodes(NamedTuple):
+    """How codes are bit patterns of floating-point numbers without their sign, times that sign.
+
+    Attributes:
+        mantissa_bits: of a pattern; the bits above them are the exponent's field.
+        least_exponent: of the least normal number, whose field is 1.
+    """
+
+    mantissa_bits: int
+    least_exponent: int
+
+
 class Noise(Protocol):
     """Rounding noise: adds u in [-1/2, 1/2] to each element, in place.
 
@@ -308,6 +320,10 @@ class NumberFormat(ABC):
     def stored_codes(self, num_bits: int) -> tuple[int, int]:
         """Smallest and largest code that `quantize` may give, for finite values: those of levels, and of overflow."""
         return self.code_range(num_bits)
+
+    def float_codes(self, num_bits: int) -> Optional[FloatCodes]:
+        """Codes as floating point; None where they are no such patterns."""
+        return None
 
     def first_code(self, num_bits: int) -> int:
         """The code that is stored as 0."""

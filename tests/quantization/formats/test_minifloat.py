@@ -251,8 +251,10 @@ def test_what_cannot_be_is_one_line(fields: dict[str, object], message: str) -> 
     assert "\n" not in str(error.value) and "minifloat" in str(error.value)
 
 
-def test_no_code_beyond_the_levels_of_a_format_that_does_not_saturate() -> None:
+def test_code_of_overflow_in_a_format_that_does_not_saturate() -> None:
+    """Behind the last level, not the last level itself."""
     quantizer = Quantizer("x", ACTIVATION, QuantizerSpec(format="fp8_e4m3_ieee"), QuantizationContext())
     assert quantizer.codes(torch.tensor([240.0, -0.5]), 8).tolist() == [119, -48]
-    with pytest.raises(DataError, match="no code for values beyond 240"):
-        quantizer.codes(torch.tensor([300.0]), 8)
+    assert quantizer.codes(torch.tensor([300.0, -1e9]), 8).tolist() == [120, -120]
+    with pytest.raises(DataError, match="inf or NaN has no codes"):
+        quantizer.codes(torch.tensor([math.inf]), 8)

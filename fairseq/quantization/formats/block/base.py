@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError, unknown
-from fairseq.quantization.formats.base import Noise, NumberFormat, QParams
+from fairseq.quantization.formats.base import FloatCodes, Noise, NumberFormat, QParams
 from fairseq.quantization.formats.block.scales import SCALE_RULES, carry, exponent_of, power_of_two, shared_scale
 from fairseq.quantization.formats.float.bit_patterns import magnitude_codes, values_of_codes
 from fairseq.quantization.formats.float.significand import Digits, round_significand
@@ -169,6 +169,9 @@ class BlockOfFloats(BlockFormat):
 
     def max_value(self, num_bits: int) -> float:
         return self.largest
+
+    def float_codes(self, num_bits: int) -> Optional[FloatCodes]:
+        return FloatCodes(self.mantissa_bits, self.least_exponent)
 
     def quantize(
         self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,

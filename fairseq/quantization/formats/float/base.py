@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
-from fairseq.quantization.formats.base import Noise, NumberFormat, QParams
+from fairseq.quantization.formats.base import FloatCodes, Noise, NumberFormat, QParams
 from fairseq.quantization.formats.fields import flag
 from fairseq.quantization.formats.float.significand import Digits, native_fields, round_significand
 
@@ -66,6 +66,10 @@ class FloatFormat(NumberFormat):
         low, high = self.code_range(num_bits)
         return low - (self.digits.overflow is not None), high + (self.digits.overflow == "inf")
 
+    def float_codes(self, num_bits: int) -> Optional[FloatCodes]:
+        digits = self.digits
+        return FloatCodes(digits.mantissa_bits, digits.min_exponent) if digits.subnormals else None
+
     def fake_quantize(
         self, x: Tensor, qparams: QParams, noise: Optional[Noise] = None, out: Optional[Tensor] = None,
         clamp: bool = True,
@@ -80,7 +84,7 @@ class FloatFormat(NumberFormat):
         clamp: bool = True,
     ) -> Tensor:  # fmt: skip
         units = round_significand(x / qparams.scale if self.scaled else x, self.digits, noise)
-        codes = torch.searchsorted(self.magnitudes(x), units.abs()).to(x.dtype)
+        codes = torch.searchsorted(self.magnitudes(x), units.abs().contiguous()).to(x.dtype)
         if self.digits.overflow == "nan":  # NaN has one code, as in fnuz
             codes = torch.where(units.isnan(), -codes, codes.copysign_(units))
         else:
