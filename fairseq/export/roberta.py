@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fairseq.errors import CheckpointError
 from fairseq.export.activations import Activations
 from fairseq.export.graph import Graph
-from fairseq.export.weights import Weight
+from fairseq.export.weights import Weight, bias_values
 from fairseq.models.roberta import RobertaEncoder, RobertaModel
 from fairseq.models.roberta.heads import RobertaClassificationHead
 from fairseq.models.transformer.transformer_encoder import TransformerEncoderBase
@@ -109,9 +109,16 @@ class Writer:
             raise CheckpointError(f"{path}: {type(layer).__name__} is no linear layer that can be exported")
         x = self.round(layer, "input", x, layout)
         weight = Weight.of(layer, path).write_transposed(self.graph, alone=x not in self.activations.dequantized)
+        own: Any = getattr(layer, "quantizers", None)
+        if own is not None and "output" in own._modules:
+            y = self.round(layer, "output", self._with_bias(layer, path, x, weight, None), layout)
+            return y if name is None else self.graph.add("Identity", y, name=name)
+        return self._with_bias(layer, path, x, weight, name)
+
+    def _with_bias(self, layer: nn.Linear, path: str, x: str, weight: str, name: Optional[str]) -> str:
         if layer.bias is None:
             return self.graph.add("MatMul", x, weight, name=name)
-        bias = self.graph.constant(f"{path}.bias", layer.bias)
+        bias = self.graph.constant(f"{path}.bias", bias_values(layer))
         return self.graph.add("Add", self.graph.add("MatMul", x, weight), bias, name=name)
 
     def norm(self, layer: nn.LayerNorm, path: str, x: str) -> str:

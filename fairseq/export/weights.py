@@ -56,6 +56,15 @@ class Axis(NamedTuple):
         return found if self.block is None else {**found, "block_size": self.block}
 
 
+def bias_values(layer: Any) -> Tensor:
+    """The bias of a linear layer as evaluation adds it."""
+    bias: Tensor = layer.bias.detach()
+    quantizers = getattr(layer, "quantizers", None)
+    quantizer: Optional[Quantizer] = None if quantizers is None else quantizers._modules.get("bias")
+    num_bits = None if quantizer is None else quantizer.bits(quantizer.context.default_bits)
+    return bias if quantizer is None or num_bits is None else quantizer.fake(bias, num_bits)
+
+
 class Weight(NamedTuple):
     """A matrix (R, C).
 

@@ -1,7 +1,8 @@
 """How many values share one range: all of a tensor, a channel, a token, a group of neighbours.
 
     tensor       one range
-    channel      one per index of one axis: a weight's rows (its output channels), an activation's last axis
+    channel      one per index of one axis: a weight's rows (its output channels), an activation's last axis; of a
+                 vector one per value
     channel:A    the same with axis A
     token        one per vector that enters a dot product: the last axis shares a range
     group:G      one per G neighbours on the last axis (a shorter group at the end where G does not divide it)
@@ -83,6 +84,9 @@ class Granularity(NamedTuple):
 
     def pieces(self, x: Tensor) -> Iterator[Tensor]:
         """Views of `x` in which ranges run over whole axes: x itself, or its groups and the shorter one behind them."""
+        if self.kind == "channel" and x.dim() == 1:  # a matrix of one row or column: each value has a range of its own
+            yield x.unsqueeze(0 if self.number == -1 else 1)
+            return
         if self.sizes is not None:
             yield from _blocks(x, self.sizes)
             return

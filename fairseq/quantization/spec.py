@@ -12,7 +12,7 @@ from fairseq.errors import ConfigError, unknown
 
 FOLLOW = "follow"
 MAX_INTEGER_BITS = 8  # of codes that integer products multiply
-WEIGHT, ACTIVATION, GRADIENT = "weight", "activation", "gradient"  # roles
+WEIGHT, ACTIVATION, GRADIENT, BIAS = "weight", "activation", "gradient", "bias"  # roles
 CHOICES = {
     "rounding": ("nearest", "stochastic"),
     "compute": ("simulate", "integer", "auto"),
@@ -77,6 +77,15 @@ class QuantizerSpec:
             if own != self:
                 return own.check(path, role)
         kind = Granularity.parse(self.granularity, where=path).kind
+        if role == BIAS:
+            own = self.of_vector()
+            if own != self:
+                return own.check(path, role)
+            if kind == "channel":
+                raise ConfigError(
+                    f"{path}: granularity {self.granularity} would give each value of a bias a range of its own; use "
+                    "tensor, or group:G for G neighbours"
+                )
         if self.learned != "none":
             if role == GRADIENT:
                 raise ConfigError(f"{path}: a gradient's scale or clip cannot be learned")
@@ -120,6 +129,13 @@ class QuantizerSpec:
             )
         name = self.range if isinstance(self.range, str) else self.range.get("name", "minmax")
         return replace(self, granularity=own, range="minmax" if OBSERVERS.lookup(name).is_running else self.range)
+
+    def of_vector(self) -> "QuantizerSpec":
+        """The settings for a bias, which is at hand at any time: a preset's running range is of no use to it."""
+        from fairseq.quantization.observers import OBSERVERS
+
+        name = self.range if isinstance(self.range, str) else self.range.get("name", "minmax")
+        return replace(self, range="minmax") if OBSERVERS.lookup(name).is_running else self
 
     def describe(self) -> dict[str, str]:
         """Settings as text, for the plan's table."""

@@ -17,18 +17,20 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.layers.matmul import MatMul
-from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
+from fairseq.quantization.products.linear import LinearQuantizers
 from fairseq.quantization.products.matmul import MatMulQuantizers
+from fairseq.quantization.products.weighted import NAMED_ROLES, PRODUCT_ROLES
 from fairseq.quantization.spec import QuantizerSpec
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 PRODUCTS = {"qk_matmul": MatMul("query", "key"), "pv_matmul": MatMul("probs", "value", "output")}
 
 
-def quantizer_paths(path: str) -> dict[tuple[str, str], tuple[str, str]]:
+def quantizer_paths(path: str, has_bias: bool = True) -> dict[tuple[str, str], tuple[str, str]]:
     """(part, key) -> (quantizer path, role) for attention at `path`."""
     prefix = f"{path}." if path else ""
-    found = {(part, key): (f"{prefix}{part}.{key}", role) for part in PROJECTIONS for key, role in LINEAR_ROLES.items()}
+    roles = {key: role for key, role in {**PRODUCT_ROLES, **NAMED_ROLES}.items() if has_bias or key != "bias"}
+    found = {(part, key): (f"{prefix}{part}.{key}", role) for part in PROJECTIONS for key, role in roles.items()}
     for part, product in PRODUCTS.items():
         found.update({(part, key): value for key, value in product.paths(prefix + part).items()})
     return found

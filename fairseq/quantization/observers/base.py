@@ -51,6 +51,8 @@ class Observer(MetadataState):
 
 def extremes(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Minimum and maximum over `axes`, which stay as axes of size 1."""
+    if not axes:  # torch takes no axes for all of them
+        return x, x
     if len(axes) == x.dim():
         low, high = minmax.cached_minmax(x) or torch.aminmax(x)
         return low.view([1] * x.dim()), high.view([1] * x.dim())
@@ -60,6 +62,8 @@ def extremes(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 def largest_magnitude(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """The largest |x| over `axes`, which stay as axes of size 1; NaN where there is one."""
+    if not axes:
+        return x.abs()
     if x.dtype != torch.float32:
         return x.abs().amax(axes, keepdim=True)
     # without their sign, floating-point numbers are ordered as integers, whose maximum is several times faster

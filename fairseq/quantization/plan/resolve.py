@@ -11,7 +11,7 @@ from fairseq.quantization.plan.rules import Rule, resolve
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.targets import QuantizationTarget
 from fairseq.quantization.rounding.straight_through import BACKWARDS
-from fairseq.quantization.spec import QuantizerSpec
+from fairseq.quantization.spec import BIAS, QuantizerSpec
 
 logger = logging.getLogger(__name__)
 
@@ -20,21 +20,21 @@ def plan_specs(targets: list[QuantizationTarget], config: QuantizationConfig) ->
     """Settings of every quantizer that the targets can have, active or not."""
     roles: dict[str, str] = {}
     start: dict[str, QuantizerSpec] = {}
+    on_request = frozenset[str]().union(*(target.on_request for target in targets))
     for target in targets:
         for path, role in target.roles.items():
             roles[path] = role
-            start[path] = replace(
-                reference_spec(role, config.num_grad_bits), compute=config.compute, quantize=target.converts_by_default
-            )
+            spec = reference_spec(role, config.num_grad_bits)
+            if path in on_request:  # which takes part in no product
+                start[path] = replace(spec, quantize=False)
+            else:
+                start[path] = replace(spec, compute=config.compute, quantize=target.converts_by_default)
     others = {target.path: target.kind for target in targets if not target.quantizers}
-    on_request = frozenset[str]().union(*(target.on_request for target in targets))
-    for path in on_request:
-        start[path] = replace(start[path], quantize=False)
     specs = resolve(config.rules, roles, start, others, on_request)
-    return {path: _canonical(spec, path) for path, spec in specs.items()}
+    return {path: _canonical(spec, path, roles[path]) for path, spec in specs.items()}
 
 
-def _canonical(spec: QuantizerSpec, path: str) -> QuantizerSpec:
+def _canonical(spec: QuantizerSpec, path: str, role: str) -> QuantizerSpec:
     """`spec` without aliases: equal settings print alike and compare equal."""
     source = spec.range
     if isinstance(source, str):
@@ -43,6 +43,8 @@ def _canonical(spec: QuantizerSpec, path: str) -> QuantizerSpec:
         source = {**source, "name": OBSERVERS.canonical(source["name"])}
     number_format = build_format(spec.format, path)
     spec = replace(spec, format=number_format.spec(), range=source, ste=BACKWARDS.canonical(spec.ste))
+    if role == BIAS:
+        spec = spec.of_vector()
     return spec if number_format.block is None else spec.in_blocks(number_format.block, path)
 
 

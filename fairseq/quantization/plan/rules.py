@@ -8,8 +8,9 @@ Rules are applied in order, each sets the fields it names: the last match wins, 
 YAML and in Python. A rule that matches no quantizer, or a field that can have no effect on what its rule matches, is
 an error.
 
-Inputs and outputs of activations and norms and other quantizers `on_request` are turned on, by `bits` or `quantize`,
-by a rule that matches nothing else (`*.norm1.*`, `*.act.output`): `*.input` means the inputs of products, as ever.
+Quantizers `on_request` - biases, outputs, inputs of activations and norms - are turned on, by `bits` or `quantize`, by
+a rule that matches nothing else (`*.bias`, `*.norm1.*`, `*.act.output`), a bias or an output also by a pattern that
+ends in its name (`re:.*\\.(input|output)`). `*.input` means the inputs of products, as ever, and `fc1.*` no bias.
 
 Fields: `bits` (a number pins the bits, `follow` takes the threaded value; implies `quantize: true`), `grad_bits` for
 gradients, `quantize`, `format`, `granularity`, `range`, `ste`, `learned`, `rounding`, `compute`; their values:
@@ -58,6 +59,11 @@ class Rule:
         except re.error as error:
             raise ConfigError(f"quantization rule {self.match!r}: not a regular expression: {error}") from None
         return lambda path: expression.fullmatch(path) is not None
+
+    def says_end_of(self, path: str) -> bool:
+        """Whether the pattern says that `path` ends in `bias` or `output`, instead of matching it by a wildcard."""
+        owner, _, word = path.rpartition(".")
+        return word in ("bias", "output") and not self.matcher()(f"{owner}.any".lstrip("."))
 
     def settings(self) -> dict[str, Any]:
         """The fields that are set, without `match` and `optional`."""
@@ -150,7 +156,7 @@ def resolve(
         # an attention's output has always been there, and is an output like others
         names_them = all(path in on_request or path.endswith(".output") for path in matched)
         for path in matched:
-            turns_on = names_them or path not in on_request
+            turns_on = path not in on_request or names_them or rule.says_end_of(path)
             specs[path] = rule.apply(specs[path], roles[path], turns_on)
     return specs
 

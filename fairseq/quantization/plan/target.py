@@ -67,6 +67,7 @@ class QuantizationTarget:
     multiplies: ClassVar[bool] = True
     quantizers_name: ClassVar[str] = "quantizers"  # of the submodule that holds them
     owns_children: ClassVar[bool] = True  # what lies inside the module is no target of its own
+    requested: ClassVar[frozenset[str]] = frozenset(("bias", "output"))  # keys of quantizers that are `on_request`
     supports: ClassVar[str] = ""  # what it quantizes, in the words of a message
 
     @classmethod
@@ -94,7 +95,8 @@ class QuantizationTarget:
     @property
     def on_request(self) -> frozenset[str]:
         """Paths of quantizers that stay off until a rule names them; a wider rule, which names others, does not."""
-        return frozenset()
+        words = {key: key[-1] if isinstance(key, tuple) else key for key in self.quantizers}
+        return frozenset(path for key, (path, _) in self.quantizers.items() if words[key] in self.requested)
 
     def product(self, key: Any) -> Optional[str]:
         """Path of the matrix product that the quantizer `key` belongs to."""

@@ -49,6 +49,8 @@ def integer_feed_forward(fc1: Linear, fc2: Linear, x: Tensor, num_bits: Optional
     first_bits, second_bits = first.bits_at(num_bits), second.bits_at(num_bits)
     if not (first_bits.have_codes and second_bits.have_codes):
         return None
+    if any(bits.bias is not None or bits.result is not None for bits in (first_bits, second_bits)):
+        return None  # quantizers that are not part of the fused steps
     quantizer = second.quantizer("input")
     values = x.numel() // x.shape[-1] * fc1.out_features
     probe = torch.empty((), dtype=torch.float32, device="cpu").expand(values)

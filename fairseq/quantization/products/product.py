@@ -25,6 +25,7 @@ class ProductBits(NamedTuple):
         have_codes: both operands have few enough bits to be multiplied as integers.
         grad_has_codes: so has the gradient.
         full_precision: neither operand is rounded.
+        bias: the bias, if it has a quantizer.
     """
 
     left: Optional[int]
@@ -34,6 +35,7 @@ class ProductBits(NamedTuple):
     have_codes: bool
     grad_has_codes: bool
     full_precision: bool
+    bias: Optional[int] = None
 
 
 class ProductQuantizers(nn.Module):
@@ -43,9 +45,11 @@ class ProductQuantizers(nn.Module):
         path: the product's path.
         context: state shared by the model's quantizers.
         operands: names of the left and the right operand's quantizer.
+        result_name: that of the result's.
     """
 
     operands = ("left", "right")
+    result_name = "result"
 
     def __init__(self, path: str, context: QuantizationContext):
         super().__init__()
@@ -73,10 +77,13 @@ class ProductQuantizers(nn.Module):
         bits = self._bits.get(num_bits)
         if bits is None:
             left, right, grad = (self.quantizer(name).bits(num_bits) for name in (*self.operands, "grad_output"))
-            result = self.quantizer("result").bits(num_bits) if "result" in self._modules else None
+            result, bias = (
+                self.quantizer(name).bits(num_bits) if name in self._modules else None
+                for name in (self.result_name, "bias")
+            )
             codes = [each is not None and each <= MAX_INTEGER_BITS for each in (left, right, grad)]
             full = left is None and right is None
-            bits = ProductBits(left, right, grad, result, codes[0] and codes[1], codes[2], full)
+            bits = ProductBits(left, right, grad, result, codes[0] and codes[1], codes[2], full, bias)
             self._bits[num_bits] = bits
         return bits
 

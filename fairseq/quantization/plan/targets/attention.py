@@ -43,7 +43,7 @@ class AttentionTarget(QuantizationTarget):
 
     def __init__(self, path: str, module: nn.MultiheadAttention):
         super().__init__(path, module)
-        self.quantizers = quantizer_paths(path)
+        self.quantizers = quantizer_paths(path, module.in_proj_bias is not None)
 
     def products(self) -> list[Product]:
         attention, prefix = self.module, f"{self.path}." if self.path else ""

@@ -40,7 +40,7 @@ class LinearTarget(QuantizationTarget):
 
     def __init__(self, path: str, module: nn.Linear):
         super().__init__(path, module)
-        self.quantizers = linear_quantizers(path)
+        self.quantizers = linear_quantizers(path, module.bias is not None)
 
     def products(self) -> list[Product]:
         return [linear_product(self.path, (self.module.out_features, self.module.in_features))]  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ class ProjectionTarget(QuantizationTarget):
 
     def __init__(self, path: str, module: Projection):
         super().__init__(path, module)
-        self.quantizers = linear_quantizers(path)
+        self.quantizers = linear_quantizers(path, has_bias=True)  # one may be passed in
 
     def products(self) -> list[Product]:
         return [linear_product(self.path, (self.module.out_features, self.module.in_features))]

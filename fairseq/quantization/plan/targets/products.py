@@ -1,18 +1,21 @@
 """Linear products as plans name them: their quantizers, and what they multiply without quantizers.
 
 >>> linear_product("fc1", (8, 4)).weight_shape, list(linear_quantizers("fc1"))
-((8, 4), ['weight', 'input', 'grad_output'])
+((8, 4), ['weight', 'input', 'grad_output', 'output'])
 """
 
 from torch import Tensor
 
 from fairseq.quantization.plan.target import Product, UnquantizedProduct
-from fairseq.quantization.products.linear import LINEAR_ROLES
+from fairseq.quantization.products.weighted import NAMED_ROLES, PRODUCT_ROLES
 
 
-def linear_quantizers(path: str) -> dict[str, tuple[str, str]]:
-    """Quantizers of a linear product at `path`."""
-    return {key: (f"{path}.{key}".lstrip("."), role) for key, role in LINEAR_ROLES.items()}
+def linear_quantizers(path: str, has_bias: bool = False) -> dict[str, tuple[str, str]]:
+    """Quantizers of a product with a weight at `path`."""
+    roles = {**PRODUCT_ROLES, **NAMED_ROLES}
+    if not has_bias:
+        del roles["bias"]
+    return {key: (f"{path}.{key}".lstrip("."), role) for key, role in roles.items()}
 
 
 def linear_product(path: str, shape: tuple[int, int]) -> Product:

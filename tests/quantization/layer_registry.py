@@ -1,0 +1,111 @@
+"""Layers that can be quantized, each with a small example, and number formats with the settings to try them with.
+
+`test_every_layer.py` runs every layer with every registered format. A new layer is one entry of a table: `LAYERS` here
+holds the modules with weights, and other files add theirs by `add`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq.quantization import build_format, quantize_model
+from fairseq.quantization.formats import FORMATS, NumberFormat
+
+Shapes = tuple[tuple[int, ...], ...]  # of the tensors of one call
+
+
+def _first(module: nn.Module, *tensors: Tensor) -> Tensor:
+    y = module(*tensors)
+    return y[0] if isinstance(y, tuple) else y
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kind of layer.
+
+    Attributes:
+        make: the module, in full precision.
+        shapes: of the floating-point tensors of a call; the first entry is the usual one, others are small or odd.
+        call: gives the layer's first output from the module and those tensors.
+        words: of the quantizers that it can have at its own path or below.
+        rules: that switch it on, where presets do not; the layer's path is `layer`.
+        has_gradient: the tensors get a gradient.
+    """
+
+    make: Callable[[], nn.Module]
+    shapes: tuple[Shapes, ...]
+    call: Callable[..., Tensor] = _first
+    words: tuple[str, ...] = ("input", "weight", "bias", "output", "grad_output")
+    rules: tuple[dict[str, Any], ...] = ()
+    has_gradient: bool = True
+
+
+class Holder(nn.Module):
+    """A model of one layer, whose path is `layer`."""
+
+    def __init__(self, layer: nn.Module, call: Callable[..., Tensor]):
+        super().__init__()
+        self.layer, self.call = layer, call
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return self.call(self.layer, *tensors)
+
+
+LAYERS: dict[str, Layer] = {}
+
+
+def add(name: str, layer: Layer) -> None:
+    """Enter a layer."""
+    assert name not in LAYERS, name
+    LAYERS[name] = layer
+
+
+def _of_rows(module: nn.Module, x: Tensor) -> Tensor:
+    return module(torch.arange(x.shape[0]) % 5)
+
+
+add("Linear", Layer(lambda: nn.Linear(6, 5), (((2, 3, 6),), ((1, 6),), ((6,),))))
+add("Linear of one value", Layer(lambda: nn.Linear(1, 1), (((1, 1),), ((1,),))))
+add(
+    "Embedding",
+    Layer(
+        lambda: nn.Embedding(5, 6),
+        (((4,),), ((1,),)),
+        _of_rows,
+        words=("weight",),
+        rules=({"match": "layer.weight", "bits": "follow"},),
+        has_gradient=False,
+    ),
+)
+
+
+# --- number formats ---------------------------------------------------------------------------------------------------
+
+
+def formats() -> Iterator[tuple[str, NumberFormat, int]]:
+    """Every registered format at the bits to try it with."""
+    for name in FORMATS:
+        number_format = build_format(name)
+        yield name, number_format, number_format.fixed_bits or min(8, number_format.max_bits)
+
+
+def quantized(name: str, layer: Layer, number_format: NumberFormat, num_bits: int) -> nn.Module:
+    """A model with the layer, in which every quantizer that it can have rounds to the format (gradients to `symmetric`
+    where the format cannot hold them).
+    """
+    rules: list[dict[str, Any]] = [
+        *layer.rules,
+        {"match": "re:(.*\\.)?(bias|output)", "bits": "follow", "optional": True},
+        {"match": "*", "format": number_format.spec(), "range": number_format.range_source, "granularity": "tensor"},
+    ]
+    gradients = number_format if number_format.holds_gradients else build_format("symmetric")
+    rules.append({"match": "*.grad_output", "format": gradients.spec(), "range": gradients.range_source})
+    grad_bits: Optional[int] = num_bits if gradients is number_format else 8
+    if "grad_output" not in layer.words:
+        del rules[-1]
+    return quantize_model(
+        Holder(layer.make(), layer.call), "int8", num_bits=num_bits, num_grad_bits=grad_bits, rules=rules
+    )
