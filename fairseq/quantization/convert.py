@@ -37,7 +37,7 @@ from fairseq.quantization.plan.example_call import function_targets
 from fairseq.quantization.plan.refusals import check_model, nothing_to_quantize, stays_in_full_precision
 from fairseq.quantization.plan.resolve import plan_specs, tell_of_new_meanings
 from fairseq.quantization.plan.table import Plan, PlanRow
-from fairseq.quantization.plan.targets import QuantizationTarget, close_fast_paths, find_targets
+from fairseq.quantization.plan.targets import QuantizationTarget, close_fast_paths, find_targets, open_fast_paths
 from fairseq.quantization.plan.targets.functions import remove_functions
 from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.schedules.base import schedule_of
@@ -113,6 +113,7 @@ def remove_quantization(model: nn.Module) -> nn.Module:
     restore_float_weights(model)
     handle.detach(model)
     remove_functions(model)
+    open_fast_paths(model)
     for target in find_targets(model):
         model = _replace(model, target.path, target.remove())
     return model

@@ -79,7 +79,7 @@ def projection_weights(attention: nn.MultiheadAttention) -> tuple[Tensor, Tensor
 class QMultiheadAttention(nn.MultiheadAttention):
     """nn.MultiheadAttention that takes `num_bits`; made by `quantize_model` from an existing module."""
 
-    quantizers: AttentionQuantizers
+    quantizers: Optional[AttentionQuantizers]
 
     def forward(
         self,
@@ -94,6 +94,10 @@ class QMultiheadAttention(nn.MultiheadAttention):
         num_bits: Optional[int] = None,
     ) -> tuple[Tensor, Optional[Tensor]]:
         """As nn.MultiheadAttention.forward; `is_causal` is a hint there and changes nothing here."""
+        if self.quantizers is None:  # they have been removed
+            return super().forward(
+                query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
+            )
         if query.is_nested or key.is_nested or value.is_nested:
             raise ConfigError("quantized attention takes no nested tensors; pass padded ones with key_padding_mask")
         batched = query.dim() == 3
@@ -129,8 +133,10 @@ class QMultiheadAttention(nn.MultiheadAttention):
         """Queries, keys and values by head, (N*H, T or S, D) each."""
         biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         weights = projection_weights(self)
+        quantizers = self.quantizers
+        assert quantizers is not None
         q, k, v = (
-            self.quantizers.part(part)(x, weight, bias, num_bits)
+            quantizers.part(part)(x, weight, bias, num_bits)
             for part, x, weight, bias in zip(PROJECTIONS[:3], (query, key, value), weights, biases, strict=True)
         )
         if self.bias_k is not None and self.bias_v is not None:

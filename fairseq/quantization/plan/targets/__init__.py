@@ -10,7 +10,7 @@ from fairseq.quantization.plan.target import Product, QuantizationTarget, Unquan
 from fairseq.quantization.plan.targets.attention import AttentionTarget
 from fairseq.quantization.plan.targets.elementwise import ElementwiseTarget
 from fairseq.quantization.plan.targets.embedding import EmbeddingTarget
-from fairseq.quantization.plan.targets.find import close_fast_paths, find_targets, target_of
+from fairseq.quantization.plan.targets.find import close_fast_paths, find_targets, open_fast_paths, target_of
 from fairseq.quantization.plan.targets.linear import LinearTarget, ProjectionTarget
 from fairseq.quantization.plan.targets.matmul import MatMulTarget, heads_of, matmul_product
 from fairseq.quantization.plan.targets.products import linear_product, linear_quantizers
@@ -34,5 +34,6 @@ __all__ = [
     "linear_product",
     "linear_quantizers",
     "matmul_product",
+    "open_fast_paths",
     "target_of",
 ]

@@ -4,6 +4,7 @@
 ['0.weight', '0.input', '0.grad_output']
 """
 
+from collections.abc import Iterator
 from typing import Optional
 
 from torch import nn
@@ -34,10 +35,27 @@ def find_targets(model: nn.Module) -> list[QuantizationTarget]:
     return targets
 
 
+CLOSED = "fast_path_before_quantization"
+
+
 def close_fast_paths(model: nn.Module) -> None:
     """Make torch's transformer layers call their submodules: their fused kernel would use the float weights."""
+    for module, name in _fast_paths(model):
+        vars(module).setdefault(CLOSED, getattr(module, name))
+        setattr(module, name, 0)
+
+
+def open_fast_paths(model: nn.Module) -> None:
+    """Undo `close_fast_paths`."""
+    for module, name in _fast_paths(model):
+        if CLOSED in vars(module):
+            setattr(module, name, vars(module).pop(CLOSED))
+
+
+def _fast_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Each module that has a fast path, and the attribute that it asks before it takes it."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
-            module.activation_relu_or_gelu = 0  # what the layer asks before it takes its fast path
+            yield module, "activation_relu_or_gelu"
         elif isinstance(module, nn.TransformerEncoder):
-            module.use_nested_tensor = False
+            yield module, "use_nested_tensor"
