@@ -82,8 +82,16 @@ def shortened(value: Any, most: int = 80) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> Optional[str]:
-    """The candidate most like `name`, or None if none is close."""
-    matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    """The candidate most like `name`, or None if none is close.
+
+    >>> nearest("fp8", ["mxfp8", "fp8_e4m3", "fp8_e4m3_fnuz"])
+    'fp8_e4m3'
+    """
+    candidates = list(candidates)
+    longer = [candidate for candidate in candidates if len(name) > 2 and candidate.startswith(name)]
+    if longer:
+        return min(longer, key=len)
+    matches = difflib.get_close_matches(name, candidates, n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 

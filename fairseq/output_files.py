@@ -24,6 +24,7 @@ from pathlib import Path
 from fairseq.errors import ConfigError
 
 PNG = b"\x89PNG\r\n\x1a\n"
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
 
 def check_output(path: Path, overwrite: bool = False, option: str = "--out") -> None:
@@ -44,7 +45,13 @@ def check_output(path: Path, overwrite: bool = False, option: str = "--out") -> 
 
 
 def check_picture(path: Path, overwrite: bool = False, option: str = "--out") -> None:
-    """As `check_output`, but a picture may be replaced: only a file that is not a PNG is kept."""
+    """As `check_output`, but a PNG may be replaced: it can be drawn again.
+
+    Raises:
+        ConfigError: also where the name does not end like a picture's.
+    """
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigError(f"cannot draw {path}: the name of a picture ends in {', '.join(PICTURES)}; change {option}")
     redrawn = False
     if path.is_file():
         with open(path, "rb") as file:

@@ -15,23 +15,28 @@ from fairseq_cli.batch_arguments import add_batch_arguments, check_batch_argumen
 from fairseq_cli.entry import command
 
 EPILOG = """\
-The file has the input tokens, int64 (batch, sequence), and the output logits (batch, classes); both sizes are free, and
-padding (token 1) is masked. A checkpoint trained with quantization=... keeps its weights as integers of 2, 4, 8 or 16
-bits, or in ONNX's types of floating point where their format is one of them (docs/formats.md), and has a
-QuantizeLinear and a DequantizeLinear where each activation is rounded, at the range and bits of its evaluation.
-Before the file is written, made-up batches are run through it and compared with the checkpoint, and with --data real
-examples: of a quantized model a few predictions may differ, as values between two codes may become either. The
-metadata of the file has the head's name and, where they are known, its classes' in order (labels, JSON).
+The file has the input tokens, int64 (batch, sequence), and the output logits
+(batch, classes); both sizes are free, and padding (token 1) is masked. A
+checkpoint trained with quantization=... keeps its weights as integers of 2, 4,
+8 or 16 bits, or in ONNX's types of floating point where their format is one of
+them (docs/formats.md), and has a QuantizeLinear and a DequantizeLinear where
+each activation is rounded, at the range and bits of its evaluation. Before the
+file is written, made-up batches are run through it and compared with the
+checkpoint, and with --data real examples: of a quantized model a few
+predictions may differ, as values between two codes may become either. The
+metadata of the file has the head's name and, where they are known, its
+classes' in order (labels, JSON).
 
-Needs the package onnx (pip install onnx onnxruntime). A quantizer that ONNX cannot express, such as one whose range
-comes from each batch, is an error that names the rule with which a model can be exported.
+Needs the package onnx (pip install onnx onnxruntime). A quantizer that ONNX
+cannot express, such as one whose range comes from each batch, is an error that
+names the rule with which a model can be exported.
 """
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-export-onnx",
-        description="Write a RoBERTa classifier, quantized as it evaluates or in fp32, as an ONNX file.",
+        description="Write a RoBERTa classifier, quantized as it evaluates or in fp32, as an ONNX\nfile.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

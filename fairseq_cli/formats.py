@@ -37,7 +37,9 @@ def get_parser() -> argparse.ArgumentParser:
         part.add_argument("--num-bits", type=int, metavar="N", help="of formats whose settings do not fix them")
     for part in (listing, values, compare):
         part.add_argument("--json", type=Path, metavar="FILE", help="the same as JSON")
-        part.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+        part.add_argument(
+            "--overwrite", action="store_true", help="replace files that are there already, not only PNGs"
+        )
     return parser
 
 

@@ -4,6 +4,7 @@ fairseq-import-hf all-MiniLM-L6-v2 --dest minilm
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def cli_main() -> None:
         print(f"left out, our model has no place for it: {', '.join(imported.left_out)}", file=sys.stderr)
     print(imported.comparison.summary())
     print(f"wrote {args.dest}/model.pt; prepare data with --bpe-dir {args.dest} and fine-tune with:")
-    print(f"checkpoint.restore_file={args.dest}/model.pt {' '.join(imported.settings)}")
+    # as words of a shell: a path may have spaces
+    print(" ".join(map(shlex.quote, (f"checkpoint.restore_file={args.dest}/model.pt", *imported.settings))))
 
 
 if __name__ == "__main__":

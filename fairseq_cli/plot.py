@@ -20,7 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="FILE.png", help="default: curves.png in the run's folder; here for several runs"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already and no PNG")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already, not only PNGs")
     parser.add_argument(
         "--metrics", nargs="+", metavar="KEY", help="what to draw, one panel each (default: loss, metric, lr, bits)"
     )

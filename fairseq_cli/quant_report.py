@@ -29,7 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
     out = parser.add_argument_group("output, next to the table")
     out.add_argument("--json", type=Path, metavar="FILE", help="all rows as JSON")
     out.add_argument("--png", type=Path, metavar="FILE", help="heat map over layers")
-    out.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    out.add_argument("--overwrite", action="store_true", help="replace files that are there already, not only PNGs")
     out.add_argument("--value", choices=VALUES, default="sqnr", help="what the heat map shows (default: %(default)s)")
     return parser
 

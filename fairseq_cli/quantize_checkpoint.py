@@ -23,18 +23,18 @@ def get_parser() -> argparse.ArgumentParser:
         prog="fairseq-quantize-checkpoint",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
-Write the weights of a checkpoint as codes of their number formats, packed into as many bits
-as the format has, with their scales. Everything else stays, except optimizer state and
-averaged weights.
+Write the weights of a checkpoint as codes of their number formats, packed into
+as many bits as the format has, with their scales. Everything else stays,
+except optimizer state and averaged weights.
 
-A checkpoint that was trained with quantization=... is packed as it evaluates, bit for bit.
-A float one needs --quantization, and for its activations either --data to measure their
-ranges on, or --weight-only.""",
+A checkpoint that was trained with quantization=... is packed as it evaluates,
+bit for bit, or at --num-bits. A float one needs --quantization, and for its
+activations either --data to measure their ranges on, or --weight-only.""",
         epilog="""\
 examples:
   fairseq-quantize-checkpoint checkpoint_best.pt --out int8.pt
-  fairseq-quantize-checkpoint model.pt --out int4.pt --quantization int4 --weight-only --fp16
-  fairseq-quantize-checkpoint model.pt --out int8.pt --quantization int8 --data RTE-bin
+  fairseq-quantize-checkpoint a.pt --out b.pt --quantization int4 --weight-only
+  fairseq-quantize-checkpoint a.pt --out b.pt --quantization int8 --data RTE-bin
   fairseq-validate RTE-bin --task sentence_prediction --path int8.pt""",
         allow_abbrev=False,
     )

@@ -40,6 +40,8 @@ def read(path: Union[str, os.PathLike], *, shapes_only: bool = False) -> Any:
     """
     path = os.fspath(path)
     if not exists(path, CheckpointError) or not os.path.isfile(path):
+        if os.path.isdir(path):
+            raise CheckpointError(f"checkpoint {path} is a folder; give a file in it, such as checkpoint_best.pt")
         raise CheckpointError(f"checkpoint {path} does not exist (started in {os.getcwd()})")
     try:
         if zipfile.is_zipfile(path):

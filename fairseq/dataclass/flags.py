@@ -19,6 +19,7 @@ fairseq.errors.ConfigError: unknown flag --max-epochs; did you mean --max-epoch?
 import argparse
 import ast
 import enum
+import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import is_dataclass
@@ -56,7 +57,8 @@ class _Help(argparse.HelpFormatter):
     """Flags in one column, their meaning and default in the next."""
 
     def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34, width=118)
+        columns = shutil.get_terminal_size((120, 24)).columns
+        super().__init__(prog, max_help_position=34, width=max(80, min(columns, 120)) - 2)
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
         super().add_usage(usage or "%(prog)s [data] [flags]", actions, groups, prefix)

@@ -66,4 +66,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})  # for completion: `dir` shows names that have not been imported yet
+    """For completion: also names that have not been imported yet, but not what this file imports."""
+    return sorted({*_HOMES, *(name for name in globals() if name.startswith("__"))})

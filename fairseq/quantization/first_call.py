@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fairseq.quantization.model_call import whole_bits
 from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.schedules.base import schedule_of
 from fairseq.quantization.watched_call import WatchedCall
@@ -106,7 +107,8 @@ class FirstCall:
             self._watched.pop("call", None)
 
     def _can_watch(self, kwargs: Mapping[str, Any]) -> bool:
-        if self.quantization.context.resolve(kwargs.get("num_bits")) <= 0:
+        num_bits = kwargs.get("num_bits")
+        if self.quantization.context.resolve(None if num_bits is None else whole_bits(num_bits)) <= 0:
             return False  # in full precision no quantizer is called
         return torch.is_grad_enabled() or not self._fast_attention
 

@@ -19,9 +19,28 @@ from typing import Any
 
 from torch import nn
 
+from fairseq.errors import ConfigError
 from fairseq.quantization.call_state import untraced
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.forward_wrapper import ForwardWrapper
+
+
+def whole_bits(num_bits: Any) -> int:
+    """`num_bits` of a call as a whole number.
+
+    >>> whole_bits(8.0)
+    8
+
+    Raises:
+        ConfigError: it is none, or negative.
+    """
+    try:
+        whole = int(num_bits)
+        if whole >= 0 and whole == num_bits:
+            return whole
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError(f"num_bits of a call must be a whole number, 0 (full precision) or None, got {num_bits!r}")
 
 
 class ModelCall(ForwardWrapper):
@@ -42,5 +61,7 @@ class ModelCall(ForwardWrapper):
         if not self.is_installed:
             return forward(*args, **kwargs)
         num_bits = kwargs.pop("num_bits", None)
+        if num_bits is not None and (type(num_bits) is not int or num_bits < 0):
+            num_bits = whole_bits(num_bits)
         argument = "num_bits" if self.threaded else None
         return self.context.run(forward, args, kwargs, num_bits, module.training, argument)

@@ -94,6 +94,11 @@ class PrecisionScheduler:
         """Bits of the update under way."""
         return self._run.bits(self.num_updates)
 
+    def __repr__(self) -> str:
+        schedule = self.schedule
+        bits = f"{schedule.low} to {schedule.high} bits"
+        return f"PrecisionScheduler({schedule.name}, {bits}: update {self.num_updates} of {self.total_updates})"
+
     def __iter__(self) -> Iterator[int]:
         """The bits of each update that is left; `step()` follows unless the loop's body has called it."""
         while self.num_updates < self.total_updates:

@@ -17,6 +17,7 @@ from typing import Any, Optional
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
+from fairseq.quantization.call_state import CallState
 from fairseq.quantization.context import Operand
 from fairseq.quantization.functions.forward import MODE_CODE
 from fairseq.quantization.functions.names import PRODUCTS, function_name
@@ -84,15 +85,15 @@ class WatchedCall:
         """The module whose forward is under way; None where the product is one that the plan knows."""
         while frame is not None and frame.f_code is MODE_CODE:  # of a forward around it: a call that passes through
             frame = frame.f_back
-        while frame is not None:
+        while frame is not None and frame.f_code is not CallState._run.__code__:
             if frame.f_globals.get("__name__", "").startswith(OURS):
                 return None
-            if "self" in frame.f_code.co_varnames:
-                module = frame.f_locals.get("self")
+            if frame.f_code.co_argcount:  # a method's first argument, whatever it is called
+                module = frame.f_locals.get(frame.f_code.co_varnames[0])
                 if isinstance(module, nn.Module) and id(module) in self._paths:
                     return None if id(module) in self._planned else self._paths[id(module)]
             frame = frame.f_back
-        return None
+        return ""  # a forward that is no method of a module, such as one that was assigned: the model's
 
     # --- what follows ---------------------------------------------------------------------------------------------
 

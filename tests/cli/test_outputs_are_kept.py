@@ -16,7 +16,7 @@ COMMANDS = {
     "import_hf": (["roberta", "--dest", "out"], "out/model.pt"),
     "quantize_checkpoint": (["model.pt", "--out", "out/int8.pt"], "out/int8.pt"),
     "quant_report": (["model.pt", "--json", "out/report.json"], "out/report.json"),
-    "plot": (["run", "--out", "out/model.pt"], "out/model.pt"),
+    "plot": (["run", "--out", "out/model.png"], "out/model.png"),
     "make_acceptability": (["--dest", "out"], "out/train.tsv"),
     "export_onnx": (["model.pt", "--out", "out/m.onnx"], "out/m.onnx"),
 }
@@ -53,6 +53,10 @@ def test_a_picture_is_drawn_anew(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     path.write_bytes(PNG + b"...")
     check_picture(path)
+    check_picture(tmp_path / "other.SVG")
+    for name in ("curves.pn", "curves", "png"):
+        with pytest.raises(ConfigError, match=f"cannot draw .*{name}: the name of a picture ends in .png"):
+            check_picture(tmp_path / name, overwrite=True)
     path.write_bytes(b"weights")
     with pytest.raises(ConfigError, match="is there already"):
         check_picture(path)

@@ -178,3 +178,17 @@ def test_missing_and_damaged_folders_are_named(fixtures, tmp_path):
     weights.unlink()
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
         import_encoder(folder, tmp_path / "x")
+
+
+def test_the_settings_to_fine_tune_with_can_be_pasted(tmp_path, monkeypatch, capsys, fixtures):
+    """Also where the folder's name has spaces."""
+    import shlex
+    import sys
+
+    from fairseq_cli.import_hf import cli_main
+
+    dest = tmp_path / "übernommene Modelle"
+    monkeypatch.setattr(sys, "argv", ["import_hf", str(fixtures / "hf" / "roberta"), "--dest", str(dest)])
+    cli_main()
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[0] == f"checkpoint.restore_file={dest}/model.pt" and all("=" in word for word in words)

@@ -374,3 +374,30 @@ def test_a_registered_kind_is_found_everywhere() -> None:
         assert torch.equal(keep_integer_weights(model)(x), y) and model[0].quantizers.integers is not None
     finally:
         del TARGETS[Scaled]
+
+
+def test_products_of_a_forward_that_does_not_say_self_are_seen(x: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    class Short(nn.Module):
+        def __init__(this) -> None:
+            super().__init__()
+            this.fc = nn.Linear(8, 8)
+
+        def forward(m, x: Tensor) -> Tensor:
+            return m.fc(x) @ x.mT
+
+    assigned = Short()
+    assigned.forward = lambda x: F.linear(assigned.fc(x), x[0])  # type: ignore[method-assign]
+    for model, function in ((Short(), "matmul"), (assigned, "linear")):
+        quantized = quantize_model(model, "int8")
+        quantized(x)
+        assert [row.quantizer for row in quantized.quantization.plan.rows if row.kind] == [function]
+        assert [f"{function} in the model" in line for line in lines(caplog)] == [True]
+
+
+@pytest.mark.parametrize("num_bits", ["8", -1, 2.5, [8]])
+def test_bits_of_a_call_that_are_no_number_are_one_clear_line(num_bits: Any, x: Tensor) -> None:
+    model = quantize_model(nn.Sequential(nn.Linear(8, 8)), "int8")
+    with pytest.raises(ConfigError, match=r"num_bits of a call must be a whole number, 0 .*got"):
+        model(x, num_bits=num_bits)
+    with pytest.raises(ConfigError, match=r"0.input: 99 bits; .* num_bits=0 for a call"):
+        model(x, num_bits=99)

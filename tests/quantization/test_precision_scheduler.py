@@ -56,6 +56,12 @@ def expected(total: int = TOTAL) -> list[int]:
     return [schedule.bits(update, total) for update in range(total)]
 
 
+def test_it_says_where_it_is() -> None:
+    scheduler = PrecisionScheduler(build(), TOTAL)
+    scheduler.step()
+    assert repr(scheduler) == "PrecisionScheduler(CR, 4 to 8 bits: update 1 of 12)"
+
+
 def test_step_beside_the_optimizers() -> None:
     model, callback = build(), Callback()
     scheduler = PrecisionScheduler(model, total_updates=TOTAL)

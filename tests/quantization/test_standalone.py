@@ -26,6 +26,7 @@ assert not loaded and not inner, (loaded, inner)
 LOADS_NO_TORCH = """
 import sys
 import fairseq.quantization
+assert not {"importlib", "Any"} & {*dir(fairseq.quantization)}
 assert {*fairseq.quantization.__all__, "quantize_model", "PrecisionScheduler"} <= {*dir(fairseq.quantization)}
 from fairseq.quantization import read_config
 from fairseq.quantization.schedules.base import schedule_of

@@ -23,23 +23,29 @@ from fairseq.errors import ConfigError, unknown
 _USAGE = """\
 {command}: {about}
 
-usage: {command} [--config-dir DIR] [--config-name NAME] [KEY=VALUE ...] [options]
+usage: {command} [--config-dir DIR] [--config-name NAME]
+       [KEY=VALUE ...] [options]
 
 examples:
-  {command} --config-dir examples/roberta/config/finetuning --config-name rte \\
-      {examples}
-  {command} -h --config-dir ... --config-name rte                       # the keys of that run
-  {command} -h model=roberta            {command} -h optimization
+  {command} --config-dir examples/roberta/config/finetuning \\
+      --config-name rte {examples}
+  {command} -h --config-dir ... --config-name rte   # its keys
+  {command} -h model=roberta
+  {command} -h optimization
 
 settings:
-  KEY=VALUE sets a key, whether the YAML file has it or not (+KEY=VALUE is the same); ~KEY removes it.
-  GROUP=CHOICE takes a component (optimizer=adam) or a file of yours (run_config=local: DIR/run_config/local.yaml).
-  VALUE is a number, true, false, null, a text or a list [1e-5,1e-6]; ${{env:NAME}} is an environment variable.
+  KEY=VALUE sets a key, whether the YAML file has it or not (+KEY=VALUE is the
+  same); ~KEY removes it. GROUP=CHOICE takes a component (optimizer=adam) or a
+  file of yours (run_config=local: DIR/run_config/local.yaml). VALUE is a
+  number, true, false, null, a text or a list [1e-5,1e-6]; ${{env:NAME}} is an
+  environment variable.
 
 paths:
-  Relative paths are taken from the folder the command is started in. Without checkpoint.save_dir, checkpoints are in
-  the run's own folder, outputs/DATE/TIME (hydra.run.dir), next to its log and its config. In a sweep, relative paths of
-  outputs are in each job's folder, multirun/DATE/TIME/N (hydra.sweep.dir).
+  Relative paths are taken from the folder the command is started in. Without
+  checkpoint.save_dir, checkpoints are in the run's own folder,
+  outputs/DATE/TIME (hydra.run.dir), next to its log and its config. In a sweep,
+  relative paths of outputs are in each job's folder, multirun/DATE/TIME/N
+  (hydra.sweep.dir).
 """
 
 # what each command does, and the rest of its examples
@@ -47,16 +53,16 @@ _ABOUT = {
     "fairseq-hydra-train": (
         "train a model as YAML files and dotted overrides say",
         """\
-task.data=RTE-bin checkpoint.restore_file=roberta.base/model.pt
-  fairseq-hydra-train ... model=roberta_large optimization.lr=[1e-5] dataset.batch_size=8
-  fairseq-hydra-train ... -m common.seed=1,2,3 optimization.lr=[1e-5],[2e-5]      # a job for each combination""",
+task.data=RTE-bin checkpoint.restore_file=model.pt
+  fairseq-hydra-train ... model=roberta_large optimization.lr=[1e-5]
+  fairseq-hydra-train ... -m common.seed=1,2 optimization.lr=[1e-5],[2e-5]""",
     ),
     "fairseq-hydra-validate": (
-        "evaluate a checkpoint as YAML files and dotted overrides say",
+        "evaluate a checkpoint, as YAML and overrides say",
         """\
-task.data=RTE-bin common_eval.path=rte-run/checkpoint_best.pt
-  fairseq-hydra-validate ... dataset.valid_subset=valid,valid1 dataset.batch_size=32
-  fairseq-hydra-validate ... -m common_eval.path=run1/checkpoint_best.pt,run2/checkpoint_best.pt""",
+task.data=RTE-bin common_eval.path=rte-run/best.pt
+  fairseq-hydra-validate ... dataset.valid_subset=valid,valid1
+  fairseq-hydra-validate ... -m common_eval.path=run1/best.pt,run2/best.pt""",
     ),
 }
 
@@ -104,7 +110,7 @@ def _config(args: argparse.Namespace, words: Sequence[str]) -> DictConfig:
 def _section(group: str, cfg: DictConfig, width: int) -> Iterator[str]:
     node = cfg._get_node(group)
     if group in schema.GROUPS:
-        yield f"{group}: {_first_line(schema.GROUPS[group])}"
+        yield from textwrap.wrap(f"{group}: {_first_line(schema.GROUPS[group])}", width, subsequent_indent="  ")
         yield from _keys(schema.GROUPS[group], node, width)
         return
     about = schema.help_of(schema.keys_of(FairseqConfig)[group])
@@ -115,7 +121,8 @@ def _section(group: str, cfg: DictConfig, width: int) -> Iterator[str]:
         yield from textwrap.wrap(f"{group}=NAME: {about}; {choice}", width, subsequent_indent="  ")
         return
     dataclass = schema.dataclass_of(group, name)
-    yield f"{group}={name}: {_about(dataclass) if dataclass is not None else 'a plugin whose keys are its own'}"
+    about = _about(dataclass) if dataclass is not None else "a plugin whose keys are its own"
+    yield from textwrap.wrap(f"{group}={name}: {about}", width, subsequent_indent="  ")
     if dataclass is not None:
         yield from _keys(dataclass, node, width)
 
@@ -178,7 +185,7 @@ def _text(value: Any) -> str:
 
 def _table(rows: Sequence[tuple[str, str, str]], width: int) -> Iterator[str]:
     """Three aligned columns; a cell too long for its column pushes the rest to the next line."""
-    first = min(max((len(row[0]) for row in rows), default=0), 40)
+    first = min(max((len(row[0]) for row in rows), default=0), 40, width // 3)
     second = min(max((len(row[1]) for row in rows), default=0), 14)
     indent = 2 + first + 2 + (second + 2 if second else 0)
     for name, kind, about in rows:

@@ -340,7 +340,7 @@ class NumberFormat(ABC):
         if not whole or not self.min_bits <= num_bits <= self.max_bits:
             raise ConfigError(
                 f"{where}: {num_bits!r} bits; the format {self} has {self.bits_text()} "
-                "(for full precision give `quantize: false`, or num_bits None)"
+                "(for full precision: `quantize: false` in a rule, or num_bits=0 for a call)"
             )
         return int(num_bits)
 
