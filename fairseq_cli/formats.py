@@ -5,6 +5,7 @@ fairseq-formats values nf4
 fairseq-formats values log --num-bits 4
 fairseq-formats compare --json formats.json --png formats.png
 fairseq-formats compare --checkpoint checkpoint_best.pt --granularity channel
+fairseq-formats compare --checkpoint roberta-base/model.safetensors --formats mxfp8 nvfp4 fp8_e4m3
 """
 
 import argparse
@@ -30,7 +31,15 @@ def get_parser() -> argparse.ArgumentParser:
     )
     values.add_argument("format", help='a name, or settings as JSON: \'{"format": "log", "steps_per_octave": 2}\'')
     compare = actions.add_parser("compare", help="errors of all formats on the same numbers", allow_abbrev=False)
-    compare.add_argument("--checkpoint", metavar="FILE", help="weights to compare them on, in place of random numbers")
+    compare.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="weights to compare them on, in place of random numbers: a checkpoint, packed or not, a safetensors file, "
+        "or a folder of a Hugging Face model",
+    )
+    compare.add_argument(
+        "--formats", nargs="+", metavar="FORMAT", help="names, or settings as JSON, in place of all formats"
+    )
     compare.add_argument("--granularity", default="tensor", help="which values share a range (default: %(default)s)")
     compare.add_argument("--png", type=Path, metavar="FILE", help="SQNR over bits per value")
     for part in (values, compare):
@@ -64,7 +73,8 @@ def cli_main() -> None:
         print("\n".join(f"{value:.9g}" for value in data))
     else:
         numbers = formats.random_data() if args.checkpoint is None else _weights(args.checkpoint)
-        rows = formats.compare(numbers, granularity=args.granularity, num_bits=args.num_bits)
+        chosen = None if args.formats is None else [_spec(text) for text in args.formats]
+        rows = formats.compare(numbers, chosen, granularity=args.granularity, num_bits=args.num_bits)
         print(formats.table(rows))
         if picture is not None:
             formats.write_plot(rows, picture)
@@ -85,14 +95,9 @@ def _spec(text: str) -> Any:
 
 
 def _weights(path: str) -> dict[str, Any]:
-    from fairseq.checkpoint_utils import load_checkpoint_to_cpu
-    from fairseq.errors import CheckpointError
+    from fairseq.checkpoint_tools.matrices import matrices
 
-    found = load_checkpoint_to_cpu(path)["model"].values()
-    matrices = [tensor for tensor in found if tensor.dim() > 1 and tensor.is_floating_point() and tensor.numel()]
-    if not matrices:
-        raise CheckpointError(f"checkpoint {path} holds no matrix of floating-point numbers")
-    return {Path(path).name: matrices}
+    return {Path(path).name or path: matrices(path)}
 
 
 def _plain(value: Any) -> Any:

@@ -73,7 +73,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """All floating-point tensors of the model, fp32, from model.safetensors or pytorch_model.bin, also in parts."""
-    for name, read in (("model.safetensors", _read_safetensors), ("pytorch_model.bin", _read_pickle)):
+    for name, read in (("model.safetensors", read_tensor_file), ("pytorch_model.bin", _read_pickle)):
         index = folder / f"{name}.index.json"
         if (folder / name).exists():
             files = [folder / name]
@@ -92,7 +92,8 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     raise CheckpointError(f"{folder} has neither model.safetensors nor pytorch_model.bin; download the weights")
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def read_tensor_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

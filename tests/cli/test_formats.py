@@ -1,15 +1,26 @@
 """fairseq-formats: lists every registered format, prints its values, and finds the errors that are known."""
 
+import gzip
 import json
+import math
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from fairseq.checkpoint_tools.matrices import matrices
 from fairseq.errors import ConfigError
-from fairseq.quantization.analysis.format_comparison import compare, descriptions, random_data, representable, table
-from fairseq.quantization.formats import FORMATS, build_format
+from fairseq.quantization.analysis.format_comparison import (
+    Comparison,
+    _label_places,
+    compare,
+    descriptions,
+    random_data,
+    table,
+)
+from fairseq.quantization.formats import FORMATS, QParams, build_format
 from fairseq_cli import formats
 
 
@@ -42,11 +53,33 @@ def test_values(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert out.split() == ["-1", "-0.5", "-0.25", "0", "0.25", "0.5", "1"]
     out = run(monkeypatch, capsys, "values", '{"format": "codebook", "values": [2, -1, 0.25]}')
     assert out.split() == ["-1", "0.25", "2"]
-    for name in FORMATS:
-        number_format = build_format(name)
-        bits = number_format.fixed_bits or min(8, number_format.max_bits)
-        found = representable(name, bits)
-        assert found == sorted(found) and len(set(found)) == len(found) <= 2**bits, name
+
+
+BLOCKS = {"mxfp8": 126 * 2 + 1, "mxfp6": 63, "mxfp4": 15, "nvfp4": 15, "mxint8": 255}
+
+
+@pytest.mark.parametrize("name", FORMATS.names())
+def test_values_of_every_format(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of presets and aliases too: ascending, one a line, each once, and all: whatever is rounded is one of them."""
+    number_format = build_format(name)
+    least, most = number_format.min_bits, min(8, number_format.max_bits)
+    for bits in sorted({least, (least + most) // 2, most}):
+        fixed = number_format.fixed_bits is not None
+        lines = run(monkeypatch, capsys, "values", name, *([] if fixed else ["--num-bits", bits])).splitlines()
+        found = [float(line) for line in lines]
+        assert found == sorted(set(found)), bits
+        low, high = number_format.code_range(bits)
+        assert len(found) == high - low + 1 <= 2**bits
+        assert len(found) == BLOCKS.get(name, len(found))
+        exact = number_format.values(bits)
+        if number_format.needs_statistic:  # rounds to levels of two scales, or behind a threshold
+            continue
+        one = torch.ones((), dtype=torch.float64)
+        qparams = QParams(one, 0 * one, low, high)
+        x = torch.linspace(1.1 * exact[0].item(), 1.1 * exact[-1].item(), 4001, dtype=torch.float64)
+        rounded = number_format.fake_quantize(torch.cat([x, exact]), qparams)
+        levels = set(exact.tolist())
+        assert set(rounded[rounded.isfinite()].tolist()) == levels
 
 
 def test_compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -78,6 +111,45 @@ def test_compare_a_checkpoint(
     assert out.splitlines()[1].startswith("model.pt") and (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("file", "granularity"),
+    [
+        ("release/float.pt.gz", "tensor"),
+        ("release/formats_packed.pt.gz", "channel"),
+        ("hf/roberta/model.safetensors", "group:8"),
+        ("hf/bert_classifier", "tensor"),
+    ],
+)
+def test_compare_real_files(
+    file: str, granularity: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A checkpoint, a packed one, a safetensors file and a Hugging Face folder, at granularities that blocks ignore."""
+    path = Path(__file__).resolve().parents[1] / "fixtures" / file
+    if path.suffix == ".gz":
+        (tmp_path / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+        path = tmp_path / path.stem
+    chosen = ["mxfp4", '{"format": "block_fp", "width": 5}', "ternary", "symmetric"]
+    words = ["compare", "--checkpoint", path, "--granularity", granularity, "--num-bits", 4, "--formats", *chosen]
+    out = run(monkeypatch, capsys, *words, "--json", tmp_path / "out.json")
+    rows = {row["format"]: row for row in json.loads((tmp_path / "out.json").read_text())}
+    assert set(rows) == {"mxfp4", "block_fp(width=5)", "ternary", "symmetric"}
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [path.name] * 4
+    assert rows["block_fp(width=5)"]["sqnr"] > rows["mxfp4"]["sqnr"] > rows["ternary"]["sqnr"] > 3
+    numbers = matrices(str(path))
+    blocks = sum(tensor.shape[0] * math.ceil(tensor[0].numel() / 32) for tensor in numbers)
+    count = sum(tensor.numel() for tensor in numbers)
+    assert rows["mxfp4"]["bits_per_value"] == pytest.approx(4 + 8 * blocks / count)  # shorter blocks counted as such
+
+
+def test_labels_of_the_plot_keep_their_distance() -> None:
+    rows = [
+        Comparison("x", f"f{index}", 8, 8 + index / 100, sqnr, 0, 0, 0, 0)
+        for index, sqnr in enumerate([30, 30, 29.9, 5])
+    ]
+    places = list(_label_places(rows, distance=1.0))
+    assert [y for _, _, y in places] == [30, 29, 28, 5] and all(x > 8.03 for _, x, _ in places)
+
+
 def test_errors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "did you mean 'ternary'" in fails(monkeypatch, capsys, "values", "ternery")
     assert "say how many by --num-bits" in fails(monkeypatch, capsys, "values", "symmetric")
@@ -85,6 +157,16 @@ def test_errors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert "is no JSON" in fails(monkeypatch, capsys, "values", "{format: log}")
     assert "granularity" in fails(monkeypatch, capsys, "compare", "--granularity", "row")
     assert "none.pt" in fails(monkeypatch, capsys, "compare", "--checkpoint", tmp_path / "none.pt")
+    for name in ("bad.pt", "bad.safetensors"):
+        (tmp_path / name).write_bytes(b"no checkpoint")
+        assert f"{name} is damaged" in fails(monkeypatch, capsys, "compare", "--checkpoint", tmp_path / name)
+    assert "neither model.safetensors" in fails(monkeypatch, capsys, "compare", "--checkpoint", tmp_path)
+    save_file({"bias": torch.ones(3)}, tmp_path / "vectors.safetensors")
+    assert "no matrix" in fails(monkeypatch, capsys, "compare", "--checkpoint", tmp_path / "vectors.safetensors")
+    assert "num_bits 77: none of" in fails(monkeypatch, capsys, "compare", "--num-bits", 77)
+    assert "did you mean 'mxfp8'" in fails(monkeypatch, capsys, "compare", "--formats", "mxfp9")
+    with pytest.raises(ConfigError, match=r"nan: a tensor of shape \(1, 2\) holds infinities or NaN"):
+        compare({"nan": [torch.tensor([[1.0, float("nan")]])]})
     (tmp_path / "out.json").touch()
     assert "--overwrite" in fails(monkeypatch, capsys, "list", "--json", tmp_path / "out.json")
     with pytest.raises(ConfigError, match="there are no numbers but 0"):

@@ -141,13 +141,16 @@ def compare(
         formats: every registered one if None.
         granularity: which values share a range, of formats that take one.
         num_bits: of formats whose settings fix none; 8, 4 and 2 if None.
+
+    Raises:
+        ConfigError: bits that no format has, numbers that are not finite or all 0.
     """
+    chosen = list(_at_bits(formats, num_bits))
+    if num_bits is not None and all(number_format.fixed_bits is not None for number_format, _ in chosen):
+        raise ConfigError(f"num_bits {num_bits}: none of the formats whose settings fix no bits has as many")
     rows = []
     for name, tensors in data.items():
-        found = [
-            _errors(name, tensors, number_format, bits, granularity)
-            for number_format, bits in _at_bits(formats, num_bits)
-        ]
+        found = [_errors(name, tensors, number_format, bits, granularity) for number_format, bits in chosen]
         rows += sorted(found, key=lambda row: -row.sqnr)
     return rows
 
@@ -171,8 +174,11 @@ def _errors(
     count = zeros = outside = 0
     for tensor in tensors:
         x = tensor.detach().float().reshape(tensor.shape[0], -1)
+        if not bool(x.isfinite().all()):
+            raise ConfigError(f"{name}: a tensor of shape {tuple(tensor.shape)} holds infinities or NaN")
+        shared = granularity if number_format.block is None else "tensor"  # which the format's own blocks replace
         spec = QuantizerSpec(
-            bits=num_bits, format=number_format.spec(), granularity=granularity, range=number_format.range_source
+            bits=num_bits, format=number_format.spec(), granularity=shared, range=number_format.range_source
         )
         quantizer = Quantizer(name, WEIGHT, spec, QuantizationContext(), shape=tuple(x.shape))
         y = quantizer.fake(x, num_bits)
@@ -186,8 +192,9 @@ def _errors(
         bound = quantizer.format.bound_to(x)
         for piece, qparams in zip(quantizer.pieces(x), quantizer.qparams(x, num_bits), strict=True):
             outside += int((~bound.is_inside(piece, qparams)).sum())
-        per_scale = quantizer.granularity.values_per_range(tuple(x.shape)) if number_format.takes_range else None
-        stored += number_format.bits_per_value(num_bits, per_scale) * x.numel()
+            if number_format.takes_range:
+                stored += qparams.scale.numel() * (number_format.scale_bits + number_format.zero_point_bits)
+        stored += number_format.code_bits(num_bits) * x.numel()
     if not count or not most:
         raise ConfigError(f"{name}: there are no numbers but 0 to compare formats on")
     sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if math.isfinite(noise) else -math.inf
@@ -237,16 +244,40 @@ def write_plot(rows: Sequence[Comparison], path: Union[str, Path]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rows = [row for row in rows if math.isfinite(row.sqnr)]
     names = list(dict.fromkeys(row.data for row in rows))
-    figure = Figure(figsize=(6 * len(names), 6), layout="constrained")
+    sizes = [row.sqnr for row in rows]
+    distance = (max(sizes) - min(sizes)) / 55  # between two labels
+    figure = Figure(figsize=(11 * len(names), 9), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
-        shown = [row for row in rows if row.data == name and math.isfinite(row.sqnr)]
-        axes.scatter([row.bits_per_value for row in shown], [row.sqnr for row in shown], s=12)
-        for row in shown:
-            axes.annotate(f"{row.format} {row.num_bits}", (row.bits_per_value, row.sqnr), fontsize=6, rotation=20)
+        shown = [row for row in rows if row.data == name]
+        axes.scatter([row.bits_per_value for row in shown], [row.sqnr for row in shown], s=14)
+        for row, x, y in _label_places(shown, distance):
+            axes.annotate(
+                f"{row.format} {row.num_bits}",
+                (row.bits_per_value, row.sqnr),
+                (x, y),
+                fontsize=7,
+                va="center",
+                arrowprops={"arrowstyle": "-", "linewidth": 0.3, "color": "gray", "shrinkA": 0, "shrinkB": 2},
+            )
+        left, right = axes.get_xlim()
+        axes.set_xlim(left, right + (right - left) * 0.15)  # room for labels
         axes.set_title(name)
         axes.set_xlabel("stored bits per value")
     panels[0].set_ylabel("SQNR, dB")
     figure.savefig(path, dpi=120)
+
+
+def _label_places(rows: Sequence[Comparison], distance: float) -> Iterator[tuple[Comparison, float, float]]:
+    """Where each row's label begins: to the right of all rows of about as many bits, `distance` or more apart."""
+    columns: dict[int, list[Comparison]] = {}
+    for row in rows:
+        columns.setdefault(int(row.bits_per_value), []).append(row)
+    for column in columns.values():
+        x, above = max(row.bits_per_value for row in column) + 0.12, math.inf
+        for row in sorted(column, key=lambda row: -row.sqnr):
+            above = min(row.sqnr, above - distance)
+            yield row, x, above
