@@ -67,6 +67,7 @@ def cli_main() -> None:
     if args.action == "list":
         described = formats.descriptions()
         print(formats.table(described))
+        print(formats.LEGEND, end="")
         data = [asdict(row) for row in described]
     elif args.action == "values":
         data = formats.representable(_spec(args.format), args.num_bits)

@@ -41,11 +41,13 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
 
 def test_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = run(monkeypatch, capsys, "list", "--json", tmp_path / "list.json")
-    assert [line.split()[0] for line in out.splitlines()[1:]] == list(FORMATS)
+    listed, _, legend = out.partition("\n\n")
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == list(FORMATS)
+    assert all(word in legend for word in ("ties", "inward", "outward", "backward", "plain", "clipped", "tanh"))
     rows = {row["format"]: row for row in json.loads((tmp_path / "list.json").read_text())}
     assert rows["ternary"]["bits_per_value"] == 2 and rows["log"]["fields"] == "steps_per_octave=1"
     for row in descriptions():
-        assert row.bits and row.zero and row.overflow and row.backward == "plain", row.format
+        assert row.bits and row.zero and row.overflow and row.ties and row.backward == "plain", row.format
 
 
 def test_values(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

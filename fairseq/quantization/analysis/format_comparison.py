@@ -45,6 +45,7 @@ class Description:
     largest: Optional[float]
     zero: str
     overflow: str
+    ties: str
     backward: str
 
 
@@ -83,10 +84,20 @@ def descriptions() -> list[Description]:
                 largest,
                 special["zero"],
                 special["overflow"],
+                number_format.ties,
                 number_format.backward,
             )
         )
     return found
+
+
+LEGEND = """
+ties      which of two equally near values is taken: the one with an even code; inward, the one nearer zero; outward,
+          the other one, but zero itself
+backward  the gradient of rounding where `ste` names no other: plain passes it everywhere, also where a value was
+          clamped; clipped stops it beyond the largest value; tanh, of binary numbers, has the slope of a smooth step.
+          Learned grids (`learned`) have their own
+"""
 
 
 def representable(spec: FormatSpec, num_bits: Optional[int] = None) -> list[float]:
@@ -210,7 +221,7 @@ HEADS = {
     "data": "data", "format": "format", "num_bits": "bits", "bits_per_value": "bits/value", "sqnr": "SQNR dB",
     "largest_error": "max error", "mean_error": "mean error", "zeros": "zeros %", "clipped": "clipped %",
     "fields": "fields", "bits": "bits", "largest": "largest", "zero": "zero", "overflow": "overflow",
-    "backward": "backward",
+    "ties": "ties", "backward": "backward",
 }  # fmt: skip
 
 

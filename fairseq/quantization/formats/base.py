@@ -125,7 +125,9 @@ class NumberFormat(ABC):
         needs_statistic: `qparams` takes the two numbers of the format's own `statistic` and no range, so that only
             range sources will do that ask for it.
         compiles: its operations can be compiled for all bits at once (`kernels/rounding.py`).
-        backward: the gradient of rounding that suits it, a name that `ste` takes.
+        backward: the gradient that rounding has unless `ste` says otherwise, a name that `ste` takes.
+        ties: which of two levels takes what lies in the middle: `even`, with an even code; `inward`, nearer zero (of
+            two equally near ones the positive one); `outward`, the other one, but zero rather than its neighbour.
     """
 
     name: ClassVar[str]
@@ -148,6 +150,7 @@ class NumberFormat(ABC):
     needs_statistic: ClassVar[bool] = False
     compiles: ClassVar[bool] = True
     backward: ClassVar[str] = "plain"
+    ties: str = "even"
 
     def __eq__(self, other: object) -> bool:  # a kernel is compiled once for equal formats
         return type(self) is type(other) and vars(self) == vars(other)

@@ -29,6 +29,7 @@ class BlockLog(BlockOfFloats):
     """
 
     name = "block_log"
+    ties = "outward"
 
     def __init__(self, *, width: int = 8, bias_bits: int = 8, block_size: BlockSize = 32, scale_rule: str = "even"):
         self.width = checked_width(self.name, "width", width, 2, 8)

@@ -34,6 +34,7 @@ class BinaryResidual(NumberFormat):
     fixed_bits = min_bits = max_bits = 2
     zero_point_bits = 32
     needs_statistic = True
+    ties = "inward"
 
     def statistic(self, x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """a2 and a1."""

@@ -5,7 +5,7 @@
 Of two levels that are equally near, the one nearer zero is taken, and of two that are equally near zero the positive
 one. The comparison is exact in the type of x / scale: a midpoint that this type does not hold is rounded to a side on
 which no number changes place. Values beyond the outermost levels take those. An infinity in the tensor gives an
-infinite scale, and so NaN; a NaN stays one, whatever the scale.
+infinite scale, and so no finite value; a NaN stays one, whatever the scale.
 
 >>> from fairseq.quantization.formats import build_format
 >>> x = torch.tensor([-5.0, 0.1, 0.5, 0.75, 0.76, float("nan")])
@@ -41,6 +41,7 @@ class CodebookFormat(NumberFormat):
     covers_ends = False
     is_symmetric = True
     compiles = False  # the list depends on the bits
+    ties = "inward"
     max_bits = 8
 
     def levels(self, num_bits: int) -> Sequence[float]:

@@ -47,6 +47,7 @@ class Ternary(NumberFormat):
     is_symmetric = True
     fixed_bits = min_bits = max_bits = 2
     needs_statistic = True
+    ties = "inward"
 
     def __init__(self, *, threshold: float = 0.7, scale: str = "above"):
         self.threshold = number(threshold, "threshold", self.name, 0, 1)

@@ -46,6 +46,7 @@ class FloatFormat(NumberFormat):
                 f"2^{digits.max_exponent} do not all lie in fp32; give another bias or fewer exponent bits"
             )
         self.digits = digits
+        self.ties = "even" if digits.mantissa_bits else "outward"
         self.scaled = flag(scaled, "scaled", self.name)
         self.takes_range = self.covers_ends = self.scale_is_free = scaled
         self.scale_bits = 32 if scaled else 0
