@@ -22,17 +22,9 @@ from fairseq.training.quantize import quantize
 logger = logging.getLogger(__name__)
 
 
-def load_model_ensemble(
-    filenames: list[str],
-    arg_overrides: Optional[dict[str, Any]] = None,
-    task: Any = None,
-    strict: bool = True,
-    suffix: str = "",
-    num_shards: int = 1,
-    state: Optional[dict[str, Any]] = None,
-) -> tuple[list[Any], DictConfig]:
-    """`load_model_ensemble_and_task` without the task."""
-    models, cfg, _ = load_model_ensemble_and_task(filenames, arg_overrides, task, strict, suffix, num_shards, state)
+def load_model_ensemble(filenames: list[str], *args: Any, **kwargs: Any) -> tuple[list[Any], DictConfig]:
+    """`load_model_ensemble_and_task`, with its arguments, without the task."""
+    models, cfg, _ = load_model_ensemble_and_task(filenames, *args, **kwargs)
     return models, cfg
 
 

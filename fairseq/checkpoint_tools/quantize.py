@@ -24,6 +24,7 @@ from fairseq.errors import CheckpointError, ConfigError, DataError
 from fairseq.output_files import check_output
 from fairseq.quantization.integer_weights import pack_weights
 from fairseq.quantization.observers.running import RunningObserver
+from fairseq.quantization.quantized_model import quantization_of
 from fairseq.quantization.quantizer import ACTIVATION, Quantizer
 from fairseq.quantization.rounding.learned_qparams import LearnedQParams
 from fairseq.training.quantize import quantize
@@ -110,7 +111,7 @@ def quantize_checkpoint(
     if not trained or num_bits is not None:
         model = quantize(model, cfg.quantization)
         if state.get("quantization"):  # the same quantizers, at other bits
-            model.quantization.load_state_dict(model, state["quantization"])
+            quantization_of(model).load_state_dict(model, state["quantization"])
     model.eval()
     if lacking := _without_range(model):
         if data is None:
@@ -120,13 +121,15 @@ def quantize_checkpoint(
             )
         criterion = task.build_criterion(cfg.criterion)
         samples = _samples(task, subset, batches, batch_size)
-        model.quantization.calibrate(model, samples, lambda model, sample: task.valid_step(sample, model, criterion))
+        quantization_of(model).calibrate(
+            model, samples, lambda model, sample: task.valid_step(sample, model, criterion)
+        )
     packed, shared = pack_weights(model)
     if not packed:
         raise ConfigError(f"{checkpoint}: there is no weight to pack; its rules leave them in full precision")
     kept = pack_state(state, packed, half)
     kept["args"], kept["cfg"] = None, to_container(cfg)
-    kept["quantization"] = portable({**(state.get("quantization") or {}), **model.quantization.state_dict(model)})
+    kept["quantization"] = portable({**(state.get("quantization") or {}), **quantization_of(model).state_dict(model)})
     writing.save(kept, out)
     bits = {key: weight.num_bits for key, weight in packed.items()}
     sizes = os.path.getsize(checkpoint), os.path.getsize(out)
@@ -142,12 +145,12 @@ def _num_bytes(weights: Mapping[str, Any]) -> int:
 def _load(checkpoint: str, state: dict[str, Any]) -> tuple[nn.Module, Any, Any]:
     """Model, config and task of a checkpoint, with all heads that the file has."""
     cfg = state.get("cfg")
-    heads = cfg is not None and "load_checkpoint_heads" in cfg.model
-    before = cfg.model.load_checkpoint_heads if heads else None
-    if heads:
-        cfg.model.load_checkpoint_heads = True
+    saved: Any = None if cfg is None or "load_checkpoint_heads" not in cfg.model else cfg.model
+    before = saved is not None and saved.load_checkpoint_heads
+    if saved is not None:
+        saved.load_checkpoint_heads = True
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], state=state)
-    if heads:
+    if saved is not None:
         cfg.model.load_checkpoint_heads = before
     return models[0], cfg, task
 

@@ -18,6 +18,7 @@ from fairseq import checkpoint_utils
 from fairseq.errors import ConfigError, DataError
 from fairseq.quantization.analysis.report import ReportRow, report
 from fairseq.quantization.products.integer_weight import QuantizedWeight
+from fairseq.quantization.quantized_model import quantization_of
 from fairseq.training.quantize import quantize
 
 TOKENS = 64
@@ -59,7 +60,7 @@ def measure(
     if preset is not None:
         model = quantize(model, {"preset": preset})
         if samples:
-            model.quantization.calibrate(
+            quantization_of(model).calibrate(
                 model, samples, lambda model, sample: task.valid_step(sample, model, criterion)
             )
     model.eval()
@@ -92,11 +93,11 @@ def _backward(criterion: Any, model: nn.Module, samples: list[Any]) -> None:
 
 def _ready(model: nn.Module) -> nn.Module:
     """Running ranges that never saw data are filled by the made-up sentence; weights do not depend on them."""
-    model.quantization.calibrate(model, [None], lambda model, _: _forward(model))
+    quantization_of(model).calibrate(model, [None], lambda model, _: _forward(model))
     return model
 
 
-def _forward(model: nn.Module) -> torch.Tensor:
+def _forward(model: Any) -> torch.Tensor:
     heads = list(getattr(model, "classification_heads", {}))
     words = len(getattr(getattr(model, "encoder", None), "dictionary", range(TOKENS)))
     limit = model.max_positions() if hasattr(model, "max_positions") else TOKENS

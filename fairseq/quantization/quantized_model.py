@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from fairseq.errors import CheckpointError, DataError
+from fairseq.errors import CheckpointError, ConfigError, DataError
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.metadata_state import load_quantizer_state, quantizer_state
 from fairseq.quantization.model_call import ModelCall
@@ -182,6 +182,14 @@ def _sum_over_processes(observers: list[RunningObserver], group: Any) -> None:
             observer.pending.copy_(flat[start:stop].view_as(observer.pending))
             observer.pending_count = int(count)
             start = stop
+
+
+def quantization_of(model: nn.Module) -> Quantization:
+    """`get_quantization` of a model that has to be quantized; ConfigError where it is not."""
+    found = get_quantization(model)
+    if found is None:
+        raise ConfigError(f"the {type(model).__name__} is not quantized; call quantize_model first")
+    return found
 
 
 def get_quantization(model: nn.Module) -> Optional[Quantization]:

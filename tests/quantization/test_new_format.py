@@ -15,7 +15,6 @@ from fairseq.quantization import quantize_model
 from fairseq.quantization.analysis.gemm_trace import trace_gemms
 from fairseq.quantization.analysis.report import report
 from fairseq.quantization.formats import FORMATS, NumberFormat, QParams, build_format
-from fairseq.quantization.formats.base import Noise
 from fairseq.quantization.integer_weights import keep_integer_weights, pack_weights
 from fairseq.quantization.products.packed_weight import pack_weight
 from fairseq.quantization.quantizer import ACTIVATION, WEIGHT, QuantizationContext, Quantizer, QuantizerSpec
@@ -44,14 +43,7 @@ class PowersOfTwo(NumberFormat):
     def max_value(self, num_bits: int) -> float:
         return 1.0
 
-    def quantize(
-        self,
-        x: Tensor,
-        qparams: QParams,
-        noise: Optional[Noise] = None,
-        out: Optional[Tensor] = None,
-        clamp: bool = True,
-    ) -> Tensor:
+    def quantize(self, x: Tensor, qparams: QParams, noise=None, out=None, clamp=True) -> Tensor:  # type: ignore
         most = qparams.quant_max
         size = x.abs() / qparams.scale
         below = size.log2().floor().clamp(1 - most, 0)  # exponent of the level at or below, but of 0
