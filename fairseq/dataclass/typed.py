@@ -73,7 +73,7 @@ def typed_component(slot: str, value: Any, *, unknown_keys: str = "error") -> An
         if set(given) <= {"_name"} or (isinstance(value, Mapping) and "_name" in given and name is None):
             return None  # `optimizer=null` over a file's keys: nothing is chosen
         raise ConfigError(
-            f"{slot} has keys ({', '.join(key for key in given if key != '_name')}) but no _name; choose with "
+            f"{slot} has keys ({', '.join(str(key) for key in given if key != '_name')}) but no _name; choose with "
             f"{slot}._name=NAME: {', '.join(schema.components(slot))}"
         )
     dataclass = schema.dataclass_of(slot, str(name))

@@ -152,7 +152,7 @@ def test_words_without_a_slot_are_still_known():
 
 
 def test_every_published_token_encodes_as_itself(files):
-    """What lets `whole_tokens` skip the merges."""
+    """What lets `published` skip the merges."""
     bpe = get_encoder(*files)
     assert len(bpe._whole) == 50257
     tokenize = bpe._tokenizer.model.tokenize

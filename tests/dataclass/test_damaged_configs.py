@@ -3,6 +3,7 @@
 import pytest
 
 from fairseq.dataclass.initialize import compose
+from fairseq.dataclass.typed import typed_config
 from fairseq.errors import ConfigError
 from fairseq.quantization.plan.config import read_config
 
@@ -57,3 +58,8 @@ def test_settings_of_a_quantization(settings, message):
     with pytest.raises(ConfigError, match=message) as error:
         read_config({"preset": "cpt_4_8", **settings})
     assert "\n" not in str(error.value)
+
+
+def test_a_component_whose_name_became_a_number():
+    with pytest.raises(ConfigError, match=r"model has keys \(dropout, 3\) but no _name"):
+        typed_config({"model": {"dropout": 0.1, 3: "roberta"}})

@@ -34,13 +34,13 @@ class ByteLevelBPE:
         vocab: path of the JSON file that maps tokens to ids (`encoder.json`, `vocab.json`).
         merges: path of the merges, one a line after a version line (`vocab.bpe`, `merges.txt`).
         add_prefix_space: encode the first word as if a space stood before it.
-        whole_tokens: each token of the vocabulary encodes as itself, so that a word that is a token needs no
-            merging. Merges learned from text have this property, others may not.
+        published: the files are GPT-2's, by their checksums. They need no check, and each of their tokens encodes as
+            itself, so that a word that is a token needs no merging; others may lack this property.
     """
 
-    def __init__(self, vocab: str, merges: str, add_prefix_space: bool = False, whole_tokens: bool = False):
-        self._tokenizer, self.num_ids = _load(vocab, merges, add_prefix_space)  # ids may have gaps
-        self._whole: dict[str, int] = self._tokenizer.get_vocab() if whole_tokens else {}
+    def __init__(self, vocab: str, merges: str, add_prefix_space: bool = False, published: bool = False):
+        self._tokenizer, self.num_ids = _load(vocab, merges, add_prefix_space, published)
+        self._whole: dict[str, int] = self._tokenizer.get_vocab() if published else {}
         self._splitter = None if add_prefix_space else Splitter()
         self._words = WordCache(self._encode_words)
         self._letters = str.maketrans(byte_alphabet())
@@ -113,13 +113,13 @@ def byte_alphabet() -> dict[int, str]:
     return shown | {byte: chr(256 + place) for place, byte in enumerate(hidden)}
 
 
-def _load(vocab: str, merges: str, add_prefix_space: bool) -> tuple["Tokenizer", int]:
+def _load(vocab: str, merges: str, add_prefix_space: bool, published: bool) -> tuple["Tokenizer", int]:
     from tokenizers import Tokenizer, decoders, pre_tokenizers
 
     for path in (vocab, merges):
         if not exists(path) or not os.path.isfile(path):
             raise DataError(f"no BPE file {path}; fairseq-prepare-glue downloads encoder.json and vocab.bpe")
-    model, num_ids = bpe_model(vocab, merges)
+    model, num_ids = bpe_model(vocab, merges, check=not published)
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -48,7 +48,7 @@ class GPT2BPE:
 
 def get_encoder(encoder_json_path: str, vocab_bpe_path: str) -> ByteLevelBPE:
     paths = {"encoder.json": encoder_json_path, "vocab.bpe": vocab_bpe_path}
-    return ByteLevelBPE(encoder_json_path, vocab_bpe_path, whole_tokens=_are_published(paths))
+    return ByteLevelBPE(encoder_json_path, vocab_bpe_path, published=_are_published(paths))
 
 
 def _are_published(paths: dict[str, str]) -> bool:
