@@ -1,7 +1,7 @@
-"""`first_order`: for backward passes that cannot be differentiated. A gradient of a gradient through one is an error.
+"""`first_order`: for backward passes that cannot be differentiated. With `create_graph=True` they are an error.
 
-torch's `once_differentiable` says nothing where the incoming gradient needs no gradient itself, as that of a sum: what
-backward kept of weights and inputs is then taken for constant, and their gradients are too small without a word.
+It is raised at once, and not with the second derivative as by torch's `once_differentiable`: what backward makes has no
+path to the inputs, so `torch.autograd.grad` would not look for a derivative there and take it for zero.
 
 >>> class Square(torch.autograd.Function):
 ...     @staticmethod
@@ -13,20 +13,18 @@ backward kept of weights and inputs is then taken for constant, and their gradie
 ...     def backward(ctx, grad):
 ...         return 2 * ctx.saved_tensors[0].detach() * grad
 >>> x = torch.tensor(3.0, requires_grad=True)
->>> (first,) = torch.autograd.grad(Square.apply(x), x, create_graph=True)
->>> first.detach()
-tensor(6.)
->>> first.backward()
+>>> torch.autograd.grad(Square.apply(x), x)
+(tensor(6.),)
+>>> torch.autograd.grad(Square.apply(x), x, create_graph=True)
 Traceback (most recent call last):
-fairseq.errors.TrainingError: our square has no gradient of its gradient; use x ** 2
+fairseq.errors.TrainingError: create_graph=True: our square has no gradient of its gradient; use x ** 2
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from fairseq.errors import TrainingError
 
@@ -40,34 +38,15 @@ def first_order(what: str, instead: str) -> Callable[[Backward], Backward]:
         what: the function, in the message.
         instead: what to do for gradients of gradients.
     """
-    message = f"{what} has no gradient of its gradient; {instead}"
+    message = f"create_graph=True: {what} has no gradient of its gradient; {instead}"
 
     def decorated(backward: Backward) -> Backward:
         @functools.wraps(backward)
-        def checked(ctx: Any, *grads: Optional[Tensor]) -> Any:
-            if not torch.is_grad_enabled():  # but for `create_graph=True`, always
-                return backward(ctx, *grads)
-            with torch.no_grad():
-                found = backward(ctx, *grads)
-            return _guarded(found, message) if isinstance(found, Tensor) else tuple(_guarded(x, message) for x in found)
+        def checked(ctx: Any, *grads: Any) -> Any:
+            if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+                raise TrainingError(message)
+            return backward(ctx, *grads)
 
         return checked
 
     return decorated
-
-
-def _guarded(x: Optional[Tensor], message: str) -> Optional[Tensor]:
-    return None if x is None else _NoGradient.apply(x.detach().requires_grad_(), message)  # type: ignore[no-untyped-call]
-
-
-class _NoGradient(torch.autograd.Function):
-    """`x`, whose gradient is asked for in vain."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, message: str) -> Tensor:
-        ctx.message = message
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        raise TrainingError(ctx.message)

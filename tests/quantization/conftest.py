@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fairseq.native import compiled
 from fairseq.quantization import MatMul
-from fairseq.quantization.kernels import codes, encoding, gemm, torch_gemm
+from fairseq.quantization.kernels import encoding, gemm, packing, torch_gemm
 from fairseq.quantization.products import integer_encode
 from tests.quantization.integer_tools import without_own_kernels
 
@@ -79,14 +79,14 @@ def each_kernel(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     """By torch's operations, by our own kernels (also for what is small), by these with torch's GEMM, as with AMX."""
     monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 2**60)  # compiling takes seconds and has tests of its own
     for place, name in (
-        (codes, "MIN_KERNEL_ELEMENTS"),
+        (packing, "MIN_KERNEL_ELEMENTS"),
         (gemm, "MIN_MACS"),
         (encoding, "MIN_KERNEL_ELEMENTS"),
         (integer_encode, "MIN_WEIGHT_ELEMENTS"),
     ):
         monkeypatch.setattr(place, name, 0)
     if request.param == "torch":
-        monkeypatch.setattr(codes, "MIN_KERNEL_ELEMENTS", 2**60)
+        monkeypatch.setattr(packing, "MIN_KERNEL_ELEMENTS", 2**60)
         without_own_kernels(monkeypatch)
     elif request.param == "native codes":
         monkeypatch.setattr(gemm, "is_preferred", lambda *_: False)
