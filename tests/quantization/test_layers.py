@@ -11,6 +11,7 @@ from torch import nn
 from fairseq.errors import ConfigError
 from fairseq.quantization import QEmbedding, QLinear, QMatmul, quantize_model
 from fairseq.quantization.layers import MatMul, QMultiheadAttention
+from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.spec import QuantizerSpec
 
 
@@ -306,3 +307,26 @@ def test_inputs_shared_by_projections_are_rounded_once(transformer: nn.Module, t
 def test_plain_matmul() -> None:
     a, b = torch.randn(2, 3, 4), torch.randn(2, 4, 5)
     assert torch.equal(MatMul()(a, b, num_bits=4), a @ b)
+
+
+def test_products_of_one_module_have_quantizers_of_their_own():
+    class Scores(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = MatMul(), MatMul()
+
+        def forward(self, x):
+            return self.two(self.one(x, x.mT), x)
+
+    rules = [{"match": "one.right", "bits": 4}, {"match": "two.left", "quantize": False}]
+    model = quantize_model(Scores(), "int8", rules=rules)
+    operands = ["one.left", "one.right", "one.grad_output", "two.left", "two.right", "two.grad_output"]
+    quantizers = [module for module in model.modules() if isinstance(module, Quantizer)]
+    assert [module.path for module in quantizers] == operands
+    assert (
+        model.quantization.plan["one.right"].spec.bits == 4 and model.two.quantizers.quantizer("right").spec.bits != 4
+    )
+    x = torch.randn(2, 3, 4)
+    model(x)
+    again = quantize_model(copy.deepcopy(model), "int8", rules=rules)  # products that are quantized keep the names
+    assert [row.quantizer for row in again.quantization.plan.rows] == operands

@@ -4,7 +4,8 @@
 
 Attention owns two: QK^T with the operands `query` and `key`, PV with `probs` and `value` and the output `output`. The
 quantizers' paths are those names behind the path of the module that owns the product, `<attention>.query`; gradients
-are `<attention>.qk_matmul.grad_output` and `<attention>.pv_matmul.grad_output`.
+are `<attention>.qk_matmul.grad_output` and `<attention>.pv_matmul.grad_output`. Where two products of one module have a
+name in common, as two of `MatMul()` have, operands are named behind the product: `<module>.<product>.left`.
 
 `token` granularity means one range per vector that enters a dot product: rows of a, columns of b.
 
@@ -40,9 +41,18 @@ class MatMul(nn.Module):
     def forward(self, a: Tensor, b: Tensor, num_bits: Optional[int] = None) -> Tensor:
         return torch.matmul(a, b)
 
-    def paths(self, path: str) -> dict[str, tuple[str, str]]:
-        """Which quantizers a product at `path` has: left, right, grad_output, output -> (their path, role)."""
-        owner = path.rpartition(".")[0]
+    @property
+    def names(self) -> set[str]:
+        """Of the operands, and of the result if it may be quantized."""
+        return {name for name in (self.left, self.right, self.output) if name is not None}
+
+    def paths(self, path: str, behind: Optional[str] = None) -> dict[str, tuple[str, str]]:
+        """Which quantizers a product at `path` has: left, right, grad_output, output -> (their path, role).
+
+        Args:
+            behind: the path that operands are named behind; the owner's if None.
+        """
+        owner = path.rpartition(".")[0] if behind is None else behind
         prefix = f"{owner}." if owner else ""
         found = {
             "left": (prefix + self.left, ACTIVATION),

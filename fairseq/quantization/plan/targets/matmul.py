@@ -1,5 +1,6 @@
 """Products of two activations that a `MatMul` stands for."""
 
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from torch import nn
@@ -13,8 +14,13 @@ from fairseq.quantization.products.matmul import MatMulQuantizers
 
 def matmul_product(path: str, module: MatMul, heads: Optional[tuple[int, int]]) -> Product:
     """The product of `module` at `path`, inside an attention with `heads` (number, features of each)."""
-    paths = {key: quantizer for key, (quantizer, _) in module.paths(path).items()}
-    return Product(path, paths["left"], paths["right"], paths["grad_output"], heads=heads)
+    return product_of(path, module.paths(path), heads)
+
+
+def product_of(path: str, quantizers: Mapping[str, tuple[str, str]], heads: Optional[tuple[int, int]]) -> Product:
+    """The product at `path`, with its quantizers by key."""
+    left, right, grad = (quantizers[key][0] for key in ("left", "right", "grad_output"))
+    return Product(path, left, right, grad, heads=heads)
 
 
 @register_target(MatMul)
@@ -35,13 +41,15 @@ class MatMulTarget(QuantizationTarget):
 
     def placed_in(self, owner: nn.Module) -> None:
         self.heads = heads_of(owner)
+        others = [each for each in owner.children() if isinstance(each, MatMul) and each is not self.module]
+        if any(each.names & self.module.names for each in others):
+            self.quantizers = self.module.paths(self.path, behind=self.path)
 
     def products(self) -> list[Product]:
-        return [matmul_product(self.path, self.module, self.heads)]
+        return [product_of(self.path, self.quantizers, self.heads)]
 
     def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
-        paths = self.module.paths(self.path)
-        quantizers = MatMulQuantizers(self.path, paths, self.own(specs), context, calibration_bits)
+        quantizers = MatMulQuantizers(self.path, self.quantizers, self.own(specs), context, calibration_bits)
         layer = QMatmul(self.module.left, self.module.right, self.module.output, quantizers=quantizers)
         layer.training = self.module.training
         return layer
