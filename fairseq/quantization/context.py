@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, Optional, Protocol
 import torch
 from torch import Tensor
 
+from fairseq.errors import ConfigError
 from fairseq.quantization.call_state import OFF, Block, CallState, current, untraced
 from fairseq.quantization.rounding.noise import NoiseKey
 from fairseq.quantization.scratch import Scratch
@@ -62,6 +63,24 @@ class Callback(Protocol):
 
 
 Listener = Callback  # its name until the next release
+
+
+def whole_bits(num_bits: Any) -> int:
+    """`num_bits` of a call as a whole number.
+
+    >>> whole_bits(8.0)
+    8
+
+    Raises:
+        ConfigError: it is none, or negative.
+    """
+    try:
+        whole = int(num_bits)
+        if whole >= 0 and whole == num_bits:
+            return whole
+    except (OverflowError, TypeError, ValueError):
+        pass
+    raise ConfigError(f"num_bits of a call must be a whole number, 0 (full precision) or None, got {num_bits!r}")
 
 
 class QuantizationContext:
@@ -117,13 +136,15 @@ class QuantizationContext:
             self.update += 1
         if num_bits is None or (state is not None and state.off):
             return self._resolved(num_bits, state), state
-        return num_bits, state
+        return (num_bits if type(num_bits) is int and num_bits >= 0 else whole_bits(num_bits)), state
 
     def _resolved(self, num_bits: Optional[int], state: Optional[CallState]) -> int:
         if state is not None and state.off:
             return OFF
         if num_bits is None:
             num_bits = self.default_bits if state is None else state.bits
+        elif type(num_bits) is not int or num_bits < 0:
+            num_bits = whole_bits(num_bits)
         return num_bits or 0
 
     # --- calls and blocks -----------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from fairseq.quantization.model_call import whole_bits
 from fairseq.quantization.quantized_model import Quantization
 from fairseq.quantization.schedules.base import schedule_of
 from fairseq.quantization.watched_call import WatchedCall
@@ -67,6 +66,7 @@ class FirstCall:
         """Forward pre-hook."""
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or self.quantization.context.in_call:
             return
+        kwargs = self.quantization.by_name(args, dict(kwargs))[1]
         self._clear_up()
         if module.training and self._waits_for_training:
             self._waits_for_training = False
@@ -107,8 +107,7 @@ class FirstCall:
             self._watched.pop("call", None)
 
     def _can_watch(self, kwargs: Mapping[str, Any]) -> bool:
-        num_bits = kwargs.get("num_bits")
-        if self.quantization.context.resolve(None if num_bits is None else whole_bits(num_bits)) <= 0:
+        if self.quantization.context.resolve(kwargs.get("num_bits")) <= 0:
             return False  # in full precision no quantizer is called
         return torch.is_grad_enabled() or not self._fast_attention
 

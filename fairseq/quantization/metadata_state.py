@@ -60,21 +60,26 @@ class MetadataState(nn.Module):
 
     def load_hidden(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Copy `tensors` into this module's; CheckpointError where names or shapes differ."""
+        self.check_hidden(tensors, where)
+        with torch.no_grad():
+            for name, tensor in self.hidden_tensors().items():
+                tensor.copy_(tensors[name])
+        self.after_load(found=True)
+
+    def check_hidden(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """CheckpointError where `load_hidden` could not take `tensors`."""
         own = self.hidden_tensors()
         if own.keys() != tensors.keys():
             raise CheckpointError(
                 f"quantizer state at {where!r} has {sorted(tensors)}, the model's quantizer needs {sorted(own)}; "
                 "convert the model with the plan that the checkpoint carries"
             )
-        with torch.no_grad():
-            for name, tensor in own.items():
-                if tensor.shape != tensors[name].shape:
-                    raise CheckpointError(
-                        f"quantizer state {where}.{name} has shape {tuple(tensors[name].shape)}, "
-                        f"the model's has {tuple(tensor.shape)}; convert the model with the checkpoint's plan"
-                    )
-                tensor.copy_(tensors[name])
-        self.after_load(found=True)
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise CheckpointError(
+                    f"quantizer state {where}.{name} has shape {tuple(tensors[name].shape)}, "
+                    f"the model's has {tuple(tensor.shape)}; convert the model with the checkpoint's plan"
+                )
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self.before_save()
@@ -125,11 +130,15 @@ def quantizer_state(model: nn.Module) -> dict[str, Tensor]:
 def load_quantizer_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Restore what `quantizer_state` gave; CheckpointError where the model's quantizers are others."""
     remaining = dict(state)
+    found = []
     for path, module in hidden_modules(model):
         names = [name for name in module.hidden_tensors() if f"{path}.{name}" in remaining]
-        module.load_hidden({name: remaining.pop(f"{path}.{name}") for name in names}, path)
+        found.append((path, module, {name: remaining.pop(f"{path}.{name}") for name in names}))
+        module.check_hidden(found[-1][2], path)
     if remaining:
         raise CheckpointError(
             f"quantizer state {next(iter(remaining))!r} has no quantizer in the model ({len(remaining)} such keys); "
             "convert the model with the plan that the checkpoint carries"
         )
+    for path, module, tensors in found:  # all of them, or none
+        module.load_hidden(tensors, path)

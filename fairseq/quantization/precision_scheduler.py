@@ -139,6 +139,7 @@ class PrecisionScheduler:
         """Forward pre-hook of the model."""
         if not module.training or self.quantization.context.in_call:
             return args, kwargs
+        args, kwargs = self.quantization.by_name(args, kwargs)
         rank, world = _place()
         self.quantization.begin_micro_batch(self.num_updates, self._calls * world + rank)
         self._calls += 1
@@ -157,10 +158,17 @@ class PrecisionScheduler:
         Raises:
             CheckpointError: it is not a scheduler's, or the model's quantizers are others.
         """
-        if "num_updates" not in state or "schedule" not in state:
-            raise CheckpointError("PrecisionScheduler: this is no state of one; it has neither updates nor a schedule")
-        load_quantizer_state(self.model, state["quantizers"])
-        name = state["schedule"]["name"]
+        updates, schedule, quantizers = (state.get(key) for key in ("num_updates", "schedule", "quantizers"))
+        if (
+            not (isinstance(updates, int) and updates >= 0)
+            or not (isinstance(schedule, Mapping) and "name" in schedule)
+            or not isinstance(quantizers, Mapping)
+        ):
+            raise CheckpointError(
+                "PrecisionScheduler: this is no state of one; it lacks num_updates, schedule or quantizers"
+            )
+        load_quantizer_state(self.model, quantizers)
+        name = schedule["name"]
         if name != self.schedule.name:
             logger.warning(
                 f"precision schedule: the checkpoint was trained with {name}, now it is {self.schedule.name}, "
@@ -169,7 +177,7 @@ class PrecisionScheduler:
         self._run.load_state_dict(state)
         for line in self._run.lay_out(self.total_updates):
             logger.warning(line)
-        self.num_updates, self._calls = state["num_updates"], 0
+        self.num_updates, self._calls = updates, 0
 
 
 def _place() -> tuple[int, int]:

@@ -67,6 +67,10 @@ class Quantization:
             self._call.remove()
         del model.quantization
 
+    def by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments of a call of the model, with `num_bits` by name where the forward takes it by position."""
+        return (args, kwargs) if self._call is None else self._call.by_name(args, kwargs)
+
     def __repr__(self) -> str:
         active, rows = len(self.plan.active), len(self.plan.rows)
         return f"quantization={self.config.preset}: {active} quantizers, {rows} rows\n{self.plan}"

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fairseq.quantization import QLinear, QMatmul, quantize_model, remove_quantization
+from fairseq.errors import ConfigError
+from fairseq.quantization import PrecisionScheduler, QLinear, QMatmul, quantize_model, remove_quantization
 from fairseq.quantization.call_state import current
 from fairseq.quantization.context import QuantizationContext
 
@@ -353,3 +354,37 @@ def test_a_forward_of_the_instance_comes_back() -> None:
 
 def test_resolving_outside_of_any_call() -> None:
     assert QuantizationContext().resolve(None) == 0 and QuantizationContext(default_bits=5).resolve(None) == 5
+
+
+class Positional(nn.Module):
+    """Takes bits in the middle, as the models of CPT do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, num_bits: Optional[int] = None, factor: float = 1.0) -> Tensor:
+        self.given = num_bits
+        return self.fc(x) * factor
+
+
+def test_bits_by_position() -> None:
+    model = quantize_model(Positional(), "cpt_4_8", schedule={"num_cycles": 1})
+    x = torch.randn(3, 8)
+    scheduler = PrecisionScheduler(model, total_updates=5)
+    assert torch.equal(model(x, 3), model(x, num_bits=3)) and model.given == 3
+    assert torch.equal(model(x, 5, 2.0), 2 * model(x, 5)) and not torch.equal(model(x, 5), model(x, 3))
+    assert torch.equal(model(x, 5, factor=2.0), model(x, 5, 2.0))
+    model(x)
+    assert model.given == scheduler.bits == 4
+    with pytest.raises(TypeError, match="multiple values"):
+        model(x, 3, num_bits=3)
+
+
+@pytest.mark.parametrize("num_bits", [-1, -3, "8", float("nan"), float("inf"), [4]])
+def test_what_is_no_number_of_bits(num_bits: Any) -> None:
+    """Negative ones were full precision, or switched pinned bits off."""
+    model = quantize_model(nn.Sequential(nn.Linear(8, 8)), "int8")
+    for call in (model, QLinear(8, 8)):
+        with pytest.raises(ConfigError, match="must be a whole number"):
+            call(torch.randn(2, 8), num_bits=num_bits)

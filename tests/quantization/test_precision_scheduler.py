@@ -184,8 +184,15 @@ def test_what_is_wrong_is_said(caplog: pytest.LogCaptureFixture) -> None:
     scheduler = PrecisionScheduler(build(schedule={"name": "plateau"}), total_updates=3)
     with pytest.raises(TrainingError, match=r"step\(loss=loss\)"):
         scheduler.step()
-    with pytest.raises(CheckpointError, match="no state of one"):
-        scheduler.load_state_dict({"last_epoch": 3})
+    good = scheduler.state_dict()
+    for wrong in (
+        {"last_epoch": 3},
+        {**good, "num_updates": -1},
+        {**good, "schedule": None},
+        {**good, "quantizers": 3},
+    ):
+        with pytest.raises(CheckpointError, match="no state of one"):
+            scheduler.load_state_dict(wrong)
     assert not caplog.records
     other = PrecisionScheduler(build(), total_updates=6)
     scheduler.load_state_dict(other.state_dict())

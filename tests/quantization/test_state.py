@@ -166,3 +166,16 @@ def test_calibration_fills_ranges_without_training(transformer: nn.Module, token
     model.quantization.calibrate(model, [tokens, tokens.flip(0)], lambda m, batch: m(batch))
     assert model(tokens).isfinite().all() and not model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_state_that_does_not_fit_changes_nothing() -> None:
+    model = quantize_model(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), "int8")
+    model(torch.randn(2, 4))
+    before = {name: tensor.clone() for name, tensor in quantizer_state(model).items()}
+    changed = {name: tensor + 1 for name, tensor in before.items()}
+    last = next(reversed(changed))
+    for wrong in ({**changed, "other.scale": torch.ones(1)}, {**changed, last: torch.ones(3)}):
+        with pytest.raises(CheckpointError, match="quantizer state"):
+            load_quantizer_state(model, wrong)
+        for name, tensor in quantizer_state(model).items():
+            assert torch.equal(tensor, before[name]), name

@@ -90,5 +90,5 @@ class QMatmul(MatMul):
         self.quantizers = quantizers
 
     def forward(self, a: Tensor, b: Tensor, num_bits: Optional[int] = None) -> Tensor:
-        """`a @ b`; `num_bits` are the bits of both, None for full precision unless the quantizers' bits are pinned."""
+        """`a @ b`; `num_bits` are the bits of both where none are pinned (`context.py`)."""
         return self.quantizers(a, b, num_bits)  # type: ignore[no-any-return]
