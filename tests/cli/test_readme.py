@@ -27,6 +27,7 @@ TINY_FLAGS = (
 PREAMBLE = """
 set -euo pipefail
 fairseq-formats() {{ {python} -m fairseq_cli.formats "$@"; }}
+fairseq-graph() {{ {python} -m fairseq_cli.graph "$@"; }}
 fairseq-prepare-glue() {{ {python} -m fairseq_cli.prepare_glue "$@" --bpe-dir {bpe} --overwrite; }}
 fairseq-hydra-train() {{ {python} -m fairseq_cli.hydra_train "$@" {tiny}; }}
 fairseq-train() {{ {python} -m fairseq_cli.train "$@" {tiny_flags}; }}
@@ -99,6 +100,7 @@ def folder(tmp_path_factory, repository) -> Path:
         (folder / name).symlink_to(repository / name)
     (folder / PATHS["roberta-hf"]).symlink_to(repository / "tests" / "fixtures" / "hf" / "roberta")
     make_glue(folder / PATHS["glue"], "RTE")
+    (folder / "model.py").write_text("from torch import nn\ndef build():\n    return nn.Linear(16, 4)\n")
     for split in ("train", "valid"):
         (folder / PATHS[f"text.{split}"]).write_text("some words of text\n" * 5)
     return folder

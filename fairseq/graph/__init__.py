@@ -1,0 +1,26 @@
+"""Graphs of models: `trace` gives a view of any nn.Module as nodes, with shapes; passes report and transform.
+
+from fairseq.graph import trace
+graph = trace(model, {"src_tokens": tokens})
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fairseq.graph.model_graph import ModelGraph as ModelGraph
+    from fairseq.graph.node_info import NodeInfo as NodeInfo
+    from fairseq.graph.tracing import trace as trace
+
+_HOMES = {"trace": "tracing", "ModelGraph": "model_graph", "NodeInfo": "node_info"}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,113 @@
+"""fairseq-graph: what a model computes, as a graph of its layers and functions.
+
+fairseq-graph report checkpoint_best.pt
+fairseq-graph shapes model.py:build --input input:float32[8,16]
+fairseq-graph params bert-folder --json
+fairseq-graph flops bert-folder --input input_ids:int64[1,128] --input attention_mask:int64[1,128]
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from fairseq_cli.entry import command
+
+ACTIONS = {
+    "report": "every node with its target and arguments, counts of the six kinds, layer types",
+    "types": "every node with the type of its module or function",
+    "shapes": "shapes that every node takes and gives; s0, s1, ... are sizes that may vary",
+    "params": "trainable and total parameters by module, each counted once",
+    "flops": "multiply-accumulates, FLOPs and BitOPs of every node at the inputs' sizes",
+}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fairseq-graph",
+        description="What a model computes, as a graph of its layers and functions.",
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar=f"{{{','.join(ACTIONS)}}}")
+    for name, text in ACTIONS.items():
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        action.add_argument(
+            "model",
+            help="a checkpoint, a folder of transformers, FILE.py:CALLABLE or package.module:CALLABLE (runs that code)",
+        )
+        action.add_argument(
+            "--input",
+            action="append",
+            default=[],
+            metavar="NAME:DTYPE[SHAPE]",
+            help="an input of forward by its name, such as input_ids:int64[2,11]; repeatable. Sizes of 2 and more may "
+            "vary in the graph: give sizes that differ. Without it token ids, where the model takes them",
+        )
+        action.add_argument(
+            "--leaf", action="append", default=[], metavar="PATH", help="a module to keep as one node; repeatable"
+        )
+        action.add_argument("--train", action="store_true", help="trace it in training mode")
+        action.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
+        action.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+        action.add_argument("--json", action="store_true", help="as one JSON object")
+    return parser
+
+
+@command
+def cli_main() -> None:
+    args = get_parser().parse_args()
+    from fairseq.graph.sources import load_model
+    from fairseq.output_files import check_output
+
+    if args.out is not None:
+        check_output(args.out, args.overwrite, "--out")
+    model = load_model(args.model).train(args.train)
+    data = found(args, model)
+    text = json.dumps(data, indent=1) if args.json else shown(args.action, data)
+    if args.out is None:
+        print(text)
+    else:
+        args.out.write_text(text + "\n", encoding="utf-8")
+
+
+def found(args: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """What an action says of a model, as JSON values."""
+    from fairseq.graph import report
+    from fairseq.graph.flops import count
+    from fairseq.graph.sources import make_inputs
+    from fairseq.graph.tracing import trace
+
+    if args.action == "params":
+        return {"parameters": report.parameter_rows(model)}
+    graph = trace(model, make_inputs(model, args.input), args.leaf)
+    if args.action == "flops":
+        costs = count(graph)
+        rows = [
+            {"name": cost.name, "type": cost.type, "bits": f"{cost.bits[0]} x {cost.bits[1]}", "macs": cost.macs,
+             "flops": cost.flops, "bitops": cost.bitops}
+            for cost in costs if cost.macs
+        ]  # fmt: skip
+        total = {name: sum(getattr(cost, name) for cost in costs) for name in ("macs", "flops", "bitops")}
+        return {"nodes": rows, "total": total}
+    rows = {"report": report.node_rows, "types": report.type_rows, "shapes": report.shape_rows}[args.action](graph)
+    return {**report.summary(graph), "nodes": rows}
+
+
+def shown(action: str, data: dict[str, Any]) -> str:
+    """The same as tables."""
+    from fairseq.text_table import text_table
+
+    if action == "params":
+        return text_table(data["parameters"])
+    if action == "flops":
+        return text_table([*data["nodes"], {"name": "total", **data["total"]}])
+    parts = [text_table(data["nodes"])]
+    if action == "report":
+        parts += [text_table([{"kind": kind, "nodes": number} for kind, number in data["counts"].items()])]
+        types = [{"layer type": name, "nodes": number} for name, number in data["layer_types"].items()]
+        parts += [text_table(types)] if types else []
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    cli_main()

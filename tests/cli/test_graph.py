@@ -1,0 +1,98 @@
+"""fairseq-graph: reports of a model in a Python file and of a checkpoint, and one line for what cannot be read."""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from fairseq_cli import graph
+
+CODE = """
+from torch import nn
+not_a_model = 3
+def jsc_tiny():
+    return nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5), nn.ReLU())
+def wrong():
+    return 3
+"""
+INPUT = ("--input", "input:float32[8,16]")
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "release"
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    folder = tmp_path / "a folder ü"
+    folder.mkdir()
+    (folder / "model.py").write_text(CODE)
+    return folder / "model.py"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    monkeypatch.setattr(sys, "argv", ["fairseq-graph", *map(str, words)])
+    graph.cli_main()
+    return capsys.readouterr().out
+
+
+def test_report_of_a_python_file(monkeypatch, capsys, code: Path) -> None:
+    out = run(monkeypatch, capsys, "report", f"{code}:jsc_tiny", *INPUT)
+    assert out.splitlines()[0].split() == ["opcode", "name", "target", "args", "kwargs"]
+    data = json.loads(run(monkeypatch, capsys, "report", f"{code}:jsc_tiny", *INPUT, "--json"))
+    assert data["counts"] == {"placeholder": 1, "get_attr": 0, "call_function": 0, "call_method": 0, "call_module": 4,
+                              "output": 1}  # fmt: skip
+    assert data["layer_types"] == {"BatchNorm1d": 1, "ReLU": 2, "Linear": 1} and len(data["nodes"]) == 6
+    without = json.loads(run(monkeypatch, capsys, "shapes", f"{code}:jsc_tiny", "--json"))
+    assert without["counts"] == data["counts"] and {row["out"] for row in without["nodes"]} == {""}
+
+
+def test_types_shapes_parameters_and_operations(monkeypatch, capsys, code: Path, tmp_path: Path) -> None:
+    model = f"{code}:jsc_tiny"
+    assert "BatchNorm1d" in run(monkeypatch, capsys, "types", model, *INPUT)
+    shapes = json.loads(run(monkeypatch, capsys, "shapes", model, *INPUT, "--json"))["nodes"]
+    assert shapes[3] == {"name": "_2", "in": "0 = [s0, 16]", "out": "[s0, 5]", "dtype": "float32"}
+    rows = json.loads(run(monkeypatch, capsys, "params", model, "--json"))["parameters"]
+    assert [row["parameters"] for row in rows] == [32, 85, 117] and rows[-1]["trainable"] == 117
+    total = json.loads(run(monkeypatch, capsys, "flops", model, *INPUT, "--json"))["total"]
+    assert total == {"macs": 8 * 16 * 5, "flops": 2 * 8 * 16 * 5, "bitops": 8 * 16 * 5 * 1024}
+    target = tmp_path / "shapes.txt"
+    assert run(monkeypatch, capsys, "shapes", model, *INPUT, "--out", target) == ""
+    assert target.read_text().startswith("name")
+
+
+@pytest.mark.parametrize("name", ["float", "int8_integer", "cpt_4_8_packed"])
+def test_checkpoints_have_the_same_operations_in_float_and_in_integers(monkeypatch, capsys, name: str, tmp_path) -> None:
+    path = tmp_path / f"{name}.pt"
+    path.write_bytes(gzip.decompress((FIXTURES / f"{name}.pt.gz").read_bytes()))
+    data = json.loads(run(monkeypatch, capsys, "flops", path, "--json"))
+    assert data["total"]["macs"] == 105952  # of tokens 2 x 11
+    bits = {row["bits"] for row in data["nodes"]}
+    assert bits == ({"32 x 32"} if name == "float" else {"32 x 32", "8 x 8"})
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("report", "{code}:jsc_tinny"), "unknown name 'jsc_tinny' in {code}; did you mean 'jsc_tiny'?"),
+        (("report", "{code}:not_a_model"), "neither an nn.Module nor a function that makes one, but int"),
+        (("report", "{code}:wrong"), "gives int, no nn.Module"),
+        (("report", "{folder}/nothing.py:model"), "no file"),
+        (("report", "no_such_package.models:build"), "no module 'no_such_package'"),
+        (("report", "{folder}/nothing.pt"), "no model"),
+        (("report", "{folder}"), "not a folder of transformers"),
+        (("shapes", "{code}:jsc_tiny", "--input", "inputt:float32[8,16]"), "did you mean 'input'?"),
+        (("shapes", "{code}:jsc_tiny", "--input", "input:float23[8,16]"), "did you mean 'float32'?"),
+        (("shapes", "{code}:jsc_tiny", "--input", "input[8,16]"), "must be NAME:DTYPE[SHAPE]"),
+        (("shapes", "{code}:jsc_tiny", "--input", "input:float32[8,17]"), "cannot be traced at"),
+        (("shapes", "{code}:jsc_tiny", *INPUT, "--leaf", "7"), "unknown module '7' in the leaves"),
+        (("flops", "{code}:jsc_tiny"), "trace it with inputs"),
+    ],
+)
+def test_one_line_for_what_is_wrong(monkeypatch, capsys, code: Path, words, message: str) -> None:
+    words = [str(word).format(code=code, folder=code.parent) for word in words]
+    monkeypatch.setattr(sys, "argv", ["fairseq-graph", *words])
+    with pytest.raises(SystemExit) as end:
+        graph.cli_main()
+    captured = capsys.readouterr()
+    assert end.value.code not in (0, None) and not captured.out
+    assert captured.err.count("\n") == 1 and message.format(code=code) in captured.err

@@ -1,0 +1,59 @@
+"""Graphs of transformers' models: every layer is a node of its own, in both kinds of attention."""
+
+import json
+
+import pytest
+import torch
+
+from fairseq.graph import trace
+from fairseq.graph.sources import load_model, make_inputs
+
+transformers = pytest.importorskip("transformers")
+
+SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 40}
+GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 40, "n_positions": 32, "bos_token_id": 0, "eos_token_id": 0}
+DISTIL = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "vocab_size": 40}
+MODELS = {  # nodes that are modules, Linears among them
+    "BertForSequenceClassification": (transformers.BertConfig, SIZE, 14),
+    "RobertaForSequenceClassification": (transformers.RobertaConfig, SIZE, 14),
+    "DistilBertForSequenceClassification": (transformers.DistilBertConfig, DISTIL, 14),
+    "GPT2LMHeadModel": (transformers.GPT2Config, GPT2, 9),
+}
+
+
+def build(name: str, attention: str = "eager"):
+    config, size, _ = MODELS[name]
+    torch.manual_seed(0)
+    return getattr(transformers, name)(config(**size, attn_implementation=attention, use_cache=False)).eval()
+
+
+def inputs(batch: int = 2, length: int = 11):
+    tokens = torch.randint(3, 40, (batch, length), generator=torch.Generator().manual_seed(0))
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layer_is_a_node(name: str, attention: str, training: bool) -> None:
+    model = build(name, attention).train(training)
+    graph = trace(model, inputs())  # compares graph and model at two sizes
+    types = graph.layer_types()
+    assert types.get("Linear", 0) + types.get("Conv1D", 0) == MODELS[name][2]
+    assert list(graph.module.state_dict()) == list(model.state_dict())
+
+
+def test_inputs_decide_what_is_in_the_graph() -> None:
+    model = build("BertForSequenceClassification")
+    ids, labels = {"input_ids": inputs()["input_ids"]}, {"labels": torch.tensor([0, 1])}
+    bare, masked, loss = (trace(model, given) for given in (ids, inputs(), inputs() | labels))
+    assert len(bare.nodes) < len(masked.nodes) < len(loss.nodes)
+    assert "cross_entropy" in {info.type for info in loss.nodes} - {info.type for info in masked.nodes}
+
+
+def test_a_folder(tmp_path) -> None:
+    build("GPT2LMHeadModel").save_pretrained(tmp_path)
+    model = load_model(str(tmp_path))
+    assert trace(model, make_inputs(model, [])).layer_types()["Conv1D"] == 8
+    description = json.loads((tmp_path / "config.json").read_text())
+    assert description["architectures"] == ["GPT2LMHeadModel"]
