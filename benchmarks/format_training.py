@@ -1,10 +1,10 @@
 """Does a model learn at a number format? The embedded task, trained from scratch, by preset and seed.
 
     python benchmarks/format_training.py --out formats --json formats.json
-    python benchmarks/format_training.py --out formats --presets none mxfp4 --seeds 1 2 --set optimization.max_update=500
+    python benchmarks/format_training.py --out formats --presets none w2 --seeds 1 2 --set optimization.max_update=500
 
 The project's own acceptability task, a 2-layer RoBERTa from scratch (examples/acceptability), trained by
-`fairseq-hydra-train` with the quickstart's settings, once per preset and seed. A run that is finished is not repeated: its
+`fairseq-hydra-train` with the quickstart's settings, once per preset and seed. A finished run is not repeated: its
 result lies in OUT. Printed: best and last validation accuracy, mean and sample deviation over the seeds, and the
 difference from the first preset in pooled deviations
 
@@ -34,11 +34,11 @@ def train(side: Side, out: Path, preset: str, seed: int, changes: list[str]) -> 
         *("common.log_format=json", f"common.seed={seed}", f"task.data={out / 'data'}", f"quantization={preset}"),
         *("checkpoint.no_save=true", *changes),
     ]
-    accuracies, seconds = [], 0.0
-    for seconds, line in side.lines("fairseq_cli.hydra_train", words, 1, str(out)):
-        if "[valid]" in line:
-            accuracies.append(float(json.loads(line[line.index("{") :])["valid_accuracy"]))
-    found = {"best": max(accuracies), "last": accuracies[-1], "seconds": seconds}
+    lines = list(side.lines("fairseq_cli.hydra_train", words, 1, str(out)))
+    accuracies = [
+        float(json.loads(line[line.index("{") :])["valid_accuracy"]) for _, line in lines if "[valid]" in line
+    ]
+    found = {"best": max(accuracies), "last": accuracies[-1], "seconds": lines[-1][0]}
     result.write_text(json.dumps(found))
     return found
 
@@ -68,7 +68,9 @@ def moments(values: list[float]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data and of each run's result")
-    parser.add_argument("--presets", nargs="+", default=list(PRESETS), help="the first is what others are compared with")
+    parser.add_argument(
+        "--presets", nargs="+", default=list(PRESETS), help="the first is what others are compared with"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of every run")
     parser.add_argument("--json", type=Path, help="write the results with machine and versions")

@@ -78,17 +78,18 @@ def _by_name(model: nn.Module, inputs: Inputs) -> dict[str, Any]:
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, leaves: Leaves):
+    def __init__(self, model: nn.Module, leaves: Leaves):
         super().__init__()  # type: ignore[no-untyped-call]
-        self.leaves = leaves
+        # decided beforehand: while fx traces, a look at a parameter is a node
+        self.leaves = {path for path, module in model.named_modules() if leaves.has(path, module)}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return self.leaves.has(module_qualified_name, m)
+        return module_qualified_name in self.leaves
 
 
 def _without_shapes(model: nn.Module, leaves: Leaves) -> ModelGraph:
     try:
-        graph = _Tracer(leaves).trace(model)
+        graph = _Tracer(model, leaves).trace(model)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise ConfigError(

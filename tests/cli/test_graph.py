@@ -61,7 +61,9 @@ def test_types_shapes_parameters_and_operations(monkeypatch, capsys, code: Path,
 
 
 @pytest.mark.parametrize("name", ["float", "int8_integer", "cpt_4_8_packed"])
-def test_checkpoints_have_the_same_operations_in_float_and_in_integers(monkeypatch, capsys, name: str, tmp_path) -> None:
+def test_checkpoints_have_the_same_operations_in_float_and_in_integers(
+    monkeypatch, capsys, name: str, tmp_path
+) -> None:
     path = tmp_path / f"{name}.pt"
     path.write_bytes(gzip.decompress((FIXTURES / f"{name}.pt.gz").read_bytes()))
     data = json.loads(run(monkeypatch, capsys, "flops", path, "--json"))

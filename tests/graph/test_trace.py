@@ -82,9 +82,7 @@ def test_every_node_of_the_shapes_oracle() -> None:
     checked = 0
     for info in graph.nodes:
         if isinstance(info.shape, tuple) and info.kind != "output":
-            expected = tuple(
-                size if isinstance(size, int) else sizes[size] if size in sizes else None for size in info.shape
-            )
+            expected = tuple(size if isinstance(size, int) else sizes.get(size) for size in info.shape)
             actual = tuple(seen[info.name].shape)
             assert all(a is None or a == b for a, b in zip(expected, actual, strict=True)), (info, actual)
             assert str(seen[info.name].dtype) == f"torch.{info.dtype}"
@@ -92,8 +90,8 @@ def test_every_node_of_the_shapes_oracle() -> None:
     assert checked > 50
 
 
-PRODUCTS = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv2d", "convolution", "scaled_dot_product_attention",
-            "lstm")  # fmt: skip
+PRODUCTS = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv2d", "convolution",
+            "scaled_dot_product_attention", "lstm")  # fmt: skip
 INSIDE = {"Linear": 1, "QLinear": 1, "Projection": 1, "Conv2d": 1, "MultiheadAttention": 3, "LSTM": 1, "QMatmul": 1,
           "MatMul": 1}  # fmt: skip
 
