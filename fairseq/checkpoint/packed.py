@@ -24,7 +24,14 @@ from fairseq.errors import CheckpointError, ConfigError
 from fairseq.quantization.formats import NumberFormat, build_format
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels.packing import MAX_CODE_BITS, pack_codes, row_bytes, unpack_codes
-from fairseq.quantization.products.packed_scales import Shapes, pack_scales, packed_layout, range_shapes, unpack_scales
+from fairseq.quantization.products.packed_scales import (
+    Shapes,
+    pack_scales,
+    packed_layout,
+    range_shapes,
+    unpack_scales,
+    zero_point_layout,
+)
 from fairseq.quantization.products.packed_weight import PackedWeight
 from fairseq.quantization.versions import PACKED_VERSION, clear_format
 
@@ -119,7 +126,7 @@ def read_packed(entry: Any) -> PackedWeight:
     if any(bool((scale <= 0).any()) for scale in kept):
         raise ValueError("has scales that are not above 0")
     if entry["zero_points"] is not None:
-        zeros = _numbers("zero points", entry["zero_points"], [(torch.float32, shape) for shape in shapes])
+        zeros = _numbers("zero points", entry["zero_points"], zero_point_layout(number_format, shapes))
     found = PackedWeight(data, columns, scales, zeros, number_format.spec(), entry["granularity"], num_bits)
     low, high = number_format.stored_codes(num_bits)
     codes, first = found.unpacked(), number_format.first_code(num_bits)

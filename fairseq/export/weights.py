@@ -118,6 +118,8 @@ class Weight(NamedTuple):
             codes = self.quantizer.codes(self.value, self.num_bits)
             all_qparams = self.quantizer.qparams(self.value, self.num_bits)
         axis = Axis.of(self.quantizer)
+        if self.quantizer.format.zero_points_per_range > 1:
+            has_integer_zero(self.quantizer)  # says that it cannot be expressed
         scale, zero = (
             self._of_blocks(parts) if axis.block else parts[0]
             for parts in ([qparams.scale for qparams in all_qparams], [qparams.zero_point for qparams in all_qparams])

@@ -119,6 +119,10 @@ class Quantizer(nn.Module):
                 needs_data=role != WEIGHT,
                 values_shape=shape,
             )
+        elif self.observer.is_running and self.format.zero_points_per_range > 1:
+            raise ConfigError(
+                f"{path}: a running range does not keep all scales of the format {self.format}; use range: minmax"
+            )
         elif self.observer.is_running:
             self.observer = build_observer(spec.range, path, shape=self._range_shape(features, shape), context=context)
 

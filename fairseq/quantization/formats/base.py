@@ -121,7 +121,8 @@ class NumberFormat(ABC):
         is_symmetric: the levels mirror around 0, so that of a range only the larger magnitude counts.
         kernel_id: the format's number in `kernels/src/grids.h`, which has its arithmetic; None: torch's operations.
         min_bits, max_bits: the bits that it has.
-        scale_bits, zero_point_bits: what one scale and one zero point take in storage.
+        scale_bits, zero_point_bits: what the scale and the zero point of a range take in storage.
+        zero_points_per_range: how many numbers a zero point is; several lie along a first axis.
         needs_statistic: `qparams` takes the two numbers of the format's own `statistic` and no range, so that only
             range sources will do that ask for it.
         compiles: its operations can be compiled for all bits at once (`kernels/rounding.py`).
@@ -146,9 +147,10 @@ class NumberFormat(ABC):
     min_bits: int = 2
     max_bits: int = 16
     scale_bits: int = 32
-    zero_point_bits: ClassVar[int] = 0
+    zero_point_bits: int = 0
+    zero_points_per_range: int = 1
     needs_statistic: ClassVar[bool] = False
-    compiles: ClassVar[bool] = True
+    compiles: bool = True
     backward: ClassVar[str] = "plain"
     ties: str = "even"
 

@@ -12,6 +12,7 @@ True
 
 import math
 from collections.abc import Sequence
+from typing import Optional
 
 import torch
 from torch import Tensor
@@ -52,6 +53,33 @@ def packed_layout(number_format: NumberFormat, shapes: Shapes) -> list[tuple[tor
 
 def _is_packed(dtype: torch.dtype, width: int) -> bool:
     return dtype == torch.uint8 and width < 8
+
+
+def stored_zero_points(
+    number_format: NumberFormat, zero_points: Sequence[Tensor], shapes: Shapes
+) -> tuple[Tensor, ...]:
+    """Zero points in the shapes of scales; several numbers of each lie along a last axis."""
+    many = number_format.zero_points_per_range > 1
+    return tuple(
+        (zero.movedim(0, -1) if many else zero).reshape(shape).clone()
+        for zero, (_, shape) in zip(zero_points, zero_point_layout(number_format, shapes), strict=True)
+    )
+
+
+def zero_points_of(
+    number_format: NumberFormat, stored: Optional[Sequence[Tensor]], scales: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """What `stored_zero_points` was given; zeros where nothing is stored."""
+    count = number_format.zero_points_per_range
+    if stored is None:
+        return tuple(scale.new_zeros((count, *scale.shape) if count > 1 else scale.shape) for scale in scales)
+    return tuple(zero.movedim(-1, 0) if count > 1 else zero for zero in stored)
+
+
+def zero_point_layout(number_format: NumberFormat, shapes: Shapes) -> list[tuple[torch.dtype, tuple[int, ...]]]:
+    """Types and shapes of what `stored_zero_points` makes."""
+    count = number_format.zero_points_per_range
+    return [(torch.float32, (*shape, count) if count > 1 else shape) for shape in shapes]
 
 
 def range_shapes(granularity: Granularity, shape: tuple[int, int]) -> list[tuple[int, ...]]:

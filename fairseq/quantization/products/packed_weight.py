@@ -31,7 +31,13 @@ from fairseq.quantization.formats import FormatSpec, NumberFormat, QParams, buil
 from fairseq.quantization.granularity import Granularity
 from fairseq.quantization.kernels.codes import QuantizedMatrix, make_codes
 from fairseq.quantization.kernels.packing import MAX_CODE_BITS, pack_codes, unpack_codes
-from fairseq.quantization.products.packed_scales import pack_scales, range_shapes, unpack_scales
+from fairseq.quantization.products.packed_scales import (
+    pack_scales,
+    range_shapes,
+    stored_zero_points,
+    unpack_scales,
+    zero_points_of,
+)
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.versions import PACKED_VERSION
 
@@ -79,7 +85,7 @@ class PackedWeight(NamedTuple):
         shapes = range_shapes(Granularity.parse(self.granularity), self.shape)
         stored = unpack_scales(self._format(), self.scales, shapes)
         scales = [scale.to(self.data.device) for scale in self._format().scales_of(stored, self.num_bits)]
-        zeros = self.zero_points or tuple(torch.zeros_like(scale) for scale in scales)
+        zeros = zero_points_of(self._format(), self.zero_points, scales)
         return [QParams(scale, zero, *bounds) for scale, zero in zip(scales, zeros, strict=True)]
 
     def rows(self, indices: Tensor) -> "PackedWeight":
@@ -155,10 +161,9 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
     scales = pack_scales(
         quantizer.format, tuple(part.reshape(shape).clone() for part, (_, shape) in zip(stored, layout, strict=True))
     )
-    zeros: Optional[tuple[Tensor, ...]] = tuple(
-        qparams.zero_point.reshape(shape).clone() for qparams, shape in zip(all_qparams, shapes, strict=True)
-    )
     number_format = quantizer.format
+    zero_points = [qparams.zero_point for qparams in all_qparams]
+    zeros: Optional[tuple[Tensor, ...]] = stored_zero_points(number_format, zero_points, shapes)
     # what a format of uneven levels without zero point keeps there is for rounding; values do without
     without = number_format.block is not None or not (number_format.zero_point_bits or number_format.is_uniform)
     if without or not any(bool(zero.any()) for zero in zeros or ()):

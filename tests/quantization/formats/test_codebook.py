@@ -32,7 +32,8 @@ LISTS: list[tuple[FormatSpec, int]] = [
     ("binary", 1),
     ("binary_unsigned", 1),
 ]
-OWN: list[tuple[FormatSpec, int]] = [*LISTS, ("ternary", 2), ("binary_residual", 2)]
+THREE: FormatSpec = {"format": "binary_residual", "terms": 3}
+OWN: list[tuple[FormatSpec, int]] = [*LISTS, ("ternary", 2), ("binary_residual", 2), (THREE, 3)]
 BY_NAME = list({str(build_format(spec)): (spec, bits) for spec, bits in OWN}.values())
 
 
@@ -190,6 +191,40 @@ def test_statistics_of_rows() -> None:
     assert torch.allclose(fake_quantize(x, "binary_residual", **rows)[0], expected)
 
 
+@pytest.mark.parametrize("terms", [3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_residual_of_many_terms_goes_to_the_nearest_sum(terms: int, dtype: torch.dtype) -> None:
+    """Against all sums, written down; each row with scales of its own, taken one after the other."""
+    x = torch.randn(5, 101, generator=torch.Generator().manual_seed(terms), dtype=dtype)
+    x[0], x[1], x[2, ::2], x[3, 0] = 0, 0.75, 0, -30
+    spec = {"format": "binary_residual", "terms": terms}
+    found = fake_quantize(x, spec, granularity="channel:0")
+    for row, y in zip(x, found, strict=True):
+        left, scales = row.abs(), []
+        for _ in range(terms):
+            scales.append(torch.minimum(left.mean(), scales[-1]) if scales else left.mean())
+            left = (left - scales[-1]).abs()
+        signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=dtype)] * terms)
+        sums = (signs * torch.stack(scales)).sum(1)
+        least = (row[:, None] - sums).abs().amin(1)
+        assert torch.allclose((row - y).abs(), least, rtol=1e-4, atol=1e-6)
+        assert all(bool(((sums - value).abs() < 1e-5 * (1 + value.abs())).any()) for value in y)
+    assert torch.equal(found[0], torch.zeros(101, dtype=dtype)) or found[0].abs().max() < 1e-37
+    assert torch.equal(fake_quantize(-x[3:], spec, granularity="channel:0"), -found[3:])  # no ties there
+    many = torch.stack([fake_quantize(x[3:], spec, granularity="channel:0", rounding="stochastic", seed=n)
+                        for n in range(400)]).mean(0)  # fmt: skip
+    inside = x[3:].abs() < found[3:].abs().amax(1, keepdim=True)
+    assert (many - x[3:])[inside].abs().max() < 0.3
+
+
+def test_residual_of_many_terms_keeps_no_running_range() -> None:
+    spec = QuantizerSpec(format=THREE, range="ema")
+    with pytest.raises(ConfigError, match=r"x: a running range does not keep all scales .*; use range: minmax"):
+        Quantizer("x", ACTIVATION, spec, QuantizationContext())
+    with pytest.raises(ConfigError, match="terms is a whole number from 2 to 4, got 9"):
+        build_format({"format": "binary_residual", "terms": 9})
+
+
 def test_binary_of_zero_is_positive() -> None:
     qparams = unit(build_format("binary"), 1)
     assert build_format("binary").fake_quantize(torch.tensor([0.0, -0.0, -1e-40]), qparams).tolist() == [1, 1, -1]
@@ -205,12 +240,14 @@ def test_errors_are_no_larger_than_they_should_be() -> None:
     assert error("binary") == pytest.approx(1 - 2 / math.pi, rel=0.01)  # the least there is
     assert error("ternary") == pytest.approx(0.1902, rel=0.02)  # the least there is: Max, 1960
     assert 0.1175 < error("binary_residual") < 0.14  # the least of 4 levels is 0.1175
+    assert 0.03454 < error(THREE) < 0.06  # of 8
+    assert 0.009497 < error({"format": "binary_residual", "terms": 4}) < 0.035  # of 16
     assert error("nf4", granularity="group:64") < 0.011
     assert error("nf4", granularity="group:64") < error("symmetric", num_bits=4, granularity="group:64")
     assert error("apot", num_bits=4, range="mse") < error("log", num_bits=4, range="mse")
 
 
-@pytest.mark.parametrize(("spec", "num_bits"), BY_NAME, ids=str)
+@pytest.mark.parametrize(("spec", "num_bits"), [each for each in BY_NAME if each[0] != THREE], ids=str)
 def test_running_and_searched_ranges(spec: FormatSpec, num_bits: int) -> None:
     """A running statistic averages that of the batches; a searched one has no larger error."""
     quantizer = Quantizer(
@@ -240,7 +277,7 @@ def test_packed(spec: FormatSpec, num_bits: int, granularity: str) -> None:
     packed = pack_weight(quantizer, weight, num_bits)
     assert torch.equal(packed.values(), quantizer.fake(weight, num_bits))
     assert packed.data.shape == (6, -(-21 * num_bits // 8)) and packed.code_bits == num_bits
-    assert (packed.zero_points is None) == (spec != "binary_residual")
+    assert (packed.zero_points is None) == (spec not in ("binary_residual", THREE))
     assert torch.equal(read_packed(packed.as_dict()).values(), packed.values())
 
 

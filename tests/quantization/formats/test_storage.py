@@ -31,6 +31,7 @@ SETTINGS: list[FormatSpec] = [
     {"format": "fixed_point", "width": 1, "frac_width": 0, "signed": False},
     {"format": "codebook", "values": [-1.0, -0.3, 0.0, 0.3, 1.0]},
     {"format": "ternary", "threshold": 0.5, "scale": "mean"},
+    {"format": "binary_residual", "terms": 4},
 ]
 
 
