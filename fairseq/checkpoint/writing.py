@@ -57,7 +57,14 @@ def copy(source: str, target: str) -> None:
 
 @contextlib.contextmanager
 def atomic(path: str) -> Iterator[BinaryIO]:
-    """A file to write to that takes the name `path` when the block ends well, and vanishes when it does not."""
+    """A file to write to that takes the name `path` when the block ends well, and vanishes when it does not.
+
+    A device or pipe is written to: a file that took its name would be there instead of it, /dev/null for one.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with open(path, "wb") as file:
+            yield file
+        return
     partial = f"{path}.tmp"
     try:
         with open(partial, "wb") as file:

@@ -1,6 +1,7 @@
 """Writing: whole files or none, whatever goes wrong in the middle."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -141,3 +142,18 @@ def test_folders(tmp_path):
         checkpoint_utils.verify_checkpoint_directory(str(tmp_path / "file" / "run"))
     with pytest.raises(CheckpointError, match="No such file or directory; the folder is gone"):
         writing.save({}, str(tmp_path / "gone" / "c.pt"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes on this system")
+def test_a_pipe_or_device_is_written_to_and_stays(tmp_path):
+    """Renaming would put a file in its place: a run as root that wrote to /dev/null replaced it."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        writing.save({"model": {"w": torch.ones(3)}}, str(path))
+        content = os.read(reader, 1 << 20)
+    finally:
+        os.close(reader)
+    assert path.is_fifo() and os.listdir(tmp_path) == ["pipe"]
+    assert torch.load(io.BytesIO(content), weights_only=True)["model"]["w"].tolist() == [1, 1, 1]
