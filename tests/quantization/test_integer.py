@@ -13,7 +13,7 @@ from fairseq.quantization import QLinear, quantize_model
 from fairseq.quantization.analysis.gemm_trace import trace_gemms
 from fairseq.quantization.kernels import torch_gemm
 from fairseq.quantization.kernels.codes import QuantizedMatrix
-from fairseq.quantization.kernels.linear import PreparedWeight
+from fairseq.quantization.kernels.prepared_weight import PreparedWeight
 from fairseq.quantization.products import integer_encode, integer_linear, linear
 from tests.quantization.integer_tools import close, layer, values
 

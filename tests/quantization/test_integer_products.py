@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fairseq.quantization.kernels import torch_gemm
 from fairseq.quantization.kernels.codes import pack, signed
-from fairseq.quantization.kernels.linear import PreparedWeight, backward_product, forward_product
+from fairseq.quantization.kernels.linear import backward_product, forward_product
+from fairseq.quantization.kernels.prepared_weight import PreparedWeight
 from tests.quantization.integer_tools import NAMES, close, codes_of, values
 
 pytestmark = pytest.mark.usefixtures("each_kernel")
@@ -34,7 +35,7 @@ def test_products_equal_fp64(backend: str, data: st.DataObject) -> None:
         if backend == "float":
             patch.setattr(torch_gemm, "backend", lambda device_type: "float")
         if backend != "best":
-            patch.setattr("fairseq.quantization.kernels.linear.fuses", lambda device_type: False)
+            patch.setattr("fairseq.quantization.kernels.prepared_weight.fuses", lambda device_type: False)
         rows, depth, columns = (data.draw(sizes) for _ in range(3))
         x = codes_of(matrix(data.draw, rows, depth), data.draw(st.sampled_from(NAMES)), data.draw(bits),
                      data.draw(st.sampled_from([None, 1])))  # fmt: skip

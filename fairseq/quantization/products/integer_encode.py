@@ -30,7 +30,7 @@ from fairseq.quantization.kernels.codes import (
 )
 from fairseq.quantization.kernels.encoding import EncodeRequest, encode_matrix
 from fairseq.quantization.kernels.kernel_qparams import KernelQParams
-from fairseq.quantization.kernels.linear import PreparedWeight
+from fairseq.quantization.kernels.prepared_weight import PreparedWeight
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.running import RunningObserver

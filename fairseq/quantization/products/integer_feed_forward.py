@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fairseq.quantization.kernels import gelu_codes, gemm
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, make_codes
-from fairseq.quantization.kernels.linear import PreparedWeight, forward_product
+from fairseq.quantization.kernels.linear import forward_product
+from fairseq.quantization.kernels.prepared_weight import PreparedWeight
 from fairseq.quantization.observers.base import Range
 from fairseq.quantization.observers.running import RunningObserver
 from fairseq.quantization.products.integer_encode import input_codes, one_range

@@ -22,7 +22,8 @@ from torch import Tensor
 from fairseq.native import minmax
 from fairseq.native.first_order import first_order
 from fairseq.quantization.kernels.codes import NotANumber, QuantizedMatrix, decode, signed
-from fairseq.quantization.kernels.linear import PreparedWeight, forward_product, input_gradient, weight_gradient
+from fairseq.quantization.kernels.linear import forward_product, input_gradient, weight_gradient
+from fairseq.quantization.kernels.prepared_weight import PreparedWeight
 from fairseq.quantization.products.integer_encode import EncodedActivation, SavedActivation, gradient_codes
 from fairseq.quantization.products.simulated import QUANTIZED, MatmulCall
 from fairseq.quantization.spec import MAX_INTEGER_BITS

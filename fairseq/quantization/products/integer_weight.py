@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError, TrainingError
-from fairseq.quantization.kernels.linear import PreparedWeight
+from fairseq.quantization.kernels.prepared_weight import PreparedWeight
 from fairseq.quantization.metadata_state import MetadataState
 from fairseq.quantization.products.packed_weight import PackedWeight
 

@@ -17,7 +17,7 @@ from fairseq.native.arena import persistent_allocations
 from fairseq.quantization.call_state import CallState
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.kernels.codes import NotANumber
-from fairseq.quantization.kernels.linear import PreparedWeight
+from fairseq.quantization.kernels.prepared_weight import PreparedWeight
 from fairseq.quantization.products.integer_encode import input_codes, weight_codes
 from fairseq.quantization.products.integer_linear import IntegerLinear, has_codes, product_of
 from fairseq.quantization.products.obstacles import multiplies_codes
