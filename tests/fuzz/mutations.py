@@ -145,7 +145,7 @@ def _change_at(container: Any, key: Any, rng: random.Random) -> None:
 def _other_tensor(tensor: torch.Tensor, rng: random.Random) -> Any:
     return rng.choice(
         (
-            lambda: tensor[:0],
+            lambda: tensor[:0] if tensor.dim() else tensor.reshape(-1),
             lambda: tensor.reshape(-1),
             lambda: tensor.unsqueeze(0),
             lambda: torch.cat([tensor.reshape(-1)] * 2),
