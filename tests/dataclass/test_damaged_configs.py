@@ -60,6 +60,14 @@ def test_settings_of_a_quantization(settings, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["\\ud800", "9" * 5000])
+def test_a_choice_that_no_file_can_be_called(name, tmp_path):
+    (tmp_path / "base.yaml").write_text(f'defaults:\n  - model: "{name}"\n')
+    with pytest.raises(ConfigError, match="is no name of a config") as error:
+        compose("base", tmp_path)
+    assert len(str(error.value)) < 500
+
+
 def test_a_component_whose_name_became_a_number():
     with pytest.raises(ConfigError, match=r"model has keys \(dropout, 3\) but no _name"):
         typed_config({"model": {"dropout": 0.1, 3: "roberta"}})

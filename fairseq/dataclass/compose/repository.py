@@ -38,7 +38,10 @@ class Repository(ConfigRepository):
         super().__init__(config_search_path)
 
     def load_config(self, config_path: str) -> Optional[ConfigResult]:
-        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        try:
+            source = self._find_object_source(config_path, ObjectType.CONFIG)
+        except (OSError, ValueError) as error:  # no file can have that name
+            raise ConfigError(f"defaults list: {config_path!r} is no name of a config ({_reason(error)})") from None
         if source is None:
             return self._component(config_path)
         try:
