@@ -31,7 +31,7 @@ from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.running import RunningObserver, build_observer
 from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS, LearnedQParams
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
-from fairseq.quantization.rounding.straight_through import BACKWARDS, Plain, Sloped
+from fairseq.quantization.rounding.straight_through import BACKWARDS, Plain, PlainResult, Sloped
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
 
 __all__ = [
@@ -176,6 +176,16 @@ class Quantizer(nn.Module):
         value, slope = self.fake(x, num_bits), self._slope(x, num_bits)
         grad_target: Tensor = Sloped.apply(x, value, slope)  # type: ignore[no-untyped-call]
         return Quantized(grad_target, grad_target.detach())
+
+    def result(self, x: Tensor, num_bits: int) -> Tensor:
+        """`x` rounded, as the result of a layer: nobody else holds it, and what follows may write to it."""
+        quantized: Quantized = self(x, num_bits)
+        value = quantized.value
+        if value is quantized.grad_target or not (torch.is_grad_enabled() and quantized.grad_target.requires_grad):
+            return value
+        return PlainResult.apply(  # type: ignore[no-any-return, no-untyped-call]
+            quantized.grad_target, [value.clone() if value._is_view() else value]
+        )
 
     @torch.no_grad()
     def fake(

@@ -33,6 +33,7 @@ class Layer:
         words: of the quantizers that it can have at its own path or below.
         rules: that switch it on, where presets do not; the layer's path is `layer`.
         has_gradient: the tensors get a gradient.
+        by_example: functions that its forward calls have the quantizers, and are found by a call.
     """
 
     make: Callable[[], nn.Module]
@@ -41,6 +42,7 @@ class Layer:
     words: tuple[str, ...] = ("input", "weight", "bias", "output", "grad_output")
     rules: tuple[dict[str, Any], ...] = ()
     has_gradient: bool = True
+    by_example: bool = False
 
 
 class Holder(nn.Module):
@@ -106,6 +108,6 @@ def quantized(name: str, layer: Layer, number_format: NumberFormat, num_bits: in
     grad_bits: Optional[int] = num_bits if gradients is number_format else 8
     if "grad_output" not in layer.words:
         del rules[-1]
-    return quantize_model(
-        Holder(layer.make(), layer.call), "int8", num_bits=num_bits, num_grad_bits=grad_bits, rules=rules
-    )
+    given = tuple(torch.randn(shape) for shape in layer.shapes[0]) if layer.by_example else None
+    changes = {"num_bits": num_bits, "num_grad_bits": grad_bits, "rules": rules}
+    return quantize_model(Holder(layer.make(), layer.call), "int8", example_inputs=given, **changes)

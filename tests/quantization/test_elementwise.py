@@ -88,6 +88,30 @@ def test_an_activation_in_place_writes_to_nobody_elses_values() -> None:
     assert torch.equal(model(x.clone()), other(x.clone()))
 
 
+@pytest.mark.parametrize("names", ["act.*", "norm.output", "fc.output"])
+@pytest.mark.parametrize("settings", [{}, {"ste": "clipped"}, {"learned": "scale"}])
+def test_what_follows_may_write_to_a_rounded_result(names: str, settings: dict[str, str]) -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.norm, self.act = nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU6(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.fc(x)
+            return self.act(y if names == "fc.output" else self.norm(y))
+
+    rule = {"match": names, "bits": 8, "format": "symmetric", **settings}
+    results = []
+    for in_place in (True, False):
+        torch.manual_seed(1)
+        model, x = quantize_model(InPlace(), "int8", rules=[rule]), torch.randn(4, 6)
+        model.act.inplace = in_place
+        y = model(x)
+        y.square().sum().backward()
+        results.append((y, model.fc.weight.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_children_of_a_norm_stay_visible() -> None:
     class Adaptive(nn.LayerNorm):
         def __init__(self) -> None:

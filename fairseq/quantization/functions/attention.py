@@ -43,7 +43,7 @@ class QuantizedAttentionFunction(QuantizedFunction):
             self.add_module(part, MatMulQuantizers(name, product.paths(name), own, self.context, calibration_bits))
 
     @classmethod
-    def quantizer_paths(cls, path: str) -> dict[Any, tuple[str, str]]:
+    def quantizer_paths(cls, path: str, shapes: Shapes) -> dict[Any, tuple[str, str]]:
         paths = {part: product.paths(f"{path}.{part}") for part, product in PRODUCTS.items()}
         return {(part, key): found for part, own in paths.items() for key, found in own.items()}
 

@@ -40,6 +40,7 @@ class QuantizedFunction(nn.Module):
         shapes: of the tensors that the function was given when it was found.
     """
 
+    names: ClassVar[tuple[str, ...]] = ()  # of the arguments whose shapes it needs, in their order
     on_request: ClassVar[bool] = False  # only a rule that names it quantizes it
     has_order: ClassVar[bool] = True  # each call of the function counts, whether a rule quantizes it or not
 
@@ -63,8 +64,8 @@ class QuantizedFunction(nn.Module):
 
     @classmethod
     @abstractmethod
-    def quantizer_paths(cls, path: str) -> dict[Any, tuple[str, str]]:
-        """key -> (quantizer path, role) of a call at `path`."""
+    def quantizer_paths(cls, path: str, shapes: Shapes) -> dict[Any, tuple[str, str]]:
+        """key -> (quantizer path, role) of a call at `path` with tensors of `shapes`."""
 
     @classmethod
     def products(cls, path: str) -> list[FunctionProduct]:
@@ -106,6 +107,11 @@ def register_function(*names: str) -> Callable[[Kind], Kind]:
         return kind
 
     return register
+
+
+def is_on(spec: QuantizerSpec) -> bool:
+    """Whether a quantizer with these settings rounds at any bits; one that does not need not be made."""
+    return spec.quantize and spec.bits is not None
 
 
 def why_not_numbers(*operands: Any) -> Optional[str]:

@@ -1,10 +1,11 @@
 """`F.linear` as a function: a linear product with a weight that the caller hands in.
 
-Quantizers are those of a linear layer, `<path>.input`, `<path>.weight`, `<path>.grad_output`.
+Quantizers are those of a linear layer: `<path>.input`, `<path>.weight`, `<path>.grad_output`, and where rules name them
+`<path>.bias` and `<path>.output`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from torch import nn
@@ -17,7 +18,8 @@ from fairseq.quantization.functions.base import (
     register_function,
     why_not_numbers,
 )
-from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
+from fairseq.quantization.products.linear import LinearQuantizers
+from fairseq.quantization.products.weighted import NAMED_ROLES, PRODUCT_ROLES
 from fairseq.quantization.spec import QuantizerSpec
 
 NAMES = ("input", "weight", "bias")
@@ -27,13 +29,18 @@ NAMES = ("input", "weight", "bias")
 class QuantizedLinearFunction(QuantizedFunction):
     """One linear product."""
 
+    names: ClassVar[tuple[str, ...]] = NAMES
+
     def build(self, specs: Mapping[Any, QuantizerSpec], calibration_bits: int, shapes: Shapes) -> None:
         weight = torch.empty(shapes[1], device="meta")
         self.quantizers = LinearQuantizers(self.path, weight, specs, self.context, calibration_bits)
 
     @classmethod
-    def quantizer_paths(cls, path: str) -> dict[Any, tuple[str, str]]:
-        return {key: (f"{path}.{key}", role) for key, role in LINEAR_ROLES.items()}
+    def quantizer_paths(cls, path: str, shapes: Shapes) -> dict[Any, tuple[str, str]]:
+        roles = {**PRODUCT_ROLES, **NAMED_ROLES}
+        if len(shapes) < 3:  # no bias
+            del roles["bias"]
+        return {key: (f"{path}.{key}", role) for key, role in roles.items()}
 
     @classmethod
     def products(cls, path: str) -> list[FunctionProduct]:

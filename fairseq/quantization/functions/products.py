@@ -16,6 +16,7 @@ from fairseq.quantization.functions.base import (
     QuantizedFunction,
     Shapes,
     bound,
+    is_on,
     register_function,
     why_not_numbers,
 )
@@ -55,12 +56,13 @@ class QuantizedProduct(QuantizedFunction):
     """One product."""
 
     def build(self, specs: Mapping[Any, QuantizerSpec], calibration_bits: int, shapes: Shapes) -> None:
-        self.quantizers = MatMulQuantizers(
-            self.path, self.quantizer_paths(self.path), specs, self.context, calibration_bits
-        )
+        paths = self.quantizer_paths(self.path, shapes)
+        if not is_on(specs["result"]):
+            del paths["result"]
+        self.quantizers = MatMulQuantizers(self.path, paths, specs, self.context, calibration_bits)
 
     @classmethod
-    def quantizer_paths(cls, path: str) -> dict[Any, tuple[str, str]]:
+    def quantizer_paths(cls, path: str, shapes: Shapes) -> dict[Any, tuple[str, str]]:
         return {key: (f"{path}.{word}", role) for key, (word, role) in KEYS.items()}
 
     @classmethod

@@ -12,7 +12,14 @@ from typing import Any, ClassVar, Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.functions.base import QuantizedFunction, Shapes, bound, register_function, why_not_numbers
+from fairseq.quantization.functions.base import (
+    QuantizedFunction,
+    Shapes,
+    bound,
+    is_on,
+    register_function,
+    why_not_numbers,
+)
 from fairseq.quantization.quantizer import Quantizer, one_line_repr
 from fairseq.quantization.spec import ACTIVATION, QuantizerSpec
 
@@ -29,13 +36,12 @@ class QuantizedSum(QuantizedFunction):
 
     def build(self, specs: Mapping[Any, QuantizerSpec], calibration_bits: int, shapes: Shapes) -> None:
         for key in KEYS:
-            name = f"{self.path}.{key}"
-            self.add_module(
-                key, Quantizer(name, ACTIVATION, specs[key], self.context, calibration_bits=calibration_bits)
-            )
+            if is_on(specs[key]):
+                where = f"{self.path}.{key}", ACTIVATION, specs[key], self.context
+                self.add_module(key, Quantizer(*where, calibration_bits=calibration_bits))
 
     @classmethod
-    def quantizer_paths(cls, path: str) -> dict[Any, tuple[str, str]]:
+    def quantizer_paths(cls, path: str, shapes: Shapes) -> dict[Any, tuple[str, str]]:
         return {key: (f"{path}.{key}", ACTIVATION) for key in KEYS}
 
     @classmethod
@@ -61,11 +67,11 @@ class QuantizedSum(QuantizedFunction):
         return a.copy_(y)
 
     def _rounded(self, key: str, x: Tensor) -> Tensor:
-        quantizer = self._modules[key]
-        assert isinstance(quantizer, Quantizer)
-        num_bits, state = self.context.layer_call(None, training=False)  # without weights, it counts no updates
-        bits = quantizer.bits(num_bits)
-        return x if bits is None else quantizer(x, bits, state).tensor()  # type: ignore[no-any-return]
+        quantizer = self._modules.get(key)
+        if not isinstance(quantizer, Quantizer):
+            return x
+        bits = quantizer.bits(None)
+        return x if bits is None else quantizer.result(x, bits)
 
     def __repr__(self) -> str:
         return one_line_repr(self)

@@ -53,16 +53,14 @@ class ElementwiseQuantizers(nn.Module):
         super().__init__()
         self.context = context
         for key in KEYS:
-            name = f"{path}.{key}".lstrip(".")
-            quantizer = Quantizer(name, ACTIVATION, specs[key], context, features, calibration_bits=calibration_bits)
-            self.add_module(key, quantizer)
+            if specs[key].quantize and specs[key].bits is not None:
+                where = f"{path}.{key}".lstrip("."), ACTIVATION, specs[key], context
+                self.add_module(key, Quantizer(*where, features, calibration_bits=calibration_bits))
         self._handles: list[RemovableHandle] = []
 
     def install(self, module: nn.Module) -> None:
         """Round what `module` takes and gives from now on."""
-        module.quantizers = self
-        if hasattr(module, "inplace"):  # it writes into what another quantizer might be handed, too
-            self.quantizer("input").may_share = False
+        module.add_module("quantizers", self)
         self._handles = [
             module.register_forward_pre_hook(self._before, with_kwargs=True),
             module.register_forward_hook(self._after),
@@ -72,10 +70,6 @@ class ElementwiseQuantizers(nn.Module):
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
-
-    def quantizer(self, key: str) -> Quantizer:
-        """One of them."""
-        return self._modules[key]  # type: ignore[return-value]
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
@@ -87,14 +81,15 @@ class ElementwiseQuantizers(nn.Module):
         return self._rounded("output", output)
 
     def _rounded(self, key: str, x: Tensor) -> Tensor:
-        quantizer = self.quantizer(key)
-        num_bits, state = self.context.layer_call(None, training=False)  # a module without weights counts no updates
-        bits = quantizer.bits(num_bits)
+        quantizer = self._modules.get(key)
+        if not isinstance(quantizer, Quantizer):
+            return x
+        bits = quantizer.bits(None)
         if bits is None:
             return x
         if not x.is_floating_point():
             raise DataError(f"{quantizer.path}: a tensor of {x.dtype} cannot be quantized, only floating-point ones")
-        return quantizer(x, bits, state).tensor()  # type: ignore[no-any-return]
+        return quantizer.result(x, bits)  # which an activation in place may write to
 
     def __repr__(self) -> str:
         return one_line_repr(self)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from fairseq.errors import ConfigError
 from fairseq.quantization.forward_wrapper import ForwardWrapper
 from fairseq.quantization.functions import attention, linear, products, sums  # noqa: F401  (each registers its kinds)
-from fairseq.quantization.functions.base import FUNCTIONS, Shapes
+from fairseq.quantization.functions.base import FUNCTIONS, Shapes, bound
 from fairseq.quantization.functions.forward import CallOrder, InterceptingMode, counts, obstacle, run_under
 from fairseq.quantization.functions.names import PRODUCTS, SUMS
 from fairseq.quantization.plan.target import QuantizationTarget
@@ -140,7 +140,10 @@ class _WatchingMode(InterceptingMode):
 
     def intercept(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if counts(name, args, kwargs):
-            shapes = tuple(tuple(x.shape) for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+            kind = FUNCTIONS.get(name)
+            given = {} if kind is None else bound(kind.names, args, kwargs)
+            tensors = [x for x in (given.get(each) for each in (kind.names if kind else ())) if isinstance(x, Tensor)]
+            shapes = tuple(tuple(x.shape) for x in tensors)
             self.calls.append(FoundCall(name, shapes, obstacle(name, func, args, kwargs)))
         return func(*args, **kwargs)
 

@@ -107,7 +107,7 @@ def integer_attention(
     except NotANumber:
         return None
     minmax.cache_minmax(y, *torch.tensor(ends, dtype=torch.float32, device="cpu").unbind())
-    return y if bits.result is None else pv.quantizer("result")(y, bits.result, state).tensor()
+    return y if bits.result is None else pv.quantizer("result").result(y, bits.result)
 
 
 def _fits(product: MatMulQuantizers, num_bits: int, backward: bool) -> bool:

@@ -56,7 +56,7 @@ class MatMulQuantizers(ProductQuantizers):
         else:
             y = self._quantized(a, b, bits, state)
         if bits.result is not None:
-            y = self.quantizer("result")(y, bits.result, state).tensor()
+            y = self.quantizer("result").result(y, bits.result)
         return y
 
     def _quantized(self, a: Tensor, b: Tensor, bits: ProductBits, state: Optional[CallState]) -> Tensor:

@@ -76,7 +76,7 @@ class WeightedProduct(ProductQuantizers):
         """The result behind its quantizer, if it has one."""
         if bits.result is None:
             return y
-        return self.quantizer("output")(y, bits.result, state).tensor()  # type: ignore[no-any-return]
+        return self.quantizer("output").result(y, bits.result)
 
     def matrix(self, weight: Tensor) -> Tensor:
         """The weight as its quantizer sees it."""

@@ -89,6 +89,18 @@ class Plain(torch.autograd.Function):
         return grad, None
 
 
+class PlainResult(torch.autograd.Function):
+    """`Plain`, whose result may be written to: `value` is alone in a list, so that it counts as made here."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: list[Tensor]) -> Tensor:
+        return value[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
 def positive(x: Tensor, least: float = 0.0) -> Tensor:
     """max(|x|, least): a trained scale or clip, whichever side of zero its parameter is on."""
     if torch.is_grad_enabled() and x.requires_grad:

@@ -45,7 +45,7 @@ class FunctionTarget(QuantizationTarget):
         super().__init__(f"{order.path}.{name}".lstrip("."), module)
         self.order, self.name, self.function, self.call, self.shapes = order, name, function, call, shapes
         self.module_path = order.path
-        self.quantizers = call.quantizer_paths(self.path)
+        self.quantizers = call.quantizer_paths(self.path, shapes)
 
     @property
     def kind(self) -> str:
@@ -55,7 +55,7 @@ class FunctionTarget(QuantizationTarget):
     def on_request(self) -> frozenset[str]:
         if self.call.on_request:
             return frozenset(self.roles)
-        return frozenset(path for key, (path, _) in self.quantizers.items() if key == OUTPUT)
+        return super().on_request | {path for key, (path, _) in self.quantizers.items() if key == OUTPUT}
 
     def product(self, key: Any) -> Optional[str]:
         return self.call.product(self.path, key)
