@@ -38,11 +38,17 @@ from fairseq.quantization.scratch import Scratch
 
 
 class Operand(NamedTuple):
-    """One factor of a product as it enters the GEMM: who quantized it, and to how many bits (None: full precision)."""
+    """One factor of a product: who quantized it, and to how many bits (None: full precision).
+
+    Attributes:
+        tensor: as its quantizer saw it.
+        factor: as it enters the product, if that is another tensor; None: it is not.
+    """
 
     quantizer: Any
     tensor: Tensor
     num_bits: Optional[int]
+    factor: Optional[Tensor] = None
 
 
 class Callback(Protocol):

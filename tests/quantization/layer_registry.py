@@ -82,6 +82,16 @@ add(
         has_gradient=False,
     ),
 )
+CONVOLUTIONS = {
+    "Conv1d": (lambda: nn.Conv1d(4, 6, 3, padding=1), (2, 4, 5)),
+    "Conv2d depthwise": (lambda: nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=4), (2, 4, 5, 6)),
+    "Conv3d": (lambda: nn.Conv3d(2, 3, 2, padding="same", dilation=2), (1, 2, 3, 2, 3)),
+    "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 6, 3, stride=2), (2, 4, 3)),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 6, 3, groups=2, output_padding=1, stride=2), (2, 4, 3, 3)),
+    "ConvTranspose3d": (lambda: nn.ConvTranspose3d(2, 2, 2), (1, 2, 2, 2, 2)),
+}
+for _kind, (_make, _shape) in CONVOLUTIONS.items():
+    add(_kind, Layer(_make, ((_shape,), ((1, *_shape[1:2], *(3 for _ in _shape[2:])),), (_shape[1:],))))
 
 
 # --- number formats ---------------------------------------------------------------------------------------------------

@@ -58,9 +58,9 @@ def test_everything_that_multiplies_has_a_row(x: Tensor, caplog: pytest.LogCaptu
     model = quantize_model(Own(), "int8")
     plan = model.quantization.plan
     kinds = {row.quantizer: row.kind for row in plan.rows if row.kind}
-    assert kinds == {"conv": "Conv1d", "lstm": "LSTM", "pair": "Bilinear", "cell": "GRUCell"}
+    assert kinds == {"lstm": "LSTM", "pair": "Bilinear", "cell": "GRUCell"}
     (line,) = lines(caplog)
-    assert "1 Conv1d (conv), 1 LSTM (lstm), 1 Bilinear (pair) and 1 GRUCell (cell)" in line
+    assert "1 LSTM (lstm), 1 Bilinear (pair) and 1 GRUCell (cell)" in line
     model(x).sum().backward()
     functions = {row.quantizer: row.kind for row in plan.rows if row.kind.startswith("function")}
     assert functions == {
@@ -73,10 +73,10 @@ def test_everything_that_multiplies_has_a_row(x: Tensor, caplog: pytest.LogCaptu
     assert "scaled_dot_product_attention and einsum in block" in by_function and "nn.Linear" in by_function
     assert "not used in the first call: key;" in unused
     model(x).sum().backward()
-    assert not lines(caplog) and len(plan.rows) == len(kinds) + 9 + len(functions)
+    assert not lines(caplog) and len(plan.rows) == len(kinds) + 12 + len(functions)
     for name in (*kinds, *functions):
         assert any(line.startswith(name) and "full precision (" in line for line in str(plan).splitlines())
-    assert {"quantizer": "conv", "role": "product", "bits": None, "kind": "Conv1d"} in plan.as_dicts()
+    assert {"quantizer": "pair", "role": "product", "bits": None, "kind": "Bilinear"} in plan.as_dicts()
 
 
 def test_hooks_and_modes_are_gone_after_the_first_call(x: Tensor) -> None:
@@ -288,7 +288,10 @@ def test_bert_of_transformers(caplog: pytest.LogCaptureFixture) -> None:
             (nn.Sequential(nn.LazyLinear(3)), "int8"),
             r"0 \(LazyLinear\) has no parameters yet; call the model on a batch",
         ),
-        ((nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU()), "int8"), "only 1 Conv2d and 1 ReLU; what can be .*nn.Linear"),
+        (
+            (nn.Sequential(nn.Bilinear(1, 1, 3), nn.ReLU()), "int8"),
+            "only 1 Bilinear and 1 ReLU; what can be .*nn.Linear",
+        ),
         (
             (nn.Sequential(nn.Embedding(2, 2)), "int8"),
             "rules exclude all 1 .* 0.weight first; .*quantize: true",
@@ -313,12 +316,12 @@ def test_refusals_are_one_clear_line(arguments: tuple[Any, ...], message: str) -
         ({"num_bits": "8"}, "num_bits: must be a whole number or null, got '8'"),
         ({"num_grad_bits": "8"}, "num_grad_bits: must be a whole number or null"),
         ({"seed": "one"}, "seed: must be a whole number"),
-        ({"rules": [{"match": "1.*", "bits": 4}]}, "'1' is a Conv1d, which stays in full precision"),
+        ({"rules": [{"match": "1.*", "bits": 4}]}, "'1' is a Bilinear, which stays in full precision"),
     ],
 )
 def test_settings_of_another_type_are_one_clear_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
-        quantize_model(nn.Sequential(nn.Linear(2, 2), nn.Conv1d(1, 1, 1)), "int8", **changes)
+        quantize_model(nn.Sequential(nn.Linear(2, 2), nn.Bilinear(1, 1, 1)), "int8", **changes)
     assert "\n" not in str(error.value)
 
 

@@ -46,9 +46,9 @@ def test_every_name_can_be_imported() -> None:
 
 
 def test_plans_print_as_their_table() -> None:
-    quantization = quantize_model(nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1)), "int8").quantization
+    quantization = quantize_model(nn.Sequential(nn.Linear(2, 2), nn.Bilinear(2, 2, 1)), "int8").quantization
     plan = quantization.plan
-    assert repr(plan) == str(plan) == plan.table() and "1              full precision (Conv1d)" in repr(plan)
+    assert repr(plan) == str(plan) == plan.table() and "1              full precision (Bilinear)" in repr(plan)
     assert str(quantization) == repr(quantization) == f"quantization=int8: 3 quantizers, 4 rows\n{plan.table()}"
     page = quantization._repr_html_()
     assert page.count("<tr>") == 5 and "<td>0.weight</td>" in page and page == plan._repr_html_()

@@ -10,7 +10,7 @@ at given bits, or in full precision. The levels of quantized operands are counte
     print(trace.table())
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -21,58 +21,11 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq.errors import TrainingError
+from fairseq.quantization.analysis.gemm_operators import products_of
 from fairseq.quantization.context import Operand
 from fairseq.quantization.plan.table import Plan, align
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.quantizer import Quantizer
-
-aten = torch.ops.aten
-
-
-def _matrices(a: Tensor, b: Tensor) -> int:
-    return 2 * a.numel() * b.shape[-1]
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor) -> int:
-    queries = 2 * q.shape[:-1].numel() * k.shape[-2]
-    return queries * (q.shape[-1] + v.shape[-1])
-
-
-# operator -> (FLOPs from its arguments, positions of its factors)
-GEMMS: dict[Any, tuple[Callable[..., int], tuple[int, int]]] = {
-    aten.mm: (lambda a, b, *_, **__: _matrices(a, b), (0, 1)),
-    aten.bmm: (lambda a, b, *_, **__: _matrices(a, b), (0, 1)),
-    aten._int_mm: (lambda a, b, *_, **__: _matrices(a, b), (0, 1)),
-    aten.mv: (lambda a, b, *_, **__: 2 * a.numel(), (0, 1)),
-    aten.dot: (lambda a, b, *_, **__: 2 * a.numel(), (0, 1)),
-    aten.addmm: (lambda _, a, b, *__, **___: _matrices(a, b), (1, 2)),
-    aten.addmv: (lambda _, a, b, *__, **___: 2 * a.numel(), (1, 2)),
-    aten.baddbmm: (lambda _, a, b, *__, **___: _matrices(a, b), (1, 2)),
-    aten.linear: (lambda a, w, *_, **__: 2 * a.numel() * w.shape[0], (0, 1)),
-    aten._native_multi_head_attention: (
-        lambda q, k, v, width, *_, **__: 8 * q.numel() * width + 4 * q.numel() * k.shape[1],
-        (0, 1),
-    ),
-    aten._transformer_encoder_layer_fwd: (
-        lambda x, width, heads, qkv, *rest, **_: 2 * x.numel() * (qkv.shape[0] + width + 2 * x.shape[1]),
-        (0, 3),
-    ),
-}
-for _name in (
-    "_scaled_dot_product_flash_attention_for_cpu",
-    "_scaled_dot_product_flash_attention",
-    "_scaled_dot_product_efficient_attention",
-    "_scaled_dot_product_cudnn_attention",
-    "_scaled_dot_product_fused_attention_overrideable",
-):
-    if hasattr(aten, _name):
-        GEMMS[getattr(aten, _name)] = (lambda q, k, v, *_, **__: _attention(q, k, v), (0, 1))
-    if hasattr(aten, f"{_name}_backward"):
-        # five products: the scores again, and the gradients of v, probs, q and k
-        GEMMS[getattr(aten, f"{_name}_backward")] = (
-            lambda g, q, k, v, *_, **__: 5 * _attention(q, k, v) // 2,
-            (1, 2),
-        )
 
 
 @dataclass(frozen=True)
@@ -137,10 +90,8 @@ class GemmTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Optional[Mapping[str, Any]] = None
     ) -> Any:
         kwargs = kwargs or {}
-        known = GEMMS.get(func.overloadpacket)
-        if known is not None:
-            flops, (first, second) = known
-            self._record(func.overloadpacket.__name__, flops(*args, **kwargs), args[first], args[second])
+        for flops, a, b in products_of(func.overloadpacket, args, kwargs):
+            self._record(func.overloadpacket.__name__, flops, a, b)
         return func(*args, **kwargs)
 
     def _record(self, operator: str, flops: int, a: Tensor, b: Tensor) -> None:
@@ -159,7 +110,8 @@ class GemmTrace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         memory = {_memory(a), _memory(b)}
         for index in range(len(self._announced) - 1, -1, -1):
             entry = self._announced[index]
-            if {_memory(entry[2].tensor), _memory(entry[3].tensor)} == memory:
+            factors = (side.tensor if side.factor is None else side.factor for side in entry[2:])
+            if {_memory(factor) for factor in factors} == memory:
                 del self._announced[index]  # a GEMM answers to one announcement
                 return entry
         return None

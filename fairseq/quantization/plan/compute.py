@@ -38,7 +38,8 @@ def resolve_compute(
         if not asked & {"auto", "integer"}:
             continue
         paths = product.left, product.right, product.grad
-        if asked == {"integer"} and without_kernel(*((path, specs[path]) for path in paths)):
+        formats = asked == {"integer"} and without_kernel(*((path, specs[path]) for path in paths))
+        if formats or not product.has_kernel:
             for path in paths:
                 if specs[path].compute == "integer":
                     resolved[path], notes[path] = replace(specs[path], compute="simulate"), NO_KERNEL

@@ -33,6 +33,7 @@ class Product(NamedTuple):
         left, right, grad: paths of the quantizers of both operands and of the output's gradient.
         weight_shape: (out, in) where the right operand is a weight.
         heads: number of heads, and features of each, where the product is attention's.
+        has_kernel: there is an integer kernel for products of its kind.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Product(NamedTuple):
     grad: str
     weight_shape: Optional[tuple[int, int]] = None
     heads: Optional[tuple[int, int]] = None
+    has_kernel: bool = True
 
 
 class UnquantizedProduct(NamedTuple):
@@ -120,9 +122,13 @@ class QuantizationTarget:
 
     def remove(self) -> nn.Module:
         """The module without quantizers."""
-        if getattr(self.module, "quantizers", None) is not None:
+        if getattr(self.module, "quantizers", None) is None:
+            return self.module
+        if "_type_before" in self.module.__dict__:
+            del self.module.quantizers  # which it did not have
+        else:
             self.module.quantizers = None  # type: ignore[assignment]
-        return self.module
+        return untype(self.module)
 
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
         """The quantizers of its weights, with the weights that they round; none before `install`."""
@@ -156,6 +162,17 @@ def retype(module: nn.Module, kind: type[nn.Module]) -> Any:
     if isinstance(module, kind):
         return module
     result = kind.__new__(kind)
+    result.__dict__.update(module.__dict__)
+    result.__dict__["_type_before"] = type(module)
+    return result
+
+
+def untype(module: nn.Module) -> nn.Module:
+    """Undo `retype`."""
+    kind = module.__dict__.pop("_type_before", None)
+    if kind is None:
+        return module
+    result: nn.Module = kind.__new__(kind)
     result.__dict__.update(module.__dict__)
     return result
 

@@ -8,6 +8,7 @@ that would quantize them is an error. A file of a new kind is imported here, whi
 
 from fairseq.quantization.plan.target import Product, QuantizationTarget, UnquantizedProduct
 from fairseq.quantization.plan.targets.attention import AttentionTarget
+from fairseq.quantization.plan.targets.convolution import ConvolutionTarget
 from fairseq.quantization.plan.targets.elementwise import ElementwiseTarget
 from fairseq.quantization.plan.targets.embedding import EmbeddingTarget
 from fairseq.quantization.plan.targets.find import close_fast_paths, find_targets, open_fast_paths, target_of
@@ -18,6 +19,7 @@ from fairseq.quantization.plan.targets.unsupported import FullPrecisionTarget, U
 
 __all__ = [
     "AttentionTarget",
+    "ConvolutionTarget",
     "ElementwiseTarget",
     "EmbeddingTarget",
     "FullPrecisionTarget",

@@ -22,14 +22,19 @@ class UnsupportedTarget(QuantizationTarget):
 
     def install(self, specs: Specs, context: QuantizationContext, calibration_bits: int) -> nn.Module:
         raise ConfigError(
-            f"cannot quantize {self.path!r}: {self.reason}; use nn.Linear there, or exclude it with the rule "
+            f"cannot quantize {self.path!r}: {self.reason}; use {self._usual()} there, or exclude it with the rule "
             f"{{match: {self.path + '.*'!r}, quantize: false}}"
         )
 
     def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
         if isinstance(self.module, nn.Linear) and isinstance(output, Tensor):
             return unquantized_linear(args[0], self.module.weight, output)
-        return None
+        return unquantized_product(self.module, args[0], output) if isinstance(output, Tensor) else None
+
+    def _usual(self) -> str:
+        """The class of torch's that it stands for."""
+        kinds = (kind for kind in type(self.module).__mro__ if kind.__module__.startswith("torch.nn.modules."))
+        return f"nn.{next(kinds, nn.Linear).__name__}"
 
 
 @register_target(_ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
