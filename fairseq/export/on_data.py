@@ -15,6 +15,7 @@ import torch
 
 from fairseq import checkpoint_utils, tasks
 from fairseq.errors import CheckpointError, ConfigError, DataError
+from fairseq.export.reading import num_classes
 from fairseq.export.runtime import Run
 from fairseq.models.roberta import RobertaModel
 
@@ -77,7 +78,7 @@ def compare_on_data(
         scale = max(scale, float(ours.abs().max()))
     if not examples:
         raise DataError(f"subset {subset!r} of {data} has no examples; choose one with --subset")
-    regression = model.classification_heads[head].out_proj.out_features == 1
+    regression = num_classes(model, head) == 1
     return OnData(subset, examples, None if regression else differing, logit, scale)
 
 

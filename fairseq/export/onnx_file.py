@@ -21,7 +21,7 @@ from fairseq.errors import CheckpointError, ConfigError, unknown
 from fairseq.export.comparison import Comparison, compare
 from fairseq.export.graph import FULL_OPSET, Graph
 from fairseq.export.on_data import OnData, compare_on_data
-from fairseq.export.reading import read_classifier
+from fairseq.export.reading import num_classes, read_classifier
 from fairseq.export.roberta import Point, build
 from fairseq.export.runtime import runner
 from fairseq.models.roberta import RobertaModel
@@ -91,7 +91,7 @@ def export_onnx(
     check_output(out, overwrite)
     model, labels = read_classifier(str(checkpoint))
     head = chosen_head(model, head, str(checkpoint))
-    names = known_class_names(labels, data, model.classification_heads[head].out_proj.out_features)
+    names = known_class_names(labels, data, num_classes(model, head))
     file, comparison = serialize(model, head, opset, names)
     found = None
     if data is not None:
@@ -145,7 +145,7 @@ def serialize(
 
 def _file(graph: Graph, model: RobertaModel, head: str, names: Optional[list[str]]) -> Any:
     helper, types = graph.onnx.helper, graph.onnx.TensorProto
-    classes = model.classification_heads[head].out_proj.out_features
+    classes = num_classes(model, head)
     tokens = helper.make_tensor_value_info("tokens", types.INT64, ["batch", "sequence"])
     logits = helper.make_tensor_value_info("logits", types.FLOAT, ["batch", classes])
     versions = [helper.make_opsetid("", graph.opset)]

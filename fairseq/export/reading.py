@@ -4,7 +4,7 @@ classifier = read_classifier("checkpoint_best.pt")
 classifier.model, classifier.labels
 """
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, cast
 
 from fairseq import checkpoint_utils, models
 from fairseq.data.dictionary import Dictionary
@@ -12,6 +12,7 @@ from fairseq.errors import CheckpointError
 from fairseq.interop.hf_import import OFFSET
 from fairseq.models.config import writable
 from fairseq.models.roberta import RobertaModel
+from fairseq.models.roberta.heads import RobertaClassificationHead
 from fairseq.tasks.dictionaries import carried
 
 TABLE, POSITIONS = "embed_tokens.weight", "embed_positions.weight"
@@ -67,3 +68,12 @@ def read_classifier(checkpoint: str) -> Classifier:
     if not isinstance(model, RobertaModel):
         raise CheckpointError(f"{checkpoint} holds a {type(model).__name__}; only RoBERTa can be exported")
     return Classifier(model, carried(state.get("task_state"), "label"))
+
+
+def classifier(model: RobertaModel, head: str) -> RobertaClassificationHead:
+    return cast(RobertaClassificationHead, model.classification_heads[head])
+
+
+def num_classes(model: RobertaModel, head: str) -> int:
+    """Scores of a head."""
+    return int(cast(Any, classifier(model, head).out_proj).out_features)

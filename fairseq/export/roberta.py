@@ -9,7 +9,7 @@ A module with a forward that is not ours would be written as if it were: it is r
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fairseq.errors import CheckpointError
 from fairseq.export.activations import Activations
 from fairseq.export.graph import Graph
+from fairseq.export.reading import classifier
 from fairseq.export.weights import Weight, bias_values
 from fairseq.models.roberta import RobertaEncoder, RobertaModel
 from fairseq.models.roberta.heads import RobertaClassificationHead
@@ -71,7 +72,7 @@ def build(model: RobertaModel, head: str, opset: int) -> tuple[Graph, dict[str, 
     """
     writer = Writer(model, Graph(opset))
     features = writer.encoder(model.encoder.sentence_encoder, "encoder.sentence_encoder")
-    writer.head(model.classification_heads[head], f"classification_heads.{head}", features)
+    writer.head(classifier(model, head), f"classification_heads.{head}", features)
     points = {path: Point(*names, writer.layouts[path]) for path, names in writer.activations.found.items()}
     return writer.graph, points
 
@@ -103,7 +104,7 @@ class Writer:
         return self.activations(quantizer, x, quantizer.bits(quantizer.context.default_bits))
 
     def linear(
-        self, layer: nn.Linear, path: str, x: str, layout: str = "time first", name: Optional[str] = None
+        self, layer: nn.Module, path: str, x: str, layout: str = "time first", name: Optional[str] = None
     ) -> str:
         if not isinstance(layer, nn.Linear) or type(layer).forward not in (nn.Linear.forward, QLinear.forward):
             raise CheckpointError(f"{path}: {type(layer).__name__} is no linear layer that can be exported")
@@ -168,7 +169,7 @@ class Writer:
         lowest = graph.number(torch.finfo(torch.float32).min / 2)
         mask = graph.add("Where", graph.add("Unsqueeze", pad, graph.integers(1, 2)), lowest, graph.number(0.0))
         for number, layer in enumerate(encoder.layers):
-            x = self.layer(layer, f"{path}.layers.{number}", x, mask)
+            x = self.layer(cast(TransformerEncoderLayerBase, layer), f"{path}.layers.{number}", x, mask)
         return x if encoder.layer_norm is None else self.norm(encoder.layer_norm, f"{path}.layer_norm", x)
 
     def _positions(self, encoder: TransformerEncoderBase, path: str, pad: str) -> str:
@@ -179,6 +180,7 @@ class Writer:
         positions = encoder.embed_positions
         if isinstance(positions, LearnedPositionalEmbedding):
             return graph.add("Gather", Weight.of(positions, path).write(graph), rows)
+        assert positions is not None
         size = encoder.max_source_positions + encoder.padding_idx + 1
         table = positions.get_embedding(size, positions.embedding_dim, encoder.padding_idx)
         return graph.add("Gather", graph.constant(f"{path}.weight", table), rows)

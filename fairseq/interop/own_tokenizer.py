@@ -66,7 +66,8 @@ class OwnTokenizer:
             )
             return json.loads(tokenizer.to_str())
         with hf_checks.tokenizer_files():
-            tokenizer = Tokenizer(bpe_model(*map(str, self.files))[0])
+            vocab, merges = map(str, self.files)
+            tokenizer = Tokenizer(bpe_model(vocab, merges)[0])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=self.add_prefix_space)
         tokenizer.decoder = decoders.ByteLevel()
         return json.loads(tokenizer.to_str())

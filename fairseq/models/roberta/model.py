@@ -45,6 +45,7 @@ class RobertaModel(FairseqEncoderModel):
     """An encoder with a language model head and any number of named classification heads."""
 
     published_bpe = "gpt2"  # of the models in hub_models
+    encoder: RobertaEncoder
 
     def __init__(self, args: Any, encoder: RobertaEncoder):
         super().__init__(encoder)
