@@ -321,6 +321,8 @@ class Trainer:
         logger.info(f"gradient overflow detected, {what_now}, setting loss scale to: {loss_scale.value}")
         metrics.log_scalar("loss_scale", loss_scale.value, priority=700, round=4, weight=0)
         self.zero_grad()
+        if self.quantized_training is not None:
+            self.quantized_training.drop_update()
 
     def _explain_non_finite(self, samples: list[Any]) -> NoReturn:
         """Run the update again under `NanDetector` (same seed, so the same numbers) and raise with what it found."""

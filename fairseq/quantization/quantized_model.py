@@ -100,6 +100,13 @@ class Quantization:
         for observer in observers:
             observer.commit()
 
+    def drop_update(self, model: nn.Module) -> None:
+        """The update is not done, since its gradients do not fit: running ranges forget what it has shown."""
+        self.context.frozen = False
+        for module in model.modules():
+            if isinstance(module, RunningObserver):
+                module.forget()
+
     def short_ranges(self, model: nn.Module) -> Optional[str]:
         """A warning, where running ranges have had too few updates to hold what training has shown; None elsewhere."""
         growing = [module for module in model.modules() if isinstance(module, AverageFromZero) and module.has_data]

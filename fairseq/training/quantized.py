@@ -158,6 +158,10 @@ class QuantizedTraining:
         metrics.log_scalar("num_bits", self._bits, weight=0, priority=350)
         metrics.log_scalar("bitops", self.meter.total.total, weight=0, priority=360)
 
+    def drop_update(self) -> None:
+        """Instead of `end_update`, where the gradients overflowed and the optimizer makes no step."""
+        self.handle.drop_update(self.model)
+
     def _gather_cost(self) -> None:
         """Count what the other processes have spent on the update."""
         own = self.meter.take()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fairseq.logging.history import read_history
+from fairseq.quantization.observers.running import RunningObserver
 from fairseq.training.loss_scale import LossScale
 from fairseq.training.precision import Precision
 
@@ -59,6 +60,20 @@ def test_overflow_skips_the_update_and_halves_the_scale(runs, as_on_a_gpu):
     out = runs.trained("run", *flags, "6").out
     again = out.count("gradient overflow detected")
     assert inner(runs, "run")[-1] == 2**20 / 2 ** (halved + again)  # the scale is part of the checkpoint
+
+
+def test_ranges_do_not_look_at_skipped_updates(runs, as_on_a_gpu, monkeypatch):
+    """They were averaged into the next update's, and an inf of theirs made that one's count for nothing."""
+    counts, commit = [], RunningObserver.commit
+
+    def counted(observer):
+        counts.append(observer.pending_count)
+        commit(observer)
+
+    monkeypatch.setattr(RunningObserver, "commit", counted)
+    flags = ("--quantization", "int8", "--fp16", "--fp16-init-scale", str(2**20), "--max-update", "2")
+    out = runs.trained("run", *flags).out
+    assert "gradient overflow detected" in out and set(counts) <= {0, 1} and 1 in counts
 
 
 def test_amp_tries_a_batch_again(runs, as_on_a_gpu):
