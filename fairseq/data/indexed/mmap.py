@@ -120,10 +120,11 @@ class MMapIndexedDataset(FairseqDataset):
         return f"{data_file_path(self._path)}: element {element} (item {item})"
 
     def _look(self, start: int, end: int) -> None:
-        assert self._tokens is not None
-        self._tokens.look(start, end)
-        if self._tokens.left == 0:
-            self._tokens = None
+        tokens = self._tokens  # read once: another thread may have looked at the last of them
+        if tokens is not None:
+            tokens.look(start, end)
+            if tokens.left == 0:
+                self._tokens = None
 
     def expect_ids_of(self, dictionary: Any) -> None:
         """From now on an id beyond `dictionary` (anything with a length) is a DataError when it is first read."""
@@ -152,8 +153,7 @@ class MMapIndexedDataset(FairseqDataset):
             self._check()
         start = int(self._index.pointers[i]) // self._itemsize
         end = start + int(self._index.sizes[i])
-        if self._tokens is not None:
-            self._look(start, end)
+        self._look(start, end)
         return torch.from_numpy(self._elements[start:end].astype(self._out))
 
     def read_range(self, first: int, last: int) -> torch.Tensor:
@@ -162,8 +162,7 @@ class MMapIndexedDataset(FairseqDataset):
             self._check()
         start = int(self._index.pointers[first]) // self._itemsize
         end = int(self._index.pointers[last]) // self._itemsize + int(self._index.sizes[last])
-        if self._tokens is not None:
-            self._look(start, end)
+        self._look(start, end)
         return torch.from_numpy(self._elements[start:end].astype(self._out))
 
     def gather(self, reader: BatchReader) -> Ragged:
@@ -173,9 +172,10 @@ class MMapIndexedDataset(FairseqDataset):
             return Ragged(np.zeros(0, self._out), np.zeros(0, np.int32))
         lengths = self._index.sizes[reader.indices]
         starts = self._index.pointers[reader.indices] // self._itemsize
-        if self._tokens is not None:
-            self._tokens.look_at_all(starts, starts + lengths)
-            if self._tokens.left == 0:
+        tokens = self._tokens
+        if tokens is not None:
+            tokens.look_at_all(starts, starts + lengths)
+            if tokens.left == 0:
                 self._tokens = None
         elements = self._elements
         pieces = [elements[start : start + n] for start, n in zip(starts.tolist(), lengths.tolist(), strict=True)]

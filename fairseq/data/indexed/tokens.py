@@ -45,7 +45,7 @@ class TokenCheck:
             if self._unseen[block]:
                 self._check(block)
                 self._unseen[block] = 0
-                self.left -= 1
+                self.left = int(self._unseen_array.sum())  # counted: threads may check one block at once
 
     def look_at_all(self, starts: np.ndarray, ends: np.ndarray) -> None:
         """`look` for many items at once."""
