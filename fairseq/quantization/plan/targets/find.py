@@ -1,7 +1,7 @@
 """Finding the targets of a model.
 
->>> [path for target in find_targets(nn.Sequential(nn.Linear(2, 2), nn.Flatten())) for path in target.roles]
-['0.weight', '0.input', '0.grad_output']
+>>> [target.path for target in find_targets(nn.Sequential(nn.Linear(2, 2), nn.Flatten(), nn.Linear(2, 2)))]
+['0', '2']
 """
 
 from collections.abc import Iterator
