@@ -58,3 +58,15 @@ def test_the_committed_limits_can_be_read(repository: Path):
     from tests.skips import read_limits
 
     assert all(number > 0 for number in read_limits((repository / "tests" / "skip_limits.txt").read_text()).values())
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="no /proc/cpuinfo")
+def test_a_kernel_that_is_built_without_dot_products_is_no_missing_hardware(monkeypatch):
+    """A compiler that refuses -march=native builds a kernel that says 0: its tests must fail then, not be skipped."""
+    from tests import needs
+
+    has = needs.has_dot_products()
+    monkeypatch.setattr(needs.gemm, "_panel_columns", lambda: 0)
+    assert needs.has_dot_products() == has
+    monkeypatch.setattr(needs.gemm, "library", lambda name: None)
+    assert needs.has_dot_products() == has

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from fairseq.errors import CheckpointError, FairseqError, reason
+from fairseq.errors import CheckpointError, ConfigError, FairseqError, reason
 
 NONE = type(None)
 NUMBER = (int, float, NONE)
@@ -109,6 +109,10 @@ def restoring(filename: str, part: str, advice: str = "use another copy of it") 
     """
     try:
         yield
+    except ConfigError as error:  # settings that the user has not written: say whose they are
+        if filename in str(error):
+            raise
+        raise ConfigError(f"checkpoint {filename}: {error}") from error
     except FairseqError:
         raise
     except ODD as error:

@@ -31,7 +31,7 @@ def undriven(quantization: Quantization) -> str:
     """The warning for a schedule that no quantizer follows."""
     schedule = schedule_of(quantization.config)
     return (
-        f"quantization: nothing drives the schedule {schedule.name} ({schedule.low} to {schedule.high} bits), so every "
+        f"quantization: nothing drives the schedule {schedule.name} ({schedule.span} bits), so every "
         f"update runs at {quantization.config.eval_bits} bits; create a PrecisionScheduler(model, total_updates=N) and "
         "call its step() after the optimizer's, or give each call its num_bits"
     )

@@ -95,9 +95,8 @@ class PrecisionScheduler:
         return self._run.bits(self.num_updates)
 
     def __repr__(self) -> str:
-        schedule = self.schedule
-        bits = f"{schedule.low} to {schedule.high} bits"
-        return f"PrecisionScheduler({schedule.name}, {bits}: update {self.num_updates} of {self.total_updates})"
+        done = f"update {self.num_updates} of {self.total_updates}"
+        return f"PrecisionScheduler({self.schedule.name}, {self.schedule.span} bits: {done})"
 
     def __iter__(self) -> Iterator[int]:
         """The bits of each update that is left; `step()` follows unless the loop's body has called it."""

@@ -50,7 +50,7 @@ class ScheduleRun:
             ConfigError: the schedule needs a length and there is none.
         """
         name = self.schedule.name
-        if total_updates is None and not (self.schedule.adaptive or name == "constant"):
+        if total_updates is None and self.schedule.needs_length and not self.schedule.adaptive:
             raise ConfigError(f"precision schedule {name} needs to know where the run ends; set {how}")
         before = self._saved.get("total_updates")
         warnings = []

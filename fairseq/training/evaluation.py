@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 import torch
+from omegaconf import DictConfig
 
 from fairseq import checkpoint_utils, utils
 from fairseq.data.iterating.loading import deaths_of_workers
 from fairseq.distributed import utils as distributed_utils
-from fairseq.errors import ConfigError, DataError
+from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging import metrics, progress_bar
 from fairseq.quantization import keep_integer_weights
 from fairseq.training import console
@@ -70,12 +71,23 @@ def load_for_evaluation(cfg: Any, overrides: Optional[Mapping[str, Any]] = None)
         num_shards=cfg.checkpoint.checkpoint_shard_count,
         integer_weights=cfg.common_eval.integer_weights,
     )
+    for name in parse_overrides(cfg.common_eval.model_overrides):
+        if name not in (known := _names(saved_cfg)):
+            raise ConfigError(
+                f"common_eval.model_overrides: {unknown('key', name, known, 'the config of the checkpoint')}"
+            )
     for model in models:
         if saved_cfg.quantization.preset != "none" and saved_cfg.quantization.compute == "integer":
             keep_integer_weights(model)  # evaluation only, at one number of bits
         model.to(device).eval()
     criterion = task.build_criterion(saved_cfg.criterion).to(device).eval()
     return Evaluation(cfg, task, models, criterion, Precision.from_config(cfg.common, device))
+
+
+def _names(cfg: DictConfig) -> set[str]:
+    """Keys of a config and of its groups."""
+    nodes = [cfg, *(node for node in cfg.values() if isinstance(node, DictConfig))]
+    return {str(key) for node in nodes for key in node}
 
 
 def evaluate(evaluation: Evaluation, subset: str) -> dict[str, Any]:

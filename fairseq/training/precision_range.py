@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import statistics
+import sys
 from pathlib import Path
 from typing import Any, Optional
 
@@ -36,14 +37,10 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
     Raises:
         ConfigError: `cfg` does not quantize, or training does not log `args.metric`.
     """
-    from fairseq import checkpoint_utils, tasks, utils
-    from fairseq.logging import metrics
-    from fairseq.plugins import import_user_module
-    from fairseq.trainer import Trainer
-    from fairseq.training.loop import TrainingLoop
-    from fairseq.training.quantize import config_of, quantize
+    from fairseq.logging import terminal
+    from fairseq.training import console
+    from fairseq.training.quantize import config_of
     from fairseq.training.setup import check_sizes
-    from fairseq.training.trainable import select_trainable
 
     check_sizes(cfg)
     config = config_of(cfg.quantization)
@@ -56,7 +53,30 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
     cfg.checkpoint.no_save = True
     cfg.optimization.max_update = test.total_updates
     cfg.dataset.disable_validation = True
-    cfg.common.log_format = "none"
+    cfg.common.log_format = None  # a bar on a terminal; lines of statistics are not what this test is for
+    if not terminal.is_interactive(console.log_format(cfg)):
+        cfg.common.log_format = "none"
+    with console.short_lines(cfg):
+        return _train(cfg, args, test)
+
+
+def _say(text: str) -> None:
+    """Print `text`, above the bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def _train(cfg: Any, args: Any, test: PrecisionRangeTest) -> Optional[int]:
+    from fairseq import checkpoint_utils, tasks, utils
+    from fairseq.logging import metrics
+    from fairseq.plugins import import_user_module
+    from fairseq.trainer import Trainer
+    from fairseq.training.loop import TrainingLoop
+    from fairseq.training.quantize import quantize
+    from fairseq.training.trainable import select_trainable
+
     import_user_module(cfg.common)
     metrics.reset()
     utils.seed_everything(cfg.common.seed)
@@ -73,7 +93,7 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
             "the range test starts a run: name weights to start from by checkpoint.restore_file and set "
             "checkpoint.reset_optimizer, reset_dataloader and reset_meters, or give an empty checkpoint.save_dir"
         )
-    print(f"{'bits':>4}  {'first':>7}  {'last':>7}  {'gain':>7}", flush=True)
+    _say(f"{'bits':>4}  {'first':>7}  {'last':>7}  {'gain':>7}")
     shown = 0
 
     def observe(stats: dict[str, Any]) -> Optional[str]:
@@ -83,7 +103,7 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
             raise ConfigError(f"--metric {args.metric}: training does not log it; it logs {', '.join(stats)}")
         test.observe(done - 1, float(stats[args.metric]) / 100)
         for point in test.curve()[shown:]:
-            print(f"{point.num_bits:>4}  {point.first:7.3f}  {point.last:7.3f}  {point.gain:+7.3f}", flush=True)
+            _say(f"{point.num_bits:>4}  {point.first:7.3f}  {point.last:7.3f}  {point.gain:+7.3f}")
             shown += 1
         return "the range test has seen enough" if test.is_done(done) else None
 
@@ -98,7 +118,7 @@ def run_range_test(cfg: Any, args: Any) -> Optional[int]:
                 f"the gain at {bound} bits, {gain:.3f}, is within the noise (twice its standard error is "
                 f"{2 * error:.3f}); raise --updates-per-bits or --threshold"
             )
-    print(
+    _say(
         f"lower bound: {bound} bits (quantization.schedule.min_bits={bound}); curve in {args.out}.png and .json"
         if bound is not None
         else f"no precision up to {test.high} bits gained {test.threshold:g} in {test.updates_per_bits} updates: raise "

@@ -186,14 +186,11 @@ class QuantizedTraining:
         """Log the plan and the schedule; `save_dir` is where `write_plan` will write them, if it will."""
         config = self.handle.config
         logger.info(f"quantization plan\n{self.handle.plan.table()}", extra={"terminal": ""})
-        span = (
-            f"{self.schedule.low} to {self.schedule.high}" if self.schedule.name != "constant" else self.schedule.high
-        )
         cycles = getattr(self.schedule, "num_cycles", None)
         headline = (
-            f"quantization={config.preset}: {len(self.handle.plan.active)} quantizers; bits {span} by schedule "
-            f"{self.schedule.name}{f' in {cycles} cycles' if cycles else ''}, gradients {config.num_grad_bits or 32}, "
-            f"evaluation {config.eval_bits}"
+            f"quantization={config.preset}: {len(self.handle.plan.active)} quantizers; bits {self.schedule.span} by "
+            f"schedule {self.schedule.name}{f' in {cycles} cycles' if cycles else ''}, "
+            f"gradients {config.num_grad_bits or 32}, evaluation {config.eval_bits}"
         )
         logger.info(headline, extra={"terminal": lambda: self._short_plan(headline, save_dir)})
 

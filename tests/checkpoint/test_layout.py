@@ -9,7 +9,7 @@ import torch
 
 from fairseq.checkpoint.budget import Budget
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_ema_from_checkpoint, load_model_ensemble_and_task
-from fairseq.errors import CheckpointError
+from fairseq.errors import CheckpointError, ConfigError
 
 HISTORY = {"criterion_name": "C", "optimizer_name": "O", "lr_scheduler_state": {}, "num_updates": 3}
 POSITION = {"epoch": 1, "iterations_in_epoch": 2}
@@ -106,6 +106,13 @@ def test_a_config_that_builds_no_model(changes, small, tmp_path, fixtures):
     state = copy.deepcopy(small)
     state["cfg"]["model"].update(changes)
     with pytest.raises(CheckpointError, match=r"checkpoint .*c\.pt: its config cannot be used"):
+        load(state, tmp_path, fixtures)
+
+
+def test_a_setting_of_a_checkpoint_is_named_with_its_file(small, tmp_path, fixtures):
+    state = copy.deepcopy(small)
+    state["cfg"]["model"]["encoder_attention_heads"] = 7
+    with pytest.raises(ConfigError, match=r"^checkpoint .*c\.pt: attention heads: 7 does not divide the width"):
         load(state, tmp_path, fixtures)
 
 

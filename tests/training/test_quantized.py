@@ -177,6 +177,22 @@ def test_a_checkpoint_of_other_quantizers_is_refused_on_resume(runs):
     assert result.code == 1 and "convert the model with" in result.err and result.err.count("\n") == 1
 
 
+def test_the_bits_that_are_announced_are_those_of_the_schedule_whatever_its_name(caplog, tmp_path):
+    from fairseq.quantization.schedules import build_schedule
+
+    optimization = Namespace(max_update=4, max_epoch=0, update_freq=[1], skip_remainder_batch=False)
+    training = QuantizedTraining(
+        quantize_model(torch.nn.Sequential(torch.nn.Linear(4, 4)), "int8"), optimization, torch.device("cpu")
+    )
+    for name, low, said in (("constant", 8, "bits 8 by"), ("constant", 4, "bits 8 by"), ("CR", 4, "bits 4 to 8 by")):
+        training.schedule = build_schedule(name, low=low, high=8)
+        training.schedule.name = "one of my own"
+        with caplog.at_level("INFO"):
+            training.announce(None)
+        assert f"{said} schedule one of my own" in caplog.text
+        caplog.clear()
+
+
 def test_the_plan_file_gets_what_the_first_call_finds(tmp_path, caplog):
     class Scores(torch.nn.Module):
         def __init__(self):

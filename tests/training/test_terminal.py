@@ -158,3 +158,20 @@ def test_a_failed_run_leaves_the_terminal_clean(runs):
     assert code == 1, written
     lines = [line for line in screen(written, 80) if line]
     assert any(line.startswith("error: ") for line in lines) and not any("updates/s" in line for line in lines)
+
+
+def test_the_range_test_shows_the_bar_of_its_run(runs, repository, tmp_path):
+    """Whatever the config's log format: its table is no line of fairseq's."""
+    argv = [sys.executable, "-m", "fairseq_cli.precision_range_test", "--updates-per-bits", "3", "--all", "--low", "4"]
+    argv += ["--config-dir", str(repository / "examples/roberta/config/finetuning"), "--config-name", "rte"]
+    argv += [f"task.data={runs.data}", "task.max_positions=64", "model.max_positions=64", "dataset.num_workers=0"]
+    argv += ["checkpoint.restore_file=checkpoint_last.pt", "quantization=int8", "quantization.num_bits=5"]
+    argv += ["model.encoder_layers=1", "model.encoder_embed_dim=16", "model.encoder_ffn_embed_dim=32"]
+    written, code = interactive([*argv, "model.encoder_attention_heads=2"], 80, tmp_path)
+    assert code == 0, written
+    assert re.findall(r"\| (\d+)/6 \[", written)[0] == "0" and re.search(r"epoch 1/10  loss .* bits [45]", written)
+    lines = [line for line in screen(written, 80) if line]
+    assert max(map(len, lines)) <= 80 and [line for line in lines if "updates/s" in line] == []
+    header = next(index for index, line in enumerate(lines) if line.split() == ["bits", "first", "last", "gain"])
+    rows = [line.split() for line in lines[header:] if re.match(r" +\d+ +0\.", line)]
+    assert [row[0] for row in rows] == ["4", "5"]

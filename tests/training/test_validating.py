@@ -1,7 +1,10 @@
 """`fairseq-validate` and `fairseq-hydra-validate` report what training reported, over every example."""
 
+import contextlib
+
 import pytest
 
+from fairseq.errors import ConfigError
 from fairseq.logging.history import read_history
 from fairseq_cli.hydra_validate import hydra_main
 from fairseq_cli.validate import main
@@ -35,3 +38,16 @@ def test_the_same_numbers(runs, data, monkeypatch):
     words += ["task.init_token=0", "task.separator_token=2", "dataset.num_workers=0"]
     cfg = compose(overrides=words, check=False)
     assert hydra_main(cfg) == trained["valid"]["accuracy"]
+
+
+def test_overrides_that_no_setting_of_the_checkpoint_takes(runs, data):
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    runs.trained("other")
+    path = runs.folder / "other" / "checkpoint_last.pt"
+    words = [str(data), "--task", "sentence_prediction", "--path", str(path), "--cpu", "--num-workers", "0"]
+    for overrides, wrong in (("{'dropout': 0.2}", None), ("{'drpout': 0.2}", "'drpout' .*did you mean 'dropout'")):
+        args = options.parse_args_and_arch(options.get_validation_parser(), [*words, "--model-overrides", overrides])
+        with pytest.raises(ConfigError, match=wrong) if wrong else contextlib.nullcontext():
+            main(convert_namespace_to_omegaconf(args))

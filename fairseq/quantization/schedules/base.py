@@ -29,6 +29,7 @@ class PrecisionSchedule:
 
     name: ClassVar[str] = ""
     adaptive: ClassVar[bool] = False  # depends on what `observe` is told
+    needs_length: ClassVar[bool] = True  # of the run, unless it is adaptive
 
     def __init__(self, low: int, high: int):
         for what, value in (("lower", low), ("upper", high)):
@@ -37,6 +38,11 @@ class PrecisionSchedule:
         if low > high:
             raise ConfigError(f"precision schedule: the lower bound {low} lies above the upper bound {high}")
         self.low, self.high = low, high
+
+    @property
+    def span(self) -> str:
+        """The bits of the run, in words."""
+        return str(self.high) if self.low == self.high else f"{self.low} to {self.high}"
 
     def bits(self, update: int, total_updates: int) -> int:
         """Bits of the update that follows `update` done ones, out of `total_updates`."""
@@ -88,6 +94,11 @@ class Constant(PrecisionSchedule):
     """The upper bound throughout."""
 
     name = "constant"
+    needs_length = False
+
+    def __init__(self, low: int, high: int):
+        super().__init__(low, high)
+        self.low = high
 
     def at(self, update: int, total_updates: int) -> int:
         return self.high
