@@ -5,7 +5,9 @@ the context: however it ends, by an interrupt too, its state goes with the copy.
 
 Backward runs parts of a call again where activations are checkpointed. The call is over by then, or another one is
 under way, and autograd may be in a thread of its own, which has no context. Such a part finds its call by the number
-that autograd gave to the node it stands for: nodes of a call have the numbers between its begin and its end.
+that autograd gave to the node it stands for: nodes of a call have the numbers between its begin and its end. Each
+thread counts for itself, so of several calls with that number it is the one whose results this backward pass came
+through.
 """
 
 import threading
@@ -72,7 +74,7 @@ class CallState:
 
     __slots__ = (
         "__weakref__", "bits", "first", "graph_task", "last", "noise", "off", "outer", "owner", "running",
-        "shared", "thread", "unchanged",
+        "shared", "thread", "traversed", "unchanged",
     )  # fmt: skip
 
     @untraced
@@ -83,6 +85,7 @@ class CallState:
         self.unchanged: Optional[Tensor] = None
         self.graph_task = torch._C._current_graph_task_id()  # of the backward pass in which the call happens, or -1
         self.thread = threading.get_ident()
+        self.traversed = -1  # the last backward pass that came through the call's results
         self.first = self.last = 0  # numbers of autograd's nodes
 
     @untraced
@@ -108,9 +111,15 @@ class CallState:
             nodes = [tensor.grad_fn for tensor in _tensors(result) if tensor.grad_fn is not None]
             for node in nodes:  # the graph keeps the call for the parts that are run again
                 node.metadata.setdefault(_NAME, []).append(self)  # type: ignore[attr-defined]  # a dict, in fact
+                node.register_prehook(self._begin_backward)
             if nodes:
                 self.owner.keep(self)
         return result
+
+    @untraced
+    def _begin_backward(self, grads: Any) -> None:
+        """Hook on the nodes of the results."""
+        self.traversed = torch._C._current_graph_task_id()
 
     @untraced
     def close(self) -> None:
@@ -146,8 +155,10 @@ def _of_graph(owner: Any) -> Optional[CallState]:
         reference = _recomputed.get()
         call = None if reference is None else reference()
         return call if call is not None and call.owner is owner else None
-    own = [call for call in calls if call.thread == threading.get_ident()]  # each thread counts for itself
-    call = max(own or calls, key=lambda each: each.first)
+    task, thread = torch._C._current_graph_task_id(), threading.get_ident()
+    here = [call for call in calls if call.traversed == task]
+    own = [call for call in here or calls if call.thread == thread]
+    call = max(own or here or calls, key=lambda each: each.first)
     _recomputed.set(weakref.ref(call))
     return call
 

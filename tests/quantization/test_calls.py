@@ -356,6 +356,38 @@ def test_resolving_outside_of_any_call() -> None:
     assert QuantizationContext().resolve(None) == 0 and QuantizationContext(default_bits=5).resolve(None) == 5
 
 
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_segments_of_calls_of_other_threads_keep_their_bits(use_reentrant: bool) -> None:
+    """Backward in a thread of neither call, as on a GPU, where autograd has threads of its own."""
+
+    class Segment(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(super().forward, x, use_reentrant=use_reentrant)  # type: ignore[no-any-return]
+
+    rules = [{"match": "*.grad_output", "quantize": False}]
+    model = quantize_model(Segment(), "int8", rules=rules).train()
+    model.quantization.begin_micro_batch(0)
+    x, results, all_bits = torch.randn(4, 12, requires_grad=True), {}, (2, 8, 4)
+    expected = {}
+    for bits in all_bits:
+        x.grad = None
+        model(x, num_bits=bits).square().sum().backward()
+        assert x.grad is not None
+        expected[bits] = x.grad.clone()
+
+    def forward(bits: int) -> None:
+        results[bits] = model(x, num_bits=bits).square().sum()
+
+    for bits in all_bits:
+        thread = threading.Thread(target=forward, args=(bits,))
+        thread.start()
+        thread.join()
+    for bits in all_bits:
+        x.grad = None
+        results[bits].backward()
+        assert torch.equal(x.grad, expected[bits]), bits
+
+
 class Positional(nn.Module):
     """Takes bits in the middle, as the models of CPT do."""
 
