@@ -3,14 +3,14 @@
 >>> parser = argparse.ArgumentParser()
 >>> add_batch_arguments(parser, "data, to measure on", subset="valid", batches=4)
 >>> args = parser.parse_args(["--data", "RTE-bin", "--batches", "8"])
->>> check_batch_arguments(args)
->>> args.subset, args.batches, args.batch_size
+>>> settings = batch_settings(args)
+>>> settings["subset"], settings["batches"], settings["batch_size"]
 ('valid', 8, 16)
 """
 
 import argparse
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq.errors import ConfigError
 
@@ -37,12 +37,13 @@ def add_batch_arguments(parser: argparse.ArgumentParser, title: str, subset: str
     )
 
 
-def check_batch_arguments(args: argparse.Namespace) -> None:
-    """Refuse numbers that leave nothing to run on.
+def batch_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """These four, as keyword arguments.
 
     Raises:
-        ConfigError: one is below 1.
+        ConfigError: a number that leaves nothing to run on.
     """
     for name, value in (("--batches", args.batches), ("--batch-size", args.batch_size)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")
+    return {name: getattr(args, name) for name in ("data", "subset", "batches", "batch_size")}

@@ -11,7 +11,7 @@ session = onnxruntime.InferenceSession("rte.onnx")
 import argparse
 from pathlib import Path
 
-from fairseq_cli.batch_arguments import add_batch_arguments, check_batch_arguments
+from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
 from fairseq_cli.entry import command
 
 EPILOG = """\
@@ -62,17 +62,14 @@ def cli_main() -> None:
     args = get_parser().parse_args()
     from fairseq.export.onnx_file import export_onnx
 
-    check_batch_arguments(args)
+    settings = batch_settings(args)
     export = export_onnx(
         args.checkpoint,
         args.out,
         args.head,
         args.opset,
         overwrite=args.overwrite,
-        data=args.data,
-        subset=args.subset,
-        batches=args.batches,
-        batch_size=args.batch_size,
+        **settings,
     )
     print(export.summary())
 

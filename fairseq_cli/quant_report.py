@@ -10,7 +10,7 @@ Weights and the share of BitOPs need no data; activations and gradients are meas
 import argparse
 from pathlib import Path
 
-from fairseq_cli.batch_arguments import add_batch_arguments, check_batch_arguments
+from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
 from fairseq_cli.entry import command
 
 VALUES = ("sqnr", "num_bits", "codes_used", "clipped", "bitops")
@@ -41,7 +41,7 @@ def cli_main() -> None:
     from fairseq.output_files import check_output, check_picture
     from fairseq.quantization.analysis import report
 
-    check_batch_arguments(args)
+    settings = batch_settings(args)
     if args.json is not None:
         check_output(args.json, args.overwrite, "--json")
     if args.png is not None:
@@ -50,10 +50,7 @@ def cli_main() -> None:
         args.checkpoint,
         preset=args.quantization,
         num_bits=args.num_bits,
-        data=args.data,
-        subset=args.subset,
-        batches=args.batches,
-        batch_size=args.batch_size,
+        **settings,
     )
     print(report.table(rows))
     if args.json:

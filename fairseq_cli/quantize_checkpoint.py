@@ -11,7 +11,7 @@ The file scores like the checkpoint, at its evaluation bits: `fairseq-validate -
 import argparse
 from typing import TYPE_CHECKING
 
-from fairseq_cli.batch_arguments import add_batch_arguments, check_batch_arguments
+from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
 from fairseq_cli.entry import command
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ examples:
 @command
 def cli_main() -> None:
     args = get_parser().parse_args()
-    check_batch_arguments(args)
+    settings = batch_settings(args)
     from fairseq.checkpoint_tools.quantize import quantize_checkpoint
 
     summary = quantize_checkpoint(
@@ -65,10 +65,7 @@ def cli_main() -> None:
         num_bits=args.num_bits,
         weight_only=args.weight_only,
         half=args.fp16,
-        data=args.data,
-        subset=args.subset,
-        batches=args.batches,
-        batch_size=args.batch_size,
+        **settings,
         overwrite=args.overwrite,
     )
     print(describe(summary, args.out))

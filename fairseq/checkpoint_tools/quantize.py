@@ -6,9 +6,8 @@ A checkpoint that was trained quantized keeps its quantizers and ranges. A float
 activations are then measured on data, unless only its weights shall be quantized.
 """
 
-import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -19,8 +18,9 @@ from fairseq import checkpoint_utils
 from fairseq.checkpoint import writing
 from fairseq.checkpoint.format import portable
 from fairseq.checkpoint.packed import pack_state
+from fairseq.checkpoint_tools.batches import batches_of
 from fairseq.dataclass.utils import to_container
-from fairseq.errors import CheckpointError, ConfigError, DataError
+from fairseq.errors import CheckpointError, ConfigError
 from fairseq.output_files import check_output
 from fairseq.quantization.integer_weights import pack_weights
 from fairseq.quantization.observers.running import RunningObserver
@@ -120,7 +120,7 @@ def quantize_checkpoint(
                 "(--data), or quantize weights only (--weight-only)"
             )
         criterion = task.build_criterion(cfg.criterion)
-        samples = _samples(task, subset, batches, batch_size)
+        samples = batches_of(task, subset, batch_size, batches, shuffle=True)
         quantization_of(model).calibrate(
             model, samples, lambda model, sample: task.valid_step(sample, model, criterion)
         )
@@ -168,16 +168,3 @@ def _without_range(model: nn.Module) -> list[str]:
         if lacks:
             waiting.append(module.path)
     return waiting
-
-
-def _samples(task: Any, subset: str, batches: int, batch_size: int) -> Iterator[Any]:
-    try:
-        task.load_dataset(subset, combine=False, epoch=1)
-        dataset = task.dataset(subset)
-    except KeyError:
-        raise DataError(f"the task has no subset {subset!r}; choose one with --subset") from None
-    itr = task.get_batch_iterator(dataset, max_sentences=batch_size, max_positions=task.max_positions())
-    found = [sample for sample in itertools.islice(itr.next_epoch_itr(shuffle=True), batches) if sample]
-    if not found:
-        raise DataError(f"subset {subset!r} has no examples")
-    return iter(found)

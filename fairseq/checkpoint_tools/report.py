@@ -6,8 +6,6 @@ BitOPs come from a forward and a backward pass. Without data they are those of o
 shares hardly depend on what the tokens are, and nothing else of that pass is reported.
 """
 
-import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,7 +13,8 @@ import torch
 from torch import nn
 
 from fairseq import checkpoint_utils
-from fairseq.errors import ConfigError, DataError
+from fairseq.checkpoint_tools.batches import batches_of
+from fairseq.errors import ConfigError
 from fairseq.quantization.analysis.report import ReportRow, report
 from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.quantized_model import quantization_of
@@ -55,7 +54,7 @@ def measure(
             if preset is None
             else f"{checkpoint} is quantized ({cfg.quantization.preset}) already; leave out --quantization"
         )
-    samples = list(_samples(task, model, subset, batches, batch_size)) if data is not None else []
+    samples = list(batches_of(task, subset, batch_size, batches, shuffle=False)) if data is not None else []
     criterion = task.build_criterion(cfg.criterion) if samples else None
     if preset is not None:
         model = quantize(model, {"preset": preset})
@@ -70,17 +69,6 @@ def measure(
     for row, share in zip(rows, shares, strict=True):
         row.bitops = share.bitops
     return rows
-
-
-def _samples(task: Any, model: nn.Module, subset: str, batches: int, batch_size: int) -> Iterator[Any]:
-    task.load_dataset(subset, combine=False, epoch=1)
-    itr = task.get_batch_iterator(
-        task.dataset(subset), max_sentences=batch_size, max_positions=task.max_positions()
-    ).next_epoch_itr(shuffle=False)
-    found = [sample for sample in itertools.islice(itr, batches) if sample]
-    if not found:
-        raise DataError(f"subset {subset!r} has no examples")
-    return iter(found)
 
 
 def _backward(criterion: Any, model: nn.Module, samples: list[Any]) -> None:

@@ -7,14 +7,14 @@ Each side computes for itself. Where a value lies between two codes of a quantiz
 decide for the other one, and a few predictions that were close change with it.
 """
 
-import itertools
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import torch
 
 from fairseq import checkpoint_utils, tasks
-from fairseq.errors import CheckpointError, ConfigError, DataError
+from fairseq.checkpoint_tools.batches import batches_of
+from fairseq.errors import CheckpointError, ConfigError
 from fairseq.export.reading import num_classes
 from fairseq.export.runtime import Run
 from fairseq.models.roberta import RobertaModel
@@ -76,8 +76,6 @@ def compare_on_data(
         differing += int((ours.argmax(-1) != theirs.argmax(-1)).sum())
         logit = max(logit, float((ours - theirs).abs().max()))
         scale = max(scale, float(ours.abs().max()))
-    if not examples:
-        raise DataError(f"subset {subset!r} of {data} has no examples; choose one with --subset")
     regression = num_classes(model, head) == 1
     return OnData(subset, examples, None if regression else differing, logit, scale)
 
@@ -92,14 +90,8 @@ def _batches(checkpoint: str, data: Path, subset: str, batches: Optional[int], b
             f"--data is for checkpoints that were trained to classify; the task of {checkpoint} is "
             f"{state['cfg'].task.get('_name')}"
         )
-    try:
-        task.load_dataset(subset, combine=False, epoch=1)
-        dataset = task.dataset(subset)
-    except KeyError:
-        raise DataError(f"the task has no subset {subset!r}; choose one with --subset") from None
-    iterator = task.get_batch_iterator(dataset, max_sentences=batch_size, max_positions=task.max_positions())
-    for sample in itertools.islice(iterator.next_epoch_itr(shuffle=False), batches):
-        tokens = (sample or {}).get("net_input", {}).get("src_tokens")
+    for sample in batches_of(task, subset, batch_size, batches, shuffle=False):
+        tokens = sample.get("net_input", {}).get("src_tokens")
         if tokens is None:
             raise ConfigError(f"--data: batches of the task {state['cfg'].task.get('_name')} cannot be compared")
         yield tokens
