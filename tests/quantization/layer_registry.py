@@ -92,6 +92,16 @@ CONVOLUTIONS = {
 }
 for _kind, (_make, _shape) in CONVOLUTIONS.items():
     add(_kind, Layer(_make, ((_shape,), ((1, *_shape[1:2], *(3 for _ in _shape[2:])),), (_shape[1:],))))
+RECURRENT = {
+    "LSTM": lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True, proj_size=2),
+    "GRU": lambda: nn.GRU(3, 4, batch_first=True),
+    "RNN": lambda: nn.RNN(3, 4, nonlinearity="relu", bias=True),
+}
+for _kind, _module in RECURRENT.items():
+    add(_kind, Layer(_module, (((2, 3, 3),), ((1, 1, 3),), ((2, 3),))))
+add("LSTMCell", Layer(lambda: nn.LSTMCell(3, 4), (((2, 3),), ((3,),))))
+add("GRUCell", Layer(lambda: nn.GRUCell(3, 4), (((2, 3),), ((3,),))))
+add("RNNCell", Layer(lambda: nn.RNNCell(3, 4), (((2, 3),), ((3,),))))
 
 
 # --- number formats ---------------------------------------------------------------------------------------------------

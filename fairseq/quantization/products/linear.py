@@ -6,7 +6,7 @@ rules name them `<path>.bias` and `<path>.output`.
 simulated or on integer codes, as the specs say. Layers own the weight and bias and hand them in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Optional
 
 import torch
@@ -24,6 +24,7 @@ from fairseq.quantization.products.obstacles import multiplies_codes
 from fairseq.quantization.products.product import ProductBits
 from fairseq.quantization.products.simulated import MatmulCall, SimulatedLinear, notify_full_precision, product_dtype
 from fairseq.quantization.products.weighted import PRODUCT_ROLES, CachedWeight, WeightedProduct
+from fairseq.quantization.quantizer import Quantized
 from fairseq.quantization.spec import QuantizerSpec
 
 LINEAR_ROLES = PRODUCT_ROLES  # its name until the next release
@@ -73,13 +74,46 @@ class LinearQuantizers(WeightedProduct):
                 return self._integer_product(x, weight, bias, bits, state, dtype)
             except NotANumber:
                 pass  # the simulation hands it on
+        return self._simulated(x, weight, bias, self._weight(weight, bits.right, dtype), bits, state, dtype)
+
+    def _simulated(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Optional[Tensor],
+        right: Quantized,
+        bits: ProductBits,
+        state: Optional[CallState],
+        dtype: torch.dtype,
+        step: int = 0,
+    ) -> Tensor:
         left = self.quantizer("input")(x if x.is_contiguous() else x.contiguous(), bits.left, state)
-        right = self._weight(weight, bits.right, dtype)
-        call = MatmulCall.of(self, bits, state)
+        call = MatmulCall.of(self, bits, state, step)
         return SimulatedLinear.apply(  # type: ignore[no-any-return, no-untyped-call]
             left.grad_target, right.grad_target, bias, left.value.to(dtype), right.value.to(dtype), call,
             call.left.source(x), call.right.source(weight) if self.integers is None else None,
         )  # fmt: skip
+
+    def steps(self, weight: Tensor, bias: Optional[Tensor], num_bits: Optional[int]) -> Callable[[Tensor, int], Tensor]:
+        """The product for a sequence of inputs of one call, simulated: a function of an input and the number of its
+        step, which the noise of stochastic rounding depends on. The weight is rounded once.
+        """
+        bits, state = self.layer_call(num_bits)
+        bias = self.rounded_bias(bias, bits)
+        rounded: dict[torch.dtype, Quantized] = {}
+
+        def product(x: Tensor, step: int) -> Tensor:
+            if bits.full_precision:
+                notify_full_precision(self.context.callbacks, self.path, x, weight, x.numel() * weight.shape[0])
+                return self.rounded_result(F.linear(x, weight, bias), bits, state)
+            dtype = product_dtype(x)
+            if dtype not in rounded:
+                rounded[dtype] = self._weight(weight, bits.right, dtype)
+            return self.rounded_result(
+                self._simulated(x, weight, bias, rounded[dtype], bits, state, dtype, step), bits, state
+            )
+
+        return product
 
     def _integer_product(
         self,

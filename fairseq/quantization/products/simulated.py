@@ -37,6 +37,9 @@ from fairseq.quantization.rounding.noise import NoiseKey
 QUANTIZED = "a quantized product", "call the model in full precision (num_bits=0) where such gradients are needed"
 
 
+STEPS = 2**34  # added to a layer's number for the noise of each further product in a call; beyond `quantizer.ACROSS`
+
+
 class GradientRounding(NamedTuple):
     """How the gradient of one call is quantized: settled in forward, applied in backward."""
 
@@ -124,11 +127,17 @@ class MatmulCall(NamedTuple):
     grad: GradientRounding
 
     @classmethod
-    def of(cls, quantizers: ProductQuantizers, bits: ProductBits, state: Optional[CallState]) -> "MatmulCall":
-        """A call in which the operands of `quantizers` have `bits`; `state`: of the model's call around it."""
+    def of(
+        cls, quantizers: ProductQuantizers, bits: ProductBits, state: Optional[CallState], step: int = 0
+    ) -> "MatmulCall":
+        """A call in which the operands of `quantizers` have `bits`; `state`: of the model's call around it, in which
+        the product is carried out for the time number `step`, from 0.
+        """
         own: dict[str, Any] = quantizers._modules  # looked up for every product
         left, right = quantizers.operands
         grad = GradientRounding.of(own["grad_output"], bits.grad, state)
+        if step and grad.key is not None:
+            grad = grad._replace(key=grad.key._replace(layer=grad.key.layer + step * STEPS))
         operands = OperandQuantizer.of(own[left], bits.left, state), OperandQuantizer.of(own[right], bits.right, state)
         return cls(quantizers.path, quantizers.context, *operands, grad)
 

@@ -15,6 +15,7 @@ from fairseq.quantization.plan.targets.find import close_fast_paths, find_target
 from fairseq.quantization.plan.targets.linear import LinearTarget, ProjectionTarget
 from fairseq.quantization.plan.targets.matmul import MatMulTarget, heads_of, matmul_product
 from fairseq.quantization.plan.targets.products import linear_product, linear_quantizers
+from fairseq.quantization.plan.targets.recurrent import RecurrentTarget
 from fairseq.quantization.plan.targets.unsupported import FullPrecisionTarget, UnsupportedTarget
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Product",
     "ProjectionTarget",
     "QuantizationTarget",
+    "RecurrentTarget",
     "UnquantizedProduct",
     "UnsupportedTarget",
     "close_fast_paths",
