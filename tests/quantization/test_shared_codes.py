@@ -60,8 +60,10 @@ def test_not_with_other_ranges(made: list[tuple[int, ...]]) -> None:
     assert made.count((5, 3, 16)) == 3
 
 
-def test_not_after_a_write() -> None:
-    model = quantize_model(torch.nn.Sequential(torch.nn.Linear(16, 16)), "int8", compute="integer")
+@pytest.mark.parametrize("compute", ["integer", "simulate"])
+def test_not_after_a_write(compute: str) -> None:
+    rules = [{"match": "*.input", "range": "minmax"}]  # a running range is each quantizer's own
+    model = quantize_model(torch.nn.Sequential(torch.nn.Linear(16, 16)), "int8", compute=compute, rules=rules)
     x = torch.randn(5, 16)
     model(x)
     model.eval()
