@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fairseq.quantization import build_format, quantize_model
 from fairseq.quantization.formats import FORMATS, NumberFormat
+from fairseq.quantization.layers.transposed_linear import QConv1D
 
 Shapes = tuple[tuple[int, ...], ...]  # of the tensors of one call
 
@@ -82,6 +83,8 @@ add(
         has_gradient=False,
     ),
 )
+add("Conv1D of transformers", Layer(lambda: QConv1D(5, 6), (((2, 3, 6),), ((1, 6),))))
+
 CONVOLUTIONS = {
     "Conv1d": (lambda: nn.Conv1d(4, 6, 3, padding=1), (2, 4, 5)),
     "Conv2d depthwise": (lambda: nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=4), (2, 4, 5, 6)),

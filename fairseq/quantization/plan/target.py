@@ -144,14 +144,16 @@ class QuantizationTarget:
 
 
 TARGETS: dict[type, type[QuantizationTarget]] = {}
+TARGETS_BY_NAME: dict[str, type[QuantizationTarget]] = {}  # of classes in libraries that need not be installed
 Kind = TypeVar("Kind", bound=type[QuantizationTarget])
 
 
-def register_target(*types: type[nn.Module]) -> Callable[[Kind], Kind]:
-    """Class decorator: modules of `types` are targets of this class."""
+def register_target(*types: type[nn.Module], names: tuple[str, ...] = ()) -> Callable[[Kind], Kind]:
+    """Class decorator: modules of `types`, and of classes with these full names, are targets of this class."""
 
     def register(kind: Kind) -> Kind:
         TARGETS.update(dict.fromkeys(types, kind))
+        TARGETS_BY_NAME.update(dict.fromkeys(names, kind))
         return kind
 
     return register

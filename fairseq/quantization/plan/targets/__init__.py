@@ -16,6 +16,7 @@ from fairseq.quantization.plan.targets.linear import LinearTarget, ProjectionTar
 from fairseq.quantization.plan.targets.matmul import MatMulTarget, heads_of, matmul_product
 from fairseq.quantization.plan.targets.products import linear_product, linear_quantizers
 from fairseq.quantization.plan.targets.recurrent import RecurrentTarget
+from fairseq.quantization.plan.targets.transposed_linear import TransposedLinearTarget
 from fairseq.quantization.plan.targets.unsupported import FullPrecisionTarget, UnsupportedTarget
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ProjectionTarget",
     "QuantizationTarget",
     "RecurrentTarget",
+    "TransposedLinearTarget",
     "UnquantizedProduct",
     "UnsupportedTarget",
     "close_fast_paths",

@@ -9,12 +9,16 @@ from typing import Optional
 
 from torch import nn
 
-from fairseq.quantization.plan.target import TARGETS, QuantizationTarget
+from fairseq.quantization.plan.target import TARGETS, TARGETS_BY_NAME, QuantizationTarget
 
 
 def target_of(path: str, module: nn.Module) -> Optional[QuantizationTarget]:
     """The target of `module`, by the first of its classes that is registered; None if there is none."""
-    kind = next((TARGETS[base] for base in type(module).__mro__ if base in TARGETS), None)
+    found = (
+        TARGETS.get(base) or TARGETS_BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
+        for base in type(module).__mro__
+    )
+    kind = next((each for each in found if each is not None), None)
     return None if kind is None else kind.of(path, module)
 
 
