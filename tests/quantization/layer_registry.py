@@ -1,7 +1,7 @@
 """Layers that can be quantized, each with a small example, and number formats with the settings to try them with.
 
 `test_every_layer.py` runs every layer with every registered format. A new layer is one entry of a table: `LAYERS` here
-holds the modules with weights, and other files add theirs by `add`.
+holds the modules with weights, `layers_without_weights.py` the others.
 """
 
 from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.quantization.layer_registry import Layer, add
+from tests.quantization.layer_registry import Layer
 
 
 class Products(nn.Module):
@@ -45,53 +45,39 @@ def requested(*patterns: str) -> tuple[dict[str, Any], ...]:
 
 ATTENTION = ("query", "key", "probs", "value", "output", "grad_output")
 
-add(
-    "functional products",
-    Layer(
+WITHOUT_WEIGHTS: dict[str, Layer] = {
+    "functional products": Layer(
         Products,
         (((2, 3, 5), (2, 5, 4)), ((3, 5), (5, 4)), ((5,), (5, 4)), ((2, 1, 1, 1), (1, 4))),
         words=("left", "right", "output", "input", "weight", "bias", "grad_output"),
         by_example=True,
     ),
-)
-add(
-    "functional attention",
-    Layer(Attend, (((2, 2, 3, 4),), ((2, 3, 4),), ((3, 4),), ((1, 1),)), words=ATTENTION, by_example=True),
-)
-add(
-    "sum and gate",
-    Layer(
+    "functional attention": Layer(
+        Attend, (((2, 2, 3, 4),), ((2, 3, 4),), ((3, 4),), ((1, 1),)), words=ATTENTION, by_example=True
+    ),
+    "sum and gate": Layer(
         Sums,
         (((2, 3, 4), (2, 3, 4)), ((1,), (1,)), ((2, 1, 2, 3), (2, 1))),
         words=("left", "right", "output"),
         rules=requested("layer.add.*", "layer.mul.*"),
         by_example=True,
     ),
-)
-add(
-    "activations, softmax, norms",
-    Layer(
+    "activations, softmax, norms": Layer(
         lambda: nn.Sequential(nn.LayerNorm(4), nn.GELU(), nn.RMSNorm(4), nn.PReLU(), nn.Softmax(-1)),
         (((2, 3, 4),), ((4,),), ((2, 1, 3, 4),)),
         words=("input", "output"),
         rules=requested("layer.?.*"),
     ),
-)
-add(
-    "images' norms and activations",
-    Layer(
+    "images' norms and activations": Layer(
         lambda: nn.Sequential(nn.BatchNorm2d(4), nn.ReLU6(inplace=True), nn.GroupNorm(2, 4)),
         (((2, 4, 3, 2),), ((2, 4, 1, 1),)),
         words=("input", "output"),
         rules=requested("layer.?.*"),
     ),
-)
-add(
-    "MultiheadAttention",
-    Layer(
+    "MultiheadAttention": Layer(
         lambda: nn.MultiheadAttention(4, 2, batch_first=True),
         (((2, 3, 4),), ((1, 4),)),
         _attend_to_itself,
         words=(*ATTENTION, "input", "weight", "bias"),
     ),
-)
+}

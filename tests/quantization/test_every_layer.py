@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.quantization.formats import FORMATS, build_format
-from tests.quantization import layers_without_weights  # noqa: F401  (it enters its layers)
-from tests.quantization.layer_registry import LAYERS, Holder, Layer, formats, quantized
+from tests.quantization.layer_registry import LAYERS as WITH_WEIGHTS
+from tests.quantization.layer_registry import Holder, Layer, formats, quantized
+from tests.quantization.layers_without_weights import WITHOUT_WEIGHTS
 
+LAYERS = WITH_WEIGHTS | WITHOUT_WEIGHTS
 KINDS = list(LAYERS)
 
 
