@@ -3,11 +3,14 @@
 fairseq-graph report checkpoint_best.pt
 fairseq-graph shapes model.py:build --input input:float32[8,16]
 fairseq-graph params bert-folder --json
+fairseq-graph diff checkpoint_best.pt int8/checkpoint_best.pt
+fairseq-graph draw int8/checkpoint_best.pt --out graph.svg
 fairseq-graph flops bert-folder --input input_ids:int64[1,128] --input attention_mask:int64[1,128]
 """
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,10 @@ ACTIONS = {
     "shapes": "shapes that every node takes and gives; s0, s1, ... are sizes that may vary",
     "params": "trainable and total parameters by module, each counted once",
     "flops": "multiply-accumulates, FLOPs and BitOPs of every node at the inputs' sizes",
+    "diff": "nodes of two models side by side, matched by name, and how many of each type have changed",
+    "draw": "a picture, SVG or PNG, with quantized layers coloured by their bits",
 }
+MODEL = "a checkpoint, a folder of transformers, FILE.py:CALLABLE or package.module:CALLABLE (runs that code)"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -31,10 +37,9 @@ def get_parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True, metavar=f"{{{','.join(ACTIONS)}}}")
     for name, text in ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        action.add_argument(
-            "model",
-            help="a checkpoint, a folder of transformers, FILE.py:CALLABLE or package.module:CALLABLE (runs that code)",
-        )
+        action.add_argument("model", help=MODEL)
+        if name == "diff":
+            action.add_argument("other", help="the model to compare it with")
         action.add_argument(
             "--input",
             action="append",
@@ -47,8 +52,11 @@ def get_parser() -> argparse.ArgumentParser:
             "--leaf", action="append", default=[], metavar="PATH", help="a module to keep as one node; repeatable"
         )
         action.add_argument("--train", action="store_true", help="trace it in training mode")
-        action.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
         action.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+        if name == "draw":
+            action.add_argument("--out", type=Path, metavar="FILE", required=True, help="ends in .svg or .png")
+            continue
+        action.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
         action.add_argument("--json", action="store_true", help="as one JSON object")
     return parser
 
@@ -57,11 +65,18 @@ def get_parser() -> argparse.ArgumentParser:
 def cli_main() -> None:
     args = get_parser().parse_args()
     from fairseq.graph.sources import load_model
-    from fairseq.output_files import check_output
+    from fairseq.output_files import check_output, check_picture
 
     if args.out is not None:
-        check_output(args.out, args.overwrite, "--out")
+        (check_picture if args.action == "draw" else check_output)(args.out, args.overwrite, "--out")
     model = load_model(args.model).train(args.train)
+    if args.action == "draw":
+        from fairseq.graph.draw import draw
+        from fairseq.graph.sources import make_inputs
+        from fairseq.graph.tracing import trace
+
+        draw(trace(model, make_inputs(model, args.input), args.leaf), args.out)
+        return
     data = found(args, model)
     text = json.dumps(data, indent=1) if args.json else shown(args.action, data)
     if args.out is None:
@@ -73,13 +88,21 @@ def cli_main() -> None:
 def found(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     """What an action says of a model, as JSON values."""
     from fairseq.graph import report
+    from fairseq.graph.diff import diff, histogram
     from fairseq.graph.flops import count
-    from fairseq.graph.sources import make_inputs
+    from fairseq.graph.sources import load_model, make_inputs
     from fairseq.graph.tracing import trace
 
     if args.action == "params":
         return {"parameters": report.parameter_rows(model)}
     graph = trace(model, make_inputs(model, args.input), args.leaf)
+    if args.action == "diff":
+        other = load_model(args.other).train(args.train)
+        compared = diff(graph, trace(other, make_inputs(other, args.input), args.leaf))
+        return {
+            "histogram": histogram(compared),
+            "nodes": [{**asdict(row), "changed": row.changed} for row in compared],
+        }
     if args.action == "flops":
         costs = count(graph)
         rows = [
@@ -102,6 +125,8 @@ def shown(action: str, data: dict[str, Any]) -> str:
     if action == "flops":
         return text_table([*data["nodes"], {"name": "total", **data["total"]}])
     parts = [text_table(data["nodes"])]
+    if action == "diff":
+        parts.append(text_table(data["histogram"]))
     if action == "report":
         parts += [text_table([{"kind": kind, "nodes": number} for kind, number in data["counts"].items()])]
         types = [{"layer type": name, "nodes": number} for name, number in data["layer_types"].items()]

@@ -63,7 +63,7 @@ def count(graph: ModelGraph) -> list[NodeCost]:
     counter = _Counter(graph.module)
     with unchanged(graph.model), torch.random.fork_rng(), torch.no_grad():
         counter.run(*graph.inputs.values())
-    bits = _operand_bits(graph.model)
+    bits = operand_bits(graph.model)
     return [
         NodeCost(info.name, info.type, counter.macs[info.name], bits.get(info.target, (FULL_BITS, FULL_BITS)))
         for info in graph.nodes
@@ -99,7 +99,7 @@ class _Counter(fx.Interpreter):
         return None
 
 
-def _operand_bits(model: nn.Module) -> dict[str, tuple[int, int]]:
+def operand_bits(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Path of a module -> bits of its product's operands in evaluation."""
     quantization = get_quantization(model)
     if quantization is None:

@@ -98,3 +98,44 @@ def test_one_line_for_what_is_wrong(monkeypatch, capsys, code: Path, words, mess
     captured = capsys.readouterr()
     assert end.value.code not in (0, None) and not captured.out
     assert captured.err.count("\n") == 1 and message.format(code=code) in captured.err
+
+
+QUANTIZED = """
+from torch import nn
+from fairseq.quantization import quantize_model
+def before():
+    return nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5), nn.ReLU())
+def after():
+    return quantize_model(before(), "w4")
+def longer():
+    return nn.Sequential(*before(), nn.Linear(5, 5))
+"""
+
+
+def test_diff_matches_by_name(monkeypatch, capsys, tmp_path: Path) -> None:
+    code = tmp_path / "two.py"
+    code.write_text(QUANTIZED)
+    data = json.loads(run(monkeypatch, capsys, "diff", f"{code}:before", f"{code}:after", *INPUT, "--json"))
+    assert [(row["name"], row["after"]) for row in data["nodes"] if row["changed"]] == [
+        ("2", "QLinear (weight: 4 bits symmetric)")
+    ]
+    assert {row["type"]: (row["total"], row["changed"], row["unchanged"]) for row in data["histogram"]} == {
+        "BatchNorm1d": (1, 0, 1), "Linear": (1, 1, 0), "ReLU": (2, 0, 2)
+    }  # fmt: skip
+    out = run(monkeypatch, capsys, "diff", f"{code}:before", f"{code}:longer", *INPUT)
+    (new,) = (line.split() for line in out.splitlines() if line.startswith("4 "))
+    assert new == ["4", "call_module", "-", "Linear", "True"]
+    same = json.loads(run(monkeypatch, capsys, "diff", f"{code}:after", f"{code}:after", *INPUT, "--json"))
+    assert not any(row["changed"] for row in same["nodes"]) and len(same["nodes"]) == 4
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_draw(monkeypatch, capsys, tmp_path: Path, ending: str) -> None:
+    code, picture = tmp_path / "two.py", tmp_path / f"graph.{ending}"
+    code.write_text(QUANTIZED)
+    run(monkeypatch, capsys, "draw", f"{code}:after", *INPUT, "--out", picture)
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG" if ending == "png" else b"<?xml")
+    if ending == "svg":
+        text = content.decode()
+        assert text.count("QLinear 2") == 1 and "4 x 32 bits" in text and "#f4a582" in text  # of 4 bits

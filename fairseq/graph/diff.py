@@ -1,0 +1,107 @@
+"""What differs between two graphs: nodes matched by name, and how many of each type have changed.
+
+A module's name is its path, so that a node keeps it when others come or go; a function's is that of its node. A module
+is changed where its class differs, or the formats and bits of its quantizers.
+
+>>> import torch
+>>> from fairseq.graph.tracing import trace
+>>> from fairseq.quantization import quantize_model
+>>> def build():
+...     return nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5), nn.ReLU()).eval()
+>>> rows = diff(trace(build()), trace(quantize_model(build(), "w8")))
+>>> [(row.name, row.before, row.after) for row in rows if row.changed]
+[('2', 'Linear', 'QLinear (weight: 8 bits symmetric)')]
+>>> [(line["type"], line["total"], line["changed"]) for line in histogram(rows)]
+[('BatchNorm1d', 1, 0), ('Linear', 1, 1), ('ReLU', 2, 0)]
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from torch import fx, nn
+
+from fairseq.graph.model_graph import ModelGraph
+from fairseq.quantization.plan.targets import target_of
+from fairseq.quantization.quantized_model import get_quantization
+
+INPUTS_AND_OUTPUT = ("placeholder", "get_attr", "output")
+
+
+@dataclass(frozen=True)
+class DiffRow:
+    """One node of either graph.
+
+    Attributes:
+        name: path of a module, or name of the node.
+        op: its kind.
+        before, after: its type, with what is quantized; None where a graph has no such node.
+    """
+
+    name: str
+    op: str
+    before: Optional[str]
+    after: Optional[str]
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+
+def diff(before: ModelGraph, after: ModelGraph) -> list[DiffRow]:
+    """Rows for all nodes of both graphs but inputs and outputs: those of `before` in order, then what is new."""
+    old, new = _by_name(before), _by_name(after)
+    rows = []
+    for name, (op, kind) in old.items():
+        rows.append(DiffRow(name, op, kind, new[name][1] if name in new else None))
+    rows += [DiffRow(name, op, None, kind) for name, (op, kind) in new.items() if name not in old]
+    return rows
+
+
+def histogram(rows: list[DiffRow]) -> list[dict[str, Any]]:
+    """By the type before (of new nodes: the type): how many nodes there are, changed and unchanged ones."""
+    total, changed = Counter[str](), Counter[str]()
+    for row in rows:
+        kind = _class(row.before if row.before is not None else row.after or "")
+        total[kind] += 1
+        changed[kind] += row.changed
+    return [
+        {"type": kind, "total": total[kind], "changed": changed[kind], "unchanged": total[kind] - changed[kind]}
+        for kind in sorted(total)
+    ]
+
+
+def _class(text: str) -> str:
+    return text.partition(" ")[0]
+
+
+def _by_name(graph: ModelGraph) -> dict[str, tuple[str, str]]:
+    """Name -> kind, and type with what is quantized. A module that is called again is `path#2`."""
+    found: dict[str, tuple[str, str]] = {}
+    calls = Counter[str]()
+    for node in graph.graph.nodes:
+        if node.op in INPUTS_AND_OUTPUT:
+            continue
+        name = node.name
+        if node.op == "call_module":
+            name = str(node.target)
+            calls[name] += 1
+            name = f"{name}#{calls[name]}" if calls[name] > 1 else name
+        found[name] = node.op, _described(graph.model, node)
+    return found
+
+
+def _described(model: nn.Module, node: fx.Node) -> str:
+    kind: str = node.meta["info"].type
+    quantization = get_quantization(model)
+    if node.op != "call_module" or quantization is None:
+        return kind
+    path = str(node.target)
+    target = target_of(path, model.get_submodule(path))
+    parts = []
+    for quantizer in target.roles if target is not None else ():
+        if quantizer in quantization.plan and quantization.plan[quantizer].active:
+            bits = quantization.plan.bits(quantizer, quantization.config.eval_bits)
+            number_format = quantization.plan[quantizer].spec.describe()["format"]
+            parts.append(f"{quantizer.rpartition('.')[2]}: {bits} bits {number_format}")
+    return f"{kind} ({', '.join(parts)})" if parts else kind
