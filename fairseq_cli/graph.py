@@ -9,23 +9,11 @@ fairseq-graph flops bert-folder --input input_ids:int64[1,128] --input attention
 """
 
 import argparse
-import json
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
+from fairseq_cli import graph_views
 from fairseq_cli.entry import command
 
-ACTIONS = {
-    "report": "every node with its target and arguments, counts of the six kinds, layer types",
-    "types": "every node with the type of its module or function",
-    "shapes": "shapes that every node takes and gives; s0, s1, ... are sizes that may vary",
-    "params": "trainable and total parameters by module, each counted once",
-    "flops": "multiply-accumulates, FLOPs and BitOPs of every node at the inputs' sizes",
-    "diff": "nodes of two models side by side, matched by name, and how many of each type have changed",
-    "draw": "a picture, SVG or PNG, with quantized layers coloured by their bits",
-}
-MODEL = "a checkpoint, a folder of transformers, FILE.py:CALLABLE or package.module:CALLABLE (runs that code)"
+FILES = (graph_views,)  # each has ACTIONS, add_arguments(parser, action) and run(args)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -34,104 +22,22 @@ def get_parser() -> argparse.ArgumentParser:
         description="What a model computes, as a graph of its layers and functions.",
         allow_abbrev=False,
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar=f"{{{','.join(ACTIONS)}}}")
-    for name, text in ACTIONS.items():
-        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        action.add_argument("model", help=MODEL)
-        if name == "diff":
-            action.add_argument("other", help="the model to compare it with")
-        action.add_argument(
-            "--input",
-            action="append",
-            default=[],
-            metavar="NAME:DTYPE[SHAPE]",
-            help="an input of forward by its name, such as input_ids:int64[2,11]; repeatable. Sizes of 2 and more may "
-            "vary in the graph: give sizes that differ. Without it token ids, where the model takes them",
-        )
-        action.add_argument(
-            "--leaf", action="append", default=[], metavar="PATH", help="a module to keep as one node; repeatable"
-        )
-        action.add_argument("--train", action="store_true", help="trace it in training mode")
-        action.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
-        if name == "draw":
-            action.add_argument("--out", type=Path, metavar="FILE", required=True, help="ends in .svg or .png")
-            continue
-        action.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
-        action.add_argument("--json", action="store_true", help="as one JSON object")
+    names = ",".join(name for file in FILES for name in file.ACTIONS)
+    actions = parser.add_subparsers(dest="action", required=True, metavar=f"{{{names}}}")
+    for file in FILES:
+        for name, text in file.ACTIONS.items():
+            action = actions.add_parser(
+                name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+            )
+            file.add_arguments(action, name)
+            action.set_defaults(run=file.run)
     return parser
 
 
 @command
 def cli_main() -> None:
     args = get_parser().parse_args()
-    from fairseq.graph.sources import load_model
-    from fairseq.output_files import check_output, check_picture
-
-    if args.out is not None:
-        (check_picture if args.action == "draw" else check_output)(args.out, args.overwrite, "--out")
-    model = load_model(args.model).train(args.train)
-    if args.action == "draw":
-        from fairseq.graph.draw import draw
-        from fairseq.graph.sources import make_inputs
-        from fairseq.graph.tracing import trace
-
-        draw(trace(model, make_inputs(model, args.input), args.leaf), args.out)
-        return
-    data = found(args, model)
-    text = json.dumps(data, indent=1) if args.json else shown(args.action, data)
-    if args.out is None:
-        print(text)
-    else:
-        args.out.write_text(text + "\n", encoding="utf-8")
-
-
-def found(args: argparse.Namespace, model: Any) -> dict[str, Any]:
-    """What an action says of a model, as JSON values."""
-    from fairseq.graph import report
-    from fairseq.graph.diff import diff, histogram
-    from fairseq.graph.flops import count
-    from fairseq.graph.sources import load_model, make_inputs
-    from fairseq.graph.tracing import trace
-
-    if args.action == "params":
-        return {"parameters": report.parameter_rows(model)}
-    graph = trace(model, make_inputs(model, args.input), args.leaf)
-    if args.action == "diff":
-        other = load_model(args.other).train(args.train)
-        compared = diff(graph, trace(other, make_inputs(other, args.input), args.leaf))
-        return {
-            "histogram": histogram(compared),
-            "nodes": [{**asdict(row), "changed": row.changed} for row in compared],
-        }
-    if args.action == "flops":
-        costs = count(graph)
-        rows = [
-            {"name": cost.name, "type": cost.type, "bits": f"{cost.bits[0]} x {cost.bits[1]}", "macs": cost.macs,
-             "flops": cost.flops, "bitops": cost.bitops}
-            for cost in costs if cost.macs
-        ]  # fmt: skip
-        total = {name: sum(getattr(cost, name) for cost in costs) for name in ("macs", "flops", "bitops")}
-        return {"nodes": rows, "total": total}
-    rows = {"report": report.node_rows, "types": report.type_rows, "shapes": report.shape_rows}[args.action](graph)
-    return {**report.summary(graph), "nodes": rows}
-
-
-def shown(action: str, data: dict[str, Any]) -> str:
-    """The same as tables."""
-    from fairseq.text_table import text_table
-
-    if action == "params":
-        return text_table(data["parameters"])
-    if action == "flops":
-        return text_table([*data["nodes"], {"name": "total", **data["total"]}])
-    parts = [text_table(data["nodes"])]
-    if action == "diff":
-        parts.append(text_table(data["histogram"]))
-    if action == "report":
-        parts += [text_table([{"kind": kind, "nodes": number} for kind, number in data["counts"].items()])]
-        types = [{"layer type": name, "nodes": number} for name, number in data["layer_types"].items()]
-        parts += [text_table(types)] if types else []
-    return "\n\n".join(parts)
+    args.run(args)
 
 
 if __name__ == "__main__":
