@@ -70,6 +70,11 @@ def _of_rows(module: nn.Module, x: Tensor) -> Tensor:
     return module(torch.arange(x.shape[0]) % 5)
 
 
+def _of_weighted_bags(module: nn.Module, weights: Tensor) -> Tensor:
+    indices = torch.arange(weights.shape[0]) % 5
+    return module(indices, indices[::2].clone(), weights)
+
+
 add("Linear", Layer(lambda: nn.Linear(6, 5), (((2, 3, 6),), ((1, 6),), ((6,),))))
 add("Linear of one value", Layer(lambda: nn.Linear(1, 1), (((1, 1),), ((1,),))))
 add(
@@ -78,9 +83,19 @@ add(
         lambda: nn.Embedding(5, 6),
         (((4,),), ((1,),)),
         _of_rows,
-        words=("weight",),
+        words=("weight", "output"),
         rules=({"match": "layer.weight", "bits": "follow"},),
         has_gradient=False,
+    ),
+)
+add(
+    "EmbeddingBag",
+    Layer(
+        lambda: nn.EmbeddingBag(5, 6, mode="sum", padding_idx=1),
+        (((3,),), ((1,),)),
+        _of_weighted_bags,
+        words=("weight", "output"),
+        rules=({"match": "layer.weight", "bits": "follow"},),
     ),
 )
 add("Conv1D of transformers", Layer(lambda: QConv1D(5, 6), (((2, 3, 6),), ((1, 6),))))

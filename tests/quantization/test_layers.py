@@ -171,7 +171,7 @@ def test_embedding(granularity: str) -> None:
     table = QEmbedding(10, 8, spec=QuantizerSpec(format="symmetric", granularity=granularity), padding_idx=1)
     index = torch.tensor([[1, 3], [3, 9]])
     assert torch.equal(table(index), F.embedding(index, table.weight))
-    whole = table.quantizers.weight.fake(table.weight, 3)
+    whole = table.quantizers.quantizer("weight").fake(table.weight, 3)
     y = table(index, num_bits=3)
     assert torch.equal(y, whole[index])
     y.sum().backward()
