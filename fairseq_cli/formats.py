@@ -66,7 +66,7 @@ def cli_main() -> None:
     data: Any
     if args.action == "list":
         described = formats.descriptions()
-        print(formats.table(described))
+        print(formats.table(formats.lines()))
         print(formats.LEGEND, end="")
         data = [asdict(row) for row in described]
     elif args.action == "values":
@@ -77,6 +77,7 @@ def cli_main() -> None:
         chosen = None if args.formats is None else [_spec(text) for text in args.formats]
         rows = formats.compare(numbers, chosen, granularity=args.granularity, num_bits=args.num_bits)
         print(formats.table(rows))
+        print(formats.unscaled_note(chosen), end="")
         if picture is not None:
             formats.write_plot(rows, picture)
         data = [asdict(row) for row in rows]

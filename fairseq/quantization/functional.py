@@ -60,11 +60,14 @@ def fake_quantize(
     Raises:
         ConfigError: settings that contradict each other, a tensor of integers.
     """
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise ConfigError(f"{PLACE}: needs a tensor of floating-point numbers, got {kind}; convert it by x.float()")
+    if not isinstance(x, Tensor):
+        raise ConfigError(f"{PLACE}: needs a tensor, got {type(x).__name__}; convert it by torch.as_tensor(x)")
+    if not x.is_floating_point():
+        raise ConfigError(f"{PLACE}: needs a tensor of floating-point numbers, got {x.dtype}; convert it by x.float()")
     number_format = build_format(format, PLACE)
     bits = _bits(number_format, num_bits)
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise ConfigError(f"{PLACE}: dim is the number of one axis, got {dim!r}")
     if x.dim() and not -x.dim() <= dim < x.dim():
         raise ConfigError(f"{PLACE}: dim {dim} does not exist in a tensor of shape {tuple(x.shape)}")
     if ste not in BACKWARDS:
@@ -101,6 +104,19 @@ def _bits(number_format: NumberFormat, num_bits: Optional[int]) -> int:
     return number_format.check_bits(num_bits, PLACE)
 
 
+def _factor(scale: Union[Tensor, float], x: Tensor) -> Tensor:
+    """The scale as a tensor of x's type, finite, positive, and of a shape that fits x."""
+    if not isinstance(scale, (Tensor, int, float)) or isinstance(scale, bool):
+        raise ConfigError(f"{PLACE}: scale must be a number or a tensor, got {scale!r}")
+    factor = torch.as_tensor(scale, dtype=x.dtype, device=x.device)
+    if not bool(((factor > 0) & factor.isfinite()).all()):
+        raise ConfigError(f"{PLACE}: scale must be above 0 and finite")
+    sizes = zip(reversed(factor.shape), reversed(x.shape), strict=False)
+    if factor.dim() > x.dim() or any(own not in (1, other) for own, other in sizes):
+        raise ConfigError(f"{PLACE}: a scale of shape {tuple(factor.shape)} does not fit x of shape {tuple(x.shape)}")
+    return factor
+
+
 def _scaled(
     x: Tensor,
     number_format: NumberFormat,
@@ -116,9 +132,7 @@ def _scaled(
     takes_gradient = x.requires_grad and torch.is_grad_enabled()
     with torch.no_grad():
         wide = x if x.dtype == torch.float64 else x.float()
-        factor = torch.as_tensor(scale, dtype=wide.dtype, device=x.device)
-        if not bool((factor > 0).all()):
-            raise ConfigError(f"{PLACE}: scale must be above 0")
+        factor = _factor(scale, wide)
         qparams = QParams(factor, torch.zeros_like(factor), *number_format.code_range(num_bits))
         noise = HashNoise(NoiseKey(seed, 0, 0), wide) if rounding == "stochastic" else None
         value = torch.empty_like(wide)

@@ -100,7 +100,10 @@ class WatchedCall:
     def conclude(self) -> Iterator[str]:
         """Complete the plan; gives warnings."""
         plan = self.quantization.plan
-        known = {row.product or row.quantizer for row in plan.rows}  # among them functions that rules leave alone
+        known: set[str] = set()  # among them functions that rules leave alone
+        for row in plan.rows:
+            product = row.product or row.quantizer
+            known |= {product, product.removesuffix(".qk_matmul")}  # attention, one function, is two products
         for path, names in [*self.functions.items()]:
             new = [name for name in names if f"{path}.{name}".lstrip(".") not in known]
             self.functions[path] = new

@@ -42,6 +42,8 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
 def test_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = run(monkeypatch, capsys, "list", "--json", tmp_path / "list.json")
     listed, _, legend = out.partition("\n\n")
+    assert max(map(len, out.splitlines())) <= 125
+    assert "minifloat of exponent_bits=5 mantissa_bits=2 top=ieee saturating=False\n" in listed
     assert [line.split()[0] for line in listed.splitlines()[1:]] == list(FORMATS)
     assert all(word in legend for word in ("ties", "inward", "outward", "backward", "plain", "clipped", "tanh"))
     rows = {row["format"]: row for row in json.loads((tmp_path / "list.json").read_text())}
@@ -97,6 +99,17 @@ def test_compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert on_normal["log", 4].zeros > 1 > on_normal["log", 8].zeros
     lines = table(rows).splitlines()
     assert len({len(line) for line in lines}) == 1 and lines[0].startswith("data")
+
+
+def test_compare_says_what_has_no_scale(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("fairseq.quantization.analysis.format_comparison.SHAPE", (4, 32))
+    words = ["compare", "--formats", "mxfp4", "fp4_e2m1", '{"format": "fp8_e4m3", "scaled": true}']
+    lines = run(monkeypatch, capsys, *words).splitlines()
+    note = lines.index("") + 1
+    assert lines[note].startswith("cast as they are, without a scale") and lines[note + 1] == "fp4_e2m1"
+    spec = lines[note + 2].split("'")[1]  # what it says can be run
+    assert "fp4_e2m1(scaled=True)" in run(monkeypatch, capsys, "compare", "--formats", spec)
+    assert "without a scale" not in run(monkeypatch, capsys, "compare", "--formats", "mxfp4", spec)
 
 
 def test_compare_a_checkpoint(

@@ -12,6 +12,7 @@ from fairseq import models
 from fairseq.data import Dictionary
 from fairseq.errors import CheckpointError, ConfigError, DataError
 from fairseq.models.roberta import RobertaHubInterface, RobertaModel, alignment_utils
+from fairseq.quantization import quantize_model
 
 SIZE = {"encoder_layers": 1, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 24, "encoder_attention_heads": 4}
 
@@ -86,6 +87,18 @@ class TestPredictions:
         hub.register_classification_head("other", num_classes=5, inner_dim=4)
         assert hub.predict("other", tokens).shape == (1, 5)
         assert hub.model.classification_heads["other"].dense.out_features == 4
+
+    def test_predict_at_bits(self, hub):
+        model = quantize_model(
+            hub.model, "int8", rules=[{"match": "classification_heads.*", "quantize": True, "optional": True}]
+        )
+        tokens = hub.encode("hello you")
+        model.quantization.calibrate(model, [tokens], lambda _, batch: hub.predict("topic", batch))
+        found = [hub.predict("topic", tokens, return_logits=True, num_bits=bits) for bits in (None, 8, 3, 0)]
+        for logits, bits in zip(found, (None, 8, 3, 0), strict=True):
+            expected, _ = model(tokens.unsqueeze(0), classification_head_name="topic", num_bits=bits)
+            assert torch.equal(logits, expected)
+        assert torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
 
     def test_fill_mask(self, hub, dictionary):
         filled = hub.fill_mask("hello <mask>.", topk=6)

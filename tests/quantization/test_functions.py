@@ -147,6 +147,22 @@ def test_rows_rules_and_removal(x: Tensor, caplog: pytest.LogCaptureFixture) -> 
     assert not [name for name, _ in model.named_modules() if "function" in name]
 
 
+def test_products_that_rules_leave_alone_are_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Attention is one function and two products: their rows are in the plan when weights alone are rounded."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(self.q(x), x, x) @ x.mT
+
+    batch = torch.randn(2, 5, 8)
+    quantize_model(Attention(), "w4", example_inputs=batch)(batch)
+    assert not caplog.records
+
+
 def test_without_an_example_the_warning_names_it(x: Tensor, caplog: pytest.LogCaptureFixture) -> None:
     model = quantize_model(Model(), "int8")
     model(x)

@@ -17,6 +17,7 @@ from fairseq.data.class_names import task_class_names
 from fairseq.data.encoders.hf_tokenizer import PieceEncoder
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.models.roberta import alignment_utils
+from fairseq.quantization.bits import bits_for
 
 
 class RobertaHubInterface(nn.Module):
@@ -86,8 +87,13 @@ class RobertaHubInterface(nn.Module):
 
     # --- features and predictions ---------------------------------------------------------------------------------
 
-    def extract_features(self, tokens: Tensor, return_all_hiddens: bool = False) -> Union[Tensor, list[Tensor]]:
+    def extract_features(
+        self, tokens: Tensor, return_all_hiddens: bool = False, num_bits: Optional[int] = None
+    ) -> Union[Tensor, list[Tensor]]:
         """Features (B, T, C) of `tokens` (T,) or (B, T); with `return_all_hiddens` those of every layer.
+
+        Args:
+            num_bits: bits of the quantizers that follow; None: as the model says, 0: full precision.
 
         Raises:
             DataError: more tokens than the model has positions.
@@ -95,7 +101,12 @@ class RobertaHubInterface(nn.Module):
         tokens = tokens.unsqueeze(0) if tokens.dim() == 1 else tokens
         if tokens.size(-1) > self.model.max_positions():
             raise DataError(f"{tokens.size(-1)} tokens do not fit the model's {self.model.max_positions()} positions")
-        features, extra = self.model(tokens.to(self.device), features_only=True, return_all_hiddens=return_all_hiddens)
+        features, extra = self.model(
+            tokens.to(self.device),
+            features_only=True,
+            return_all_hiddens=return_all_hiddens,
+            **bits_for(self.model, num_bits),
+        )
         if return_all_hiddens:
             return [state.transpose(0, 1) for state in extra["inner_states"]]  # (T, B, C) -> (B, T, C)
         return features
@@ -113,7 +124,7 @@ class RobertaHubInterface(nn.Module):
         """
         return task_class_names(self.task, self._head(head).out_proj.out_features)
 
-    def predict_label(self, head: str, tokens: Tensor) -> list[str]:
+    def predict_label(self, head: str, tokens: Tensor, num_bits: Optional[int] = None) -> list[str]:
         """The name of the most likely class of each row of `tokens`, (T,) or (B, T).
 
         Raises:
@@ -125,14 +136,16 @@ class RobertaHubInterface(nn.Module):
                 f"neither the checkpoint nor its data folder names the classes of head {head!r}; give the folder by "
                 "data_name_or_path, or take their numbers from predict"
             )
-        return [names[index] for index in self.predict(head, tokens, return_logits=True).argmax(dim=-1).tolist()]
+        logits = self.predict(head, tokens, return_logits=True, num_bits=num_bits)
+        return [names[index] for index in logits.argmax(dim=-1).tolist()]
 
-    def predict(self, head: str, tokens: Tensor, return_logits: bool = False) -> Tensor:
+    def predict(self, head: str, tokens: Tensor, return_logits: bool = False, num_bits: Optional[int] = None) -> Tensor:
         """Log-probabilities (B, classes) by classification head `head`, or its raw scores.
 
-        `label_names(head)` returns the names of the classes.
+        `label_names(head)` returns the names of the classes; `num_bits` is that of `extract_features`.
         """
-        logits = self._head(head)(self.extract_features(tokens))
+        module = self._head(head)
+        logits = module(self.extract_features(tokens, num_bits=num_bits), **bits_for(module, num_bits))
         return logits if return_logits else F.log_softmax(logits, dim=-1)
 
     def _head(self, name: str) -> Any:

@@ -14,6 +14,7 @@ have as many. Each tensor is rounded as a weight: rows are cut into blocks, or s
 ternary 2 True
 """
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -91,12 +92,51 @@ def descriptions() -> list[Description]:
     return found
 
 
+@dataclass
+class Line:
+    """A format on one line of a terminal: what is usual is left out."""
+
+    format: str
+    bits: str
+    bits_per_value: Optional[float]
+    largest: Optional[float]
+    fields: str
+
+
+def lines() -> list[Line]:
+    """`descriptions` in short."""
+    return [_line(row, build_format(row.format)) for row in descriptions()]
+
+
+def _line(row: Description, number_format: NumberFormat) -> Line:
+    fields, base = number_format.settings(), ""
+    if row.format != number_format.name:  # a variant: what makes it differ
+        usual = build_format(number_format.name).settings()
+        fields, base = {key: value for key, value in fields.items() if value != usual[key]}, f"{number_format.name} of "
+    is_switch = {key: not base and (value is None or isinstance(value, bool)) for key, value in fields.items()}
+    words = [key if is_switch[key] else f"{key}={_setting(value)}" for key, value in fields.items()]
+    unusual = [] if row.zero.startswith("exact") else [f"0 {row.zero}".replace("0 not", "0 is not")]
+    unusual += [f"ties {row.ties}"] if row.ties != "even" else []
+    unusual += [f"backward {row.backward}"] if row.backward != "plain" else []
+    fixed = number_format.fixed_bits
+    bits = f"{number_format.min_bits} to {number_format.max_bits}" if fixed is None else str(fixed)
+    text = "; ".join([base + " ".join(words), *unusual] if words else unusual)
+    return Line(row.format, bits, row.bits_per_value, row.largest, text)
+
+
+def _setting(value: object) -> str:
+    return f"[{', '.join(map(_cell, value))}]" if isinstance(value, (list, tuple)) else str(value)
+
+
 LEGEND = """
-ties      which of two equally near values is taken: the one with an even code; inward, the one nearer zero; outward,
-          the other one, but zero itself
+largest   in units of the scale. Values beyond it become the largest one; with saturating=False infinity, or NaN where
+          there is none. 0 stays 0 where the last column does not say otherwise
+ties      which of two equally near values is taken: the one with an even code where nothing is said; inward, the one
+          nearer zero; outward, the other one, but zero itself
 backward  the gradient of rounding where `ste` names no other: plain passes it everywhere, also where a value was
           clamped; clipped stops it beyond the largest value; tanh, of binary numbers, has the slope of a smooth step.
-          Learned grids (`learned`) have their own
+          Plain where nothing is said; learned grids (`learned`) have their own
+fields    those without a value are on, off or unset; of a variant, the ones that differ. Everything: --json FILE
 """
 
 
@@ -225,7 +265,7 @@ HEADS = {
 }  # fmt: skip
 
 
-def table(rows: Sequence[Union[Comparison, Description]]) -> str:
+def table(rows: Sequence[Union[Comparison, Description, Line]]) -> str:
     """Rows as an aligned table, numbers to the right."""
     if not rows:
         return ""
@@ -247,7 +287,24 @@ def table(rows: Sequence[Union[Comparison, Description]]) -> str:
 def _cell(value: Union[str, float, None]) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
+
+
+def unscaled_note(formats: Optional[Iterable[FormatSpec]] = None) -> str:
+    """What to know of those among `formats` (all if None) that are cast without a scale, and could have one."""
+    chosen = [build_format(spec) for spec in (FORMATS if formats is None else formats)]
+    unscaled = [number_format for number_format in chosen if number_format.settings().get("scaled") is False]
+    if not unscaled:
+        return ""
+    spec = unscaled[0].spec()
+    scaled = {**({"format": spec} if isinstance(spec, str) else spec), "scaled": True}
+    return (
+        "\ncast as they are, without a scale, so that small values become 0 and large ones are clipped:\n"
+        f"{', '.join(map(str, unscaled))}\n"
+        f"fitted to the range of the values: --formats '{json.dumps(scaled)}', and in Python the same mapping\n"
+    )
 
 
 def write_plot(rows: Sequence[Comparison], path: Union[str, Path]) -> None:

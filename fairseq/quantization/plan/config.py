@@ -17,6 +17,7 @@ from dataclasses import fields, replace
 from typing import Any, TypeGuard, Union
 
 from fairseq.errors import ConfigError, unknown
+from fairseq.quantization.formats.refused import refusal
 from fairseq.quantization.plan.kinds import check_kinds
 from fairseq.quantization.plan.presets import PRESETS
 from fairseq.quantization.plan.rules import read_rules
@@ -38,6 +39,9 @@ def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig
         given = {"preset": config} if isinstance(config, str) else dict(config or {})
         config = QuantizationConfig(**_typed({**given, **changes}))
     if config.preset not in PRESETS:
+        reason = refusal(config.preset)
+        if reason is not None:
+            raise ConfigError(f"quantization: {config.preset} is {reason}")
         raise ConfigError(unknown("preset", config.preset, PRESETS, where="quantization"))
     if not config.is_on:
         for name, value in _given(config).items():

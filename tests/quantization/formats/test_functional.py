@@ -79,11 +79,16 @@ def test_unknown_formats_are_one_line(format: object, message: str) -> None:
 def test_wrong_tensors_and_settings_are_one_line() -> None:
     for call, message in (
         (lambda: fake_quantize(torch.ones(2, dtype=torch.int64), "fp8_e4m3"), "got torch.int64"),
-        (lambda: fake_quantize([1.0], "fp8_e4m3"), "got list"),  # type: ignore[arg-type]
+        (lambda: fake_quantize([1.0], "fp8_e4m3"), r"got list; convert it by torch\.as_tensor"),  # type: ignore[arg-type]
         (lambda: fake_quantize(torch.ones(2), "symmetric"), "2 to 16 bits; say how many by num_bits="),
         (lambda: fake_quantize(torch.ones(2), "fp8_e4m3", num_bits=4), "num_bits=4, .* fp8_e4m3 has 8 bits"),
         (lambda: fake_quantize(torch.ones(2), "fp8_e4m3", dim=1), "dim 1 does not exist"),
         (lambda: fake_quantize(torch.ones(2), "fp8_e4m3", scale=0.0), "scale must be above 0"),
+        (lambda: fake_quantize(torch.ones(2), "fp8_e4m3", scale=float("inf")), "scale must be above 0 and finite"),
+        (lambda: fake_quantize(torch.ones(2), "fp8_e4m3", scale="1"), "scale must be a number"),  # type: ignore[arg-type]
+        (lambda: fake_quantize(torch.ones(2), "fp8_e4m3", scale=torch.ones(3)), r"shape \(3,\) does not fit x"),
+        (lambda: fake_quantize(torch.ones(2), "fp8_e4m3", scale=torch.ones(1, 2)), r"shape \(1, 2\) does not fit x"),
+        (lambda: fake_quantize(torch.ones(2), "mxfp4", dim=(0,)), r"one axis, got \(0,\)"),  # type: ignore[arg-type]
         (lambda: fake_quantize(torch.ones(2), "affine", scale=0.1, num_bits=8), "the format affine takes no scale"),
     ):
         with pytest.raises(ConfigError, match=message) as error:

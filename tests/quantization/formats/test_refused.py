@@ -23,6 +23,7 @@ def test_they_are_refused_wherever_a_format_is_named(
         lambda: fake_quantize(torch.ones(2), name),
         lambda: FORMATS.lookup(name),
         lambda: quantize_model(nn.Sequential(nn.Linear(2, 2)), "int8", rules=[{"match": "*", "format": name}]),
+        lambda: quantize_model(nn.Sequential(nn.Linear(2, 2)), name),
     )
     for call in calls:
         with pytest.raises(ConfigError, match="not a number format") as error:
