@@ -88,7 +88,8 @@ def weight_codes(quantizer: Quantizer, weight: Tensor, num_bits: int) -> Prepare
         qparams = quantizer.format.qparams(-largest, largest, num_bits)
     else:
         qparams = quantizer._qparams(weight.float(), num_bits)[0]
-        if weight.isnan().any() and not qparams.scale.isnan().any():
+        own_range = type(quantizer.observer) is MinMax and quantizer.learned is None  # NaN then has a scale of NaN
+        if not own_range and weight.isnan().any() and not qparams.scale.isnan().any():
             raise NotANumber
     noise = quantizer._noise(weight, None, 0)
     by_row = noise is None and qparams.scale.numel() == weight.shape[0] > 1 and weight.is_contiguous()
