@@ -14,7 +14,7 @@ from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_encoder_layer import TransformerEncoderLayer
 from fairseq.native import compiled, gelu, library
 from fairseq.quantization import quantize_model
-from fairseq.quantization.kernels import codes, encoding, gemm, weights
+from fairseq.quantization.kernels import encoding, gemm, packing, weights
 from fairseq.quantization.kernels import library as kernel_library
 from fairseq.quantization.kernels.gemm import CodeQParams, PackedOperand
 from fairseq.quantization.products import integer_encode
@@ -28,7 +28,7 @@ intel = pytest.mark.skipif(library.platform.machine() not in ("x86_64", "AMD64")
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(compiled, "MIN_KERNEL_ELEMENTS", 2**60)
     least = ((gemm, "MIN_MACS"), (encoding, "MIN_KERNEL_ELEMENTS"), (integer_encode, "MIN_WEIGHT_ELEMENTS"),
-             (codes, "MIN_KERNEL_ELEMENTS"), (gelu, "MIN_KERNEL_ELEMENTS"))  # fmt: skip
+             (packing, "MIN_KERNEL_ELEMENTS"), (gelu, "MIN_KERNEL_ELEMENTS"))  # fmt: skip
     for place, name in least:
         monkeypatch.setattr(place, name, 0)
     monkeypatch.setattr(gemm, "has_amx", lambda: False)
