@@ -57,6 +57,16 @@ class Holder(nn.Module):
         return self.call(self.layer, *tensors)
 
 
+class RareCell(nn.RNNCellBase):
+    """A layer on a base class of torch's, of a type that cannot be quantized."""
+
+    def __init__(self, features: int):
+        super().__init__(features, features, bias=False, num_chunks=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x * self.weight_ih.sum(1) + x * self.weight_hh.sum(1))
+
+
 LAYERS: dict[str, Layer] = {}
 
 
@@ -118,6 +128,14 @@ RECURRENT = {
 for _kind, _module in RECURRENT.items():
     add(_kind, Layer(_module, (((2, 3, 3),), ((1, 1, 3),), ((2, 3),))))
 add("LSTMCell", Layer(lambda: nn.LSTMCell(3, 4), (((2, 3),), ((3,),))))
+add(
+    "Bilinear",
+    Layer(
+        lambda: nn.Bilinear(3, 4, 5),
+        (((2, 6, 3), (2, 6, 4)), ((1, 3), (1, 4)), ((3,), (4,))),
+        words=("left", "right", "weight", "bias", "output", "grad_output"),
+    ),
+)
 add("GRUCell", Layer(lambda: nn.GRUCell(3, 4), (((2, 3),), ((3,),))))
 add("RNNCell", Layer(lambda: nn.RNNCell(3, 4), (((2, 3),), ((3,),))))
 

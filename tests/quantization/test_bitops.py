@@ -100,7 +100,11 @@ def test_torchs_own_modules_are_counted() -> None:
         model(x)
     assert meter.by_path["1"].full / 32**2 == 3 * 6 * 4 * 5 * (8 + 5)
     cell = quantize_model(nn.Sequential(nn.Linear(8, 8), nn.GRUCell(8, 5)), "int8", rules=off)
-    pair = quantize_model(nn.ModuleDict({"fc": nn.Linear(2, 2), "pair": nn.Bilinear(8, 8, 4)}), "int8")
+    pair = quantize_model(
+        nn.ModuleDict({"fc": nn.Linear(2, 2), "pair": nn.Bilinear(8, 8, 4)}),
+        "int8",
+        rules=[{"match": "pair.*", "quantize": False}],
+    )
     meter = CostMeter(upper_bits=8)
     with torch.no_grad(), meter.counting(cell, cell.quantization.context):
         cell(x[0])
@@ -108,6 +112,10 @@ def test_torchs_own_modules_are_counted() -> None:
         pair["pair"](x, x)
     assert meter.by_path["1"].full / 32**2 == 6 * 3 * 5 * (8 + 5)
     assert meter.by_path["pair"].full / 32**2 == 3 * 6 * 4 * 8 * 8
+    rounded, meter = quantize_model(nn.Sequential(nn.Bilinear(8, 8, 4)), "int8"), CostMeter(upper_bits=8)
+    with meter.counting(rounded, rounded.quantization.context):
+        rounded[0](x, x).sum().backward()
+    assert meter.total.quantized / 8**2 == 2 * 3 * 6 * 4 * 8 * 8  # forward, and the weight's gradient
 
 
 def test_pinned_bits_save_nothing_by_the_schedule(transformer: nn.Module, tokens: torch.Tensor) -> None:

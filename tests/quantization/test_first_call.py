@@ -15,6 +15,7 @@ from torch.overrides import _get_current_function_mode_stack
 
 from fairseq.errors import ConfigError
 from fairseq.quantization import MatMul, keep_integer_weights, quantize_model
+from tests.quantization.layer_registry import RareCell
 
 
 class Own(nn.Module):
@@ -23,13 +24,13 @@ class Own(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.lstm = nn.Conv1d(8, 8, 3, padding=1), nn.LSTM(8, 8, batch_first=True)
-        self.pair, self.cell = nn.Bilinear(8, 8, 8), nn.GRUCell(8, 8)
+        self.own, self.cell = RareCell(8), nn.GRUCell(8, 8)
         self.query, self.key, self.out = (nn.Linear(8, 8) for _ in range(3))
         self.block = Block()
 
     def forward(self, x: Tensor) -> Tensor:
         x, _ = self.lstm(self.conv(x.mT).mT)
-        x = self.pair(x, x) + self.cell(x.flatten(0, 1)).view_as(x)
+        x = self.own(x) + self.cell(x.flatten(0, 1)).view_as(x)
         scores = self.query(x) @ F.linear(x, self.key.weight).mT
         return self.out(scores.softmax(-1) @ x) + self.block(x)
 
@@ -58,9 +59,9 @@ def test_everything_that_multiplies_has_a_row(x: Tensor, caplog: pytest.LogCaptu
     model = quantize_model(Own(), "int8")
     plan = model.quantization.plan
     kinds = {row.quantizer: row.kind for row in plan.rows if row.kind}
-    assert kinds == {"pair": "Bilinear"}
+    assert kinds == {"own": "RareCell"}
     (line,) = lines(caplog)
-    assert "1 Bilinear (pair)" in line
+    assert "1 RareCell (own)" in line
     model(x).sum().backward()
     functions = {row.quantizer: row.kind for row in plan.rows if row.kind.startswith("function")}
     assert functions == {
@@ -76,7 +77,7 @@ def test_everything_that_multiplies_has_a_row(x: Tensor, caplog: pytest.LogCaptu
     assert not lines(caplog) and len(plan.rows) == len(kinds) + 24 + len(functions)
     for name in (*kinds, *functions):
         assert any(line.startswith(name) and "full precision (" in line for line in str(plan).splitlines())
-    assert {"quantizer": "pair", "role": "product", "bits": None, "kind": "Bilinear"} in plan.as_dicts()
+    assert {"quantizer": "own", "role": "product", "bits": None, "kind": "RareCell"} in plan.as_dicts()
 
 
 def test_hooks_and_modes_are_gone_after_the_first_call(x: Tensor) -> None:
@@ -289,8 +290,8 @@ def test_bert_of_transformers(caplog: pytest.LogCaptureFixture) -> None:
             r"0 \(LazyLinear\) has no parameters yet; call the model on a batch",
         ),
         (
-            (nn.Sequential(nn.Bilinear(1, 1, 3), nn.ReLU()), "int8"),
-            "only 1 Bilinear and 1 ReLU; what can be .*nn.Linear",
+            (nn.Sequential(RareCell(1), nn.ReLU()), "int8"),
+            "only 1 RareCell and 1 ReLU; what can be .*nn.Linear",
         ),
         (
             (nn.Sequential(nn.Embedding(2, 2)), "int8"),
@@ -316,12 +317,12 @@ def test_refusals_are_one_clear_line(arguments: tuple[Any, ...], message: str) -
         ({"num_bits": "8"}, "num_bits: must be a whole number or null, got '8'"),
         ({"num_grad_bits": "8"}, "num_grad_bits: must be a whole number or null"),
         ({"seed": "one"}, "seed: must be a whole number"),
-        ({"rules": [{"match": "1.*", "bits": 4}]}, "'1' is a Bilinear, which stays in full precision"),
+        ({"rules": [{"match": "1.*", "bits": 4}]}, "'1' is a RareCell, which stays in full precision"),
     ],
 )
 def test_settings_of_another_type_are_one_clear_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
-        quantize_model(nn.Sequential(nn.Linear(2, 2), nn.Bilinear(1, 1, 1)), "int8", **changes)
+        quantize_model(nn.Sequential(nn.Linear(2, 2), RareCell(1)), "int8", **changes)
     assert "\n" not in str(error.value)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 import fairseq.quantization
 from fairseq.quantization import quantize_model
 from fairseq.quantization.schedules.base import schedule_of
+from tests.quantization.layer_registry import RareCell
 
 LOADS_LITTLE = """
 import sys
@@ -46,9 +47,9 @@ def test_every_name_can_be_imported() -> None:
 
 
 def test_plans_print_as_their_table() -> None:
-    quantization = quantize_model(nn.Sequential(nn.Linear(2, 2), nn.Bilinear(2, 2, 1)), "int8").quantization
+    quantization = quantize_model(nn.Sequential(nn.Linear(2, 2), RareCell(2)), "int8").quantization
     plan = quantization.plan
-    assert repr(plan) == str(plan) == plan.table() and "1              full precision (Bilinear)" in repr(plan)
+    assert repr(plan) == str(plan) == plan.table() and "1              full precision (RareCell)" in repr(plan)
     assert str(quantization) == repr(quantization) == f"quantization=int8: 3 quantizers, 4 rows\n{plan.table()}"
     page = quantization._repr_html_()
     assert page.count("<tr>") == 5 and "<td>0.weight</td>" in page and page == plan._repr_html_()

@@ -24,8 +24,9 @@ class ProductBits(NamedTuple):
         result: the result, if it has a quantizer.
         have_codes: both operands have few enough bits to be multiplied as integers.
         grad_has_codes: so has the gradient.
-        full_precision: neither operand is rounded.
+        full_precision: no operand is rounded.
         bias: the bias, if it has a quantizer.
+        second: the second input, in a product of two inputs and a weight.
     """
 
     left: Optional[int]
@@ -36,6 +37,7 @@ class ProductBits(NamedTuple):
     grad_has_codes: bool
     full_precision: bool
     bias: Optional[int] = None
+    second: Optional[int] = None
 
 
 class ProductQuantizers(nn.Module):
@@ -46,10 +48,12 @@ class ProductQuantizers(nn.Module):
         context: state shared by the model's quantizers.
         operands: names of the left and the right operand's quantizer.
         result_name: that of the result's.
+        second_operand: that of a third operand's, where there is one.
     """
 
     operands = ("left", "right")
     result_name = "result"
+    second_operand: Optional[str] = None
 
     def __init__(self, path: str, context: QuantizationContext):
         super().__init__()
@@ -82,8 +86,9 @@ class ProductQuantizers(nn.Module):
                 for name in (self.result_name, "bias")
             )
             codes = [each is not None and each <= MAX_INTEGER_BITS for each in (left, right, grad)]
-            full = left is None and right is None
-            bits = ProductBits(left, right, grad, result, codes[0] and codes[1], codes[2], full, bias)
+            second = None if self.second_operand is None else self.quantizer(self.second_operand).bits(num_bits)
+            full = left is None and right is None and second is None
+            bits = ProductBits(left, right, grad, result, codes[0] and codes[1], codes[2], full, bias, second)
             self._bits[num_bits] = bits
         return bits
 

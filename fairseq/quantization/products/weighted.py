@@ -51,12 +51,13 @@ class WeightedProduct(ProductQuantizers):
         super().__init__(path, context)
         shapes: dict[str, dict[str, Any]] = {
             "weight": {"shape": shape},
-            "input": {"features": inputs},
+            self.operands[0]: {"features": inputs},
             "grad_output": {"features": shape[0]},
             "bias": {"shape": (shape[0],)},
             "output": {"features": shape[0]},
         }
-        for name, role in {**PRODUCT_ROLES, **NAMED_ROLES}.items():
+        own = {"weight": WEIGHT, self.operands[0]: ACTIVATION, "grad_output": GRADIENT}
+        for name, role in {**own, **NAMED_ROLES}.items():
             if name in NAMED_ROLES and not (name in specs and specs[name].quantize and specs[name].bits is not None):
                 continue  # without state and without cost
             self.add_module(name, Quantizer(

@@ -8,6 +8,7 @@ that would quantize them is an error. A file of a new kind is imported here, whi
 
 from fairseq.quantization.plan.target import Product, QuantizationTarget, UnquantizedProduct
 from fairseq.quantization.plan.targets.attention import AttentionTarget
+from fairseq.quantization.plan.targets.bilinear import BilinearTarget
 from fairseq.quantization.plan.targets.convolution import ConvolutionTarget
 from fairseq.quantization.plan.targets.elementwise import ElementwiseTarget
 from fairseq.quantization.plan.targets.embedding import EmbeddingTarget
@@ -21,6 +22,7 @@ from fairseq.quantization.plan.targets.unsupported import FullPrecisionTarget, U
 
 __all__ = [
     "AttentionTarget",
+    "BilinearTarget",
     "ConvolutionTarget",
     "ElementwiseTarget",
     "EmbeddingTarget",

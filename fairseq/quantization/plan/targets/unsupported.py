@@ -37,7 +37,7 @@ class UnsupportedTarget(QuantizationTarget):
         return f"nn.{next(kinds, nn.Linear).__name__}"
 
 
-@register_target(_ConvNd, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
+@register_target(_ConvNd, nn.RNNBase, nn.RNNCellBase)
 class FullPrecisionTarget(QuantizationTarget):
     """A module of torch's that multiplies and has no quantizers (yet): it is only listed in the plan."""
 
