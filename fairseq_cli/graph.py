@@ -5,15 +5,16 @@ fairseq-graph shapes model.py:build --input input:float32[8,16]
 fairseq-graph params bert-folder --json
 fairseq-graph diff checkpoint_best.pt int8/checkpoint_best.pt
 fairseq-graph draw int8/checkpoint_best.pt --out graph.svg
+fairseq-graph profile int8/checkpoint_best.pt --data RTE-bin --match linear --stat range_quantile:quantile=0.97
 fairseq-graph flops bert-folder --input input_ids:int64[1,128] --input attention_mask:int64[1,128]
 """
 
 import argparse
 
-from fairseq_cli import graph_views
+from fairseq_cli import graph_profile, graph_views
 from fairseq_cli.entry import command
 
-FILES = (graph_views,)  # each has ACTIONS, add_arguments(parser, action) and run(args)
+FILES = (graph_views, graph_profile)  # each has ACTIONS, add_arguments(parser, action) and run(args)
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -132,15 +132,15 @@ def read_input(text: str) -> tuple[str, torch.dtype, tuple[int, ...]]:
     return name, getattr(torch, dtype), tuple(int(size) for size in sizes.split(",") if size.strip())
 
 
-def make_inputs(model: nn.Module, texts: Sequence[str]) -> Optional[dict[str, Any]]:
+def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Optional[dict[str, Any]]:
     """Inputs by name, from their descriptions; without any, token ids for models that are known to take them, else
     None.
     """
     if texts:
         wanted = [read_input(text) for text in texts]
-        return {name: make_input(model, name, dtype, shape) for name, dtype, shape in wanted}
+        return {name: make_input(model, name, dtype, shape, seed) for name, dtype, shape in wanted}
     name = _token_ids(model)
-    return None if name is None else {name: make_input(model, name, torch.int64, DEFAULT_SIZES)}
+    return None if name is None else {name: make_input(model, name, torch.int64, DEFAULT_SIZES, seed)}
 
 
 def _token_ids(model: nn.Module) -> Optional[str]:
@@ -150,9 +150,9 @@ def _token_ids(model: nn.Module) -> Optional[str]:
     return name if isinstance(name, str) and name.endswith("_ids") else None
 
 
-def make_input(model: nn.Module, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+def make_input(model: nn.Module, name: str, dtype: torch.dtype, shape: tuple[int, ...], seed: int = 1) -> Tensor:
     """Values that a model can take: normal numbers, token ids of its vocabulary, positions from 0, masks of ones."""
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator).to(dtype)
     if dtype == torch.bool or "mask" in name:

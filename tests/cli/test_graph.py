@@ -139,3 +139,47 @@ def test_draw(monkeypatch, capsys, tmp_path: Path, ending: str) -> None:
     if ending == "svg":
         text = content.decode()
         assert text.count("QLinear 2") == 1 and "4 x 32 bits" in text and "#f4a582" in text  # of 4 bits
+
+
+def test_profile_of_a_python_file(monkeypatch, capsys, code: Path, tmp_path: Path) -> None:
+    model, table, picture = f"{code}:jsc_tiny", tmp_path / "profile.csv", tmp_path / "profile.png"
+    words = ("profile", model, *INPUT, "--batches", 2, "--match", "relu")
+    stats = ("--stat", "range_quantile:quantile=0.97", "--stat", "histogram:bins=8", "--stat", "variance_precise")
+    out = run(monkeypatch, capsys, *words, *stats, "--csv", table, "--png", picture)
+    assert [line for line in out.splitlines() if line and " " not in line] == [
+        "range_quantile", "histogram", "variance_precise"
+    ]  # fmt: skip
+    lines = table.read_text().splitlines()
+    assert len(lines) == 5 and "range_quantile.max" in lines[0] and picture.read_bytes().startswith(b"\x89PNG")
+    rows = json.loads(run(monkeypatch, capsys, *words, *stats, "--json"))["rows"]
+    assert [(row["module"], row["tensor"]) for row in rows] == [("1", "input"), ("1", "output"), ("3", "input"),
+                                                                ("3", "output")]  # fmt: skip
+    assert rows[0]["statistics"]["range_quantile"]["count"] == 2 * 8 * 16
+    weights = json.loads(run(monkeypatch, capsys, "profile", model, "--only", "weights", "--json"))["rows"]
+    assert [row["tensor"] for row in weights] == ["weight", "bias", "weight", "bias"]
+
+
+def test_profile_of_a_quantized_checkpoint(monkeypatch, capsys, tmp_path: Path) -> None:
+    path = tmp_path / "int8.pt"
+    path.write_bytes(gzip.decompress((FIXTURES / "int8_integer.pt.gz").read_bytes()))
+    rows = json.loads(run(monkeypatch, capsys, "profile", path, "--batches", 2, "--json"))["rows"]
+    assert {row["tensor"] for row in rows} >= {"weight", "output", "before", "after", "error"}
+    errors = {row["module"]: row["statistics"]["error"] for row in rows if row["tensor"] == "error"}
+    assert len(errors) > 10 and all(error["bits"] == "8" and error["sqnr"] > 15 for error in errors.values())
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--match", "lineer"), "no module has the type 'lineer'; the nearest: Linear"),
+        (("--stat", "range_quantil"), "did you mean 'range_quantile'?"),
+        (("--stat", "range_quantile:q=0.9"), "unknown setting 'q' in statistic range_quantile"),
+        (("--stat", "range_quantile:quantile=x"), "needs a number"),
+        (("--batches", "0"), "must be at least 1"),
+        (("--data", "somewhere"), "--data or --input, not both"),
+        (("--csv", "{folder}/none/profile.csv"), "there is no folder"),
+        (("--csv", "{code}"), "is there already"),
+    ],
+)
+def test_profile_says_in_one_line_what_is_wrong(monkeypatch, capsys, code: Path, words, message: str) -> None:
+    test_one_line_for_what_is_wrong(monkeypatch, capsys, code, ("profile", "{code}:jsc_tiny", *INPUT, *words), message)

@@ -18,7 +18,8 @@ Weights need no data. Activations and gradients are measured on what `run` does 
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
@@ -49,6 +50,24 @@ class ReportRow:
     bitops: Optional[float] = None
 
 
+@contextmanager
+def frozen(quantizer: Quantizer) -> Iterator[None]:
+    """Its running range stays as it is inside the block."""
+    before, quantizer.context.frozen = quantizer.context.frozen, True
+    try:
+        yield
+    finally:
+        quantizer.context.frozen = before
+
+
+@torch.no_grad()
+def count_outside(quantizer: Quantizer, wide: Tensor, num_bits: int) -> int:
+    """How many values of an fp32 tensor lie outside the quantizer's grid."""
+    with frozen(quantizer):
+        pieces = zip(quantizer.pieces(wide), quantizer.qparams(wide, num_bits), strict=True)
+        return sum(int((~quantizer.format.is_inside(piece, qparams)).sum()) for piece, qparams in pieces)
+
+
 class Statistics:
     """Sums over all tensors that one quantizer has rounded."""
 
@@ -65,15 +84,10 @@ class Statistics:
         self.values += x.numel()
         self.signal += float(wide.square().sum())
         self.noise += float((result.detach().float() - wide).square().sum())
-        quantizer.context.frozen = True
-        try:
-            all_qparams = quantizer.qparams(wide, self.num_bits)
+        with frozen(quantizer):
             codes = quantizer.codes(x, self.num_bits) if bool(wide.isfinite().all()) else x.new_empty(0)
-        finally:
-            quantizer.context.frozen = False
         self.codes.update(torch.unique(codes).tolist())
-        for piece, qparams in zip(quantizer.pieces(wide), all_qparams, strict=True):
-            self.outside += int((~quantizer.format.is_inside(piece, qparams)).sum())
+        self.outside += count_outside(quantizer, wide, self.num_bits)
 
     def fill(self, row: ReportRow, levels: int) -> None:
         """Write the results into `row`."""

@@ -1,0 +1,110 @@
+"""The action of fairseq-graph that measures: profile."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
+from fairseq_cli.graph_arguments import add_inputs, add_model, add_overwrite
+
+ACTIONS = {
+    "profile": "statistics of weights, inputs and outputs over batches, and errors of quantizers",
+}
+
+
+def add_arguments(action: argparse.ArgumentParser, name: str) -> None:
+    add_model(action)
+    add_batch_arguments(action, "batches: of a checkpoint's task, or made up", subset="valid", batches=4)
+    add_inputs(action, "Batches of random values; without --data. ")
+    chosen = action.add_argument_group("what to look at")
+    chosen.add_argument(
+        "--by", choices=("type", "name", "regex"), default="type", help="how --match names modules (default: type)"
+    )
+    chosen.add_argument(
+        "--match", action="append", metavar="X", help="modules, such as linear; repeatable (default: all)"
+    )
+    chosen.add_argument(
+        "--stat",
+        action="append",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="a statistic, such as range_quantile:quantile=0.97; repeatable (default: variance_online, range_min_max)",
+    )
+    chosen.add_argument("--only", choices=("weights", "activations"), help="leave the others out")
+    out = action.add_argument_group("output")
+    out.add_argument("--json", action="store_true", help="as one JSON object")
+    out.add_argument("--csv", type=Path, metavar="FILE", help="one line per tensor")
+    out.add_argument("--png", type=Path, metavar="FILE", help="a picture with a panel per statistic")
+    add_overwrite(action)
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq.errors import ConfigError
+    from fairseq.graph import profile_output
+    from fairseq.graph.profile import DEFAULT, profile
+    from fairseq.graph.statistics import build_statistic
+    from fairseq.output_files import check_output, check_picture
+
+    settings = batch_settings(args)
+    wanted = dict(map(_statistic, args.stat or DEFAULT))
+    for name, keys in wanted.items():
+        build_statistic(name, **keys)
+    if args.csv is not None:
+        check_output(args.csv, args.overwrite, "--csv")
+    if args.png is not None:
+        check_picture(args.png, args.overwrite, "--png")
+    if args.data is not None and args.input:
+        raise ConfigError("give --data or --input, not both")
+    model, batches, call = _from_data(args.model, **settings) if args.data is not None else _made_up(args)
+    rows = profile(
+        model,
+        batches,
+        by=args.by,
+        match=args.match,
+        weights={} if args.only == "activations" else wanted,
+        activations={} if args.only == "weights" else wanted,
+        run=call,
+    )
+    if args.csv is not None:
+        args.csv.write_text(profile_output.csv_text(rows), encoding="utf-8")
+    if args.png is not None:
+        profile_output.draw(rows, args.png)
+    print(json.dumps({"rows": profile_output.json_rows(rows)}, indent=1) if args.json else profile_output.tables(rows))
+
+
+def _statistic(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and settings from `NAME:KEY=VALUE,...`."""
+    from fairseq.errors import ConfigError
+
+    name, _, rest = text.partition(":")
+    settings = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            raise ConfigError(f"--stat {text!r}: {key} needs a number, true or false, as in {key}=1") from None
+    return name, settings
+
+
+def _from_data(path: str, data: Path, subset: str, batches: int, batch_size: int) -> tuple[Any, list[Any], Any]:
+    from fairseq.checkpoint_tools.batches import batches_of
+    from fairseq.checkpoint_utils import load_model_ensemble_and_task
+    from fairseq.errors import ConfigError
+
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: --data is for checkpoints, whose task reads it; for other models give --input")
+    models, cfg, task = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})
+    samples = list(batches_of(task, subset, batch_size, batches, shuffle=False))
+    criterion = task.build_criterion(cfg.criterion)
+    return models[0], samples, lambda model, sample: task.valid_step(sample, model, criterion)
+
+
+def _made_up(args: argparse.Namespace) -> tuple[Any, list[Any], Any]:
+    from fairseq.graph.sources import load_model, make_inputs
+
+    model = load_model(args.model)
+    if args.only == "weights":
+        return model, [], None
+    batches = [make_inputs(model, args.input, seed) for seed in range(1, args.batches + 1)]
+    return model, [batch for batch in batches if batch is not None], None
