@@ -26,7 +26,9 @@ def check_bits(rows: Iterable[PlanRow], config: QuantizationConfig) -> None:
         number_format = build_format(row.spec.format)
         for name, bits in asked.items():
             if bits is not None and not number_format.min_bits <= bits <= number_format.max_bits:
+                fixed, pin = number_format.fixed_bits, "grad_bits" if row.role == GRADIENT else "bits"
                 raise ConfigError(
                     f"quantization.{name}={bits}: {row.quantizer!r} follows it, and its format {number_format} "
                     f"has {number_format.bits_text()}"
+                    + (f"; pin it by {pin}: {fixed} in the rule with the format" if fixed is not None else "")
                 )

@@ -206,11 +206,12 @@ def test_every_format_in_a_model(name: str) -> None:
     ("changes", "rule", "message"),
     [
         ({}, {"match": "0.weight", "format": "fp4_e2m1"},
-         "quantization.num_bits=8: '0.weight' follows it, and its format fp4_e2m1 has 4 bits, always"),
+         "quantization.num_bits=8: '0.weight' follows it, and its format fp4_e2m1 has 4 bits, always; "
+         "pin it by bits: 4 in the rule"),
         ({"schedule": {"name": "CR", "min_bits": 4}}, {"match": "0.weight", "format": "fp8_e4m3"},
          "quantization.schedule.min_bits=4: '0.weight' follows it, and its format fp8_e4m3 has 8 bits, always"),
         ({}, {"match": "0.weight", "format": "fp8_e4m3", "bits": 4}, "0.weight: 4 bits; .* fp8_e4m3 has 8 bits"),
-        ({}, {"match": "*.grad_output", "format": "fp4_e2m1"}, "quantization.num_grad_bits=8: .* fp4_e2m1 has 4 bits"),
+        ({}, {"match": "*.grad_output", "format": "fp4_e2m1"}, "num_grad_bits=8: .* 4 bits.* by grad_bits: 4 in"),
         ({}, {"match": "*.grad_output", "format": {"format": "fixed_point", "signed": False}}, "cannot hold gradients"),
         ({}, {"match": "0.weight", "format": "fp8_e4m"}, "0.weight: unknown number format 'fp8_e4m'; did you mean"),
     ],
