@@ -72,10 +72,13 @@ def infer_language_pair(path: str) -> tuple[Optional[str], Optional[str]]:
 
 
 def _find_extra_valid_paths(dataset_path: str) -> set[str]:
-    """Names of validation splits in a folder other than `valid`: {"valid1", ...}."""
-    if not exists(dataset_path) or not os.path.isdir(dataset_path):
+    """Names of validation splits in a folder other than `valid`: {"valid1", ...}.
+
+    A plugin's task may read a file instead of a folder, which has no further splits, or `valid-images.gz` in it.
+    """
+    if not exists(dataset_path):
         raise MissingDataError(f"no data folder {dataset_path}; check task.data")
-    return {path.name.split(".")[0] for path in Path(dataset_path).glob("valid*.*")} - {"valid"}
+    return {path.name.split(".")[0] for path in Path(dataset_path).glob("valid[0-9]*.*")}
 
 
 def raise_if_valid_subsets_unintentionally_ignored(train_cfg: Any) -> None:

@@ -78,6 +78,15 @@ def test_validation_splits_that_nothing_reads_are_an_error(tmp_path):
         check(config(str(tmp_path / "absent")))
 
 
+def test_data_of_plugins_has_no_further_validation_splits(tmp_path):
+    """A task may read one file, or a folder whose names of files are its own."""
+    check = data_utils.raise_if_valid_subsets_unintentionally_ignored
+    for name in ("table.csv", "valid-images.gz", "valid_labels.gz"):
+        (tmp_path / name).write_text("")
+    check(config(str(tmp_path / "table.csv")))
+    check(config(str(tmp_path)))
+
+
 def test_every_public_name_can_be_imported():
     for name in fairseq.data.__all__:
         assert getattr(fairseq.data, name).__name__ == name

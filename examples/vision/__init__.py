@@ -1,0 +1,4 @@
+"""Image classification as a plugin: `fairseq-train DATA --user-dir examples/vision --task image_classification ...`.
+
+`--user-dir` imports what `tasks/` and `models/` register.
+"""
