@@ -206,3 +206,15 @@ def test_onnx_refuses_it(transformer: nn.Module) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         has_integer_zero(quantizer)
     assert "format: affine" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rule", [
+    {"match": "0.weight", "compute": "integer"},
+    {"match": "0.weight", "format": "mxfp4", "bits": 4, "compute": "integer"},
+    {"match": "0.grad_output", "compute": "integer"},
+], ids=["weight", "weight in blocks", "gradient"])  # fmt: skip
+def test_integers_asked_of_one_operand_alone_are_simulated_and_the_plan_says_so(rule: dict[str, object]) -> None:
+    plan = quantize_model(nn.Sequential(nn.Linear(32, 64)), "int8", rules=[rule]).quantization.plan
+    assert {row.spec.compute for row in plan.rows} == {"simulate"}
+    assert plan[str(rule["match"])].as_dict()["compute_as_other_operand"] and "as the other operand" in plan.table()
+    assert [row.note for row in plan.rows].count("as the other operand") == 1

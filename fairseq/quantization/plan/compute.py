@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from fairseq.quantization.plan.latency_cache import latencies
-from fairseq.quantization.plan.table import BY_AUTO, NO_KERNEL
+from fairseq.quantization.plan.table import BY_AUTO, NO_KERNEL, NOT_ALONE
 from fairseq.quantization.plan.targets import Product
 from fairseq.quantization.products.obstacles import obstacle, refuse_obstacle, without_kernel
 from fairseq.quantization.spec import ACTIVATION, WEIGHT, QuantizerSpec
@@ -20,7 +20,7 @@ from fairseq.quantization.spec import ACTIVATION, WEIGHT, QuantizerSpec
 def resolve_compute(
     products: Iterable[Product], specs: Mapping[str, QuantizerSpec]
 ) -> tuple[dict[str, QuantizerSpec], dict[str, str]]:
-    """`specs` without `auto`, and notes: the quantizers for which it was chosen, or for which there is no kernel.
+    """`specs` without `auto`; and notes for quantizers whose `compute` is not what was asked for, or was chosen.
 
     Args:
         products: those of all layers that will be quantized; other quantizers simulate.
@@ -35,18 +35,19 @@ def resolve_compute(
     for product in products:
         operands = specs[product.left], specs[product.right]
         asked = {spec.compute for spec in operands}
-        if not asked & {"auto", "integer"}:
-            continue
         paths = product.left, product.right, product.grad
+        if all(specs[path].compute == "simulate" for path in paths):
+            continue
         formats = asked == {"integer"} and without_kernel(*((path, specs[path]) for path in paths))
         if formats or not product.has_kernel:
-            for path in paths:
-                if specs[path].compute == "integer":
-                    resolved[path], notes[path] = replace(specs[path], compute="simulate"), NO_KERNEL
-            continue
-        compute = "integer" if _multiplies_codes(product, specs, asked) else "simulate"
-        for path in chosen.intersection(paths):
-            resolved[path] = replace(specs[path], compute=compute)
+            note, compute = NO_KERNEL, "simulate"
+        else:
+            note, compute = NOT_ALONE, "integer" if _multiplies_codes(product, specs, asked) else "simulate"
+        for path in paths:
+            if specs[path].compute == "auto":
+                resolved[path] = replace(specs[path], compute=compute)
+            elif specs[path].compute == "integer" and compute == "simulate":
+                resolved[path], notes[path] = replace(specs[path], compute="simulate"), note
     for path in chosen:
         if resolved[path].compute == "auto":
             resolved[path] = replace(specs[path], compute="simulate")

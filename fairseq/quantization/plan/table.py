@@ -21,7 +21,8 @@ from typing import Any, Optional
 from fairseq.quantization.spec import FOLLOW, GRADIENT, QuantizerSpec
 
 FULL = "full precision"
-BY_AUTO, NO_KERNEL = "by auto", "no integer kernel"  # notes
+BY_AUTO, NO_KERNEL, NOT_ALONE = "by auto", "no integer kernel", "as the other operand"  # notes
+_KEYS = {BY_AUTO: "compute_by_auto", NO_KERNEL: "compute_without_kernel", NOT_ALONE: "compute_as_other_operand"}
 PRODUCT = "product"  # the role of a row that stands for a product without quantizers
 
 
@@ -31,8 +32,8 @@ class PlanRow:
 
     `active` is False where the tensor stays in full precision; `low` and `high` are the schedule's bounds; `product` is
     the path of the matrix product that the tensor enters, None for an embedding's table; `note` says why `compute` is
-    what it is, where that was not asked for: `BY_AUTO` or `NO_KERNEL`; `kind` is what multiplies without quantizers,
-    the module's type or a function's name.
+    what it is, where that was not asked for: `BY_AUTO`, `NO_KERNEL` or `NOT_ALONE`; `kind` is what multiplies
+    without quantizers, the module's type or a function's name.
     """
 
     quantizer: str
@@ -59,7 +60,7 @@ class PlanRow:
         pinned = self.spec.bits != FOLLOW
         row.update(bits=self.spec.bits if pinned else [self.low, self.high], follows=not pinned)
         if self.note:
-            row["compute_by_auto" if self.note == BY_AUTO else "compute_without_kernel"] = True
+            row[_KEYS[self.note]] = True
         if self.role == GRADIENT:
             del row["ste"]
         return row
