@@ -102,5 +102,5 @@ class Points:
 
 def belongs_to(layers: Iterable[str]) -> Callable[[str], bool]:
     """Whether a quantizer's path lies in one of `layers`."""
-    starts = tuple(f"{layer}." for layer in layers)
+    starts = tuple(f"{layer}." if layer else "" for layer in layers)
     return lambda path: path.startswith(starts)

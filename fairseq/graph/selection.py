@@ -30,7 +30,7 @@ def select(model: nn.Module, by: str, patterns: Sequence[str]) -> dict[str, nn.M
     """
     if by not in WAYS:
         raise ConfigError(unknown("way to select", by, WAYS))
-    modules = {path: module for path, module in model.named_modules() if path}
+    modules = {path: module for path, module in model.named_modules() if path or by == "type"}  # "": the model itself
     chosen: set[str] = set()
     for pattern in patterns:
         found = {path for path, module in modules.items() if _matches(by, pattern, path, module)}

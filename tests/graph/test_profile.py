@@ -121,6 +121,13 @@ def test_share_clipped() -> None:
     assert error.statistics["error"]["clipped"] == 50.0
 
 
+def test_a_model_that_is_one_layer() -> None:
+    model = quantize_model(nn.Linear(8, 4), "mxfp8").eval()
+    rows = profile(model, [torch.randn(3, 8)], match=["linear"])
+    assert [row.tensor for row in rows if row.module == ""] == ["weight", "bias", "input", "output"]
+    assert [row.module for row in rows if row.tensor == "error"] == ["weight", "input"]
+
+
 def test_rows_as_csv_and_json() -> None:
     rows = profile(small(), batches(), by="regex", match=["[03]"], weights=["variance_online"], activations=["record"])
     lines = csv_text(rows).splitlines()
