@@ -1,7 +1,7 @@
 """Checkpoints of packed weights: codes in place of the weights that quantizers round, all else as usual.
 
 packed_weights   key of the weight -> PackedWeight.as_dict(): version, codes, columns, scales, zero_points, format,
-                 granularity, num_bits
+                 granularity, num_bits, and the layout of a weight that is no matrix, or another one
 model            the other weights
 
 Reading such a file gives the weights too, with the values of their codes, so that everything that takes
@@ -33,9 +33,11 @@ from fairseq.quantization.products.packed_scales import (
     zero_point_layout,
 )
 from fairseq.quantization.products.packed_weight import PackedWeight
+from fairseq.quantization.products.weight_layout import WeightLayout
 from fairseq.quantization.versions import PACKED_VERSION, clear_format
 
 KEY = "packed_weights"
+FIELDS = set(PackedWeight._fields) - {"data", "layout"} | {"codes"}
 AVERAGES = ("ema", "ema_fp32_params")
 
 
@@ -58,7 +60,7 @@ def unpack_state(state: dict[str, Any], path: str) -> None:
             raise CheckpointError(
                 f"checkpoint {path}: packed weight {key!r} {error}; use another copy of the file"
             ) from None
-        state["model"][key] = found[key].values()
+        state["model"][key] = found[key].weight()
     state[KEY] = found
 
 
@@ -111,7 +113,7 @@ def read_packed(entry: Any) -> PackedWeight:
     Raises:
         ValueError: what cannot be right about the entry, in a few words.
     """
-    if not isinstance(entry, Mapping) or set(entry) - {"version"} != set(PackedWeight._fields) - {"data"} | {"codes"}:
+    if not isinstance(entry, Mapping) or set(entry) - {"version", "layout"} != FIELDS:
         raise ValueError("is not a packed weight")
     num_bits, columns, version = entry["num_bits"], entry["columns"], _known_version(entry)
     number_format = _known_format(clear_format(entry["format"], version))
@@ -121,13 +123,14 @@ def read_packed(entry: Any) -> PackedWeight:
     granularity = _known_granularity(entry["granularity"])
     data = _checked_data(entry["codes"], columns, number_format.code_bits(num_bits), version)
     shapes = range_shapes(granularity, (data.shape[0], columns))
+    layout = WeightLayout.read(entry.get("layout"), (data.shape[0], columns))
     scales, zeros = _checked_scales(entry["scales"], number_format, shapes, version), None
     kept = number_format.scales_of(unpack_scales(number_format, scales, shapes), num_bits)
     if any(bool((scale <= 0).any()) for scale in kept):
         raise ValueError("has scales that are not above 0")
     if entry["zero_points"] is not None:
         zeros = _numbers("zero points", entry["zero_points"], zero_point_layout(number_format, shapes))
-    found = PackedWeight(data, columns, scales, zeros, number_format.spec(), entry["granularity"], num_bits)
+    found = PackedWeight(data, columns, scales, zeros, number_format.spec(), entry["granularity"], num_bits, layout)
     low, high = number_format.stored_codes(num_bits)
     codes, first = found.unpacked(), number_format.first_code(num_bits)
     if int(codes.min()) < low - first or int(codes.max()) > high - first:

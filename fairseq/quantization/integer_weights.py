@@ -33,6 +33,7 @@ from fairseq.quantization.formats import FormatSpec, format_text
 from fairseq.quantization.plan.targets import find_targets
 from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.products.packed_weight import PackedWeight, pack_weight
+from fairseq.quantization.products.weight_layout import WeightLayout
 from fairseq.quantization.quantizer import Quantizer
 
 
@@ -43,6 +44,11 @@ class PackableWeight(NamedTuple):
     owner: Any  # its `quantizers` take integers in the place of its `weight`
     quantizer: Quantizer
     num_bits: int
+    layout: Optional[WeightLayout] = None
+
+    def pack(self) -> PackedWeight:
+        """Its codes."""
+        return pack_weight(self.quantizer, self.owner.weight, self.num_bits, self.layout)
 
 
 def packable_weights(model: nn.Module) -> tuple[list[PackableWeight], list[str]]:
@@ -60,7 +66,7 @@ def packable_weights(model: nn.Module) -> tuple[list[PackableWeight], list[str]]
             if uses[id(weight)] > 1 or getattr(owner, "max_norm", None) is not None:
                 shared.append(key)
             else:
-                found.append(PackableWeight(key, owner, quantizer, bits))
+                found.append(PackableWeight(key, owner, quantizer, bits, target.layout()))
     return found, shared
 
 
@@ -72,7 +78,7 @@ def _evaluation_bits(model: nn.Module) -> Optional[int]:
 def pack_weights(model: nn.Module) -> tuple[dict[str, PackedWeight], list[str]]:
     """Each weight of a quantized model that codes can stand for, packed, by key; and the keys of shared ones."""
     found, shared = packable_weights(model)
-    return {held.key: pack_weight(held.quantizer, held.owner.weight, held.num_bits) for held in found}, shared
+    return {held.key: held.pack() for held in found}, shared
 
 
 def keep_integer_weights(model: nn.Module, packed: Optional[Mapping[str, PackedWeight]] = None) -> nn.Module:
@@ -91,7 +97,7 @@ def keep_integer_weights(model: nn.Module, packed: Optional[Mapping[str, PackedW
         for key, codes in packed.items():
             _check_codes(key, codes, held.get(key))
     else:  # all of them before the first is replaced: a weight with NaN has no codes
-        packed = {key: pack_weight(found.quantizer, found.owner.weight, found.num_bits) for key, found in held.items()}
+        packed = {key: found.pack() for key, found in held.items()}
     for key, codes in packed.items():
         _replace_weight(held[key].owner, codes)
     return model
@@ -108,7 +114,9 @@ def _check_codes(key: str, packed: PackedWeight, held: Optional[PackableWeight])
             f"weight {key} is packed as {_words(settings)}, and the model's quantization asks for {_words(wanted)}; "
             "these settings cannot be changed any more, but in the checkpoint that was trained"
         )
-    if not torch.equal(held.owner.weight.detach().float(), packed.values().to(held.owner.weight.device)):
+    if packed.layout != held.layout:
+        raise CheckpointError(f"weight {key} is not of the layer that was packed; load the file as it was written")
+    if not torch.equal(held.owner.weight.detach().float(), packed.weight().to(held.owner.weight.device)):
         raise CheckpointError(f"weight {key} is not the one that was packed; load the file as it was written")
 
 
@@ -137,14 +145,14 @@ def restore_float_weights(model: nn.Module) -> nn.Module:
             for hook in owner.integer_hooks:
                 hook.remove()
             del owner.weight, owner.integer_hooks
-            owner.weight = nn.Parameter(integers.values().to(integers.dtype))
+            owner.weight = nn.Parameter(integers.weight().to(integers.dtype))
             owner.quantizers.integers = None
     return model
 
 
 def _save_values(owner: Any, state_dict: Any, prefix: str, local_metadata: Any) -> None:
     integers: QuantizedWeight = owner.quantizers.integers
-    state_dict[f"{prefix}weight"] = integers.values().to(integers.dtype)
+    state_dict[f"{prefix}weight"] = integers.weight().to(integers.dtype)
 
 
 def _refuse_to_load(owner: Any, state_dict: Any, prefix: str, *others: Any) -> None:

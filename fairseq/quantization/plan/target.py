@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple, Optional, TypeVar
 from torch import Tensor, nn
 
 from fairseq.quantization.context import QuantizationContext
+from fairseq.quantization.products.weight_layout import WeightLayout
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.spec import GRADIENT, QuantizerSpec
 
@@ -133,6 +134,10 @@ class QuantizationTarget:
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
         """The quantizers of its weights, with the weights that they round; none before `install`."""
         return []
+
+    def layout(self) -> Optional[WeightLayout]:
+        """How its weight is a matrix, where codes can take its place; None of one that is a matrix."""
+        return None
 
     def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
         """What a call of the module without quantizers has multiplied; None where that cannot be told.

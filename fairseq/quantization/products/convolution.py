@@ -20,6 +20,7 @@ from torch import Tensor
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.products.images import images, round_images, seen, unseen, vectors
 from fairseq.quantization.products.simulated import MatmulCall, notify_full_precision, product_dtype
+from fairseq.quantization.products.weight_layout import WeightLayout, from_rows_of_second, rows_of_first, rows_of_second
 from fairseq.quantization.products.weighted import WeightedProduct
 from fairseq.quantization.spec import QuantizerSpec
 
@@ -48,23 +49,6 @@ class Geometry(NamedTuple):
         return positions * weight[0].numel()
 
 
-def rows_of_first(weight: Tensor) -> Tensor:
-    """(A, B, *K) -> (A, B * K): a row for each channel of the first axis."""
-    return weight.flatten(1)
-
-
-def rows_of_second(weight: Tensor, groups: int) -> Tensor:
-    """(A, B, *K) -> (G * B, A/G * K): a row for each channel of the second axis in each group."""
-    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2).flatten(0, 1)
-
-
-def from_rows_of_second(matrix: Tensor, shape: tuple[int, ...], groups: int) -> Tensor:
-    """Undo `rows_of_second` for a weight of `shape`."""
-    first, second, *kernel = shape
-    parts = matrix.reshape(groups, second, first // groups, *kernel).transpose(1, 2)
-    return parts.reshape(shape)
-
-
 class ConvolutionQuantizers(WeightedProduct):
     """The quantizers of a convolution, and its product.
 
@@ -88,17 +72,16 @@ class ConvolutionQuantizers(WeightedProduct):
         calibration_bits: int = 8,
     ):
         self.shape, self.transposed, self.groups = tuple(weight.shape), transposed, groups
+        self.layout = WeightLayout(self.shape, transposed, groups if transposed else 1)
         first, second = weight.shape[0], weight.shape[1] * groups
         outputs, inputs = (second, first) if transposed else (first, second)
         super().__init__(path, (outputs, weight.numel() // outputs), inputs, specs, context, calibration_bits)
 
     def matrix(self, weight: Tensor) -> Tensor:
-        return rows_of_second(weight, self.groups) if self.transposed else rows_of_first(weight)
+        return self.layout.matrix(weight)
 
     def from_matrix(self, matrix: Tensor) -> Tensor:
-        if self.transposed:
-            return from_rows_of_second(matrix, self.shape, self.groups)
-        return matrix.reshape(self.shape)
+        return self.layout.weight(matrix)
 
     def matrix_across(self, weight: Tensor) -> Tensor:
         """The weight (I, O/G * K) for dL/dx: a row for each input channel."""

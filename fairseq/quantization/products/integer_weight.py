@@ -57,8 +57,13 @@ class QuantizedWeight(MetadataState):
         return packed.with_codes(codes)
 
     def values(self) -> Tensor:
-        """The weight, fp32."""
-        return self.packed().values()
+        """The weight as a matrix, fp32; in memory it lies as that of the float weight: sums depend on it."""
+        packed = self.packed()
+        return packed.values() if packed.layout is None else packed.layout.matrix(packed.weight())
+
+    def weight(self) -> Tensor:
+        """The weight as the layer has it, fp32."""
+        return self.packed().weight()
 
     def product(self) -> PreparedWeight:
         """For integer products."""

@@ -38,6 +38,7 @@ from fairseq.quantization.products.packed_scales import (
     unpack_scales,
     zero_points_of,
 )
+from fairseq.quantization.products.weight_layout import WeightLayout
 from fairseq.quantization.quantizer import Quantizer
 from fairseq.quantization.versions import PACKED_VERSION
 
@@ -54,6 +55,7 @@ class PackedWeight(NamedTuple):
         format: the number format: its name, or a mapping with its settings.
         granularity: as text.
         num_bits: as the quantizer's.
+        layout: of the layer's weight, where it is another than the matrix.
     """
 
     data: Tensor
@@ -63,6 +65,7 @@ class PackedWeight(NamedTuple):
     format: FormatSpec
     granularity: str
     num_bits: int
+    layout: Optional[WeightLayout] = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -99,8 +102,12 @@ class PackedWeight(NamedTuple):
         return self._replace(data=self.data[indices], scales=tuple(of(scale) for scale in self.scales),
                              zero_points=zeros)  # fmt: skip
 
+    def weight(self) -> Tensor:
+        """The values as the layer has them, fp32."""
+        return self.values() if self.layout is None else self.layout.weight(self.values()).contiguous()
+
     def values(self) -> Tensor:
-        """The weight (R, C), fp32."""
+        """The matrix (R, C), fp32."""
         number_format = self._format()
         values = self.unpacked().float().add_(number_format.first_code(self.num_bits))
         for piece, qparams in zip(Granularity.parse(self.granularity).pieces(values), self.qparams(), strict=True):
@@ -119,6 +126,7 @@ class PackedWeight(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
+        layout = {} if self.layout is None else {"layout": self.layout.as_dict()}  # which earlier builds do not read
         return {
             "version": PACKED_VERSION,
             "codes": self.data,
@@ -128,6 +136,7 @@ class PackedWeight(NamedTuple):
             "format": self.format,
             "granularity": self.granularity,
             "num_bits": self.num_bits,
+            **layout,
         }
 
     def _format(self) -> NumberFormat:
@@ -139,13 +148,16 @@ class PackedWeight(NamedTuple):
 
 
 @torch.no_grad()
-def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWeight:
-    """`weight` (R, C) as `quantizer` rounds it at `num_bits`.
+def pack_weight(
+    quantizer: Quantizer, weight: Tensor, num_bits: int, layout: Optional[WeightLayout] = None
+) -> PackedWeight:
+    """`weight` as `quantizer` rounds it at `num_bits`: a matrix (R, C), or what is one by its `layout`.
 
     Raises:
         ConfigError: a number format whose codes do not fit into `num_bits`.
         DataError: a weight with inf or NaN.
     """
+    weight = weight if layout is None else layout.matrix(weight)
     weight, first = weight.detach().float(), quantizer.format.first_code(num_bits)
     low, high = quantizer.format.stored_codes(num_bits)
     width = quantizer.format.code_bits(num_bits)
@@ -157,9 +169,9 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
     all_qparams = quantizer.qparams(weight, num_bits)
     shapes = range_shapes(quantizer.granularity, (weight.shape[0], weight.shape[1]))
     stored = quantizer.format.stored_scales(all_qparams, num_bits)
-    layout = quantizer.format.stored_layout(shapes)
+    kept = quantizer.format.stored_layout(shapes)
     scales = pack_scales(
-        quantizer.format, tuple(part.reshape(shape).clone() for part, (_, shape) in zip(stored, layout, strict=True))
+        quantizer.format, tuple(part.reshape(shape).clone() for part, (_, shape) in zip(stored, kept, strict=True))
     )
     number_format = quantizer.format
     zero_points = [qparams.zero_point for qparams in all_qparams]
@@ -170,4 +182,4 @@ def pack_weight(quantizer: Quantizer, weight: Tensor, num_bits: int) -> PackedWe
         zeros = None
     data = pack_codes(codes, width)
     spec, granularity = quantizer.format.spec(), str(quantizer.granularity)
-    return PackedWeight(data, weight.shape[1], scales, zeros, spec, granularity, num_bits)
+    return PackedWeight(data, weight.shape[1], scales, zeros, spec, granularity, num_bits, layout)

@@ -21,6 +21,7 @@ from fairseq.quantization.plan.targets.products import linear_quantizers
 from fairseq.quantization.plan.targets.unsupported import UnsupportedTarget
 from fairseq.quantization.plan.unquantized_products import unquantized_product
 from fairseq.quantization.products.convolution import ConvolutionQuantizers
+from fairseq.quantization.products.weight_layout import WeightLayout
 from fairseq.quantization.quantizer import Quantizer
 
 
@@ -29,6 +30,7 @@ class ConvolutionTarget(QuantizationTarget):
     """nn.Conv1d/2d/3d or nn.ConvTranspose1d/2d/3d."""
 
     module: Any
+    keeps_codes = True
     supports = "nn.Conv1d/2d/3d and nn.ConvTranspose1d/2d/3d"
 
     @classmethod
@@ -65,6 +67,11 @@ class ConvolutionTarget(QuantizationTarget):
             return []
         with torch.no_grad():
             return [(quantizers.quantizer("weight"), quantizers.matrix(self.module.weight))]
+
+    def layout(self) -> WeightLayout:
+        layer = self.module
+        transposed = isinstance(layer, _ConvTransposeNd)
+        return WeightLayout(tuple(layer.weight.shape), transposed, layer.groups if transposed else 1)
 
     def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
         return unquantized_product(self.module, args[0], output)

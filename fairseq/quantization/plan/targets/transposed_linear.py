@@ -18,6 +18,7 @@ from fairseq.quantization.plan.target import (
 from fairseq.quantization.plan.targets.products import linear_product, linear_quantizers, unquantized_linear
 from fairseq.quantization.plan.targets.unsupported import UnsupportedTarget
 from fairseq.quantization.products.linear import LinearQuantizers
+from fairseq.quantization.products.weight_layout import WeightLayout
 from fairseq.quantization.quantizer import Quantizer
 
 
@@ -26,6 +27,7 @@ class TransposedLinearTarget(QuantizationTarget):
     """A Conv1D of `transformers`."""
 
     module: Any
+    keeps_codes = True
     supports = "transformers' Conv1D"
 
     @classmethod
@@ -52,6 +54,9 @@ class TransposedLinearTarget(QuantizationTarget):
     def weights(self) -> list[tuple[Quantizer, Tensor]]:
         quantizers: Optional[LinearQuantizers] = getattr(self.module, "quantizers", None)
         return [] if quantizers is None else [(quantizers.quantizer("weight"), self.module.weight.t())]
+
+    def layout(self) -> WeightLayout:
+        return WeightLayout(tuple(self.module.weight.shape), by_second=True)
 
     def unquantized_product(self, args: Any, output: Any) -> Optional[UnquantizedProduct]:
         return unquantized_linear(args[0], self.module.weight, output)
