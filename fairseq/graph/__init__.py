@@ -10,9 +10,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fairseq.graph.model_graph import ModelGraph as ModelGraph
     from fairseq.graph.node_info import NodeInfo as NodeInfo
+    from fairseq.graph.passes.edit import remove as remove
+    from fairseq.graph.passes.prune import prune as prune
+    from fairseq.graph.passes.quantize import quantize as quantize
+    from fairseq.graph.passes.registry import register_pass as register_pass
+    from fairseq.graph.passes.registry import run_pass as run_pass
     from fairseq.graph.tracing import trace as trace
 
-_HOMES = {"trace": "tracing", "ModelGraph": "model_graph", "NodeInfo": "node_info"}
+_HOMES = {
+    "trace": "tracing",
+    "ModelGraph": "model_graph",
+    "NodeInfo": "node_info",
+    "quantize": "passes.quantize",
+    "prune": "passes.prune",
+    "remove": "passes.edit",
+    "register_pass": "passes.registry",
+    "run_pass": "passes.registry",
+}
 __all__ = [*_HOMES]
 
 

@@ -1,7 +1,7 @@
 """What differs between two graphs: nodes matched by name, and how many of each type have changed.
 
 A module's name is its path, so that a node keeps it when others come or go; a function's is that of its node. A module
-is changed where its class differs, or the formats and bits of its quantizers.
+is changed where its class differs, the formats and bits of its quantizers, or how many of its weights are pruned.
 
 >>> import torch
 >>> from fairseq.graph.tracing import trace
@@ -21,9 +21,10 @@ from typing import Any, Optional
 
 from torch import fx, nn
 
+from fairseq.graph.masks import pruned_parts
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.quantization.plan.targets import target_of
-from fairseq.quantization.quantized_model import get_quantization
+from fairseq.quantization.quantized_model import Quantization, get_quantization
 
 INPUTS_AND_OUTPUT = ("placeholder", "get_attr", "output")
 
@@ -48,9 +49,16 @@ class DiffRow:
         return self.before != self.after
 
 
+Described = dict[str, tuple[str, str]]  # name -> kind, and type with what is quantized or pruned
+
+
 def diff(before: ModelGraph, after: ModelGraph) -> list[DiffRow]:
     """Rows for all nodes of both graphs but inputs and outputs: those of `before` in order, then what is new."""
-    old, new = _by_name(before), _by_name(after)
+    return rows_between(described(before), described(after))
+
+
+def rows_between(old: Described, new: Described) -> list[DiffRow]:
+    """The rows of `diff`, for a model that has been changed in place since `old` was written down."""
     rows = []
     for name, (op, kind) in old.items():
         rows.append(DiffRow(name, op, kind, new[name][1] if name in new else None))
@@ -75,9 +83,9 @@ def _class(text: str) -> str:
     return text.partition(" ")[0]
 
 
-def _by_name(graph: ModelGraph) -> dict[str, tuple[str, str]]:
-    """Name -> kind, and type with what is quantized. A module that is called again is `path#2`."""
-    found: dict[str, tuple[str, str]] = {}
+def described(graph: ModelGraph) -> Described:
+    """What nodes are now. A module that is called again is `path#2`."""
+    found: Described = {}
     calls = Counter[str]()
     for node in graph.graph.nodes:
         if node.op in INPUTS_AND_OUTPUT:
@@ -93,15 +101,22 @@ def _by_name(graph: ModelGraph) -> dict[str, tuple[str, str]]:
 
 def _described(model: nn.Module, node: fx.Node) -> str:
     kind: str = node.meta["info"].type
-    quantization = get_quantization(model)
-    if node.op != "call_module" or quantization is None:
+    if node.op != "call_module":
         return kind
     path = str(node.target)
-    target = target_of(path, model.get_submodule(path))
+    module = model.get_submodule(path)
+    parts = [*_quantized(get_quantization(model), path, module), *pruned_parts(module)]
+    return f"{kind} ({', '.join(parts)})" if parts else kind
+
+
+def _quantized(quantization: Optional[Quantization], path: str, module: nn.Module) -> list[str]:
+    target = None if quantization is None else target_of(path, module)
+    if quantization is None or target is None:
+        return []
     parts = []
-    for quantizer in target.roles if target is not None else ():
+    for quantizer in target.roles:
         if quantizer in quantization.plan and quantization.plan[quantizer].active:
             bits = quantization.plan.bits(quantizer, quantization.config.eval_bits)
             number_format = quantization.plan[quantizer].spec.describe()["format"]
             parts.append(f"{quantizer.rpartition('.')[2]}: {bits} bits {number_format}")
-    return f"{kind} ({', '.join(parts)})" if parts else kind
+    return parts

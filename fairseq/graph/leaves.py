@@ -11,6 +11,7 @@ True
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -18,6 +19,13 @@ from fairseq.quantization.plan.targets import target_of
 
 WHOLE = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)  # layers of torch that have parts
 CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+class Removed(nn.Module):
+    """Stands where a module was that a pass has removed: gives its first argument, and is no node."""
+
+    def forward(self, input: Any, *ignored: Any, **also_ignored: Any) -> Any:
+        return input
 
 
 class Leaves:
@@ -34,6 +42,8 @@ class Leaves:
         """Whether `module` at `path` is a leaf."""
         if path in self.named or isinstance(module, WHOLE):
             return True
+        if isinstance(module, Removed):
+            return False
         if target_of(path, module) is not None:
             return True
         if any(name != "quantizers" for name in module._modules):

@@ -7,7 +7,7 @@ graph(**inputs)                 # runs the graph on the model's own modules
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from torch import Tensor, fx, nn
@@ -24,14 +24,22 @@ class ModelGraph:
         graph: `torch.fx.Graph`; each node's `meta["info"]` is its `NodeInfo`.
         module: `torch.fx.GraphModule` on the model's own modules; its state-dict keys are the model's.
         inputs: what it was traced with, by name; None for a graph without shapes.
+        constants: attribute name -> tensor, for tensors that are neither an input nor the model's.
+        leaves: paths of modules that were named as one node.
     """
 
     def __init__(
-        self, model: nn.Module, graph: fx.Graph, inputs: Optional[Mapping[str, Any]], constants: Mapping[str, Tensor]
+        self,
+        model: nn.Module,
+        graph: fx.Graph,
+        inputs: Optional[Mapping[str, Any]],
+        constants: Mapping[str, Tensor],
+        leaves: Iterable[str] = (),
     ):
         self.model, self.graph = model, graph
         self.inputs = None if inputs is None else dict(inputs)
         self.constants = dict(constants)
+        self.leaves = tuple(leaves)
         self.module = _graph_module(model, graph, constants)
 
     @property

@@ -37,17 +37,17 @@ def trace(model: nn.Module, inputs: Inputs = None, leaves: Iterable[str] = (), c
         ConfigError: an unknown input or leaf; a model that cannot be traced, with the statement that is the reason; a
             graph that computes something else than the model.
     """
-    known = dict(model.named_modules())
+    known, leaves = dict(model.named_modules()), tuple(leaves)
     for path in leaves:
         if path not in known:
             raise ConfigError(unknown("module", path, known, where="the leaves"))
     own = Leaves(leaves)
     if inputs is None:
-        return _without_shapes(model, own)
+        return _without_shapes(model, own, leaves)
     given = _by_name(model, inputs)
     recording = record(model, given, own)
     describe(recording.graph, model)
-    graph = ModelGraph(model, recording.graph, given, recording.constants)
+    graph = ModelGraph(model, recording.graph, given, recording.constants, leaves)
     if check:
         check_against(model, graph, given)
     return graph
@@ -87,7 +87,7 @@ class _Tracer(fx.Tracer):
         return module_qualified_name in self.leaves
 
 
-def _without_shapes(model: nn.Module, leaves: Leaves) -> ModelGraph:
+def _without_shapes(model: nn.Module, leaves: Leaves, named: tuple[str, ...]) -> ModelGraph:
     try:
         graph = _Tracer(model, leaves).trace(model)
     except Exception as error:
@@ -97,7 +97,7 @@ def _without_shapes(model: nn.Module, leaves: Leaves) -> ModelGraph:
             f"{_example(model)}"
         ) from error
     describe(graph, model)
-    return ModelGraph(model, graph, None, {})
+    return ModelGraph(model, graph, None, {}, named)
 
 
 def _example(model: nn.Module) -> str:

@@ -14,7 +14,6 @@ infinite scale, and so no finite value; a NaN stays one, whatever the scale.
 tensor([-1.0000,  0.0000,  0.5000,  0.5000,  1.0000,     nan])
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from fairseq.quantization.cached import cached_constant
 from fairseq.quantization.formats.base import LevelTable, Noise, NumberFormat, QParams
 
 PIECE = 2**17  # elements that stay in cache between two operations
@@ -106,13 +106,13 @@ class CodebookFormat(NumberFormat):
         return _listed(self, int(qparams.quant_max).bit_length())
 
 
-@functools.lru_cache(maxsize=256)
+@cached_constant(maxsize=256)
 def _listed(number_format: CodebookFormat, num_bits: int) -> tuple[float, ...]:
     """The levels as fp32 has them."""
     return tuple(torch.tensor(number_format.levels(num_bits), dtype=torch.float32).tolist())
 
 
-@functools.lru_cache(maxsize=256)
+@cached_constant(maxsize=256)
 def _thresholds(levels: tuple[float, ...], dtype: torch.dtype) -> tuple[float, ...]:
     """The largest number of `dtype` that goes to each level; that of the last is infinity."""
     found = []
@@ -126,7 +126,7 @@ def _thresholds(levels: tuple[float, ...], dtype: torch.dtype) -> tuple[float, .
     return (*found, math.inf)
 
 
-@functools.lru_cache(maxsize=64)
+@cached_constant(maxsize=64)
 def _table(levels: tuple[float, ...]) -> LevelTable:
     thresholds = torch.tensor([_thresholds(levels, torch.float32)[:-1]], dtype=torch.float32)
     return LevelTable(thresholds, torch.tensor([levels], dtype=torch.float32))

@@ -1,0 +1,153 @@
+"""Nodes of a graph, removed: `remove` hands a node's input on to its users, `erase` takes a node that has none.
+
+A module that is called once is removed from the model itself, in place: a placeholder without parameters stands there,
+and the model keeps its class. For a function, or a module that is called several times, the model is afterwards the
+graph's own module (`graph.model`), with the same parameters and keys.
+
+>>> import torch
+>>> from fairseq.graph.tracing import trace
+>>> graph = trace(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.ReLU()), {"input": torch.randn(3, 4)})
+>>> graph, result = remove(graph, "_1")
+>>> graph.layer_types(), result.changed
+({'Linear': 1, 'ReLU': 1}, ['1'])
+>>> erase(graph, "_0")
+Traceback (most recent call last):
+...
+fairseq.errors.ConfigError: node '_0' has a user, _2, and cannot be erased; remove(graph, '_0') hands its input on
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Union
+
+from torch import fx, nn
+
+from fairseq.errors import ConfigError, unknown
+from fairseq.graph.diff import described
+from fairseq.graph.leaves import Removed
+from fairseq.graph.model_graph import ModelGraph
+from fairseq.graph.passes.registry import PASSES
+from fairseq.graph.passes.result import Result, changed_in_place
+from fairseq.graph.passes.select import nearest_of, select
+
+FIXED = ("placeholder", "get_attr", "output")
+Which = Union[str, fx.Node]
+
+
+def remove(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[ModelGraph, Result]:
+    """The graph without a node, or several: who used one uses its input instead.
+
+    Args:
+        node: nodes of `graph`, or their names.
+
+    Raises:
+        ConfigError: no such node; one without exactly one tensor as input, or whose output has another shape or dtype.
+    """
+    nodes = _nodes(graph, node)
+    inputs = {each: _only_input(each) for each in nodes}
+    before = described(graph)
+    calls = [str(each.target) for each in graph.graph.nodes if each.op == "call_module"]
+    in_model = [each for each in nodes if each.op == "call_module" and str(each.target) and _called_once(each, calls)]
+    if len(in_model) == len(nodes):
+        for each in nodes:
+            _put(graph.model, str(each.target), Removed().train(graph.model.training))
+        return changed_in_place(before, graph, graph.model, "remove")
+    copy, places = _copied(graph)
+    for each, value in inputs.items():
+        places[each].replace_all_uses_with(places[value])
+        copy.erase_node(places[each])
+        places = {old: places[value] if new is places[each] else new for old, new in places.items()}
+    return changed_in_place(before, graph, _module(graph, copy), "remove")
+
+
+def erase(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[ModelGraph, Result]:
+    """The graph without a node, or several, whose values nothing uses; those that use each other go together.
+
+    Raises:
+        ConfigError: no such node; one that is used (names its users).
+    """
+    nodes = _nodes(graph, node)
+    for each in nodes:
+        users = [user.name for user in each.users if user not in nodes]
+        if users:
+            has = "a user" if len(users) == 1 else f"{len(users)} users"
+            raise ConfigError(
+                f"node {each.name!r} has {has}, {', '.join(users)}, and cannot be erased; remove(graph, {each.name!r}) "
+                "hands its input on"
+            )
+    before = described(graph)
+    copy, places = _copied(graph)
+    order = {each: place for place, each in enumerate(graph.graph.nodes)}
+    for each in sorted(nodes, key=order.__getitem__, reverse=True):
+        copy.erase_node(places[each])
+    return changed_in_place(before, graph, _module(graph, copy), "erase")
+
+
+@PASSES.register("remove")
+def remove_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
+    """`remove` for all nodes of the modules that `pattern` and `by` choose."""
+    for key in options:
+        if key not in ("pattern", "by"):
+            raise ConfigError(unknown("option", str(key), ("pattern", "by"), where="remove"))
+    pattern = str(options.get("pattern", ""))
+    paths = select(graph.model, pattern, str(options.get("by", "type")))
+    nodes = [node for node in graph.graph.nodes if node.op == "call_module" and node.target in paths]
+    if not nodes:
+        known = (str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+        raise ConfigError(f"no node calls {paths[0] or 'the model'!r}{nearest_of(pattern, known)}")
+    return remove(graph, nodes)
+
+
+def _nodes(graph: ModelGraph, given: Union[Which, Iterable[Which]]) -> list[fx.Node]:
+    listed = [given] if isinstance(given, (str, fx.Node)) else list(given)
+    found = [graph.node(each if isinstance(each, str) else each.name) for each in listed]
+    for node in found:
+        if node.op in FIXED:
+            raise ConfigError(f"node {node.name!r} is an input, a parameter or the output, and cannot be removed")
+    return list(dict.fromkeys(found))
+
+
+def _only_input(node: fx.Node) -> fx.Node:
+    """The input that can stand for what `node` gives."""
+    info = node.meta["info"]
+    inputs = [each for each in node.all_input_nodes if each.meta["info"].shape is not None or info.shape is None]
+    if len(inputs) != 1:
+        named = ", ".join(each.name for each in inputs) or "none"
+        raise ConfigError(
+            f"node {node.name!r} takes {len(inputs)} tensors ({named}); remove needs exactly one to hand on"
+        )
+    mine, theirs = (info.shape, info.dtype), (inputs[0].meta["info"].shape, inputs[0].meta["info"].dtype)
+    if mine != theirs:
+        raise ConfigError(
+            f"node {node.name!r} gives {info.dtype} {info.shape} and takes {theirs[1]} {theirs[0]}; its input cannot "
+            "stand for it"
+        )
+    return inputs[0]
+
+
+def _called_once(node: fx.Node, calls: list[str]) -> bool:
+    return calls.count(str(node.target)) == 1
+
+
+def _put(model: nn.Module, path: str, module: nn.Module) -> None:
+    owner, _, name = path.rpartition(".")
+    model.get_submodule(owner)._modules[name] = module
+
+
+def _copied(graph: ModelGraph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+    copy = fx.Graph()
+    places: dict[fx.Node, fx.Node] = {}
+    output = copy.graph_copy(graph.graph, places)
+    last = next(node for node in graph.graph.nodes if node.op == "output")
+    if output is not None:
+        places[last] = copy.output(output)
+    return copy, places
+
+
+def _module(graph: ModelGraph, edited: fx.Graph) -> fx.GraphModule:
+    """The edited graph on the model's own modules."""
+    for node in edited.nodes:
+        node.meta.setdefault("info", None)
+    edited.lint()
+    return ModelGraph(graph.model, edited, graph.inputs, graph.constants, graph.leaves).module.train(
+        graph.model.training
+    )

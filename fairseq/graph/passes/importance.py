@@ -1,0 +1,32 @@
+"""Which units of weights are pruned: exactly so many, the least important first, ties in their order.
+
+>>> lowest(torch.tensor([2.0, 1.0, 1.0, 1.0, 0.5]), 3).tolist()
+[False, True, True, False, True]
+>>> keep_n_of_m(torch.tensor([[3.0, 1.0, 2.0, 0.0, 1.0, 1.0, 1.0, 1.0]]), 2, 4).tolist()
+[[True, False, True, False, False, False, True, True]]
+"""
+
+import torch
+from torch import Tensor
+
+
+def lowest(scores: Tensor, count: int) -> Tensor:
+    """Where the `count` lowest of `scores`, a vector of any length, are; of equal ones the first."""
+    if count <= 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    border = scores.kthvalue(count).values
+    below, ties = scores < border, scores == border
+    return below | (ties & (ties.cumsum(0) <= count - below.count_nonzero()))
+
+
+def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
+    """True for the n highest of each m neighbours on the last axis, whose size m divides; of equal ones the last."""
+    groups = scores.reshape(-1, m)
+    order = groups.argsort(dim=1, stable=True)
+    kept = torch.ones_like(groups, dtype=torch.bool)
+    return kept.scatter_(1, order[:, : m - n], False).reshape(scores.shape)
+
+
+def magnitude(weight: Tensor) -> Tensor:
+    """|w|, in fp32 at least."""
+    return weight.detach().abs().to(torch.promote_types(weight.dtype, torch.float32))
