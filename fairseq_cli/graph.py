@@ -13,6 +13,7 @@ import argparse
 
 from fairseq_cli import graph_profile, graph_views
 from fairseq_cli.entry import command
+from fairseq_cli.user_dir import add_user_dir
 
 FILES = (graph_views, graph_profile)  # each has ACTIONS, add_arguments(parser, action) and run(args)
 
@@ -31,6 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
                 name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
             )
             file.add_arguments(action, name)
+            add_user_dir(action)
             action.set_defaults(run=file.run)
     return parser
 
@@ -38,6 +40,9 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def cli_main() -> None:
     args = get_parser().parse_args()
+    from fairseq.plugins import import_user_module
+
+    import_user_module(args)
     args.run(args)
 
 

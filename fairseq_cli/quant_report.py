@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
 from fairseq_cli.entry import command
+from fairseq_cli.user_dir import add_user_dir
 
 VALUES = ("sqnr", "num_bits", "codes_used", "clipped", "bitops")
 
@@ -26,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quantization", metavar="PRESET", help="quantize a checkpoint that is not, such as int8")
     parser.add_argument("--num-bits", type=int, metavar="N", help="of quantizers that follow (default: eval_bits)")
     add_batch_arguments(parser, "data, for activations and gradients", subset="valid", batches=4)
+    add_user_dir(parser)
     out = parser.add_argument_group("output, next to the table")
     out.add_argument("--json", type=Path, metavar="FILE", help="all rows as JSON")
     out.add_argument("--png", type=Path, metavar="FILE", help="heat map over layers")
@@ -39,8 +41,10 @@ def cli_main() -> None:
     args = get_parser().parse_args()
     from fairseq.checkpoint_tools.report import measure
     from fairseq.output_files import check_output, check_picture
+    from fairseq.plugins import import_user_module
     from fairseq.quantization.analysis import report
 
+    import_user_module(args)
     settings = batch_settings(args)
     if args.json is not None:
         check_output(args.json, args.overwrite, "--json")

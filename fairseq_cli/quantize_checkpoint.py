@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
 from fairseq_cli.entry import command
+from fairseq_cli.user_dir import add_user_dir
 
 if TYPE_CHECKING:
     from fairseq.checkpoint_tools.quantize import Summary
@@ -49,6 +50,7 @@ examples:
     float_group.add_argument("--quantization", metavar="PRESET", help="how to quantize, such as int8 or int4")
     float_group.add_argument("--weight-only", action="store_true", help="leave activations in full precision")
     add_batch_arguments(parser, "data, to measure ranges of activations on", subset="train", batches=16)
+    add_user_dir(parser)
     return parser
 
 
@@ -57,7 +59,9 @@ def cli_main() -> None:
     args = get_parser().parse_args()
     settings = batch_settings(args)
     from fairseq.checkpoint_tools.quantize import quantize_checkpoint
+    from fairseq.plugins import import_user_module
 
+    import_user_module(args)
     summary = quantize_checkpoint(
         args.checkpoint,
         args.out,

@@ -20,12 +20,13 @@ FLAGS = """
 
 
 @contextmanager
-def plugin(name: str) -> Iterator[Path]:
-    """`examples/NAME`, imported as `--user-dir` does it."""
+def plugin(name: str, imported: bool = True) -> Iterator[Path]:
+    """`examples/NAME`, imported as `--user-dir` does it, or left for a command to import."""
     tables = [catalog.group("model"), catalog.group("task"), tasks.TASK_REGISTRY]
     tables += [getattr(models, table) for table in models.__all__ if table.endswith("_REGISTRY")]
     before = [set(table) for table in tables], set(tasks.TASK_CLASS_NAMES)
-    import_user_module(Namespace(user_dir=str(EXAMPLES / name)))
+    if imported:
+        import_user_module(Namespace(user_dir=str(EXAMPLES / name)))
     yield EXAMPLES / name
     for table, names in zip(tables, before[0], strict=True):
         for added in set(table) - names:
