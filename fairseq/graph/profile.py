@@ -203,8 +203,10 @@ def _hooks(collector: Collector, path: str, module: nn.Module, called: set[str])
 
     def before(module: nn.Module, args: Any, kwargs: Any) -> None:
         called.add(path)
-        given = dict(tensors(args[0] if len(args) == 1 else args, "input"))
-        given.update(tensors(kwargs, "input"))
+        every = [*args, *kwargs.values()]
+        given = dict(
+            tensors(every[0], "input") if len(every) == 1 else (*tensors(args, "input"), *tensors(kwargs, "input"))
+        )
         for name, x in given.items():
             collector.add(path, kind, name, x, collector.activations)
 

@@ -123,7 +123,7 @@ def test_share_clipped() -> None:
 
 def test_a_model_that_is_one_layer() -> None:
     model = quantize_model(nn.Linear(8, 4), "mxfp8").eval()
-    rows = profile(model, [torch.randn(3, 8)], match=["linear"])
+    rows = profile(model, [{"input": torch.randn(3, 8)}], match=["linear"])
     assert [row.tensor for row in rows if row.module == ""] == ["weight", "bias", "input", "output"]
     assert [row.module for row in rows if row.tensor == "error"] == ["weight", "input"]
 
