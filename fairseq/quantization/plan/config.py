@@ -17,7 +17,6 @@ from dataclasses import fields, replace
 from typing import Any, TypeGuard, Union
 
 from fairseq.errors import ConfigError, unknown
-from fairseq.quantization.formats.refused import refusal
 from fairseq.quantization.plan.kinds import check_kinds
 from fairseq.quantization.plan.presets import PRESETS
 from fairseq.quantization.plan.rules import read_rules
@@ -39,6 +38,8 @@ def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig
         given = {"preset": config} if isinstance(config, str) else dict(config or {})
         config = QuantizationConfig(**_typed({**given, **changes}))
     if config.preset not in PRESETS:
+        from fairseq.quantization.formats.refused import refusal  # loads torch, which reading a config need not
+
         reason = refusal(config.preset)
         if reason is not None:
             raise ConfigError(f"quantization: {config.preset} is {reason}")
