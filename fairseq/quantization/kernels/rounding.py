@@ -13,6 +13,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from fairseq.native import compiled
 from fairseq.native.compiled import may_compile, run_compiled
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels import levels
@@ -51,6 +52,9 @@ def round_to_levels(
     fused: bool,
 ) -> None:  # fmt: skip
     """Write the rounded `x` to `out`, in the fastest way there is; `fused`: torch.compile may be used."""
+    if number_format.is_uniform and x.numel() < compiled.MIN_KERNEL_ELEMENTS:  # no kernel pays: ask none
+        number_format.fake_quantize(x, qparams, noise, out, clamp)
+        return
     if noise is None and levels.fake_quantize(number_format, x, qparams, out):
         return
     if not fused or not fake_quantize(number_format, x, qparams, noise, out, clamp):
