@@ -12,13 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Says its worker's number from inside the worker, before torch or anybody else looks for the parent.
+# Says its worker's number from inside the worker, before torch or anybody else looks for the parent. One write per
+# line: print makes two where PYTHONUNBUFFERED is set, and those of two workers mix.
 LATE = """
 import os, sys, time
 import torch.utils.data._utils.worker as worker
 loop = worker._worker_loop
 def late(*args, **kwargs):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     time.sleep(1)
     loop(*args, **kwargs)
 worker._worker_loop = late
@@ -89,7 +90,7 @@ import os, sys, time
 from fairseq.data import dictionary
 count = dictionary.count_words
 def slow(*args):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     time.sleep(1)
     return count(*args)
 dictionary.count_words = slow
