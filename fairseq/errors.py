@@ -58,6 +58,10 @@ class TrainingError(FairseqError, RuntimeError):
     """Training cannot continue: a non-finite loss, an exhausted loss scale, a full disk."""
 
 
+class GenerationError(FairseqError, RuntimeError):
+    """Nothing can be generated: scores that are not finite, constraints that leave no way to end."""
+
+
 def reason(error: BaseException) -> str:
     """Why something failed, in a few words of whoever raised `error`: for the brackets of a message of ours.
 

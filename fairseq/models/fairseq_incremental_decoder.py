@@ -42,10 +42,15 @@ class FairseqIncrementalDecoder(FairseqIncrementalState, FairseqDecoder):
         """Rearrange this module's own kept rows; subclasses that keep some override it."""
 
     def reorder_incremental_state_scripting(self, incremental_state: IncrementalState, new_order: Tensor) -> None:
-        """Rearrange what every submodule keeps to follow beam search."""
+        """Rearrange what this decoder and every submodule keep to follow beam search. A state that one of them returns
+        is what those after it are given.
+        """
         for module in self.modules():
-            if module is not self and hasattr(type(module), "reorder_incremental_state"):
-                module.reorder_incremental_state(incremental_state, new_order)  # type: ignore[operator]
+            # found without nn.Module's own lookup, which is slow for names that are not there
+            if hasattr(type(module), "reorder_incremental_state") or "reorder_incremental_state" in module.__dict__:
+                result = module.reorder_incremental_state(incremental_state, new_order)  # type: ignore[operator]
+                if result is not None:
+                    incremental_state = result
 
     def set_beam_size(self, beam_size: int) -> None:
         """Set the number of hypotheses per sentence in every submodule that has `set_beam_size`."""

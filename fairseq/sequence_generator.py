@@ -1,0 +1,6 @@
+"""Generation; see `fairseq.generation`."""
+
+from fairseq.generation.ensemble import EnsembleModel
+from fairseq.generation.generator import SequenceGenerator
+
+__all__ = ["EnsembleModel", "SequenceGenerator"]
