@@ -16,6 +16,7 @@ from fairseq.checkpoint.contents import get_maybe_sharded_checkpoint_filename, l
 from fairseq.checkpoint.format import load_weights
 from fairseq.checkpoint.layout import restoring
 from fairseq.errors import CheckpointError, ConfigError
+from fairseq.graph.replay import prepare
 from fairseq.quantization import keep_integer_weights
 from fairseq.training.quantize import quantize
 
@@ -101,6 +102,7 @@ def build(task: Any, cfg: DictConfig, state: dict[str, Any], path: str, strict: 
     accepts = "from_checkpoint" in inspect.signature(task.build_model).parameters
     with restoring(path, "config"), Budget.of(state["model"], path):
         model = task.build_model(cfg.model, **({"from_checkpoint": True} if accepts else {}))
+    model = prepare(model, state, path)
     history = state.get("optimizer_history")
     if history:
         model.set_num_updates(history[-1].get("num_updates", 0))

@@ -6,16 +6,17 @@ fairseq-graph params bert-folder --json
 fairseq-graph diff checkpoint_best.pt int8/checkpoint_best.pt
 fairseq-graph draw int8/checkpoint_best.pt --out graph.svg
 fairseq-graph profile int8/checkpoint_best.pt --data RTE-bin --match linear --stat range_quantile:quantile=0.97
+fairseq-graph transform --config q.toml --load best.ckpt --out q-run
 fairseq-graph flops bert-folder --input input_ids:int64[1,128] --input attention_mask:int64[1,128]
 """
 
 import argparse
 
-from fairseq_cli import graph_profile, graph_views
+from fairseq_cli import graph_profile, graph_transform, graph_views
 from fairseq_cli.entry import command
 from fairseq_cli.user_dir import add_user_dir
 
-FILES = (graph_views, graph_profile)  # each has ACTIONS, add_arguments(parser, action) and run(args)
+FILES = (graph_views, graph_profile, graph_transform)  # each has ACTIONS, add_arguments(parser, action) and run(args)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -24,8 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
         description="What a model computes, as a graph of its layers and functions.",
         allow_abbrev=False,
     )
-    names = ",".join(name for file in FILES for name in file.ACTIONS)
-    actions = parser.add_subparsers(dest="action", required=True, metavar=f"{{{names}}}")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for file in FILES:
         for name, text in file.ACTIONS.items():
             action = actions.add_parser(

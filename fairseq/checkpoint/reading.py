@@ -13,6 +13,7 @@ import os
 import pickle
 import pickletools
 import re
+import sys
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -29,11 +30,13 @@ from fairseq.file_io import exists
 ALLOCATING = {"builtins.bytearray", "torch._utils._rebuild_meta_tensor_no_storage"}
 
 
-def read(path: Union[str, os.PathLike], *, shapes_only: bool = False) -> Any:
+def read(path: Union[str, os.PathLike], *, shapes_only: bool = False, foreign: bool = False) -> Any:
     """The object in the checkpoint at `path`, tensors on the CPU.
 
     Args:
         shapes_only: tensors on the meta device, without their contents, which are then not verified either.
+        foreign: of another program, such as Lightning: classes of any package are stood for, too; what names a part of
+            Python itself is refused as ever.
 
     Raises:
         CheckpointError: no such file; damaged; or holding more than data, with the name of what was refused.
@@ -49,7 +52,7 @@ def read(path: Union[str, os.PathLike], *, shapes_only: bool = False) -> Any:
                 limits.check_archive(archive, path)
                 if not shapes_only:
                     _verify_checksums(archive)
-        return _load(path, "meta" if shapes_only else "cpu")
+        return _load(path, "meta" if shapes_only else "cpu", foreign)
     except CheckpointError:
         raise
     except PermissionError as error:
@@ -60,7 +63,7 @@ def read(path: Union[str, os.PathLike], *, shapes_only: bool = False) -> Any:
         ) from None
 
 
-def _load(path: str, device: str) -> Any:
+def _load(path: str, device: str, foreign: bool = False) -> Any:
     allowed = inert.allowed()
     claims = sorted(_names(path) & ALLOCATING)
     if claims:
@@ -69,7 +72,7 @@ def _load(path: str, device: str) -> Any:
         return _load_with(path, device, allowed)
     except pickle.UnpicklingError:
         extra = _foreign_names(path, {name for _, name in allowed})
-        refused = sorted(name for name in extra if not name.startswith(inert.PREFIXES))
+        refused = sorted(name for name in extra if not (_of_a_package(name) if foreign else _is_ours(name)))
         if refused:
             raise _refusal(path, ", ".join(refused[:3])) from None
         if not extra:
@@ -90,6 +93,16 @@ def _load_with(path: str, device: str, allowed: list) -> Any:
             raise _refusal(path, str(error)) from None
     limits.check_contents(loaded, os.path.getsize(path), tensors=device != "meta")
     return inert.to_builtins(loaded)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(inert.PREFIXES)
+
+
+def _of_a_package(name: str) -> bool:
+    """Whether a name is not Python's own: what a library saves of itself, and a user's classes."""
+    own = name.partition(".")[0] in sys.stdlib_module_names and not name.startswith("__main__.")
+    return _is_ours(name) or not own
 
 
 def _refusal(path: str, what: str) -> CheckpointError:

@@ -19,6 +19,7 @@ from fairseq.checkpoint import writing
 from fairseq.checkpoint.format import portable
 from fairseq.checkpoint.packed import pack_state
 from fairseq.checkpoint_tools.batches import batches_of
+from fairseq.checkpoint_tools.whole_model import load_with_heads
 from fairseq.dataclass.utils import to_container
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.output_files import check_output
@@ -89,7 +90,7 @@ def quantize_checkpoint(
     if "packed_weights" in state:
         raise CheckpointError(f"checkpoint {checkpoint} is packed already; give the one that it was made from")
     weights = _num_bytes(state["model"])
-    model, cfg, task = _load(checkpoint, state)
+    model, cfg, task = load_with_heads(checkpoint, state)
     trained = cfg.quantization.preset != "none"
     if trained == (preset is not None):
         raise ConfigError(
@@ -140,19 +141,6 @@ def _num_bytes(weights: Mapping[str, Any]) -> int:
     """Bytes of tensors, tied ones counted once."""
     tensors = {value.data_ptr(): value for value in weights.values() if isinstance(value, Tensor)}
     return sum(value.numel() * value.element_size() for value in tensors.values())
-
-
-def _load(checkpoint: str, state: dict[str, Any]) -> tuple[nn.Module, Any, Any]:
-    """Model, config and task of a checkpoint, with all heads that the file has."""
-    cfg = state.get("cfg")
-    saved: Any = None if cfg is None or "load_checkpoint_heads" not in cfg.model else cfg.model
-    before = saved is not None and saved.load_checkpoint_heads
-    if saved is not None:
-        saved.load_checkpoint_heads = True
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], state=state)
-    if saved is not None:
-        cfg.model.load_checkpoint_heads = before
-    return models[0], cfg, task
 
 
 def _without_range(model: nn.Module) -> list[str]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fairseq.graph.passes.registry import register_pass as register_pass
     from fairseq.graph.passes.registry import run_pass as run_pass
     from fairseq.graph.tracing import trace as trace
+    from fairseq.graph.transforming import load as load
+    from fairseq.graph.transforming import transform as transform
 
 _HOMES = {
     "trace": "tracing",
@@ -26,6 +28,8 @@ _HOMES = {
     "remove": "passes.edit",
     "register_pass": "passes.registry",
     "run_pass": "passes.registry",
+    "transform": "transforming",
+    "load": "transforming",
 }
 __all__ = [*_HOMES]
 

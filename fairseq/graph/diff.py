@@ -105,11 +105,12 @@ def _described(model: nn.Module, node: fx.Node) -> str:
         return kind
     path = str(node.target)
     module = model.get_submodule(path)
-    parts = [*_quantized(get_quantization(model), path, module), *pruned_parts(module)]
+    parts = [*quantized_parts(get_quantization(model), path, module), *pruned_parts(module)]
     return f"{kind} ({', '.join(parts)})" if parts else kind
 
 
-def _quantized(quantization: Optional[Quantization], path: str, module: nn.Module) -> list[str]:
+def quantized_parts(quantization: Optional[Quantization], path: str, module: nn.Module) -> list[str]:
+    """Bits and formats of a module's quantizers, in words."""
     target = None if quantization is None else target_of(path, module)
     if quantization is None or target is None:
         return []

@@ -11,7 +11,7 @@ several modules share stay one.
 (['weight', 'bias', 'weight_mask'], 0.0, ['weight: 1 of 3 pruned'])
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -57,7 +57,11 @@ class KeepAllMasks:
 def attach(model: nn.Module, owner: nn.Module, name: str, mask: Tensor) -> None:
     """Mask the parameter `name` of `owner`, a module of `model`; False is zero. A mask that is there is replaced."""
     weight: Any = owner._parameters[name]
-    owner.register_buffer(name + SUFFIX, mask.to(weight.device, torch.bool))
+    mask = mask.to(weight.device, torch.bool)
+    owner.register_buffer(name + SUFFIX, mask)
+    if not weight.is_inference():
+        with torch.no_grad():  # a write that counts: quantized layers keep what they made of the weight until one
+            weight.masked_fill_(mask.logical_not(), 0)
     if not _has(owner, KeepMasks):
         hook = KeepMasks()
         owner.register_forward_pre_hook(hook)
@@ -68,6 +72,27 @@ def attach(model: nn.Module, owner: nn.Module, name: str, mask: Tensor) -> None:
         if isinstance(found, KeepMasks):
             found._seen.clear()
             found(owner)
+
+
+def attach_empty(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
+    """Masks without effect for all weights of which `state` has one and the model none: loading `state` fills them.
+
+    Returns:
+        The paths of those weights. A mask of a weight that the model does not have is left to loading, which says so.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    known = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    found = []
+    for key, mask in state.items():
+        path = key.removesuffix(SUFFIX)
+        if path == key or path not in state or key in known or not isinstance(mask, Tensor):
+            continue
+        owner, _, name = path.rpartition(".")
+        if path not in parameters or parameters[path].shape != mask.shape:
+            continue
+        attach(model, model.get_submodule(owner), name, torch.ones(mask.shape, dtype=torch.bool))
+        found.append(path)
+    return found
 
 
 def detach(model: nn.Module) -> list[str]:

@@ -26,6 +26,7 @@ class ModelGraph:
         inputs: what it was traced with, by name; None for a graph without shapes.
         constants: attribute name -> tensor, for tensors that are neither an input nor the model's.
         leaves: paths of modules that were named as one node.
+        statistics: rows that a profile has found, for reports.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ModelGraph:
         self.inputs = None if inputs is None else dict(inputs)
         self.constants = dict(constants)
         self.leaves = tuple(leaves)
+        self.statistics: list[Any] = []
         self.module = _graph_module(model, graph, constants)
 
     @property

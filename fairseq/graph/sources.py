@@ -1,32 +1,33 @@
-"""Models by name, as `fairseq-graph` takes them, and the inputs to trace them with.
+"""Models by name, as `fairseq-graph` takes them.
 
     checkpoint_best.pt              a checkpoint of ours
     bert-folder                     a folder of transformers: config.json and weights
     FILE.py:CALLABLE                an nn.Module, or what makes one; runs that file
     package.module:CALLABLE         the same from an installed package
+    run folder                      of `fairseq-graph transform`
+    jsc-tiny, jsc-toy, jsc-s        the nets of the labs (`lab_models.py`)
 
-    NAME:DTYPE[SHAPE]               an input: forward's parameter, as in input_ids:int64[2,11]
+Inputs: `fairseq.graph.inputs`.
 
->>> read_input("input:float32[8,16]")
-('input', torch.float32, (8, 16))
+>>> load_model("jsc-tiny")[2]
+Linear(in_features=16, out_features=5, bias=True)
 """
 
 import importlib
 import importlib.util
 import json
-import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fairseq.errors import ConfigError, unknown
+from fairseq.errors import ConfigError, FairseqError, reason, unknown
+from fairseq.graph import lab_models
+from fairseq.graph.inputs import make_input, make_inputs, read_input
+from fairseq.graph.run_folder import METADATA, rebuilt
 
-DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
-DEFAULT_SIZES = (2, 11)  # of token ids: they differ, so that no axis is taken for another
+__all__ = ["load_model", "make_input", "make_inputs", "read_input"]
 
 
 def load_model(source: str) -> nn.Module:
@@ -36,7 +37,11 @@ def load_model(source: str) -> nn.Module:
         ConfigError: nothing there, or something else than a model; says what can be given.
     """
     path = Path(source)
-    if path.is_dir():
+    if source in lab_models.SIZES:
+        model = lab_models.build(source)
+    elif (path / METADATA).is_file():
+        model = rebuilt(path, load_model)
+    elif path.is_dir():
         model = _from_transformers(path)
     elif ":" in source and not path.exists():
         model = _from_code(source)
@@ -44,7 +49,7 @@ def load_model(source: str) -> nn.Module:
         model = _from_checkpoint(source)
     else:
         raise ConfigError(
-            f"no model {source!r}: give a checkpoint, a folder of transformers, FILE.py:CALLABLE or "
+            f"no model {source!r}: give a checkpoint, a run folder, a folder of transformers, FILE.py:CALLABLE or "
             "package.module:CALLABLE"
         )
     return model.eval()
@@ -96,8 +101,11 @@ def _from_code(source: str) -> nn.Module:
             )
         try:
             found = found()
-        except TypeError as error:
-            raise ConfigError(f"{source}: cannot be called without arguments: {error}") from None
+        except FairseqError:
+            raise
+        except Exception as error:
+            what = "cannot be called without arguments" if isinstance(error, TypeError) else "fails"
+            raise ConfigError(f"{source}: {what}: {_said(error)}") from error
     if not isinstance(found, nn.Module):
         raise ConfigError(f"{source}: gives {type(found).__name__}, no nn.Module")
     return found
@@ -110,8 +118,17 @@ def _file(path: Path, source: str) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)  # dataclasses and pickling look there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        if sys.modules.get(path.stem) is module:
+            del sys.modules[path.stem]
+        raise ConfigError(f"{source}: {path} cannot be run: {_said(error)}") from error
     return module
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 def _package(name: str, source: str) -> Any:
@@ -119,48 +136,5 @@ def _package(name: str, source: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"{source}: no module {error.name!r}; for a file, give FILE.py:CALLABLE") from None
-
-
-def read_input(text: str) -> tuple[str, torch.dtype, tuple[int, ...]]:
-    """Name, dtype and sizes from `NAME:DTYPE[SHAPE]`."""
-    match = re.fullmatch(r"(\w+):(\w+)\[([\d,\s]*)\]", text.strip())
-    if match is None:
-        raise ConfigError(f"input {text!r}: must be NAME:DTYPE[SHAPE], such as input_ids:int64[2,11]")
-    name, dtype, sizes = match.groups()
-    if dtype not in DTYPES:
-        raise ConfigError(unknown("dtype", dtype, DTYPES, where=f"input {text!r}"))
-    return name, getattr(torch, dtype), tuple(int(size) for size in sizes.split(",") if size.strip())
-
-
-def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Optional[dict[str, Any]]:
-    """Inputs by name, from their descriptions; without any, token ids for models that are known to take them, else
-    None.
-    """
-    if texts:
-        wanted = [read_input(text) for text in texts]
-        return {name: make_input(model, name, dtype, shape, seed) for name, dtype, shape in wanted}
-    name = _token_ids(model)
-    return None if name is None else {name: make_input(model, name, torch.int64, DEFAULT_SIZES, seed)}
-
-
-def _token_ids(model: nn.Module) -> Optional[str]:
-    if type(model).__module__.startswith("fairseq.models."):
-        return "src_tokens"
-    name = getattr(model, "main_input_name", None)  # transformers
-    return name if isinstance(name, str) and name.endswith("_ids") else None
-
-
-def make_input(model: nn.Module, name: str, dtype: torch.dtype, shape: tuple[int, ...], seed: int = 1) -> Tensor:
-    """Values that a model can take: normal numbers, token ids of its vocabulary, positions from 0, masks of ones."""
-    generator = torch.Generator().manual_seed(seed)
-    if dtype.is_floating_point:
-        return torch.randn(shape, generator=generator).to(dtype)
-    if dtype == torch.bool or "mask" in name:
-        return torch.ones(shape, dtype=dtype)
-    if "position" in name and shape:
-        return torch.arange(shape[-1]).expand(shape).to(dtype).contiguous()
-    if "type" in name or "label" in name:
-        return torch.zeros(shape, dtype=dtype)
-    tables = (module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding))
-    high = min(next(tables, 2), torch.iinfo(dtype).max)  # the first table is that of tokens
-    return torch.randint(min(4, high - 1), high, shape, generator=generator).to(dtype)  # behind special symbols
+    except Exception as error:
+        raise ConfigError(f"{source}: {name} cannot be imported: {_said(error)}") from error

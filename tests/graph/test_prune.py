@@ -130,6 +130,17 @@ def test_zeros_stay_zero_through_quantization_and_training(number_format: str, q
     assert broken_masks(model) == []
 
 
+def test_a_quantized_layer_sees_at_once_that_it_is_pruned() -> None:
+    """In evaluation it keeps its rounded weight until the weight changes."""
+    model = mlp().eval()
+    graph, _ = quantize(model, {"linear": {"weight": {"format": "symmetric", "bits": 8}}}, inputs=X)
+    with torch.no_grad():
+        before = model(X)
+        prune(graph, 0.5)
+        found = model(X)
+        assert not torch.equal(found, before) and torch.equal(found, copy.deepcopy(model)(X))
+
+
 def test_training_is_that_of_torch() -> None:
     model, theirs = mlp(), mlp()
     prune(model, 0.5, inputs=X)

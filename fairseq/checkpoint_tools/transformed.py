@@ -1,0 +1,59 @@
+"""Checkpoints of ours whose model has been changed by passes: what is written beside the weights, and read again.
+
+    transforms       {"passes": [{"pass": ..., "options": ...}], "inputs": [...]}, see `fairseq.graph.replay`
+    cfg.quantization the rules of its quantizers, as in a checkpoint that was trained with them
+
+So `fairseq-validate --path` and `fairseq-train --restore-file` take such a file as any other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fairseq.checkpoint import writing
+from fairseq.checkpoint.format import portable
+from fairseq.checkpoint.packed import AVERAGES
+from fairseq.dataclass.utils import to_container
+from fairseq.graph.replay import KEY
+from fairseq.quantization.plan.settings import QuantizationConfig
+from fairseq.quantization.quantized_model import get_quantization
+
+
+def write_checkpoint(
+    path: Path, state: Mapping[str, Any], model: nn.Module, steps: Sequence[Mapping[str, Any]], inputs: Sequence[str]
+) -> None:
+    """Write `model` as a checkpoint.
+
+    Args:
+        state: of the checkpoint that it comes from; its optimizer state and averaged weights do not fit any more.
+        steps: passes since then, with their options.
+        inputs: descriptions of the inputs that they were done with.
+    """
+    kept = {key: value for key, value in state.items() if key not in ("last_optimizer_state", "quantization")}
+    kept["extra_state"] = {key: value for key, value in state["extra_state"].items() if key not in AVERAGES}
+    kept["cfg"] = to_container(state["cfg"])
+    quantization = get_quantization(model)
+    if quantization is not None:
+        kept["cfg"]["quantization"] = group_of(quantization.config)
+    elif kept["cfg"].get("quantization") is not None:
+        kept["cfg"]["quantization"] = {"preset": "none"}
+    kept["model"] = model.state_dict()
+    earlier = state.get(KEY) or {"passes": []}
+    kept[KEY] = {"passes": [*earlier["passes"], *map(dict, steps)], "inputs": list(inputs)}
+    kept = portable(kept)
+    if quantization is not None:
+        kept["quantization"] = portable(quantization.state_dict(model))
+    writing.save(kept, str(path))
+
+
+def group_of(config: QuantizationConfig) -> dict[str, Any]:
+    """The `quantization` group of a run's config that means `config`."""
+    found = {**asdict(config), "schedule": {**asdict(config.schedule), "options": dict(config.schedule.options)}}
+    found["rules"] = [
+        {"match": rule.match, **rule.settings(), **({"optional": True} if rule.optional else {})}
+        for rule in config.rules
+    ]
+    return found

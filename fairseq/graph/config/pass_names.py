@@ -1,0 +1,48 @@
+"""Names of passes: ours, and MASE's for the same.
+
+>>> read_pass("insert_lora_adapter", {"rank": 6, "lora_alpha": 0.5})
+('lora', {'rank': 6, 'alpha': 0.5})
+>>> read_pass("add_common_metadata", {}) is None
+True
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Optional
+
+from fairseq.errors import ConfigError, unknown
+
+SUMMARY = "summarize_quantization"
+ALIASES = {
+    "conv_bn_fusion": "fuse_conv_bn",
+    "insert_lora_adapter": "lora",
+    "fuse_lora_weights": "fuse_lora",
+    "report_node_meta": "report_node_meta_param",
+}
+# what they prepare or write is always there
+WITHOUT_EFFECT = (
+    "init_metadata", "add_common_metadata", "add_software_metadata", "add_hardware_metadata", "add_pruning_metadata",
+    "save_mase_graph", "save_node_meta_param",
+)  # fmt: skip
+OPTIONS = {"lora": {"lora_alpha": "alpha", "lora_dropout": "dropout"}}
+
+
+def read_pass(name: str, options: Mapping[str, Any]) -> Optional[tuple[str, dict[str, Any]]]:
+    """Our name and options of a pass; None of one that has no effect here."""
+    if name in WITHOUT_EFFECT:
+        return None
+    ours = ALIASES.get(name, name)
+    words = OPTIONS.get(ours, {})
+    found = {words.get(key, key): value for key, value in options.items()}
+    if ours == "quantize" and isinstance(found.get("report"), bool):
+        del found["report"]  # it is always reported
+    return ours, found
+
+
+def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise ConfigError for a pass that does not exist; names the nearest."""
+    known = list(known)
+    for name in names:
+        if name in WITHOUT_EFFECT or ALIASES.get(name, name) in known or name == SUMMARY:
+            continue
+        offered = [*known, SUMMARY, *WITHOUT_EFFECT, *(alias for alias, ours in ALIASES.items() if ours in known)]
+        raise ConfigError(unknown("pass", name, offered, where=where))

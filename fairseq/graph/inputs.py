@@ -1,0 +1,77 @@
+"""Inputs to trace a model with, from their descriptions: `NAME:DTYPE[SHAPE]`.
+
+>>> read_input("input:float32[8,16]")
+('input', torch.float32, (8, 16))
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq.errors import ConfigError, unknown
+
+DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+DEFAULT_SIZES = (2, 11)  # of token ids: they differ, so that no axis is taken for another
+KNOWN = "input_descriptions"  # attribute of a model that was made with them: a run folder's, a net of the labs
+
+
+def read_input(text: str) -> tuple[str, torch.dtype, tuple[int, ...]]:
+    """Name, dtype and sizes from `NAME:DTYPE[SHAPE]`."""
+    match = re.fullmatch(r"(\w+):(\w+)\[([\d,\s]*)\]", text.strip())
+    if match is None:
+        raise ConfigError(f"input {text!r}: must be NAME:DTYPE[SHAPE], such as input_ids:int64[2,11]")
+    name, dtype, sizes = match.groups()
+    if dtype not in DTYPES:
+        raise ConfigError(unknown("dtype", dtype, DTYPES, where=f"input {text!r}"))
+    return name, getattr(torch, dtype), tuple(int(size) for size in sizes.split(",") if size.strip())
+
+
+def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Optional[dict[str, Any]]:
+    """Inputs by name, from their descriptions; without any, those that the model was made with, token ids for models
+    that are known to take them, else None.
+    """
+    texts = texts or getattr(model, KNOWN, ())
+    if texts:
+        wanted = [read_input(text) for text in texts]
+        return {name: make_input(model, name, dtype, shape, seed) for name, dtype, shape in wanted}
+    name = _token_ids(model)
+    return None if name is None else {name: make_input(model, name, torch.int64, DEFAULT_SIZES, seed)}
+
+
+def _token_ids(model: nn.Module) -> Optional[str]:
+    if type(model).__module__.startswith("fairseq.models."):
+        return "src_tokens"
+    name = getattr(model, "main_input_name", None)  # transformers
+    return name if isinstance(name, str) and name.endswith("_ids") else None
+
+
+def make_input(model: nn.Module, name: str, dtype: torch.dtype, shape: tuple[int, ...], seed: int = 1) -> Tensor:
+    """Values that a model can take: normal numbers, token ids of its vocabulary, positions from 0, masks of ones."""
+    generator = torch.Generator().manual_seed(seed)
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(dtype)
+    if dtype == torch.bool or "mask" in name:
+        return torch.ones(shape, dtype=dtype)
+    if "position" in name and shape:
+        return torch.arange(shape[-1]).expand(shape).to(dtype).contiguous()
+    if "type" in name or "label" in name:
+        return torch.zeros(shape, dtype=dtype)
+    tables = (module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding))
+    high = min(next(tables, 2), torch.iinfo(dtype).max)  # the first table is that of tokens
+    return torch.randint(min(4, high - 1), high, shape, generator=generator).to(dtype)  # behind special symbols
+
+
+def batches_like(model: nn.Module, inputs: Mapping[str, Any], num_samples: int) -> list[dict[str, Any]]:
+    """As many batches of made-up values as hold `num_samples`; names, types and sizes are those of `inputs`."""
+    tensors = [value for value in inputs.values() if isinstance(value, Tensor) and value.dim()]
+    number = -(-num_samples // max(1, len(tensors[0]))) if tensors else 1
+    return [
+        {
+            name: make_input(model, name, value.dtype, tuple(value.shape), seed) if isinstance(value, Tensor) else value
+            for name, value in inputs.items()
+        }
+        for seed in range(1, number + 1)
+    ]

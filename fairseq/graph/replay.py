@@ -1,0 +1,88 @@
+"""Passes again, on a new model: what a saved state needs before it can be loaded.
+
+    model = replay(model, [{"pass": "remove", "options": {"pattern": "dropout"}}], ["input:float32[8,16]"])
+    model = prepare(model, checkpoint)          # a checkpoint of ours says the same of itself, as data
+
+The same passes with the same options make the same modules; the state then fills them. A checkpoint of ours holds them
+under `transforms`; quantizers are in its config, as in every checkpoint, and masks are found in the state itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from fairseq.errors import CheckpointError, ConfigError, FairseqError
+from fairseq.graph.inputs import make_inputs
+from fairseq.graph.masks import attach_empty
+from fairseq.graph.passes.registry import PASSES, run_pass
+from fairseq.graph.tracing import trace
+
+KEY = "transforms"  # of a checkpoint, and an attribute of the model that was made from one
+QUANTIZE = "quantize"
+Steps = Sequence[Mapping[str, Any]]
+
+
+def replay(model: nn.Module, steps: Steps, inputs: Sequence[str] = (), leaves: Sequence[str] = ()) -> nn.Module:
+    """`model` after the passes, each `{"pass": NAME, "options": {...}}`; weights are then to be loaded.
+
+    Raises:
+        ConfigError: a pass that does not exist here, or that cannot be done on this model.
+    """
+    if not steps:
+        return model
+    with torch.random.fork_rng():
+        graph = trace(model, make_inputs(model, inputs), leaves, check=False)
+        for step in steps:
+            graph, _ = run_pass(graph, step["pass"], step["options"])
+    return graph.model
+
+
+def prepare(model: Any, state: Mapping[str, Any], filename: str) -> Any:
+    """`model`, just built from a checkpoint's config, with the modules and masks that its weights belong to.
+
+    Args:
+        state: the checkpoint's contents, also without the tensors' data.
+        filename: for messages.
+
+    Raises:
+        CheckpointError: transforms that are damaged, unknown here, or not for this model.
+    """
+    found = state.get(KEY)
+    if found is not None:
+        steps, inputs = check_transforms(found, filename)
+        structure = [step for step in steps if step["pass"] != QUANTIZE]
+        try:
+            changed = replay(model.eval(), structure, inputs).train()
+        except FairseqError as error:
+            raise CheckpointError(f"checkpoint {filename}: its transforms cannot be repeated: {error}") from None
+        if changed is not model:
+            raise CheckpointError(f"checkpoint {filename}: its transforms replace the model itself; use its run folder")
+        setattr(model, KEY, found)
+    attach_empty(model, state["model"])
+    return model
+
+
+def check_transforms(found: Any, filename: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Passes and inputs from what a file holds.
+
+    Raises:
+        CheckpointError: it is no list of passes, or one of them does not exist here.
+    """
+    steps = found.get("passes") if isinstance(found, Mapping) else None
+    inputs = found.get("inputs", []) if isinstance(found, Mapping) else None
+    sound = (
+        isinstance(steps, list)
+        and all(isinstance(s, Mapping) and isinstance(s.get("options"), Mapping) for s in steps)
+        and isinstance(inputs, list)
+        and all(isinstance(text, str) for text in inputs)
+    )
+    if not sound:
+        raise CheckpointError(f"checkpoint {filename} is damaged: its {KEY} are no list of passes with options")
+    try:
+        for step in steps or ():
+            PASSES.lookup(str(step.get("pass")))
+    except ConfigError as error:
+        raise CheckpointError(f"checkpoint {filename}: {error}") from None
+    return list(steps or ()), list(inputs or ())

@@ -1,0 +1,280 @@
+"""fairseq-graph transform: one file drives all passes; the run folder gives the same model again, bit for bit."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fairseq.errors import FairseqError
+from fairseq.graph import load, transform
+from fairseq.graph.sources import load_model
+from fairseq_cli import graph
+from tests.graph.models import random
+
+CODE = """
+from torch import nn
+not_a_model = 3
+def build():
+    return nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5), nn.ReLU())
+def other():
+    return nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 5))
+"""
+TOML = """
+model = "model.py:build"
+inputs = ["input:float32[8,16]"]
+
+[passes.report_graph]
+
+[passes.quantize]
+by = "type"
+[passes.quantize.default.config]
+name = "NA"
+[passes.quantize.linear.config]
+name = "integer"
+data_in_width = 8
+data_in_frac_width = 4
+weight_width = 8
+weight_frac_width = 4
+bias_width = 8
+bias_frac_width = 4
+
+[passes.prune]
+sparsity = 0.25
+"""
+YAML = """
+model: model.py:build
+inputs: ["input:float32[8,16]"]
+passes:
+  report_graph:
+  quantize:
+    by: type
+    default: {config: {name: null}}
+    linear:
+      config: {name: integer, data_in_width: 8, data_in_frac_width: 4, weight_width: 8, weight_frac_width: 4,
+               bias_width: 8, bias_frac_width: 4}
+  prune: {sparsity: 0.25}
+"""
+# a file as the labs have it; with MASE's words only
+LAB = """
+model = "jsc-tiny"
+dataset = "jsc"
+task = "cls"
+max_epochs = 5
+batch_size = 512
+learning_rate = 1e-2
+accelerator = "gpu"
+project = "lab2"
+seed = 42
+log_every_n_steps = 5
+load_name = "best.pt"
+load_type = "pt"
+
+[passes.add_common_metadata]
+[passes.quantize]
+by = "type"
+report = true
+[passes.quantize.default.config]
+name = "NA"
+[passes.quantize.linear.config]
+name = "integer"
+"data_in_width" = 8
+"data_in_frac_width" = 4
+"weight_width" = 8
+"weight_frac_width" = 4
+"bias_width" = 8
+"bias_frac_width" = 4
+[passes.summarize_quantization]
+save_dir = "quantize_summary"
+[passes.report_node_meta_param]
+which = ["common"]
+save_path = "somewhere/meta.md"
+[transform]
+style = "graph"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in {"model.py": CODE, "q.toml": TOML, "q.yaml": YAML, "lab.toml": LAB}.items():
+        (tmp_path / name).write_text(text)
+    torch.save(load_model("jsc-tiny").state_dict(), tmp_path / "best.pt")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    monkeypatch.setattr(sys, "argv", ["fairseq-graph", *map(str, words)])
+    graph.cli_main()
+    return capsys.readouterr().out
+
+
+def result_of(out: str) -> str:
+    return next(line for line in out.splitlines() if line.startswith("result "))
+
+
+def test_toml_and_yaml_make_the_same_model(monkeypatch, capsys, folder: Path) -> None:
+    out = run(monkeypatch, capsys, "transform", "--config", "q.toml", "--out", "one")
+    other = run(monkeypatch, capsys, "transform", "--config", "q.yaml", "--out", "two")
+    assert result_of(out) == result_of(other)
+    lines = [line.split() for line in out.splitlines()]
+    assert ["Linear", "1", "1", "0"] in lines and ["ReLU", "2", "0", "2"] in lines
+    assert ["2.weight", "80", "20", "0.25"] in lines
+    changed = run(monkeypatch, capsys, "transform", "--config", "q.yaml", "--set", "passes.prune.sparsity=0.5")
+    assert result_of(changed) != result_of(out) and "wrote graph-runs/q" in changed
+    again = run(monkeypatch, capsys, "transform", "--config", folder / "one" / "config.yaml")
+    assert result_of(again) == result_of(out)
+
+
+def test_a_run_folder_gives_the_same_model(monkeypatch, capsys, folder: Path) -> None:
+    done = transform("q.toml", out="one")
+    with torch.no_grad():
+        expected = done.graph.model(random(8, 16))
+        torch.manual_seed(7)
+        again = load("one")
+        assert torch.equal(again(random(8, 16)), expected) and torch.equal(again.model(random(8, 16)), expected)
+    with open("one/summary.csv") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert [name for name, row in rows.items() if row["changed"] == "True"] == ["2"]
+    assert Path("one/histogram.csv").read_text().splitlines()[2] == "Linear,1,1,0"
+    metadata = json.loads(Path("one/metadata.json").read_text())
+    assert [step["pass"] for step in metadata["passes"]] == ["quantize", "prune"]
+    assert metadata["result"] == done.fingerprint and metadata["quantization"]["plan"][0]["bits"] == 8
+    assert yaml.safe_load(Path("one/config.yaml").read_text())["model"] == f"{folder}/model.py:build"
+    assert set(torch.load("one/state_dict.pt", weights_only=True)) == set(done.graph.model.state_dict())
+    assert "call_module" in Path("one/report_graph.txt").read_text()
+    data = json.loads(run(monkeypatch, capsys, "diff", "one", "one", "--json"))
+    assert len(data["nodes"]) == 4 and not any(row["changed"] for row in data["nodes"])
+    types = json.loads(run(monkeypatch, capsys, "report", "one", "--json"))["layer_types"]
+    assert types == {"BatchNorm1d": 1, "ReLU": 2, "QLinear": 1}
+
+
+def test_a_run_folder_is_transformed_again(folder: Path) -> None:
+    transform("q.toml", out="one")
+    done = transform({"passes": {"prune": {"sparsity": 0.5}}}, "one", out="two")
+    with torch.no_grad():
+        assert torch.equal(load("two")(random(8, 16)), done.graph.model(random(8, 16)))
+    assert [step["pass"] for step in json.loads(Path("two/metadata.json").read_text())["passes"]] == [
+        "quantize", "prune", "prune"
+    ]  # fmt: skip
+
+
+def test_the_file_of_the_labs_runs_as_it_is(monkeypatch, capsys, folder: Path) -> None:
+    out = run(monkeypatch, capsys, "transform", "--config", "lab.toml")
+    lines = out.splitlines()
+    (unused,) = [line for line in lines if line.startswith("no effect here: ")]
+    assert unused == "no effect here: dataset, task, max_epochs, batch_size, learning_rate, accelerator, " \
+        "log_every_n_steps, transform"  # fmt: skip
+    assert "passes that have nothing to do here: add_common_metadata" in lines
+    assert ["Linear", "1", "1", "0"] in [line.split() for line in lines] and lines[-1] == "wrote graph-runs/lab2"
+    assert "placeholder" in Path("graph-runs/lab2/meta.md").read_text()
+    model, weights = load("graph-runs/lab2").model, torch.load("best.pt", weights_only=True)
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in weights.items())
+
+
+def test_settings_have_a_source_each(monkeypatch, capsys, folder: Path) -> None:
+    words = ("--set", "passes.quantize.linear.config.data_in_width=6", "--set", "seed=3", "--load", "best.pt")
+    out = run(monkeypatch, capsys, "transform", "--config", "q.toml", *words)
+    rows = {line.split()[0]: line.split()[1:] for line in out.split("\n\n")[0].splitlines()}
+    assert rows["passes.quantize.linear.config.data_in_width"] == ["6", "--set"] and rows["seed"] == ["3", "--set"]
+    assert rows["passes.quantize.linear.config.weight_width"] == ["8", "file"] and rows["load_type"] == [
+        "auto", "default"
+    ]  # fmt: skip
+    assert rows["load_name"] == ["best.pt", "flag"]
+
+
+def test_from_python_with_a_module(folder: Path) -> None:
+    config = {"inputs": ["input:float32[8,16]"], "passes": {"quantize": {"linear": {"bits": 4}}}}
+    model = load_model("model.py:build")
+    done = transform(config, model, out="one")
+    assert done.graph.model is model and config["passes"] == {"quantize": {"linear": {"bits": 4}}}
+    fresh = load("one", load_model("model.py:build"))
+    with torch.no_grad():
+        assert torch.equal(fresh(random(8, 16)), model(random(8, 16)))
+    with pytest.raises(FairseqError, match="its model was made in Python"):
+        load("one")
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "message"),
+    [
+        ((), 'model = "none.py:build"\n[passes.quantize]', "none.py:build: no file none.py"),
+        ((), 'model = "model.py:not_a_model"\n[passes.quantize]', "neither an nn.Module nor a function"),
+        (("--input", "inptu:float32[8,16]"), TOML, "did you mean 'input'?"),
+        (("--set", "passes.quantize.linaer.bits=4"), TOML, "no module of type 'linaer' in Sequential; nearest is"),
+        (("--set", "passes.quantise.linear.bits=4"), TOML, "unknown pass 'quantise' in bad: passes; did you mean"),
+        (("--set", "modle=x.py:f"), TOML, "unknown key 'modle' in bad.toml; did you mean 'model'?"),
+        (("--set", "seed"), TOML, "must be KEY=VALUE"),
+        (("--set", "seed=-1"), TOML, "seed: needs a whole number"),
+        ((), 'model = "a"\npasses = [\n', "bad.toml, line 3, column 1: no TOML"),
+        ((), 'model = "a\n', "bad.toml, line 1, column 11: no TOML"),
+        ((), 'model = "model.py:build"', "names no passes"),
+        ((), "[passes.quantize]\nlinear = {bits = 4}", "names no model"),
+        (("--load", "best.pt"), TOML.replace("build", "other"), "checkpoint best.pt is of another model than Sequen"),
+        (("--load", "none.ckpt"), TOML, "none.ckpt does not exist"),
+        (("--load", "best.pt", "--load-type", "pl"), TOML, "best.pt is no checkpoint of Lightning"),
+        (("--load-type", "pll"), TOML, "unknown load_type 'pll'"),
+        (("--set", "passes.prune.sparsty=0.5"), TOML, "unknown option 'sparsty' in prune"),
+        (("--out", "best.pt"), TOML, "cannot write best.pt: it is a file"),
+    ],
+)
+def test_one_line_for_what_is_wrong(monkeypatch, capsys, folder: Path, words, text: str, message: str) -> None:
+    (folder / "bad.toml").write_text(text)
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["fairseq-graph", "transform", "--config", "bad.toml", *words])
+    with pytest.raises(SystemExit) as end:
+        graph.cli_main()
+    captured = capsys.readouterr()
+    assert end.value.code not in (0, None) and not captured.out
+    assert captured.err.count("\n") == 1 and message in captured.err
+    assert [path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: a\nmodel: b\n", "bad.yaml, line 2, column 1: no YAML: 'model' is there already"),
+        ("model: [a\n", "bad.yaml, line 2, column 1: no YAML"),
+        ("model: !!python/name:os.system\n", "bad.yaml, line 1, column 8: no YAML: could not determine a constructor"),
+        ("- model\n", "needs settings such as"),
+        ("model: a\npassses: {quantize: }\n", "unknown key 'passses' in bad.yaml; did you mean 'passes'?"),
+    ],
+)
+def test_one_line_for_wrong_yaml(folder: Path, text: str, message: str) -> None:
+    Path("bad.yaml").write_text(text)
+    with pytest.raises(FairseqError) as error:
+        transform("bad.yaml", out="one")
+    assert message in str(error.value) and not Path("one").exists()
+
+
+def test_a_folder_that_is_there_is_kept(folder: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("x")
+    for overwrite, message in ((False, "is there already"), (True, "is no run folder")):
+        with pytest.raises(FairseqError, match=message):
+            transform("q.toml", out="mine", overwrite=overwrite)
+    transform("q.toml", out="one")
+    with pytest.raises(FairseqError, match="is there already; give another --out, or --overwrite"):
+        transform("q.toml", out="one")
+    transform("q.toml", out="one", changes=["passes.prune.sparsity=0.5"], overwrite=True)
+    assert "0.5" in Path("one/config.yaml").read_text() and Path("mine/notes.txt").read_text() == "x"
+    assert [transform("q.toml", write=True).folder for _ in range(2)] == [Path("graph-runs/q"), Path("graph-runs/q-2")]
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_damaged_or_changed_folder_is_one_line(folder: Path) -> None:
+    transform("q.toml", out="one")
+    (folder / "model.py").write_text(CODE.replace("16, 5", "16, 6"))
+    with pytest.raises(FairseqError, match="weights are of another model than"):
+        load("one")
+    state = Path("one/state_dict.pt")
+    state.write_bytes(state.read_bytes()[:300])
+    (folder / "model.py").write_text(CODE)
+    with pytest.raises(FairseqError, match="damaged"):
+        load("one")
+    Path("one/metadata.json").write_text("{")
+    with pytest.raises(FairseqError, match=r"metadata.json cannot be read"):
+        load("one")
