@@ -19,6 +19,7 @@ _MODULES = {
     "iterators": ["CountingIterator", "EpochBatchIterator", "GroupedIterator", "ShardedIterator"],
     "language_pair_dataset": ["LanguagePairDataset"],
     "list_dataset": ["ListDataset"],
+    "lm_context_window_dataset": ["LMContextWindowDataset"],
     "lru_cache_dataset": ["LRUCacheDataset"],
     "mask_tokens_dataset": ["MaskTokensDataset"],
     "monolingual_dataset": ["MonolingualDataset"],

@@ -33,13 +33,16 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "sentence_prediction": Builtin("tasks:SentencePredictionConfig", "tasks.sentence_prediction"),
         "sentence_ranking": Builtin("tasks:SentenceRankingConfig", "tasks.sentence_ranking"),
         "masked_lm": Builtin("tasks:MaskedLMConfig", "tasks.masked_lm"),
+        "language_modeling": Builtin("tasks:LanguageModelingConfig", "tasks.language_modeling"),
     },
     "model": {
         "roberta": Builtin("models:RobertaConfig", "models.roberta"),
         "transformer": Builtin("transformer_sizes:TransformerModelConfig", "models.transformer"),
+        "transformer_lm": Builtin("language_models:TransformerLanguageModelConfig", "models.transformer_lm"),
     },
     "criterion": {
         "cross_entropy": Builtin("criterions:CrossEntropyConfig", "criterions.cross_entropy"),
+        "adaptive_loss": Builtin("criterions:AdaptiveLossConfig", "criterions.adaptive_loss"),
         "sentence_prediction": Builtin(
             "criterions:SentencePredictionCriterionConfig", "criterions.sentence_prediction"
         ),
@@ -105,6 +108,28 @@ SIZES: dict[str, dict[str, str]] = {
         "transformer_vaswani_wmt_en_fr_big": "transformer_sizes:TransformerBigEnFrConfig",
         "transformer_wmt_en_de_big": "transformer_sizes:TransformerBigAttentionDropoutConfig",
         "transformer_wmt_en_de_big_t2t": "transformer_sizes:TransformerBigPrenormConfig",
+    },
+    "transformer_lm": {
+        "transformer_lm_big": "language_models:LMBigConfig",
+        "transformer_lm_baevski_wiki103": "language_models:LMWiki103Config",
+        "transformer_lm_wiki103": "language_models:LMWiki103Config",
+        "transformer_lm_baevski_gbw": "language_models:LMGbwConfig",
+        "transformer_lm_gbw": "language_models:LMGbwConfig",
+        "transformer_lm_gpt": "language_models:LMGptConfig",
+        "transformer_lm_gpt2_small": "language_models:LMGpt2SmallConfig",
+        "transformer_lm_gpt2_tiny": "language_models:LMGpt2TinyConfig",
+        "transformer_lm_gpt2_medium": "language_models:LMGpt2MediumConfig",
+        "transformer_lm_gpt2_big": "language_models:LMGpt2BigConfig",
+        "transformer_lm_gpt2_big_wide": "language_models:LMGpt2BigWideConfig",
+        "transformer_lm_gpt2_bigger": "language_models:LMGpt2BiggerConfig",
+        "transformer_lm_gpt3_small": "language_models:LMGpt3SmallConfig",
+        "transformer_lm_gpt3_medium": "language_models:LMGpt3MediumConfig",
+        "transformer_lm_gpt3_large": "language_models:LMGpt3LargeConfig",
+        "transformer_lm_gpt3_xl": "language_models:LMGpt3XlConfig",
+        "transformer_lm_gpt3_2_7": "language_models:LMGpt3B2Config",
+        "transformer_lm_gpt3_6_7": "language_models:LMGpt3B6Config",
+        "transformer_lm_gpt3_13": "language_models:LMGpt3B13Config",
+        "transformer_lm_gpt3_175": "language_models:LMGpt3B175Config",
     },
 }
 for _model, _sizes in SIZES.items():

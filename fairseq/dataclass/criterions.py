@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from fairseq.dataclass.base import II, FairseqDataclass, option
+from fairseq.dataclass.constants import DDP_BACKEND_CHOICES
 from fairseq.dataclass.ranges import at_least, between
 
 
@@ -16,6 +17,16 @@ class CrossEntropyConfig(FairseqDataclass):
     """`criterion=cross_entropy`: negative log-likelihood of the target tokens."""
 
     sentence_avg: bool = option(II("optimization.sentence_avg"), "follows optimization.sentence_avg")
+
+
+@dataclass
+class AdaptiveLossConfig(FairseqDataclass):
+    """`criterion=adaptive_loss`: negative log-likelihood of the target tokens under an adaptive softmax."""
+
+    sentence_avg: bool = option(II("optimization.sentence_avg"), "follows optimization.sentence_avg")
+    ddp_backend: DDP_BACKEND_CHOICES = option(
+        II("distributed_training.ddp_backend"), "follows distributed_training.ddp_backend"
+    )
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from fairseq.dataclass.base import II, MISSING, FairseqDataclass, option
-from fairseq.dataclass.constants import SAMPLE_BREAK_MODE_CHOICES, SHORTEN_METHOD_CHOICES
+from fairseq.dataclass.constants import DATASET_IMPL_CHOICES, SAMPLE_BREAK_MODE_CHOICES, SHORTEN_METHOD_CHOICES
 from fairseq.dataclass.ranges import at_least, between
 
 
@@ -90,3 +90,45 @@ class MaskedLMConfig(FairseqDataclass):
     include_index: bool = option(True, "put the example's number into the batch")
     skip_masking: bool = option(False, "mask nothing: the model masks for itself")
     d2v2_multi: bool = option(False, "prepare batches for data2vec 2.0 models")
+
+
+@dataclass
+class LanguageModelingConfig(FairseqDataclass):
+    """`task=language_modeling`: predict each next token of running text."""
+
+    data: Optional[str] = option(
+        None, "folder with binarised text; several, separated by colons, are used in turn by epoch", path="in"
+    )
+    sample_break_mode: SAMPLE_BREAK_MODE_CHOICES = option(
+        SAMPLE_BREAK_MODE_CHOICES.none,
+        "none: fixed blocks; complete: whole sentences; complete_doc: whole sentences of one document; eos: one each",
+    )
+    tokens_per_sample: int = option(1024, "tokens in an example at most", within=at_least(1))
+    output_dictionary_size: int = option(
+        -1, "predict only so many of the most frequent words (-1: all)", within=at_least(1, also=-1)
+    )
+    self_target: bool = option(False, "predict the token itself")
+    future_target: bool = option(False, "predict the next token; the default where no other target is chosen")
+    past_target: bool = option(False, "predict the token before")
+    add_bos_token: bool = option(False, "put <s> in front of each example")
+    max_target_positions: Optional[int] = option(
+        None, "longest input of the model in tokens; default: tokens_per_sample", within=at_least(1)
+    )
+    shorten_method: SHORTEN_METHOD_CHOICES = option(
+        SHORTEN_METHOD_CHOICES.none, "what happens to lines longer than tokens_per_sample"
+    )
+    shorten_data_split_list: str = option("", "splits to shorten, separated by commas; empty: all")
+    pad_to_fixed_length: Optional[bool] = option(False, "pad every batch to tokens_per_sample")
+    pad_to_fixed_bsz: Optional[bool] = option(False, "pad every batch to batch_size examples")
+    seed: int = option(II("common.seed"), "seed of shortening; follows common.seed")
+    batch_size: Optional[int] = option(II("dataset.batch_size"), "follows dataset.batch_size", within=at_least(1))
+    batch_size_valid: Optional[int] = option(
+        II("dataset.batch_size_valid"), "follows dataset.batch_size_valid", within=at_least(1)
+    )
+    dataset_impl: Optional[DATASET_IMPL_CHOICES] = option(II("dataset.dataset_impl"), "follows dataset.dataset_impl")
+    data_buffer_size: int = option(
+        II("dataset.data_buffer_size"), "follows dataset.data_buffer_size", within=at_least(0)
+    )
+    tpu: bool = option(II("common.tpu"), "follows common.tpu")
+    use_plasma_view: bool = option(II("common.use_plasma_view"), "follows common.use_plasma_view")
+    plasma_path: str = option(II("common.plasma_path"), "follows common.plasma_path")

@@ -33,6 +33,12 @@ REFUSED: dict[str, str] = {
     "distributed_training.ddp_comm_hook": "compressed exchange of gradients",
     "distributed_training.pipeline_model_parallel": "layers spread over several GPUs",
     "optimization.use_bmuf": "block-wise model updates",
+    "model.base_layers": "experts spread over several GPUs",
+    "model.decoder_xformers_att_config": "attention of the xformers library",
+    "model.scale_fc": "NormFormer",
+    "model.scale_attn": "NormFormer",
+    "model.scale_heads": "NormFormer",
+    "model.scale_resids": "NormFormer",
 }
 
 _SHOWN = "the run's other trackers are common.tensorboard_logdir and common.wandb_project"
@@ -42,7 +48,8 @@ _SLOWMO = "only ddp_backend=slowmo would read it, which is not supported"
 _PIPELINE = "only pipeline_model_parallel would read it, which is not supported"
 _BMUF = "only optimization.use_bmuf would read it, which is not supported"
 _PROCESSES = "a command starts distributed_world_size processes, or one where distributed_init_method is given"
-_ADAPTIVE = "only adaptive_softmax_cutoff would read it, which is not supported"
+_EXPERTS = "only base_layers would read it, which is not supported"
+_IN_DATASET = "set the field of the same name in dataset"
 _FOLLOWS = "set the field of the same name in common"
 
 WITHOUT_EFFECT: dict[str, str] = {
@@ -93,10 +100,14 @@ WITHOUT_EFFECT: dict[str, str] = {
     "checkpoint.load_checkpoint_on_all_dp_ranks": "every process reads the file anyway",
     "checkpoint.write_checkpoints_asynchronously": "files are written before training continues",
     "model.min_params_to_wrap": _SHARDS,
-    "model.adaptive_softmax_dropout": _ADAPTIVE,
-    "model.adaptive_softmax_factor": _ADAPTIVE,
-    "model.tie_adaptive_proj": _ADAPTIVE,
     "model.export": "there is no other attention for exported models",
+    "model.base_sublayers": _EXPERTS,
+    "model.base_shuffle": _EXPERTS,
+    "model.tpu": _FOLLOWS,
+    "task.tpu": _FOLLOWS,
+    "task.data_buffer_size": _IN_DATASET,
+    "task.use_plasma_view": _FOLLOWS,
+    "task.plasma_path": _FOLLOWS,
     "criterion.tpu": _FOLLOWS,
     "optimizer.tpu": _FOLLOWS,
 }

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 class FairseqDecoder(nn.Module):
     """Decodes into tokens of `dictionary`. Subclasses write `extract_features` and `output_layer`."""
 
-    # an adaptive softmax takes the place of the output projection where a subclass sets it
-    adaptive_softmax: Optional[Any] = None
+    adaptive_softmax: Optional[nn.Module]
 
     def __init__(self, dictionary: Any):
         super().__init__()
         self.dictionary = dictionary
+        self.adaptive_softmax = None  # in place of the output projection, where a subclass makes one
 
     def forward(self, prev_output_tokens: Tensor, encoder_out: Any = None, **kwargs: Any) -> tuple[Tensor, Any]:
         """Scores (B, T, V) for `prev_output_tokens` (B, T) shifted right, and extras."""
@@ -41,7 +41,9 @@ class FairseqDecoder(nn.Module):
         """(Log-)probabilities of `forward`'s result, in fp32."""
         if self.adaptive_softmax is not None:
             target = None if sample is None else sample["target"]
-            scores = self.adaptive_softmax.get_log_prob(net_output[0], target=target)
+            scores: Tensor = self.adaptive_softmax.get_log_prob(  # type: ignore[operator]
+                net_output[0], target=target
+            )
             return scores if log_probs else scores.exp()
         normalize = F.log_softmax if log_probs else F.softmax
         return normalize(net_output[0].float(), dim=-1)

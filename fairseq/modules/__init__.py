@@ -1,5 +1,8 @@
 """Building blocks of transformers, under the names that fairseq users import."""
 
+from fairseq.modules.adaptive_input import AdaptiveInput
+from fairseq.modules.adaptive_softmax import AdaptiveSoftmax
+from fairseq.modules.character_token_embedder import CharacterTokenEmbedder
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.gelu import gelu, gelu_accurate
 from fairseq.modules.grad_multiply import GradMultiply
@@ -16,6 +19,9 @@ from fairseq.modules.transformer_sentence_encoder import TransformerSentenceEnco
 from fairseq.modules.transformer_sentence_encoder_layer import TransformerSentenceEncoderLayer
 
 __all__ = [
+    "AdaptiveInput",
+    "AdaptiveSoftmax",
+    "CharacterTokenEmbedder",
     "FairseqDropout",
     "Fp32GroupNorm",
     "Fp32LayerNorm",

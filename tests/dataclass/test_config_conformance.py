@@ -31,6 +31,10 @@ ADDED = {
 OTHER_TYPES = {
     # its list of tokenizers is that of the installed sacrebleu, which says itself what it knows
     ("scoring", "sacrebleu", "sacrebleu_tokenizer"): "str",
+    # two activations more
+    ("model", "transformer_lm", "activation_fn"): (
+        "choice(gelu,gelu_accurate,gelu_fast,linear,relu,relu_squared,swish,tanh)"
+    ),
 }
 
 # values that fairseq reports from the machine it runs on

@@ -214,9 +214,21 @@ class TestOptions:
         assert len(counts) > 1
         assert len(model.eval()(SOURCE, None, PREVIOUS)[1]["inner_states"]) == 3
 
-    def test_adaptive_softmax_is_refused(self):
-        with pytest.raises(ConfigError, match="adaptive_softmax_cutoff"):
-            build(adaptive_softmax_cutoff="10,20")
+    def test_adaptive_softmax(self):
+        model = build(adaptive_softmax_cutoff="10,20")
+        output = model(SOURCE, None, PREVIOUS)
+        assert model.decoder.output_projection is None
+        probabilities = model.get_normalized_probs(output, log_probs=False)
+        torch.testing.assert_close(probabilities.sum(-1), torch.ones(PREVIOUS.shape))
+
+    def test_adaptive_input_is_refused(self):
+        with pytest.raises(ConfigError, match="adaptive_input is for language models"):
+            build(adaptive_input=True)
+
+    def test_cutoffs_have_to_fit_the_dictionary(self):
+        for cutoff in ("10,200", "20,10"):
+            with pytest.raises(ConfigError, match="do not fit a dictionary"):
+                build(adaptive_softmax_cutoff=cutoff)
 
 
 class TestLoading:

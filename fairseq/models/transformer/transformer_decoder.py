@@ -15,6 +15,8 @@ from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.errors import ConfigError
 from fairseq.incremental_decoding_utils import IncrementalState
 from fairseq.models.fairseq_incremental_decoder import FairseqIncrementalDecoder
+from fairseq.modules.adaptive_input import AdaptiveInput
+from fairseq.modules.adaptive_softmax import AdaptiveSoftmax
 from fairseq.modules.attention.masks import applied
 from fairseq.modules.checkpoint_activations import checkpointed
 from fairseq.modules.fairseq_dropout import FairseqDropout
@@ -56,8 +58,8 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
         output_projection: Optional[nn.Module] = None,
     ):
         super().__init__(dictionary)
-        if cfg.adaptive_softmax_cutoff is not None or cfg.adaptive_input:
-            raise ConfigError("model.adaptive_softmax_cutoff and adaptive_input are not supported; leave them out")
+        if cfg.adaptive_input and not isinstance(embed_tokens, AdaptiveInput):
+            raise ConfigError("model.adaptive_input is for language models (--arch transformer_lm); leave it out")
         self.cfg = cfg
         self.register_buffer("version", torch.tensor([3.0]))
         self._future_mask = torch.empty(0)
@@ -73,7 +75,11 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
         self.embed_tokens = embed_tokens
         self.embed_scale = 1.0 if cfg.no_scale_embedding else math.sqrt(width)
         noise, block_size = cfg.quant_noise.pq, cfg.quant_noise.pq_block_size
-        self.quant_noise = quant_noise(nn.Linear(width, width, bias=False), noise, block_size) if noise > 0 else None
+        self.quant_noise = (
+            quant_noise(nn.Linear(width, width, bias=False), noise, block_size)
+            if noise > 0 and not cfg.adaptive_input
+            else None
+        )
         self.project_in_dim = Linear(input_width, width, bias=False) if width != input_width else None
         self.embed_positions = (
             None
@@ -101,8 +107,18 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
             self.build_output_projection(cfg, dictionary, embed_tokens)
 
     def build_output_projection(self, cfg: TransformerConfig, dictionary: Any, embed_tokens: nn.Embedding) -> None:
-        """Make `output_projection`, with the embedding's weights where they are shared."""
-        if self.share_input_output_embed:
+        """Make `output_projection`, with the embedding's weights where they are shared, or `adaptive_softmax`."""
+        if cfg.adaptive_softmax_cutoff is not None:
+            self.adaptive_softmax = AdaptiveSoftmax(
+                len(dictionary),
+                self.output_embed_dim,
+                cfg.adaptive_softmax_cutoff,
+                dropout=cfg.adaptive_softmax_dropout,
+                factor=cfg.adaptive_softmax_factor,
+                adaptive_inputs=embed_tokens if cfg.tie_adaptive_weights else None,  # type: ignore[arg-type]
+                tie_proj=cfg.tie_adaptive_proj,
+            )
+        elif self.share_input_output_embed:
             if self.output_embed_dim != embed_tokens.embedding_dim:
                 raise ConfigError(
                     f"share_decoder_input_output_embed: the embedding is {embed_tokens.embedding_dim} wide,"
@@ -233,7 +249,10 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
         return layer(*args, **kwargs)
 
     def output_layer(self, features: Tensor, num_bits: Optional[int] = None) -> Tensor:
-        """Scores over the dictionary."""
+        """Scores over the dictionary; the features themselves where an adaptive softmax follows, which the criterion or
+        `get_normalized_probs` calls."""
+        if self.adaptive_softmax is not None:
+            return features
         assert self.output_projection is not None
         return self.output_projection(features, **bits_for(self.output_projection, num_bits))
 

@@ -25,14 +25,16 @@ class QConv1D(nn.Module):
     Args:
         nf: output features.
         nx: input features.
+        bias: whether there is one.
     """
 
     quantizers: Optional[LinearQuantizers]
 
-    def __init__(self, nf: int, nx: int):
+    def __init__(self, nf: int, nx: int, bias: bool = True):
         super().__init__()
         self.nf, self.nx = nf, nx
-        self.weight, self.bias = nn.Parameter(torch.empty(nx, nf)), nn.Parameter(torch.zeros(nf))
+        self.weight = nn.Parameter(torch.empty(nx, nf))
+        self.bias = nn.Parameter(torch.zeros(nf)) if bias else None
         nn.init.normal_(self.weight, std=0.02)
         self.quantizers = None
 

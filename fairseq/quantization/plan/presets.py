@@ -24,9 +24,9 @@ Sources: Micikevicius et al., arXiv:2209.05433 (`fp8`: e5m2 for gradients); Rouh
 round gradients to the format of the weights, here they keep 8 bits); Li and Liu, arXiv:1605.04711 (`ternary`);
 Rastegari et al., arXiv:1603.05279 (`binary`: its BWN).
 
-Heads over the encoder (`classification_heads`, `lm_head`, output projections) and embeddings stay in full precision
-unless a rule quantizes them; attention's output is quantized as the input of `out_proj`, so its own quantizer is off,
-too.
+Heads (`classification_heads`, `lm_head`, output projections, adaptive softmaxes) and embeddings, with the projections
+of adaptive ones, stay in full precision unless a rule quantizes them; attention's output is quantized as the input of
+`out_proj`, so its own quantizer is off, too.
 
 >>> from fairseq.quantization.plan.config import read_config
 >>> read_config("cpt_4_8").schedule
@@ -46,8 +46,11 @@ _WEIGHT, _GRADIENT = r"re:(.*\.)?weight", r"re:(.*\.)?grad_output"
 _NOT_WEIGHT = r"re:(?!(.*\.)?weight$).*"
 _FFN, _ATTENTION = r"re:.*\b(fc[12]|linear[12])\.(weight|input)", r"re:.*\b(self_attn|encoder_attn)\b.*"
 
+_HEADS = "classification_heads|lm_head|output_projection|adaptive_softmax"
+_ADAPTIVE_INPUT = r"embed_tokens\.embeddings\.\d+\.1"  # which an adaptive softmax may share
+
 FULL_PRECISION = (
-    Rule(r"re:(.*\.)?(classification_heads|lm_head|output_projection)\b.*", quantize=False, optional=True),
+    Rule(rf"re:(.*\.)?({_HEADS}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True),
     Rule(r"re:(.*\.)?output", quantize=False, optional=True),
 )
 

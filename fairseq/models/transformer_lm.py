@@ -1,0 +1,147 @@
+"""`--arch transformer_lm` and its sizes: a transformer's decoder by itself, which predicts each next token.
+
+    scores = decoder(tokens),   p(token_t | token_<t) = softmax(scores)_{t-1}
+
+Sizes of GPT-2, GPT-3 and of Baevski and Auli (arXiv:1809.10853) are lines of `fairseq.dataclass.catalog`.
+
+>>> from argparse import Namespace
+>>> from fairseq.models.transformer_lm import transformer_lm_gpt2_tiny
+>>> args = Namespace(decoder_embed_dim=96)
+>>> transformer_lm_gpt2_tiny(args)
+>>> args.decoder_layers, args.decoder_embed_dim, args.decoder_output_dim
+(2, 96, 96)
+"""
+
+import ast
+from collections.abc import Callable
+from typing import Any, Optional
+
+from fairseq.dataclass.catalog import SIZES
+from fairseq.dataclass.language_models import LMBaseConfig, TransformerLanguageModelConfig
+from fairseq.errors import ConfigError
+from fairseq.models.config import fill_defaults, has, writable
+from fairseq.models.fairseq_model import FairseqLanguageModel
+from fairseq.models.registries import ARCH_CONFIG_REGISTRY, register_model, register_sizes
+from fairseq.models.transformer.embedding import Embedding
+from fairseq.models.transformer.transformer_config import DEFAULT_MAX_TARGET_POSITIONS
+from fairseq.models.transformer.transformer_decoder import TransformerDecoder
+from fairseq.modules.adaptive_input import AdaptiveInput
+from fairseq.modules.character_token_embedder import CharacterTokenEmbedder
+from fairseq.utils import eval_str_list
+
+__all__ = ["DEFAULT_MAX_TARGET_POSITIONS", "TransformerLanguageModel", "TransformerLanguageModelConfig"]
+
+
+@register_model("transformer_lm", dataclass=TransformerLanguageModelConfig)
+class TransformerLanguageModel(FairseqLanguageModel):
+    """A transformer that predicts the next token of a text."""
+
+    @classmethod
+    def build_model(cls, args: Any, task: Any) -> "TransformerLanguageModel":
+        """A model for `task.source_dictionary` and `task.target_dictionary`."""
+        if not isinstance(args, TransformerLanguageModelConfig):
+            fill_defaults(args, TransformerLanguageModelConfig)  # namespaces of plugins, and of old checkpoints
+        with writable(args):
+            if args.decoder_layers_to_keep:
+                args.decoder_layers = len(args.decoder_layers_to_keep.split(","))
+            if not has(args, "max_target_positions") or args.max_target_positions is None:
+                tokens = args.tokens_per_sample if has(args, "tokens_per_sample") else DEFAULT_MAX_TARGET_POSITIONS
+                args.max_target_positions = tokens
+            args.checkpoint_activations = args.checkpoint_activations or args.offload_activations
+        _check(args)
+        embed_tokens = cls.build_embedding(args, task.source_dictionary, args.decoder_input_dim)
+        return cls(TransformerDecoder(args, task.target_dictionary, embed_tokens, no_encoder_attn=True))
+
+    @classmethod
+    def build_embedding(cls, args: Any, dictionary: Any, embed_dim: int, path: Optional[str] = None) -> Any:
+        """What turns token ids into vectors: a table, adaptive bands, or convolutions over characters."""
+        if args.character_embeddings:
+            return CharacterTokenEmbedder(
+                dictionary,
+                _filters(args.character_filters),
+                args.character_embedding_dim,
+                args.decoder_embed_dim,
+                args.char_embedder_highway_layers,
+            )
+        if args.adaptive_input:
+            return AdaptiveInput(
+                len(dictionary),
+                dictionary.pad(),
+                args.decoder_input_dim,
+                args.adaptive_input_factor,
+                args.decoder_embed_dim,
+                _cutoff(args.adaptive_input_cutoff, "adaptive_input", "adaptive_input_cutoff"),
+                args.quant_noise_pq,
+                args.quant_noise_pq_block_size,
+            )
+        return Embedding(len(dictionary), embed_dim, dictionary.pad())
+
+
+def _check(args: Any) -> None:
+    """Raise ConfigError for settings that contradict each other."""
+    if args.tie_adaptive_weights:
+        if not args.adaptive_input or args.adaptive_softmax_cutoff is None:
+            raise ConfigError("model.tie_adaptive_weights needs adaptive_input and adaptive_softmax_cutoff")
+        for one, other in (
+            ("adaptive_input_factor", "adaptive_softmax_factor"),
+            ("adaptive_input_cutoff", "adaptive_softmax_cutoff"),
+            ("decoder_input_dim", "decoder_output_dim"),
+        ):
+            if getattr(args, one) != getattr(args, other):
+                raise ConfigError(
+                    f"model.tie_adaptive_weights needs {one} and {other} to be equal; they are "
+                    f"{getattr(args, one)} and {getattr(args, other)}"
+                )
+    if args.share_decoder_input_output_embed and (args.adaptive_input or args.character_embeddings):
+        raise ConfigError(
+            "model.share_decoder_input_output_embed needs one table of embeddings; with adaptive_input, "
+            "tie_adaptive_weights shares them"
+        )
+
+
+def _cutoff(text: Optional[str], option: str, key: str) -> list[int]:
+    if not text:
+        raise ConfigError(f"model.{option} needs {key}: where its bands end, as 20000,60000")
+    return eval_str_list(text, type=int)  # type: ignore[return-value]
+
+
+def _filters(text: Any) -> list[tuple[int, int]]:
+    try:
+        pairs = ast.literal_eval(text) if isinstance(text, str) else text
+        return [(int(width), int(number)) for width, number in pairs]
+    except (ValueError, SyntaxError, TypeError):
+        raise ConfigError(
+            f"model.character_filters: {text!r} is not a list of (width, number), as [(1, 64), (2, 128)]"
+        ) from None
+
+
+def base_lm_architecture(args: Any) -> None:
+    """Fill in what `args` leaves open, as the named sizes do: 6 layers, 512 wide, pre-norm."""
+    _fill(args, LMBaseConfig)
+
+
+def _fill(args: Any, dataclass: type) -> None:
+    """Fill in a named size, and what flags of 2018 stand for."""
+    with writable(args):
+        if has(args, "no_tie_adaptive_proj"):  # models from before the final layer norm
+            args.no_decoder_final_norm = True
+            if args.no_tie_adaptive_proj is False:
+                args.tie_adaptive_proj = True
+        if has(args, "decoder_final_norm"):
+            args.no_decoder_final_norm = not args.decoder_final_norm
+    fill_defaults(args, dataclass)
+    with writable(args):
+        args.checkpoint_activations = args.checkpoint_activations or args.offload_activations
+        if not has(args, "add_bos_token"):
+            args.add_bos_token = False
+
+
+register_sizes("transformer_lm", _fill)
+
+
+def __getattr__(name: str) -> Callable[[Any], None]:
+    # fairseq's plugins import the function of a size by its name from here
+    size = "transformer_lm_gpt3_small" if name == "base_gpt3_architecture" else name
+    if size in SIZES["transformer_lm"]:
+        return ARCH_CONFIG_REGISTRY[size]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
