@@ -89,6 +89,55 @@ def test_quantile_beyond_the_limit_of_torch() -> None:
     assert found["count"] == values.numel()
 
 
+def passes_and_values(tensors: list[torch.Tensor], quantile: float) -> tuple[int, list[float]]:
+    statistic, passes = build_statistic("range_quantile", quantile=quantile), 1
+    while True:
+        for x in tensors:
+            statistic.update(x)
+        if not statistic.next_pass():
+            break
+        passes += 1
+    return passes, [statistic.result()["min"], statistic.result()["max"]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("kind", ["normal", "relu", "clamped", "grid", "constant", "drift", "heavy digit"])
+@pytest.mark.parametrize("quantile", [0.975, 0.5, 1.0])
+def test_quantiles_of_more_values_than_are_kept(kind: str, quantile: float, dtype, monkeypatch) -> None:
+    """One look is enough but where later tensors differ much from the first, or one digit has too many values."""
+    monkeypatch.setattr("fairseq.graph.near_ranks.REACH", 4)
+    monkeypatch.setattr("fairseq.graph.near_ranks.LEAST_REACH", 256)
+    generator = torch.Generator().manual_seed(3)
+    tensors = list(torch.randn(6, 40_000, generator=generator, dtype=dtype))
+    change = {
+        "normal": lambda x, number: x,
+        "relu": lambda x, number: x.relu(),
+        "clamped": lambda x, number: x.clamp(-1, 1),
+        "grid": lambda x, number: (8 * x).round() / 8,
+        "constant": lambda x, number: torch.full_like(x, -3.3),
+        "drift": lambda x, number: x * (1 + number) + 20 * number,
+        "heavy digit": lambda x, number: 1 + x.abs() * 2**-12,
+    }[kind]
+    tensors = [change(x, number) for number, x in enumerate(tensors)]
+    passes, found = passes_and_values(tensors, quantile)
+    values = torch.cat(tensors).double()
+    expected = torch.quantile(values, torch.tensor([1 - quantile, quantile], dtype=torch.float64))
+    assert found == pytest.approx(expected.tolist(), rel=1e-13, abs=0)
+    if kind not in ("drift", "heavy digit"):
+        assert passes == 1
+    elif kind == "heavy digit" or quantile == 0.5:
+        assert passes == dtype.itemsize // 2
+
+
+def test_what_is_kept_for_quantiles_is_bounded(monkeypatch) -> None:
+    monkeypatch.setattr("fairseq.graph.near_ranks.REACH", 4)
+    monkeypatch.setattr("fairseq.graph.near_ranks.LEAST_REACH", 256)
+    generator, statistic = torch.Generator().manual_seed(3), build_statistic("range_quantile")
+    for number in range(1, 11):
+        statistic.update(torch.randn(100_000, generator=generator))
+        assert sum(map(len, statistic.near.parts)) < 32 * 4 * (100_000 * number) ** 0.5
+
+
 @SEVERAL
 def test_ranges_and_means(several: bool) -> None:
     tensors = make(torch.float32, several)

@@ -1,7 +1,5 @@
 """Graphs compute what their models do, bit for bit, at sizes that tracing has not seen; and leave the models alone."""
 
-from collections import Counter
-
 import pytest
 import torch
 from torch import nn
@@ -12,10 +10,10 @@ from fairseq.errors import ConfigError
 from fairseq.graph import equality, trace
 from fairseq.graph.equality import difference
 from fairseq.graph.flops import count
-from fairseq.graph.model_graph import ModelGraph
 from fairseq.native.compiled import is_tracing
 from fairseq.quantization import quantize_model
 from tests.graph.models import MODELS, Odds, Recurrent, jsc_tiny
+from tests.graph.products import exported_products, products
 
 
 def run(function, inputs, grad: bool = False):
@@ -70,52 +68,12 @@ def test_counts_and_infos() -> None:
     assert (linear.type, linear.shape, linear.dtype, linear.parameters) == ("Linear", ("s0", 5), "float32", 85)
 
 
-def test_every_node_of_the_shapes_oracle() -> None:
-    """Sizes against those that torch.fx.Interpreter sees when it runs the graph."""
-    make, inputs = MODELS["roberta"]
-    model = make().eval()
-    graph = trace(model, inputs(2, 9))
-    seen = {}
-
-    class Watch(torch.fx.Interpreter):
-        def run_node(self, n):
-            seen[n.name] = super().run_node(n)
-            return seen[n.name]
-
-    with torch.no_grad():
-        Watch(graph.module).run(inputs(5, 7)["src_tokens"])
-    sizes = {"s0": 5, "s1": 7}
-    checked = 0
-    for info in graph.nodes:
-        if isinstance(info.shape, tuple) and info.kind != "output":
-            expected = tuple(size if isinstance(size, int) else sizes.get(size) for size in info.shape)
-            actual = tuple(seen[info.name].shape)
-            assert all(a is None or a == b for a, b in zip(expected, actual, strict=True)), (info, actual)
-            assert str(seen[info.name].dtype) == f"torch.{info.dtype}"
-            checked += 1
-    assert checked > 50
-
-
-PRODUCTS = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv2d", "convolution",
-            "scaled_dot_product_attention", "lstm")  # fmt: skip
-INSIDE = {"Linear": 1, "QLinear": 1, "Projection": 1, "Conv2d": 1, "MultiheadAttention": 3, "LSTM": 1, "QMatmul": 1,
-          "MatMul": 1}  # fmt: skip
-
-
-def products(graph: ModelGraph) -> int:
-    modules = sum(INSIDE.get(info.type, 0) for info in graph.nodes if info.kind == "call_module")
-    functions = [info.type.strip("_") for info in graph.nodes if info.kind in ("call_function", "call_method")]
-    return modules + sum(name in PRODUCTS for name in functions)
-
-
 @pytest.mark.parametrize("name", ["conv_net", "encoder", "roberta", "recurrent"])
 def test_no_product_is_missed(name: str) -> None:
     make, inputs = MODELS[name]
     model = make().eval()
     graph = trace(model, inputs(2, 9))
-    exported = torch.export.export(model, (), kwargs=inputs(2, 9), strict=False)
-    names = Counter(getattr(node.target, "__name__", "").partition(".")[0] for node in exported.graph.nodes)
-    assert products(graph) == sum(names[name] for name in PRODUCTS) > 0
+    assert products(graph) == exported_products(model, inputs(2, 9)) > 0
     if name != "recurrent":  # torch counts nothing for a recurrent layer
         # with gradients, and not in one fused function, which the counter does not know
         with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from fairseq.graph import trace
+from fairseq.graph.diff import diff
+from fairseq.graph.equality import difference
 from fairseq.graph.sources import load_model, make_inputs
+from tests.graph.products import exported_products, products
 
 transformers = pytest.importorskip("transformers")
 
@@ -51,12 +54,38 @@ def test_every_layer_is_a_node(name: str, attention: str, training: bool) -> Non
     assert list(graph.module.state_dict()) == list(model.state_dict())
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", MODELS)
+def test_no_product_is_missed(name: str, attention: str) -> None:
+    """As many as torch.export has operators for them."""
+    model = build(name, attention)
+    layers = 2 * (1 if attention == "sdpa" else 2)  # attention: one product or two
+    assert products(trace(model, inputs())) == exported_products(model, inputs()) == MODELS[name][2] + layers
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("name", MODELS)
+def test_graph_equals_model_at_three_sizes(name: str, training: bool) -> None:
+    """Bit for bit, in training with the same dropout."""
+    model = build(name).train(training)
+    graph = trace(model, inputs())
+    for sizes in ((2, 11), (5, 4), (3, 17)):
+        found = []
+        for function in (model, graph):
+            torch.manual_seed(4)
+            with torch.no_grad():
+                found.append(dict(function(**inputs(*sizes))))
+        assert difference(*found) is None, sizes
+
+
 def test_inputs_decide_what_is_in_the_graph() -> None:
     model = build("BertForSequenceClassification")
     ids, labels = {"input_ids": inputs()["input_ids"]}, {"labels": torch.tensor([0, 1])}
     bare, masked, loss = (trace(model, given) for given in (ids, inputs(), inputs() | labels))
     assert len(bare.nodes) < len(masked.nodes) < len(loss.nodes)
     assert "cross_entropy" in {info.type for info in loss.nodes} - {info.type for info in masked.nodes}
+    gone = [row for row in diff(loss, bare) if row.after is None]
+    assert "cross_entropy" in {row.before for row in gone}
 
 
 def test_a_folder(tmp_path) -> None:
