@@ -29,6 +29,13 @@ def load_model_ensemble(filenames: list[str], *args: Any, **kwargs: Any) -> tupl
     return models, cfg
 
 
+def load_ensemble_for_inference(
+    filenames: list[str], task: Any, model_arg_overrides: Optional[dict[str, Any]] = None
+) -> tuple[list[Any], DictConfig]:
+    """Former name of `load_model_ensemble`, with the task given."""
+    return load_model_ensemble(filenames, arg_overrides=model_arg_overrides, task=task)
+
+
 def load_model_ensemble_and_task(
     filenames: list[str],
     arg_overrides: Optional[dict[str, Any]] = None,

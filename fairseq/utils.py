@@ -26,6 +26,14 @@ __all__ = ["get_activation_fn", "get_available_activation_fns", "import_user_mod
 _ELSEWHERE = {
     "get_activation_fn": "fairseq.modules.activations",
     "get_available_activation_fns": "fairseq.modules.activations",
+    "load_align_dict": "fairseq.generation.text",
+    "replace_unk": "fairseq.generation.text",
+    "post_process_prediction": "fairseq.generation.text",
+    "parse_alignment": "fairseq.generation.alignment",
+    "get_token_to_word_mapping": "fairseq.generation.alignment",
+    "extract_hard_alignment": "fairseq.generation.alignment",
+    "extract_soft_alignment": "fairseq.generation.alignment",
+    "load_ensemble_for_inference": "fairseq.loading",
 }
 
 

@@ -77,9 +77,9 @@ class EnsembleModel(nn.Module):
             newest = scores[:, -1:, :]
             if temperature != 1.0:
                 newest = newest / temperature
-            extra = extra if isinstance(extra, dict) else {"attn": extra}
             lprobs.append(model.get_normalized_probs((newest, extra), log_probs=True, sample=None)[:, -1, :])
-            attentions.append(_newest_attention(extra))
+            attention = attention_of(extra)
+            attentions.append(None if attention is None else attention[:, -1, :])
         if len(lprobs) == 1:
             return lprobs[0], attentions[0]
         average = torch.logsumexp(torch.stack(lprobs), dim=0) - math.log(self.models_size)
@@ -115,9 +115,10 @@ def _decode(model: Any, tokens: Tensor, encoder_out: Any, state: Optional[Increm
     return model(tokens)  # type: ignore[no-any-return]
 
 
-def _newest_attention(extra: dict[str, Any]) -> Optional[Tensor]:
-    """(N, S) from what a decoder returned as `attn`: a tensor (N, T, S), or a list that holds it."""
-    attention = extra.get("attn")
-    if isinstance(attention, (list, tuple)):
-        attention = attention[0] if attention else None
-    return None if attention is None else attention[:, -1, :]
+def attention_of(extra: Any) -> Optional[Tensor]:
+    """Attention (N, T, S) in what a decoder returned beside scores: itself, or `attn`, or the first of a list of it."""
+    if isinstance(extra, dict):
+        extra = extra.get("attn")
+    if isinstance(extra, (list, tuple)):
+        extra = extra[0] if extra else None
+    return extra

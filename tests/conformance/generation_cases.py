@@ -59,7 +59,7 @@ def plain(hypotheses):
             one["attention"] = [list(attention.shape), numbers(attention.sum(1))]
         alignment = hypothesis["alignment"]
         if alignment is not None and len(alignment):
-            one["alignment"] = alignment if isinstance(alignment, list) else numbers(alignment)
+            one["alignment"] = [[round(float(x), 5) for x in entry] for entry in alignment]
     return result
 
 

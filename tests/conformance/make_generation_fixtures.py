@@ -22,6 +22,7 @@ def main(target: Path) -> None:
     if not hasattr(np, "compat"):  # fairseq 0.12 still asks NumPy for Python 2's long
         np.compat = SimpleNamespace(long=int)
     sys.path.insert(0, str(HERE))
+    import generation_cases_more  # noqa: F401  # adds cases
     from generation_cases import CASES
 
     assert not Path(fairseq.__file__).is_relative_to(HERE.parents[1]), (

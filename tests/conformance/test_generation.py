@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import generation_cases_more  # noqa: F401  # adds cases
 import pytest
 from generation_cases import CASES
 from make_generation_fixtures import TARGET
