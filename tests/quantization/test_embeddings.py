@@ -167,3 +167,15 @@ def test_codes_in_place_of_the_table_and_removal() -> None:
         assert isinstance(model[0], QEmbeddingBag)
         assert type(remove_quantization(model)[0]) is nn.EmbeddingBag and torch.equal(model[0].weight, table)
         assert not hasattr(model[0], "quantizers")
+
+
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_a_format_that_looks_at_the_whole_table_rounds_a_row_alike_in_every_batch(kind: type[nn.Module]) -> None:
+    torch.manual_seed(1)
+    table = kind(6, 32)
+    with torch.no_grad():
+        table.weight[5] *= 1000  # which settles the scale of nvfp4 for all rows
+    model = quantize_model(nn.Sequential(table), "mxfp8", rules=[{"match": "*.weight", "bits": 4, "format": "nvfp4"}])
+    alone, together = (model.eval()(torch.tensor(rows))[0] for rows in ([[1]], [[1], [5]]))
+    assert torch.equal(alone, together)
+    assert torch.equal(keep_integer_weights(model)(torch.tensor([[1]]))[0], alone)

@@ -123,6 +123,7 @@ class NumberFormat(ABC):
         min_bits, max_bits: the bits that it has.
         scale_bits, zero_point_bits: what the scale and the zero point of a range take in storage.
         zero_points_per_range: how many numbers a zero point is; several lie along a first axis.
+        sees_whole: levels depend on all of a tensor, whatever shares a range (`bound_to`).
         needs_statistic: `qparams` takes the two numbers of the format's own `statistic` and no range, so that only
             range sources will do that ask for it.
         compiles: its operations can be compiled for all bits at once (`kernels/rounding.py`).
@@ -149,6 +150,7 @@ class NumberFormat(ABC):
     scale_bits: int = 32
     zero_point_bits: int = 0
     zero_points_per_range: int = 1
+    sees_whole: ClassVar[bool] = False
     needs_statistic: ClassVar[bool] = False
     compiles: bool = True
     backward: ClassVar[str] = "plain"

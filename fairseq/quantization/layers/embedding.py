@@ -86,6 +86,8 @@ class TableQuantizers(nn.Module):
         """Whether a row's values depend on that row alone."""
         quantizer = self.quantizer("weight")
         kind, number = quantizer.granularity.kind, quantizer.granularity.number
+        if quantizer.format.sees_whole:
+            return False
         return quantizer.learned is None and (kind in ("token", "group") or (kind == "channel" and number == 0))
 
     def rounded_rows(self, rows: Tensor, num_bits: int) -> Tensor:

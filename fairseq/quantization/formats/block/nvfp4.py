@@ -38,6 +38,7 @@ class NVFP4(BlockOfFloats):
     """
 
     name = "nvfp4"
+    sees_whole = True
     mantissa_bits, least_exponent, largest = 1, 0, 6.0
 
     def __init__(self, *, block_size: BlockSize = 16):
