@@ -37,6 +37,9 @@ class KeepMasks:
             # a version alone would miss writes through `.data`, as some optimizers do
             if module.training or state is None or self._seen.get(name) != state:
                 weight.data.masked_fill_(mask.logical_not(), 0)
+                if state is not None and not module.training:
+                    torch.autograd.graph.increment_version(weight)  # who keeps the rounded weight has to look again
+                    state = weight._version, weight.data_ptr()
             if module.training or state is None:
                 self._seen.pop(name, None)
             else:
