@@ -62,6 +62,10 @@ class GenerationError(FairseqError, RuntimeError):
     """Nothing can be generated: scores that are not finite, constraints that leave no way to end."""
 
 
+class VerificationError(FairseqError, RuntimeError):
+    """A model does something else than what it claims to do."""
+
+
 def reason(error: BaseException) -> str:
     """Why something failed, in a few words of whoever raised `error`: for the brackets of a message of ours.
 

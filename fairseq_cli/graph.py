@@ -7,16 +7,18 @@ fairseq-graph diff checkpoint_best.pt int8/checkpoint_best.pt
 fairseq-graph draw int8/checkpoint_best.pt --out graph.svg
 fairseq-graph profile int8/checkpoint_best.pt --data RTE-bin --match linear --stat range_quantile:quantile=0.97
 fairseq-graph transform --config q.toml --load best.ckpt --out q-run
+fairseq-graph verify int8/checkpoint_best.pt --data RTE-bin
 fairseq-graph flops bert-folder --input input_ids:int64[1,128] --input attention_mask:int64[1,128]
 """
 
 import argparse
 
-from fairseq_cli import graph_profile, graph_transform, graph_views
+from fairseq_cli import graph_profile, graph_transform, graph_verify, graph_views
 from fairseq_cli.entry import command
 from fairseq_cli.user_dir import add_user_dir
 
-FILES = (graph_views, graph_profile, graph_transform)  # each has ACTIONS, add_arguments(parser, action) and run(args)
+# each has ACTIONS, add_arguments(parser, action) and run(args)
+FILES = (graph_views, graph_profile, graph_transform, graph_verify)
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
 from fairseq_cli.graph_arguments import add_inputs, add_model, add_overwrite
+from fairseq_cli.graph_batches import from_data, made_up
 
 ACTIONS = {
     "profile": "statistics of weights, inputs and outputs over batches, and errors of quantizers",
@@ -55,7 +56,10 @@ def run(args: argparse.Namespace) -> None:
         check_picture(args.png, args.overwrite, "--png")
     if args.data is not None and args.input:
         raise ConfigError("give --data or --input, not both")
-    model, batches, call = _from_data(args.model, **settings) if args.data is not None else _made_up(args)
+    if args.data is not None:
+        model, batches, call = from_data(args.model, **settings)
+    else:
+        model, batches, call = made_up(args.model, args.input, 0 if args.only == "weights" else args.batches)
     rows = profile(
         model,
         batches,
@@ -85,26 +89,3 @@ def _statistic(text: str) -> tuple[str, dict[str, Any]]:
         except ValueError:
             raise ConfigError(f"--stat {text!r}: {key} needs a number, true or false, as in {key}=1") from None
     return name, settings
-
-
-def _from_data(path: str, data: Path, subset: str, batches: int, batch_size: int) -> tuple[Any, list[Any], Any]:
-    from fairseq.checkpoint_tools.batches import batches_of
-    from fairseq.checkpoint_utils import load_model_ensemble_and_task
-    from fairseq.errors import ConfigError
-
-    if not Path(path).is_file():
-        raise ConfigError(f"{path}: --data is for checkpoints, whose task reads it; for other models give --input")
-    models, cfg, task = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})
-    samples = list(batches_of(task, subset, batch_size, batches, shuffle=False))
-    criterion = task.build_criterion(cfg.criterion)
-    return models[0], samples, lambda model, sample: task.valid_step(sample, model, criterion)
-
-
-def _made_up(args: argparse.Namespace) -> tuple[Any, list[Any], Any]:
-    from fairseq.graph.sources import load_model, make_inputs
-
-    model = load_model(args.model)
-    if args.only == "weights":
-        return model, [], None
-    batches = [make_inputs(model, args.input, seed) for seed in range(1, args.batches + 1)]
-    return model, [batch for batch in batches if batch is not None], None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fairseq.graph.tracing import trace as trace
     from fairseq.graph.transforming import load as load
     from fairseq.graph.transforming import transform as transform
+    from fairseq.graph.verification.verify import verify as verify
 
 _HOMES = {
     "trace": "tracing",
@@ -30,6 +31,7 @@ _HOMES = {
     "run_pass": "passes.registry",
     "transform": "transforming",
     "load": "transforming",
+    "verify": "verification.verify",
 }
 __all__ = [*_HOMES]
 

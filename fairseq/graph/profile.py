@@ -126,7 +126,7 @@ def profile(
     collector = Collector(_settings(weights), _settings(activations))
     quantization = get_quantization(model) if points else None
     wanted = belongs_to(chosen) if match is not None else lambda path: True
-    with torch.no_grad(), _evaluating(model), contextlib.ExitStack() as stack:
+    with torch.no_grad(), evaluating(model), contextlib.ExitStack() as stack:
         if quantization is not None:
             stack.enter_context(quantization.context.running_at(num_bits))
         for path, module in chosen.items():
@@ -171,7 +171,8 @@ def _own_work(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model is in evaluation mode inside the block."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -183,3 +183,54 @@ def test_profile_of_a_quantized_checkpoint(monkeypatch, capsys, tmp_path: Path) 
 )
 def test_profile_says_in_one_line_what_is_wrong(monkeypatch, capsys, code: Path, words, message: str) -> None:
     test_one_line_for_what_is_wrong(monkeypatch, capsys, code, ("profile", "{code}:jsc_tiny", *INPUT, *words), message)
+
+
+def test_verify_passes_and_fails(monkeypatch, capsys, code: Path, tmp_path: Path) -> None:
+    code.write_text(
+        CODE
+        + """
+from fairseq.quantization import quantize_model
+def quantized():
+    return quantize_model(jsc_tiny(), "mxfp8")
+def bypassed():
+    model = quantized()
+    model[2].forward = lambda x: nn.functional.linear(x, model[2].weight, model[2].bias)
+    return model
+"""
+    )
+    table = tmp_path / "verified.csv"
+    out = run(monkeypatch, capsys, "verify", f"{code}:quantized", *INPUT, "--out", table)
+    assert out.splitlines()[-1] == "passed: 2 tensors on their grids, 1 layers equal to their references"
+    assert [line.partition(",")[0] for line in table.read_text().splitlines()] == ["row", "tensor", "tensor", "layer"]
+    with pytest.raises(SystemExit) as exit:
+        run(monkeypatch, capsys, "verify", f"{code}:bypassed", *INPUT, "--json")
+    found = capsys.readouterr()
+    assert exit.value.code == 1 and json.loads(found.out)["passed"] is False
+    assert found.err == (
+        "error: verification failed: 2: bypassed, its quantizer 2.weight rounds nothing (and 1 more failure)\n"
+    )
+    with pytest.raises(SystemExit) as exit:
+        run(monkeypatch, capsys, "verify", f"{code}:jsc_tiny", *INPUT)
+    assert exit.value.code == 1 and "the Sequential has no quantizers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["int8_integer", "learned", "formats_packed"])
+def test_verify_of_checkpoints(monkeypatch, capsys, name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.pt"
+    path.write_bytes(gzip.decompress((FIXTURES / f"{name}.pt.gz").read_bytes()))
+    data = json.loads(run(monkeypatch, capsys, "verify", path, "--data", FIXTURES / "data", "--json"))
+    assert data["passed"] and len(data["layers"]) >= 12 and all(row["calls"] for row in data["layers"])
+    assert {row["stored"] for row in data["tensors"] if row["role"] == "weight"} == {"packed" in name}
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ((), "say what to run it on, by --input NAME:DTYPE[SHAPE], or --data for checkpoints"),
+        ((*INPUT, "--num-bits", 0), "--num-bits must be at least 1, got 0"),
+        ((*INPUT, "--data", "somewhere"), "--data or --input, not both"),
+        ((*INPUT, "--out", "{code}"), "is there already"),
+    ],
+)
+def test_verify_says_in_one_line_what_is_wrong(monkeypatch, capsys, code: Path, words, message: str) -> None:
+    test_one_line_for_what_is_wrong(monkeypatch, capsys, code, ("verify", "{code}:jsc_tiny", *words), message)
