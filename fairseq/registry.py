@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Optional
 
 from fairseq.dataclass import catalog
+from fairseq.dataclass.typed import typed_node
 from fairseq.errors import ConfigError, unknown
 
 
@@ -78,8 +79,8 @@ def setup_registry(
         required: building with no name is an error instead of None.
 
     Returns:
-        `(build, register, registry, dataclass_registry)`. `build(cfg, *extra)` accepts a config node with `_name`, an
-        argparse namespace or a bare name, and calls the class's `build_<group>` classmethod if it has one.
+        `(build, register, registry, dataclass_registry)`. `build(cfg, *extra)` accepts a config node or a dict with
+        `_name`, an argparse namespace or a bare name, and calls the class's `build_<group>` classmethod if it has one.
     """
     group = registry_name.lstrip("-").replace("-", "_")
     registry = Registry(group.replace("_", " "), catalog.modules(group))
@@ -115,11 +116,19 @@ def setup_registry(
 
 def _choice(group: str, cfg: Any) -> tuple[Optional[str], Any]:
     """The component's name and the config to build it from, whatever form the user's choice has."""
+    dataclass: Optional[type]
     if cfg is None or isinstance(cfg, str):
         if cfg is None:
             return None, None
         dataclass = catalog.group(group).get(cfg)
         return cfg, dataclass() if dataclass is not None else Namespace(**{"_name": cfg})
     if isinstance(cfg, Namespace):
-        return getattr(cfg, group, None) or getattr(cfg, "_name", None), cfg
+        name = getattr(cfg, group, None) or getattr(cfg, "_name", None)
+        if not isinstance(name, str) or (dataclass := catalog.group(group).get(name)) is None:
+            return name, cfg
+        return name, typed_node(dataclass, vars(cfg), where=group, name=name, unknown_keys="drop")
+    if isinstance(cfg, dict):
+        name = cfg.get("_name")
+        dataclass = catalog.group(group).get(name) if name is not None else None
+        return name, typed_node(dataclass, cfg, where=group, name=name) if dataclass is not None else Namespace(**cfg)
     return (cfg.get("_name") if hasattr(cfg, "get") else cfg._name), cfg

@@ -34,6 +34,7 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "sentence_ranking": Builtin("tasks:SentenceRankingConfig", "tasks.sentence_ranking"),
         "masked_lm": Builtin("tasks:MaskedLMConfig", "tasks.masked_lm"),
         "language_modeling": Builtin("tasks:LanguageModelingConfig", "tasks.language_modeling"),
+        "translation": Builtin("tasks:TranslationConfig", "tasks.translation"),
     },
     "model": {
         "roberta": Builtin("models:RobertaConfig", "models.roberta"),

@@ -132,3 +132,44 @@ class LanguageModelingConfig(FairseqDataclass):
     tpu: bool = option(II("common.tpu"), "follows common.tpu")
     use_plasma_view: bool = option(II("common.use_plasma_view"), "follows common.use_plasma_view")
     plasma_path: str = option(II("common.plasma_path"), "follows common.plasma_path")
+
+
+@dataclass
+class TranslationConfig(FairseqDataclass):
+    """`task=translation`: sentences of one language into another."""
+
+    data: Optional[str] = option(
+        None,
+        "folder with pairs of binarised texts; of several, separated by colons, each epoch trains on one",
+        path="in",
+    )
+    source_lang: Optional[str] = option(None, "source language; default: that of the files", alias=["-s"])
+    target_lang: Optional[str] = option(None, "target language; default: that of the files", alias=["-t"])
+    load_alignments: bool = option(False, "load the word alignments of the pairs, as fairseq-preprocess binarised them")
+    left_pad_source: bool = option(True, "pad sources on the left; the flag pads them on the right")
+    left_pad_target: bool = option(False, "pad targets on the left")
+    max_source_positions: int = option(1024, "tokens in a source at most", within=at_least(1))
+    max_target_positions: int = option(1024, "tokens in a target at most", within=at_least(1))
+    upsample_primary: int = option(
+        -1, "repeat train so many times beside train1, train2, ... (-1: once)", within=at_least(1, also=-1)
+    )
+    truncate_source: bool = option(False, "shorten sources to max_source_positions instead of leaving them out")
+    num_batch_buckets: int = option(
+        0, "pad batches to one of so many lengths (0: to their longest example)", within=at_least(0)
+    )
+    train_subset: str = option(II("dataset.train_subset"), "follows dataset.train_subset")
+    dataset_impl: Optional[DATASET_IMPL_CHOICES] = option(II("dataset.dataset_impl"), "follows dataset.dataset_impl")
+    required_seq_len_multiple: int = option(
+        II("dataset.required_seq_len_multiple"), "follows dataset.required_seq_len_multiple"
+    )
+    eval_bleu: bool = option(False, "validate with BLEU of generated text")
+    eval_bleu_args: Optional[str] = option(
+        "{}", """generation settings for it, a JSON object such as {"beam": 4, "lenpen": 0.6}"""
+    )
+    eval_bleu_detok: str = option("space", "tokenizer that joins words to text before they are scored, such as moses")
+    eval_bleu_detok_args: Optional[str] = option("{}", "settings of that tokenizer, a JSON object")
+    eval_tokenized_bleu: bool = option(False, "score words as they are, without a tokenizer of sacreBLEU's")
+    eval_bleu_remove_bpe: Optional[str] = option(
+        None, "undo the subword split before scoring: subword_nmt, sentencepiece, ... or the marker", const="@@ "
+    )
+    eval_bleu_print_samples: bool = option(False, "print one output of each batch beside its reference")

@@ -42,7 +42,7 @@ REFUSED: dict[str, str] = {
 }
 
 _SHOWN = "the run's other trackers are common.tensorboard_logdir and common.wandb_project"
-_GENERATES = "only commands that generate or score text would read it"
+_GENERATES = "only commands that generate or score text would read it"  # so where no model is chosen, it is read
 _SHARDS = "only ddp_backend=fully_sharded would read it, which is not supported"
 _SLOWMO = "only ddp_backend=slowmo would read it, which is not supported"
 _PIPELINE = "only pipeline_model_parallel would read it, which is not supported"
@@ -67,7 +67,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "dataset.gen_subset": _GENERATES,
     "dataset.num_shards": _GENERATES,
     "dataset.shard_id": _GENERATES,
-    "dataset.required_seq_len_multiple": "no task pads to a multiple of a length",
+    "dataset.required_seq_len_multiple": "this task does not pad to a multiple of a length",
     "generation": _GENERATES,
     "eval_lm": _GENERATES,
     "interactive": _GENERATES,
@@ -123,11 +123,24 @@ def check_supported(cfg: DictConfig) -> None:
         for setting in _set_in(cfg, path):
             raise ConfigError(f"{setting} is not supported ({reason}); leave it out")
     found: dict[str, list[str]] = {}
+    trains = not OmegaConf.is_missing(cfg, "model") and cfg.get("model") is not None
+    read_by_task = _followed_by_task(cfg)
     for path, reason in WITHOUT_EFFECT.items():
+        if path in read_by_task or (reason is _GENERATES and not trains):
+            continue
         for setting in _set_in(cfg, path):
             found.setdefault(reason, []).append(setting)
     for reason, settings in found.items():
         logger.warning(f"{', '.join(settings)} {'has' if len(settings) == 1 else 'have'} no effect: {reason}")
+
+
+def _followed_by_task(cfg: DictConfig) -> set[str]:
+    """`group.field` of the settings that the task reads, through fields of its own that follow them."""
+    dataclass = schema.dataclass_of_node(cfg._get_node("task"))
+    declared = schema.keys_of(dataclass) if dataclass is not None else {}
+    read = [field for key, field in declared.items() if f"task.{key}" not in WITHOUT_EFFECT]
+    followed = [schema.followed(schema.default_of(field)) for field in read]
+    return {".".join(path) for path in followed if path is not None}
 
 
 def _set_in(cfg: DictConfig, path: str) -> Iterator[str]:

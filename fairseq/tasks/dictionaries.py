@@ -74,16 +74,17 @@ class CarriesDictionaries(FairseqTask):
         """Take over the rest of the state; the dictionaries of the data stay, and those of the checkpoint must agree.
 
         Raises:
-            CheckpointError: another source dictionary: the model's embeddings would belong to other words.
+            CheckpointError: another dictionary of text: the model's embeddings would belong to other words.
         """
         for name, dictionary in self.dictionaries().items():
             theirs = carried(state_dict, name)
             found = difference(dictionary, theirs) if theirs is not None else None
             if found is None:
                 continue
-            if name == "source":
+            if name != "label":
+                side = "" if name == "source" else f"{name} "
                 raise CheckpointError(
-                    f"the dictionary of the data does not fit that of the checkpoint: {found}; "
+                    f"the {side}dictionary of the data does not fit that of the checkpoint: {found}; "
                     "prepare the data with the dict.txt that the checkpoint was trained with"
                 )
             logger.warning(f"the {name} dictionary of the data is not that of the checkpoint: {found}")

@@ -276,6 +276,20 @@ class FairseqTask:
 
         return criterions.build_criterion(cfg, self, from_checkpoint)
 
+    def build_generator(
+        self,
+        models: list[Any],
+        args: Any,
+        seq_gen_cls: Optional[Callable[..., Any]] = None,
+        extra_gen_cls_kwargs: Optional[dict[str, Any]] = None,
+        prefix_allowed_tokens_fn: Optional[Callable[..., Any]] = None,
+    ) -> Any:
+        """What generates with `models` as the `generation` config `args` says, see `fairseq.tasks.generators`."""
+        from fairseq.tasks.generators import build_generator
+
+        dictionary = self.target_dictionary
+        return build_generator(dictionary, models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
+
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def train_step(

@@ -5,8 +5,6 @@ Against tests/fixtures/training/ (made by make_training_fixtures.py) everywhere,
 """
 
 import json
-import subprocess
-import sys
 from decimal import Decimal
 
 import pytest
@@ -57,46 +55,6 @@ def real(inputs, glue_dir, bpe_dir):
         write_rte(folder, glue_dir, lambda text: " ".join(map(str, bpe.encode(text))))
 
     return lambda run: inputs("rte", write)
-
-
-@pytest.fixture
-def ours(capfd, monkeypatch):
-    """Runs our command in this process; returns what it printed."""
-    import logging
-
-    import torch
-
-    def call(command, words):
-        from fairseq_cli import hydra_train, train
-
-        monkeypatch.setattr(sys, "argv", [command, *map(str, words)])
-        root = logging.getLogger()
-        handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
-        root.handlers[:] = []
-        torch.set_num_threads(1)
-        capfd.readouterr()
-        try:
-            (train if command == "train" else hydra_train).cli_main()
-        finally:
-            root.handlers[:] = handlers
-            root.setLevel(level)
-            torch.set_num_threads(threads)
-        return capfd.readouterr().out
-
-    return call
-
-
-@pytest.fixture
-def theirs(oracle_python, oracle_env, tmp_path):
-    """Runs fairseq 0.12's command; returns what it printed."""
-
-    def call(command, words):
-        line = [str(oracle_python), "-W", "ignore", "-m", f"fairseq_cli.{command}", *map(str, words)]
-        done = subprocess.run(line, env=oracle_env, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-500:]
-        return done.stdout
-
-    return call
 
 
 def check(found, expected, exact=True):

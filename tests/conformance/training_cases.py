@@ -130,7 +130,7 @@ RUNS = {
 def printed(output: str) -> list[dict[str, str]]:
     """What a run printed with `--log-format json`, one dict a line, clocks left out."""
     lines = []
-    for tag, text in re.findall(r'\b(train_inner|train|valid)\b[^{\n]*(\{".*\})$', output, flags=re.MULTILINE):
+    for tag, text in re.findall(r'\b(train_inner|train|valid)\b[^{\n]{0,40}(\{".*\})$', output, flags=re.MULTILINE):
         values = json.loads(text)
         lines.append({"tag": tag, **{k: v for k, v in values.items() if k.removeprefix(f"{tag}_") not in CLOCKS}})
     return lines
