@@ -12,21 +12,27 @@ import logging
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Optional
 
 from torch import nn
 
-from fairseq.checkpoint import config, names, reading, writing
-from fairseq.checkpoint.contents import get_maybe_sharded_checkpoint_filename, load_checkpoint_to_cpu
+from fairseq.checkpoint import config, contents, names, reading, writing
+from fairseq.checkpoint.contents import get_maybe_sharded_checkpoint_filename
 from fairseq.checkpoint.format import load_weights
 from fairseq.checkpoint.layout import check_layout, restoring
 from fairseq.checkpoint.names import checkpoint_paths
 from fairseq.checkpoint.upgrade import upgrade_state as _upgrade_state_dict
+from fairseq.dataclass import schema
+from fairseq.dataclass.groups.checkpoint import CheckpointConfig
 from fairseq.errors import CheckpointError, ConfigError
-from fairseq.file_io import exists
+from fairseq.file_io import PathManager, exists
 from fairseq.loading import load_model_ensemble, load_model_ensemble_and_task
 
 __all__ = [
+    "PathManager",
+    "_torch_persistent_save",
     "_upgrade_state_dict",
     "checkpoint_paths",
     "get_maybe_sharded_checkpoint_filename",
@@ -62,7 +68,8 @@ def save_checkpoint(cfg: Any, trainer: Any, epoch_itr: Any, val_loss: Optional[f
     Raises:
         CheckpointError: a file could not be written; earlier checkpoints are untouched.
     """
-    best = names.best_of(val_loss, getattr(trainer, "best_score", None), cfg.maximize_best_checkpoint_metric)
+    cfg = with_defaults(cfg)
+    best = names.best_of(val_loss, _number(getattr(trainer, "best_score", None)), cfg.maximize_best_checkpoint_metric)
     trainer.best_score = best
     if cfg.no_save:
         return
@@ -92,21 +99,71 @@ def save_checkpoint(cfg: Any, trainer: Any, epoch_itr: Any, val_loss: Optional[f
         if best is not None:
             extra_state["best"] = best
         trainer.save_checkpoint(paths[0], extra_state)
+        in_background = cfg.write_checkpoints_asynchronously
         for path in paths[1:]:
-            writing.copy(paths[0], path)
+            _do(in_background, writing.copy, paths[0], path, PathManager)
         seconds = time.perf_counter() - start
         logger.info(
             f"Saved checkpoint {paths[0]} (epoch {epoch} @ {num_updates} updates, score {val_loss}) "
             f"(writing took {seconds} seconds)",
             extra={"terminal": f"saved {', '.join(paths)} in {seconds:.1f} s"},
         )
-    for path in names.files_expired(cfg, end_of_epoch, trainer.checkpoint_suffix):
+    _do(cfg.write_checkpoints_asynchronously, _remove_expired, cfg, end_of_epoch, trainer.checkpoint_suffix)
+
+
+def _number(value: Any) -> Optional[float]:
+    return value if isinstance(value, (int, float)) else None
+
+
+def _do(in_background: bool, function: Callable[..., None], *args: Any) -> None:
+    if in_background:
+        PathManager.later(function, *args)
+    else:
+        function(*args)
+
+
+def _remove_expired(cfg: Any, end_of_epoch: bool, suffix: str) -> None:
+    for path in names.files_expired(cfg, end_of_epoch, suffix):
         os.remove(path)
 
 
 def torch_persistent_save(obj: Any, filename: str, async_write: bool = False) -> None:
-    """Write `obj` atomically; `async_write` is accepted and has no effect."""
-    writing.save(obj, filename)
+    """Write `obj` atomically.
+
+    Args:
+        async_write: write the file while the caller goes on; `PathManager.async_close` waits for it. What is written is
+            `obj` as it is now.
+    """
+    if async_write:
+        with PathManager.opena(filename, "wb") as file:
+            writing.serialise(obj, file)
+    else:
+        writing.save(obj, filename, PathManager)
+
+
+def _torch_persistent_save(obj: Any, f: Any) -> None:
+    """Write `obj` to an open file, or to a path as `torch_persistent_save` does."""
+    if hasattr(f, "write"):
+        writing.serialise(obj, f)
+    else:
+        writing.save(obj, f, PathManager)
+
+
+def finish_writing() -> None:
+    """Wait for the checkpoints that are written in the background.
+
+    Raises:
+        CheckpointError: one could not be written.
+    """
+    if not PathManager.async_close():
+        raise CheckpointError("a checkpoint could not be written in the background; the log says why")
+
+
+def load_checkpoint_to_cpu(
+    path: str, arg_overrides: Optional[dict[str, Any]] = None, load_on_all_ranks: bool = False
+) -> dict[str, Any]:
+    """See `fairseq.checkpoint.contents`; paths that are not local go through `PathManager`."""
+    return contents.load_checkpoint_to_cpu(PathManager.get_local_path(path), arg_overrides, load_on_all_ranks)
 
 
 def verify_checkpoint_directory(save_dir: str) -> None:
@@ -139,6 +196,7 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> tuple[Op
         CheckpointError: the file that the user named does not exist, or cannot be used.
         ConfigError: settings that contradict each other.
     """
+    cfg = with_defaults(cfg)
     path, reset_all = _starting_point(cfg, trainer)
     extra_state = trainer.load_checkpoint(
         path,
@@ -185,7 +243,7 @@ def _starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
         path = cfg.restore_file.replace(".pt", f"{suffix}.pt")
         return _existing(path, "restore_file", cfg.save_dir, trainer), False
     last = os.path.join(cfg.save_dir, f"checkpoint_last{suffix}.pt")
-    if not exists(last, CheckpointError):
+    if not _exists(last):
         if cfg.continue_once is not None:
             return _existing(cfg.continue_once, "continue_once", cfg.save_dir, trainer), False
         if cfg.finetune_from_model is not None:
@@ -195,9 +253,24 @@ def _starting_point(cfg: Any, trainer: Any) -> tuple[str, bool]:
     return last, False
 
 
+def _exists(path: str) -> bool:
+    """As `PathManager` has it; raises CheckpointError where the system does not let us look."""
+    return PathManager.exists(path) or (not exists(path, CheckpointError) and False)
+
+
+def with_defaults(cfg: Any) -> Any:
+    """`cfg`, a `checkpoint` group or what plugins take for one, with the defaults of the keys that it lacks."""
+    declared = schema.keys_of(CheckpointConfig)
+    lacking = [key for key in declared if not (key in cfg if hasattr(cfg, "keys") else hasattr(cfg, key))]
+    if not lacking:
+        return cfg
+    own = {key: getattr(cfg, key) for key in declared if key not in lacking}
+    return SimpleNamespace(**{key: schema.default_of(declared[key]) for key in lacking}, **own)
+
+
 def _existing(path: str, setting: str, save_dir: str, trainer: Any) -> str:
     """`path`, which the user asked for. Training from scratch instead would ignore it silently."""
-    if trainer.is_data_parallel_master and not exists(path, CheckpointError):
+    if trainer.is_data_parallel_master and not _exists(path):
         beside = os.path.join(save_dir, path)
         hint = f"; did you mean {beside}?" if os.path.exists(beside) else f" (started in {os.getcwd()})"
         raise CheckpointError(f"checkpoint.{setting}: {path} does not exist{hint}")

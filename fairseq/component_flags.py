@@ -62,11 +62,13 @@ def add_flags_of_component(parser: ArgumentParser, slot: str, name: str, lenient
             return
         raise ConfigError(unknown(slot.replace("_", " "), name, schema.components(slot)))
     # a model's flag that is not given sets no attribute: its architecture's function fills in what is missing
-    settings = {"argument_default": argparse.SUPPRESS} if slot == "model" else {}
-    group = parser.add_argument_group(f"{slot}: {name}", **settings)
+    from_plugin = name not in catalog.group(slot)
     dataclass = schema.dataclass_of(slot, name)
+    suppressed = slot == "model" or (from_plugin and dataclass is not None)
+    settings = {"argument_default": argparse.SUPPRESS} if suppressed else {}
+    group = parser.add_argument_group(f"{slot}: {name}", **settings)
     if dataclass is not None:
-        gen_parser_from_dataclass(group, dataclass(), delete_default=name not in catalog.group(slot))
+        gen_parser_from_dataclass(group, dataclass(), delete_default=from_plugin)
     elif hasattr(cls := _plugin_class(slot, name), "add_args"):
         parser.conflict_handler = group.conflict_handler = "resolve"
         cls.add_args(group)

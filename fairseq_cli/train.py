@@ -27,8 +27,10 @@ def main(cfg: Any) -> Optional[float]:
     """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None if nothing was
     validated. Exits with 128 + signal where SIGTERM or Ctrl-C stopped it.
     """
+    from fairseq.dataclass.utils import as_config
     from fairseq.training.console import short_lines
 
+    cfg = as_config(cfg)
     with short_lines(cfg):
         best, exit_code = _train(cfg)
     if exit_code:
@@ -107,6 +109,8 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
         loop = TrainingLoop(cfg, trainer, task, stop)
         loop.check_metric()
         best = loop.run(epoch_itr)
+        if cfg.checkpoint.write_checkpoints_asynchronously:
+            checkpoint_utils.finish_writing()
     if stop.signal is not None:
         logger.warning(
             f"stopped by {stop.signal.name} at update {trainer.get_num_updates()}; "

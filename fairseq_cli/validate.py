@@ -21,11 +21,13 @@ logger = logging.getLogger("fairseq_cli.validate")
 def main(cfg: Any, override_args: Optional[Any] = None) -> dict[str, dict[str, Any]]:
     """Evaluate `common_eval.path` on each subset of `dataset.valid_subset`; returns subset -> stats."""
     from fairseq.allocator import keep_freed_memory
+    from fairseq.dataclass.utils import as_config
     from fairseq.plugins import import_user_module
     from fairseq.training.console import short_lines
     from fairseq.training.evaluation import evaluate, load_for_evaluation
 
     keep_freed_memory()
+    cfg = as_config(cfg)
     import_user_module(cfg.common)
     overrides = vars(override_args) if isinstance(override_args, Namespace) else override_args
     with short_lines(cfg):

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Optional
 import torch
 
 from fairseq.errors import CheckpointError
+from fairseq.file_io import PathManager
 
 logger = logging.getLogger(__name__)
 
@@ -28,16 +29,19 @@ ATTEMPTS = 3
 PAUSE = 2.5  # seconds between attempts
 
 
-def save(obj: Any, path: str) -> None:
+def save(obj: Any, path: str, files: Any = PathManager) -> None:
     """Serialise `obj` to `path`.
+
+    Args:
+        files: opens and renames: `PathManager`, or what a user has put in its place.
 
     Raises:
         CheckpointError: it could not be written; what was at `path` before is still there.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with atomic(path) as file:
-                _serialise(obj, file)
+            with atomic(path, files) as file:
+                serialise(obj, file)
             return
         except OSError as error:
             if error.errno not in TRANSIENT or attempt == ATTEMPTS:
@@ -46,42 +50,48 @@ def save(obj: Any, path: str) -> None:
             time.sleep(PAUSE)
 
 
-def copy(source: str, target: str) -> None:
+def copy(source: str, target: str, files: Any = PathManager) -> None:
     """Copy the file `source` to `target`, whole or not at all; raises CheckpointError as `save` does."""
     try:
-        with open(source, "rb") as reader, atomic(target) as writer:
+        with files.open(source, "rb") as reader, atomic(target, files) as writer:
             shutil.copyfileobj(reader, writer, 1 << 24)
     except OSError as error:
         raise _not_written(target, error) from None
 
 
 @contextlib.contextmanager
-def atomic(path: str) -> Iterator[BinaryIO]:
+def atomic(path: str, files: Any = PathManager) -> Iterator[BinaryIO]:
     """A file to write to that takes the name `path` when the block ends well, and vanishes when it does not.
 
     A device or pipe is written to: a file that took its name would be there instead of it, /dev/null for one.
     """
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        with open(path, "wb") as file:
+    is_device = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    if is_device or not files.supports_rename(path):
+        with files.open(path, "wb") as file:
             yield file
         return
     partial = f"{path}.tmp"
     try:
-        with open(partial, "wb") as file:
+        with files.open(partial, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        _sync(partial)
+        files.rename(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(partial)
         raise
-    _sync_folder(os.path.dirname(path) or ".")
+    _sync(os.path.dirname(path) or ".")
 
 
-def _sync_folder(folder: str) -> None:
-    """Make the rename itself survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: str) -> None:
+    """Make a file's contents, or the renaming inside a folder, survive a power failure.
+
+    What is not there is nothing of the file system's: a user's `PathManager` keeps it elsewhere.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -112,7 +122,8 @@ class _Sink:
         pass
 
 
-def _serialise(obj: Any, file: BinaryIO) -> None:
+def serialise(obj: Any, file: Any) -> None:
+    """Write `obj` to an open file in PyTorch's format."""
     sink = _Sink(file)
     torch.save(obj, sink)  # type: ignore[arg-type]  # only `write` and `flush` are called
     if sink.error is not None:

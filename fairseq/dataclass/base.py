@@ -10,7 +10,7 @@ A field's help text is what `-h` prints. `II("optimization.lr")` as a default ma
 import enum
 from collections.abc import Sequence
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from typing import Any, Optional
 
 from omegaconf import II, MISSING
@@ -75,8 +75,12 @@ class FairseqDataclass:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Python 3.11 refuses unhashable defaults; plugins written for fairseq use config instances as field defaults.
+        # Only classes that serve as such get a hash: one of their own (`unsafe_hash=True`) has to stay possible.
         super().__init_subclass__(**kwargs)
-        cls.__hash__ = object.__hash__  # type: ignore[assignment]
+        for value in vars(cls).values():
+            default = value.default if isinstance(value, Field) else value
+            if isinstance(default, FairseqDataclass) and type(default).__hash__ is None:
+                type(default).__hash__ = object.__hash__  # type: ignore[method-assign, assignment]
 
     @staticmethod
     def name() -> Optional[str]:
@@ -105,6 +109,9 @@ class FairseqDataclass:
         return self.__dataclass_fields__[attribute].type
 
     def _get_default(self, attribute: str) -> Any:
+        """The value of this instance: it may have been made with another than the field's."""
+        if hasattr(self, attribute):
+            return getattr(self, attribute)
         declared = self.__dataclass_fields__[attribute]
         if declared.default_factory is not NO_DEFAULT:
             return declared.default_factory()

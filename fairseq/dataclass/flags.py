@@ -76,8 +76,10 @@ def gen_parser_from_dataclass(
     """Add a flag for each field of a config to `parser` (or to one of its groups).
 
     Args:
-        delete_default: flags that are not given leave nothing in the namespace.
-        with_prefix: put in front of each name, `"teacher"` for `--teacher-dropout`.
+        delete_default: flags that are not given leave what `parser.argument_default` says: None, or nothing in the
+            namespace where it is `argparse.SUPPRESS`. Switches leave their default instead of None.
+        with_prefix: put in front of each name, `"--teacher"` for `--teacher-dropout`. With one, also an empty one, the
+            fields of a nested dataclass have the name of its field in front: `--encoder-layers`.
     """
     dataclass = type(dataclass_instance)
     annotations = schema.types_of(dataclass)
@@ -87,13 +89,16 @@ def gen_parser_from_dataclass(
         if _follows_namesake(key, default):
             continue  # its flag is that of the field it follows
         if isinstance(default, FairseqDataclass):
-            gen_parser_from_dataclass(parser, default, delete_default, with_prefix)
+            inner = with_prefix if with_prefix is None else "-".join(filter(None, [with_prefix, key]))
+            gen_parser_from_dataclass(parser, default, delete_default, inner)
             continue
         names, settings = _flag(key, annotations[key], default, declared.metadata, with_prefix)
         if (within := schema.range_of(declared)) is not None and "type" in settings:
             settings["type"] = _ranged(settings["type"], within)
-        if delete_default or declared.metadata.get("delete_default"):
+        if declared.metadata.get("delete_default"):
             settings["default"] = argparse.SUPPRESS
+        elif delete_default and (parser.argument_default is not None or "const" not in settings or "nargs" in settings):
+            settings["default"] = parser.argument_default
         names = [name for name in names if name not in taken]
         if names and not (names == ["data"] and any(action.dest == "data" for action in parser._actions)):
             parser.add_argument(*names, **settings)
@@ -125,12 +130,13 @@ def _flag(
     if isinstance(default, str) and (default.startswith("${") or schema.is_missing(default)):
         default = None
     settings["default"] = str(default.value) if isinstance(default, enum.Enum) else default
-    if key == "data" and prefix is None:
+    if key == "data" and not prefix:
         return ["data"], {**settings, "nargs": "?"}
+    prefix = prefix.lstrip("-") if prefix else ""
     name = metadata.get("flag") or (f"--{prefix}-{key}" if prefix else f"--{key}")
     aliases = metadata.get("argparse_alias", ())
     names = [name.replace("_", "-"), *([aliases] if isinstance(aliases, str) else aliases)]
-    settings["dest"] = f"{prefix}_{key}" if prefix else dest_of(key, metadata)
+    settings["dest"] = f"{prefix}_{key}".replace("-", "_") if prefix else dest_of(key, metadata)
     const = metadata.get("argparse_const")
     if annotation is bool:
         return names, {**settings, "action": "store_const", "const": not default if const is None else const}
@@ -199,7 +205,8 @@ def _sequence(text: str, element: Any) -> list:
 
 def given_by(args: Namespace, dataclass: type) -> dict[str, Any]:
     """The values of a config's fields that a namespace of flags holds; None stands for "not given"."""
-    result = {}
+    result: dict[str, Any] = {}
+    annotations = schema.types_of(dataclass)
     for key, declared in schema.keys_of(dataclass).items():
         if is_dataclass(default := schema.default_of(declared)):
             result[key] = given_by(args, type(default))  # type: ignore[arg-type]
@@ -208,5 +215,6 @@ def given_by(args: Namespace, dataclass: type) -> dict[str, Any]:
         follows = isinstance(default := schema.default_of(declared), str) and default.startswith("${")
         if value is None or (follows and _follows_namesake(key, default)):
             continue
-        result[key] = value
+        # namespaces that plugins fill have True for 1
+        result[key] = int(value) if isinstance(value, bool) and schema.without_none(annotations[key]) is int else value
     return result

@@ -43,6 +43,12 @@ class DecoderConfig(EncDecBaseConfig):
     input_dim: Optional[int] = option(None, "width of the embeddings (default: embed_dim)", within=at_least(1))
     output_dim: Optional[int] = option(None, "width of the output features (default: embed_dim)", within=at_least(1))
 
+    def __post_init__(self) -> None:
+        if self.input_dim is None:
+            self.input_dim = self.embed_dim
+        if self.output_dim is None:
+            self.output_dim = self.embed_dim
+
     @property
     def input_width(self) -> int:
         return self.embed_dim if self.input_dim is None else self.input_dim
@@ -62,6 +68,7 @@ class QuantNoiseConfig(FairseqDataclass):
 
 
 _SECTIONS = ("encoder", "decoder", "quant_noise")
+_NAME_PARSER = f"({'|'.join(_SECTIONS)})_(.+)"  # what flat names of sections look like
 
 
 @dataclass
@@ -125,24 +132,32 @@ class TransformerConfig(FairseqDataclass):
         raise AttributeError(f"{type(self).__name__} has no field {name!r}")
 
     @classmethod
-    def from_namespace(cls, args: Any) -> "TransformerConfig":
+    def from_namespace(cls, args: Any) -> Any:
         """A config from flat names (namespace, mapping, config node) or from sections; what is not given has its
-        default."""
-        if isinstance(args, cls):
+        default. What is None there is None here, as an architecture's function of a plugin left it.
+        """
+        if args is None or isinstance(args, cls):
             return args
         given = _as_mapping(args)
         config = cls()
         for declared in fields(config):
             if declared.name in _SECTIONS:
-                section = getattr(config, declared.name)
-                nested = _as_mapping(given.get(declared.name, {}))
-                for inner in fields(section):
-                    flat = given.get(f"{declared.name}_{inner.name}")
-                    _assign(section, inner.name, nested.get(inner.name) if flat is None else flat)
-            else:
-                _assign(config, declared.name, given.get(declared.name))
+                _set_section(getattr(config, declared.name), declared.name, given)
+            elif declared.name in given:
+                _assign(config, declared.name, given[declared.name])
         _carry_along(config, given)
         return config
+
+
+def _set_section(section: Any, name: str, given: Mapping) -> None:
+    """Set the fields of a section from flat names, or from a mapping of its own."""
+    values = dict(_as_mapping(given.get(name) or {}))
+    values.update((key.name, given[f"{name}_{key.name}"]) for key in fields(section) if f"{name}_{key.name}" in given)
+    for key in fields(section):
+        if key.name in values:
+            _assign(section, key.name, values[key.name])
+        elif key.name in ("input_dim", "output_dim") and section.embed_dim is not None:
+            setattr(section, key.name, section.embed_dim)
 
 
 def _carry_along(config: TransformerConfig, given: Mapping) -> None:
@@ -163,7 +178,7 @@ def _as_mapping(args: Any) -> Mapping:
 
 
 def _assign(config: Any, name: str, value: Any) -> None:
-    if value is None or name == "_name":
+    if name == "_name":
         return
     if name in ("layers_to_keep", "adaptive_softmax_cutoff") and isinstance(value, str):
         value = [int(number) for number in value.split(",") if number]

@@ -98,7 +98,6 @@ WITHOUT_EFFECT: dict[str, str] = {
     "bmuf": _BMUF,
     "optimization.debug_param_names": "optimizers get no parameter names",
     "checkpoint.load_checkpoint_on_all_dp_ranks": "every process reads the file anyway",
-    "checkpoint.write_checkpoints_asynchronously": "files are written before training continues",
     "model.min_params_to_wrap": _SHARDS,
     "model.export": "there is no other attention for exported models",
     "model.base_sublayers": _EXPERTS,

@@ -52,6 +52,11 @@ def convert_namespace_to_omegaconf(args: Namespace, *, check: bool = True) -> Di
     return finish(typed_config(values), check=check)
 
 
+def as_config(cfg: Any) -> Any:
+    """What the commands' `main` take: a config as it is, a namespace of flags as the config that it stands for."""
+    return convert_namespace_to_omegaconf(cfg) if isinstance(cfg, Namespace) else cfg
+
+
 def _component(slot: str, name: str, args: Namespace) -> Any:
     if slot == "scoring" and name not in schema.components(slot):
         return None  # the parser's default is there for commands that generate

@@ -74,13 +74,15 @@ def _average(trainer: Trained) -> dict[str, Any]:
     """The moving average of the weights, under fairseq's keys."""
     if trainer.ema is None:
         return {}
-    weights = trainer.ema.get_model().state_dict()
-    return {"ema": weights, **({"ema_fp32_params": weights} if trainer.cfg.ema.ema_fp32 else {})}
+    state = {"ema": trainer.ema.get_model().state_dict()}
+    return {**state, "ema_fp32_params": dict(trainer.ema.fp32_params)} if trainer.cfg.ema.ema_fp32 else state
 
 
 def save(trainer: Trained, filename: str, extra_state: dict[str, Any]) -> None:
     logger.info(f"Saving checkpoint to {os.path.abspath(filename)}")
-    checkpoint_utils.torch_persistent_save(build(trainer, extra_state), filename)
+    checkpoint_utils.torch_persistent_save(
+        build(trainer, extra_state), filename, trainer.cfg.checkpoint.write_checkpoints_asynchronously
+    )
     logger.info(f"Finished saving checkpoint to {os.path.abspath(filename)}")
 
 
@@ -145,6 +147,8 @@ def _load_average(trainer: Trained, extra_state: dict[str, Any], filename: str) 
         average = trainer.get_model().state_dict()
     try:
         trainer.ema.restore(average)
+        if trainer.cfg.ema.ema_fp32:
+            trainer.ema.build_fp32_params(extra_state.get("ema_fp32_params"))
     except RuntimeError as error:
         reason = str(error).partition("\n")[2].strip().partition("\n")[0]
         raise CheckpointError(f"checkpoint {filename}: its averaged weights do not fit the model: {reason}") from None

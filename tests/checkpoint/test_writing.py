@@ -71,7 +71,7 @@ def fail_after(monkeypatch, left, code, times=10**9):
             return Failing(file, left if count[0] <= times else 1 << 60, code)
         return file
 
-    monkeypatch.setattr(writing, "open", opened, raising=False)
+    monkeypatch.setattr(writing.PathManager, "open", staticmethod(opened))
     return count
 
 

@@ -19,6 +19,10 @@ def plain(value):
         return plain(value.tolist())
     if isinstance(value, np.generic):
         return value.item()
+    if hasattr(value, "_is_interpolation"):  # a node of a config
+        from omegaconf import OmegaConf
+
+        return plain(OmegaConf.to_container(value))
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -162,7 +162,7 @@ def test_skipping_the_remainder():
 
 def test_counting_iterator_tells_a_source_that_ends_early():
     itr = CountingIterator(range(3), total=5)
-    with pytest.raises(RuntimeError, match="ended after 3 items, 5 expected"):
+    with pytest.raises(IndexError, match="ended after 3 items, 5 expected"):
         list(itr)
 
 

@@ -47,7 +47,7 @@ class CountingIterator:
         try:
             item = next(self._source)
         except StopIteration:
-            raise RuntimeError(f"iterator ended after {self.n} items, {self.total} expected") from None
+            raise IndexError(f"iterator ended after {self.n} items, {self.total} expected") from None
         self.n += 1
         return item
 

@@ -1,6 +1,7 @@
 """Where fairseq users import TransformerConfig from; it is defined next to the other configs, which need no torch."""
 
 from fairseq.dataclass.transformer import (
+    _NAME_PARSER,
     DEFAULT_MAX_SOURCE_POSITIONS,
     DEFAULT_MAX_TARGET_POSITIONS,
     DEFAULT_MIN_PARAMS_TO_WRAP,
@@ -14,6 +15,7 @@ __all__ = [
     "DEFAULT_MAX_SOURCE_POSITIONS",
     "DEFAULT_MAX_TARGET_POSITIONS",
     "DEFAULT_MIN_PARAMS_TO_WRAP",
+    "_NAME_PARSER",
     "DecoderConfig",
     "EncDecBaseConfig",
     "QuantNoiseConfig",

@@ -38,6 +38,11 @@ def Linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
     return layer
 
 
+def module_name_fordropout(module_name: str) -> str:
+    """The name under which `retain_dropout_modules` knows the dropout of a class of decoders."""
+    return "TransformerDecoder" if module_name == "TransformerDecoderBase" else module_name
+
+
 class TransformerDecoderBase(FairseqIncrementalDecoder):
     """A stack of `cfg.decoder.layers` layers and the projection onto the dictionary.
 
@@ -63,7 +68,7 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
         self.cfg = cfg
         self.register_buffer("version", torch.tensor([3.0]))
         self._future_mask = torch.empty(0)
-        self.dropout_module = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
+        self.dropout_module = FairseqDropout(cfg.dropout, module_name=module_name_fordropout(type(self).__name__))
         self.share_input_output_embed = cfg.share_decoder_input_output_embed
 
         input_width, width = embed_tokens.embedding_dim, cfg.decoder.embed_dim

@@ -26,6 +26,11 @@ from fairseq.quantization.bits import bits_for
 EncoderOutput = dict[str, list[Any]]
 
 
+def module_name_fordropout(module_name: str) -> str:
+    """The name under which `retain_dropout_modules` knows the dropout of a class of encoders."""
+    return "TransformerEncoder" if module_name == "TransformerEncoderBase" else module_name
+
+
 class TransformerEncoderBase(FairseqEncoder):
     """A stack of `cfg.encoder.layers` layers on embedded tokens.
 
@@ -41,7 +46,7 @@ class TransformerEncoderBase(FairseqEncoder):
         self.cfg = cfg
         self.return_fc = return_fc
         self.register_buffer("version", torch.tensor([3.0]))
-        self.dropout_module = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
+        self.dropout_module = FairseqDropout(cfg.dropout, module_name=module_name_fordropout(type(self).__name__))
 
         width = embed_tokens.embedding_dim
         assert embed_tokens.padding_idx is not None

@@ -1,0 +1,38 @@
+"""Write tests/fixtures/name_cases.json: run once, with the Python of an environment that has fairseq 0.12.
+
+PYTHON_OF_FAIRSEQ_0_12 tests/conformance/make_name_case_fixtures.py [TARGET [CASE...]]
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+HERE = Path(__file__).resolve().parent
+TARGET = HERE.parent / "fixtures" / "name_cases.json"
+
+
+def main(target: Path, only: list) -> None:
+    import numpy as np
+
+    import fairseq
+
+    if not hasattr(np, "compat"):  # fairseq 0.12 still asks NumPy for Python 2's long
+        np.compat = SimpleNamespace(long=int)
+    sys.path.insert(0, str(HERE))
+    from name_cases import CASES
+
+    assert not Path(fairseq.__file__).is_relative_to(HERE.parents[1]), (
+        "run this with fairseq 0.12, not with this package"
+    )
+    lines = []
+    for name, make in CASES.items():
+        if only and name not in only:
+            continue
+        lines.append(f"{json.dumps(name)}: {json.dumps(make(), separators=(',', ':'))}")
+    target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    print(f"{len(lines)} cases written to {target.name}, {target.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET, sys.argv[2:])
