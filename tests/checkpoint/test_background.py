@@ -1,4 +1,4 @@
-"""`checkpoint.write_checkpoints_asynchronously`: files written while training goes on are those that it writes itself."""
+"""`checkpoint.write_checkpoints_asynchronously`: the same files, written while training goes on."""
 
 import os
 from argparse import Namespace

@@ -35,9 +35,11 @@ def training_words(data, folder):
 
 @case
 def mains_take_a_namespace():
-    from fairseq import options
+    from fairseq import checkpoint_utils, options
     from fairseq_cli import train, validate
 
+    if hasattr(checkpoint_utils.save_checkpoint, "best"):  # where fairseq keeps it, from run to run
+        del checkpoint_utils.save_checkpoint.best
     data, folder = data_folder(), tempfile.mkdtemp()
     args = options.parse_args_and_arch(options.get_training_parser(), training_words(data, folder))
     train.main(args)
