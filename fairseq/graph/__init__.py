@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from fairseq.graph.model_graph import ModelGraph as ModelGraph
     from fairseq.graph.node_info import NodeInfo as NodeInfo
     from fairseq.graph.passes.edit import remove as remove
+    from fairseq.graph.passes.lora import fuse_lora as fuse_lora
+    from fairseq.graph.passes.lora import insert_lora as insert_lora
     from fairseq.graph.passes.prune import prune as prune
     from fairseq.graph.passes.quantize import quantize as quantize
     from fairseq.graph.passes.registry import register_pass as register_pass
     from fairseq.graph.passes.registry import run_pass as run_pass
+    from fairseq.graph.restoring import restore as restore
     from fairseq.graph.tracing import trace as trace
     from fairseq.graph.transforming import load as load
     from fairseq.graph.transforming import transform as transform
@@ -27,6 +30,9 @@ _HOMES = {
     "quantize": "passes.quantize",
     "prune": "passes.prune",
     "remove": "passes.edit",
+    "insert_lora": "passes.lora",
+    "fuse_lora": "passes.lora",
+    "restore": "restoring",
     "register_pass": "passes.registry",
     "run_pass": "passes.registry",
     "transform": "transforming",

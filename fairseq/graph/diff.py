@@ -1,7 +1,8 @@
 """What differs between two graphs: nodes matched by name, and how many of each type have changed.
 
 A module's name is its path, so that a node keeps it when others come or go; a function's is that of its node. A module
-is changed where its class differs, the formats and bits of its quantizers, or how many of its weights are pruned.
+is changed where its class differs, the formats and bits of its quantizers, how many of its weights are pruned, or its
+adapter.
 
 >>> import torch
 >>> from fairseq.graph.tracing import trace
@@ -21,6 +22,7 @@ from typing import Any, Optional
 
 from torch import fx, nn
 
+from fairseq.graph.adapters import adapter_parts
 from fairseq.graph.masks import pruned_parts
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.quantization.plan.targets import target_of
@@ -105,7 +107,8 @@ def _described(model: nn.Module, node: fx.Node) -> str:
         return kind
     path = str(node.target)
     module = model.get_submodule(path)
-    parts = [*quantized_parts(get_quantization(model), path, module), *pruned_parts(module)]
+    quantized = quantized_parts(get_quantization(model), path, module)
+    parts = [*quantized, *pruned_parts(module), *adapter_parts(module)]
     return f"{kind} ({', '.join(parts)})" if parts else kind
 
 

@@ -20,6 +20,7 @@ from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq.errors import ConfigError
+from fairseq.graph.adapters import adapter_of, named_adapters
 from fairseq.graph.equality import unchanged
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.quantization.plan.targets import target_of
@@ -64,6 +65,7 @@ def count(graph: ModelGraph) -> list[NodeCost]:
     with unchanged(graph.model), torch.random.fork_rng(), torch.no_grad():
         counter.run(*graph.inputs.values())
     bits = operand_bits(graph.model)
+    bits.update((path, (FULL_BITS, FULL_BITS)) for path, _, _ in named_adapters(graph.model))
     return [
         NodeCost(info.name, info.type, counter.macs[info.name], bits.get(info.target, (FULL_BITS, FULL_BITS)))
         for info in graph.nodes
@@ -90,7 +92,8 @@ class _Counter(fx.Interpreter):
         if n.op == "call_module":
             target = target_of(str(n.target), self.fetch_attr(str(n.target)))
             product = None if target is None else target.unquantized_product((*args, *kwargs.values()), value)
-            return None if product is None else product.macs
+            adapter = adapter_of(self.fetch_attr(str(n.target)))
+            return None if product is None else product.macs + (0 if adapter is None else adapter.macs(value))
         if getattr(n.target, "__name__", "") == "scaled_dot_product_attention":
             query, key = (
                 args[place] if len(args) > place else kwargs[name] for place, name in ((0, "query"), (1, "key"))

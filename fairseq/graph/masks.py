@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fairseq.errors import ConfigError
 from fairseq.native.compiled import is_tracing
 
 SUFFIX = "_mask"
@@ -110,6 +111,28 @@ def detach(model: nn.Module) -> list[str]:
         for store in (module._forward_pre_hooks, module._state_dict_pre_hooks):
             for key in [key for key, hook in store.items() if isinstance(hook, (KeepMasks, KeepAllMasks))]:
                 del store[key]
+    return found
+
+
+def restore(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
+    """Give `model` the masks that a saved state has, so that `load_state_dict(state)` takes it whole. Paths of
+    the weights.
+
+    Raises:
+        ConfigError: a mask of a weight that the model does not have, or that has another shape.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    own = {name for name, _ in model.named_buffers()} - {f"{path}{SUFFIX}" for path in named_masks(model)}
+    found = []
+    for key, mask in state.items():
+        path = key.removesuffix(SUFFIX)
+        if path == key or path not in state or key in own or not isinstance(mask, Tensor):
+            continue
+        if path not in parameters or parameters[path].shape != mask.shape:
+            raise ConfigError(f"the state has a mask of {path!r} {list(mask.shape)}, which the model does not have")
+        owner, _, name = path.rpartition(".")
+        attach(model, model.get_submodule(owner), name, mask)
+        found.append(path)
     return found
 
 

@@ -79,7 +79,7 @@ class BaseFairseqModel(nn.Module):
         model_cfg: Optional[Any] = None,
         args: Optional[Namespace] = None,
     ) -> Any:
-        """Load weights of this or an older version.
+        """Load weights of this or an older version, with masks of pruned weights and adapters, where there are any.
 
         Args:
             state_dict: keys are upgraded in place.
@@ -88,6 +88,10 @@ class BaseFairseqModel(nn.Module):
             args: the same as a namespace.
         """
         self.upgrade_state_dict(state_dict)
+        if any(key.endswith(("_mask", "lora._extra_state")) for key in state_dict):
+            from fairseq.graph.restoring import restore
+
+            restore(self, state_dict)
         return super().load_state_dict(prune_state_dict(state_dict, args if model_cfg is None else model_cfg), strict)
 
     def upgrade_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from fairseq.errors import ConfigError
-from fairseq.graph import prune, quantize, run_pass, trace
+from fairseq.graph import prune, quantize, restore, run_pass, trace
 from fairseq.graph.masks import broken_masks, named_masks
 from fairseq.graph.passes.importance import lowest
-from fairseq.graph.passes.prune import Movement, remove, restore
+from fairseq.graph.passes.prune import Movement, remove
 from fairseq.quantization.plan.targets import find_targets
 from tests.graph.models import MODELS, encoder, random
 

@@ -7,8 +7,8 @@
     remove(model)                                                                 # masks away, zeros stay
 
 Of n units, which share a `scope`, round(sparsity n) become zero: weights as they are now, of equal ones the first.
-Masks are buffers `<weight>_mask`, saved with the model (`fairseq.graph.masks`); `restore` makes a new model take such a
-file. Pruning again adds to what is pruned.
+Masks are buffers `<weight>_mask`, saved with the model (`fairseq.graph.masks`); `fairseq.graph.restore` makes a new
+model take such a file. Pruning again adds to what is pruned.
 
 l1: magnitudes, of a row or a head their mean. movement: Sanh et al., arXiv:2005.07683, equation 2: what moves towards
 zero in training goes first; `Movement` adds up its scores.
@@ -35,6 +35,7 @@ from fairseq.graph.passes.registry import PASSES, graph_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import is_of_type, select
 from fairseq.graph.passes.units import HeadGroup, Weight, heads_of, weights_of
+from fairseq.graph.restoring import restore as restore
 from fairseq.graph.tracing import Inputs
 
 SCOPES, GRANULARITIES, METHODS = ("local", "global"), ("element", "row", "head"), ("l1", "random", "movement")
@@ -125,24 +126,6 @@ def prune_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGrap
 def remove(model: Union[ModelGraph, nn.Module]) -> list[str]:
     """Take all masks off; pruned weights stay zero until something trains them. Paths of the weights."""
     return masks.detach(model.model if isinstance(model, ModelGraph) else model)
-
-
-def restore(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-    """Give `model` the masks that a saved state has, so that `load_state_dict(state)` takes it whole; itself.
-
-    Raises:
-        ConfigError: a mask of a weight that the model does not have, or that has another shape.
-    """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    for key, mask in state.items():
-        path = key.removesuffix(masks.SUFFIX)
-        if path == key or path not in state or not isinstance(mask, Tensor):
-            continue
-        if path not in parameters or parameters[path].shape != mask.shape:
-            raise ConfigError(f"the state has a mask of {path!r} {list(mask.shape)}, which the model does not have")
-        owner, _, name = path.rpartition(".")
-        masks.attach(model, model.get_submodule(owner), name, mask)
-    return model
 
 
 class Movement:

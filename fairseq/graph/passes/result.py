@@ -22,7 +22,7 @@ class Result:
         name: of the pass.
         rows: every node, before and after.
         details: what the pass says besides, a row each.
-        notes: settings that had no effect, a line each.
+        notes: a line each: settings that had no effect, layers that were left out, what else has changed.
     """
 
     name: str
