@@ -51,11 +51,12 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.plugins import import_user_module
     from fairseq.trainer import Trainer
     from fairseq.training.batches import check_same_start
+    from fairseq.training.building import build_model
     from fairseq.training.console import changed_settings
     from fairseq.training.interrupts import StopRequest
     from fairseq.training.loop import TrainingLoop
     from fairseq.training.previous_runs import keep_previous_run
-    from fairseq.training.quantize import config_of, quantize
+    from fairseq.training.quantize import config_of
     from fairseq.training.setup import check_sizes, check_start, log_model, log_setup
     from fairseq.training.trainable import select_trainable
 
@@ -74,7 +75,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     task.check_sizes()
     check_start(cfg)
     with persistent_allocations():
-        model = quantize(task.build_model(cfg.model), cfg.quantization)
+        model = build_model(cfg, task)
     criterion = task.build_criterion(cfg.criterion)
     trainable = select_trainable(model, cfg.optimization.trainable)
     keep_freed_memory(for_elements=trainable.total)

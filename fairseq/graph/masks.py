@@ -78,27 +78,6 @@ def attach(model: nn.Module, owner: nn.Module, name: str, mask: Tensor) -> None:
             found(owner)
 
 
-def attach_empty(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
-    """Masks without effect for all weights of which `state` has one and the model none: loading `state` fills them.
-
-    Returns:
-        The paths of those weights. A mask of a weight that the model does not have is left to loading, which says so.
-    """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    known = {name for name, _ in model.named_buffers(remove_duplicate=False)}
-    found = []
-    for key, mask in state.items():
-        path = key.removesuffix(SUFFIX)
-        if path == key or path not in state or key in known or not isinstance(mask, Tensor):
-            continue
-        owner, _, name = path.rpartition(".")
-        if path not in parameters or parameters[path].shape != mask.shape:
-            continue
-        attach(model, model.get_submodule(owner), name, torch.ones(mask.shape, dtype=torch.bool))
-        found.append(path)
-    return found
-
-
 def detach(model: nn.Module) -> list[str]:
     """Take all masks off; weights stay as they are. Paths of the weights that had one."""
     found = []

@@ -4,7 +4,7 @@
     model = prepare(model, checkpoint)          # a checkpoint of ours says the same of itself, as data
 
 The same passes with the same options make the same modules; the state then fills them. A checkpoint of ours holds them
-under `transforms`; quantizers are in its config, as in every checkpoint, and masks are found in the state itself.
+under `transforms`; quantizers are in its config, as in every checkpoint, masks and adapters in its weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from torch import nn
 
 from fairseq.errors import CheckpointError, ConfigError, FairseqError
 from fairseq.graph.inputs import make_inputs
-from fairseq.graph.masks import attach_empty
 from fairseq.graph.passes.registry import PASSES, run_pass
 from fairseq.graph.tracing import trace
 
 KEY = "transforms"  # of a checkpoint, and an attribute of the model that was made from one
-QUANTIZE = "quantize"
+# what a checkpoint's config, or its weights, say themselves
+IN_THE_STATE = ("quantize", "prune", "lora", "fuse_lora")
 Steps = Sequence[Mapping[str, Any]]
 
 
@@ -40,7 +40,9 @@ def replay(model: nn.Module, steps: Steps, inputs: Sequence[str] = (), leaves: S
 
 
 def prepare(model: Any, state: Mapping[str, Any], filename: str) -> Any:
-    """`model`, just built from a checkpoint's config, with the modules and masks that its weights belong to.
+    """`model`, just built from a checkpoint's config, with the modules that its weights belong to.
+
+    Masks and adapters are made when the weights are loaded (`fairseq.graph.restoring`), quantizers by the config.
 
     Args:
         state: the checkpoint's contents, also without the tensors' data.
@@ -52,7 +54,7 @@ def prepare(model: Any, state: Mapping[str, Any], filename: str) -> Any:
     found = state.get(KEY)
     if found is not None:
         steps, inputs = check_transforms(found, filename)
-        structure = [step for step in steps if step["pass"] != QUANTIZE]
+        structure = [step for step in steps if step["pass"] not in IN_THE_STATE]
         try:
             changed = replay(model.eval(), structure, inputs).train()
         except FairseqError as error:
@@ -60,7 +62,6 @@ def prepare(model: Any, state: Mapping[str, Any], filename: str) -> Any:
         if changed is not model:
             raise CheckpointError(f"checkpoint {filename}: its transforms replace the model itself; use its run folder")
         setattr(model, KEY, found)
-    attach_empty(model, state["model"])
     return model
 
 

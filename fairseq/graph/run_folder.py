@@ -23,8 +23,8 @@ from torch import nn
 from fairseq.checkpoint import reading
 from fairseq.errors import CheckpointError, ConfigError, FairseqError, reason
 from fairseq.graph.inputs import KNOWN
-from fairseq.graph.masks import attach_empty
 from fairseq.graph.replay import check_transforms, replay
+from fairseq.graph.restoring import restore
 from fairseq.quantization.quantized_model import get_quantization
 
 FORMAT, VERSION = "fairseq-graph run folder", 1
@@ -87,10 +87,10 @@ def _fill(model: nn.Module, folder: Path, source: str) -> None:
     state = reading.read(folder / WEIGHTS)
     if not isinstance(state, dict):
         raise CheckpointError(f"{folder / WEIGHTS} is damaged: it holds no state dict")
-    attach_empty(model, state)
     try:
+        restore(model, state)
         model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, ConfigError) as error:
         why = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{folder}: its weights are of another model than {source} gives now: {why}") from None
     quantization = get_quantization(model)

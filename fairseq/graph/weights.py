@@ -3,7 +3,7 @@
     notes = load_weights(model, "best.ckpt")
 
 Where keys have a prefix that the model's do not have (Lightning calls the net `model.`), it is taken away, if all of
-the model's keys are there then. Masks of pruned weights are understood.
+the model's keys are there then. Masks of pruned weights and adapters are understood.
 
 >>> import torch
 >>> model = nn.Sequential(nn.Linear(2, 1))
@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from fairseq.checkpoint import reading
 from fairseq.errors import CheckpointError, reason
-from fairseq.graph.masks import SUFFIX, attach_empty
+from fairseq.graph.adapters import NAME
+from fairseq.graph.masks import SUFFIX
+from fairseq.graph.restoring import restore
 
 State = dict[str, Tensor]
 # what programs call the part of a file that holds the weights
@@ -35,7 +37,7 @@ def load_weights(model: nn.Module, path: str, load_type: str = "auto") -> list[s
         CheckpointError: no such file, one that holds no weights, or weights of another model.
     """
     state, notes = fit(model, read_weights(path, load_type), path)
-    attach_empty(model, state)
+    restore(model, state)
     model.load_state_dict(state, strict=True)
     return notes
 
@@ -60,6 +62,8 @@ def read_weights(path: str, load_type: str = "auto") -> State:
         if isinstance(found, Mapping) and isinstance(found.get(part), Mapping):
             found = found[part]
             break
+    if isinstance(found, Mapping) and "_modules" in found:
+        raise CheckpointError(f"{path} holds a whole model, whose code is not run here; save model.state_dict()")
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path} holds no state dict, but {_kind(found)}; save model.state_dict()")
     state = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
@@ -96,7 +100,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], path: str) -> tuple[State
     whole = [prefix for prefix in sorted(prefixes, key=len) if all(prefix + key in state for key in own)]
     prefix = whole[0] if whole else _likeliest(prefixes, own, state)
     found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    extra = [key for key in found if key not in own and not _is_mask(key, own)]
+    extra = [key for key in found if key not in own and not _is_added(key, own)]
     missing = [key for key in own if key not in found]
     shapes = [
         f"{key} is {list(found[key].shape)} in the file and {list(own[key].shape)} in the model"
@@ -121,8 +125,10 @@ def _likeliest(prefixes: set[str], own: Mapping[str, Any], state: Mapping[str, A
     return max(sorted(prefixes, key=len), key=lambda prefix: sum(prefix + key in state for key in own))
 
 
-def _is_mask(key: str, own: Mapping[str, Any]) -> bool:
-    return key.endswith(SUFFIX) and key.removesuffix(SUFFIX) in own
+def _is_added(key: str, own: Mapping[str, Any]) -> bool:
+    """Whether a key is of a mask or of an adapter that a pass has added to the model."""
+    layer, adapter, _ = key.rpartition(f".{NAME}.")
+    return (key.endswith(SUFFIX) and key.removesuffix(SUFFIX) in own) or bool(adapter and f"{layer}.weight" in own)
 
 
 def _some(keys: list[str]) -> str:

@@ -17,6 +17,7 @@ from fairseq.checkpoint.format import load_weights
 from fairseq.data.class_names import known_class_names
 from fairseq.data.dictionary import Dictionary
 from fairseq.errors import CheckpointError, ConfigError, unknown
+from fairseq.graph.replay import prepare
 from fairseq.interop.hf_import import OFFSET
 
 TABLES = ("embed_tokens.weight", "embed_positions.weight")
@@ -85,7 +86,7 @@ def read(checkpoint: Path) -> Source:
     task = SimpleNamespace(
         source_dictionary=_of_size(rows["embed_tokens"]), max_positions=lambda: rows["embed_positions"] - OFFSET
     )
-    model = models.build_model(cfg.model, task)
+    model = prepare(models.build_model(cfg.model, task), state, str(checkpoint))
     if not isinstance(model, RobertaModel):
         raise CheckpointError(f"{checkpoint} holds a {type(model).__name__}; only RoBERTa can be exported")
     has_lm_head = any(".lm_head." in name for name in state["model"])

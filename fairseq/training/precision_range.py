@@ -73,8 +73,8 @@ def _train(cfg: Any, args: Any, test: PrecisionRangeTest) -> Optional[int]:
     from fairseq.logging import metrics
     from fairseq.plugins import import_user_module
     from fairseq.trainer import Trainer
+    from fairseq.training.building import build_model
     from fairseq.training.loop import TrainingLoop
-    from fairseq.training.quantize import quantize
     from fairseq.training.trainable import select_trainable
 
     import_user_module(cfg.common)
@@ -82,7 +82,7 @@ def _train(cfg: Any, args: Any, test: PrecisionRangeTest) -> Optional[int]:
     utils.seed_everything(cfg.common.seed)
     task = tasks.setup_task(cfg.task)
     task.check_sizes()
-    model = quantize(task.build_model(cfg.model), cfg.quantization)
+    model = build_model(cfg, task)
     select_trainable(model, cfg.optimization.trainable)
     trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
     assert trainer.quantized_training is not None  # the config quantizes

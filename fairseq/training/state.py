@@ -11,6 +11,7 @@ from fairseq.checkpoint import format as checkpoint_format
 from fairseq.checkpoint.layout import restoring
 from fairseq.errors import CheckpointError, FairseqError
 from fairseq.file_io import exists
+from fairseq.graph.replay import KEY
 from fairseq.logging import metrics
 from fairseq.training.changed_settings import report_changes, same_component
 from fairseq.training.early_stopping import EarlyStopping
@@ -67,6 +68,8 @@ def build(trainer: Trained, extra_state: Optional[dict[str, Any]] = None) -> dic
     )
     if trainer.quantized_training is not None:
         state["quantization"] = checkpoint_format.portable(trainer.quantized_training.state_dict())
+    if hasattr(trainer.get_model(), KEY):
+        state[KEY] = getattr(trainer.get_model(), KEY)
     return state
 
 
@@ -111,8 +114,8 @@ def load(
     if trainer.ema is not None:
         _load_average(trainer, state["extra_state"], filename)
     if trainer.quantized_training is not None and state.get("quantization"):
-        # a file of packed weights has no optimizer state to continue with
-        only_weights = reset_optimizer or "packed_weights" in state
+        # a file of packed weights, or of a transformed model, has no training to continue with
+        only_weights = reset_optimizer or "packed_weights" in state or "cost" not in state["quantization"]
         with restoring(filename, "quantization"):
             trainer.quantized_training.load_state_dict(state["quantization"], filename, only_weights=only_weights)
     if not reset_optimizer:

@@ -1,0 +1,87 @@
+"""Checkpoints that fairseq-graph transform has written: evaluated, trained, continued and packed like any other."""
+
+import pytest
+import torch
+
+from fairseq.checkpoint_utils import load_model_ensemble_and_task
+from fairseq.errors import CheckpointError
+from fairseq.graph import load, transform
+from fairseq.graph.masks import broken_masks, named_masks
+from fairseq.quantization import get_quantization
+from fairseq_cli import quantize_checkpoint, validate
+
+QUANTIZE = {"linear": {"config": {
+    "name": "integer", "data_in_width": 8, "data_in_frac_width": 5, "weight_width": 8, "weight_frac_width": 6,
+    "bias_width": "NA",
+}}}  # fmt: skip
+CONFIG = {
+    "passes": {
+        "prune": {"sparsity": 0.5, "by": "regex", "pattern": r"encoder.*\.fc[12]"},
+        "remove": {"by": "regex", "pattern": r".*layers\.0\.final_layer_norm"},
+        "quantize": QUANTIZE,
+    }
+}
+
+
+@pytest.fixture
+def transformed(runs):
+    """The folder of a transformed run."""
+    runs.trained("run", "--max-update", 1)
+    transform(CONFIG, str(runs.folder / "run" / "checkpoint_last.pt"), out=runs.folder / "changed")
+    return runs.folder / "changed"
+
+
+def validated(runs, path) -> str:
+    words = [runs.data, "--task", "sentence_prediction", "--path", path, "--batch-size", 4, "--cpu", "--num-workers", 0]
+    result = runs.call(validate.cli_main, words)
+    assert result.code == 0, result.err
+    return result.out
+
+
+def test_evaluated_as_it_was_written(runs, transformed) -> None:
+    graph = load(transformed)
+    (model,), cfg, _ = load_model_ensemble_and_task([str(transformed / "checkpoint.pt")])
+    model.eval()
+    with torch.no_grad():
+        found = model(**graph.inputs, num_bits=None)[0]
+        assert torch.equal(found, graph.model(**graph.inputs)[0])
+    assert set(named_masks(model)) == {f"encoder.sentence_encoder.layers.0.fc{number}.weight" for number in (1, 2)}
+    assert cfg.quantization.preset == "int8" and "classification_heads.sentence_classification_head.dense" in str(
+        get_quantization(model).plan
+    )
+    assert "accuracy" in validated(runs, transformed / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("flag", ["--finetune-from-model", "--restore-file"])
+def test_trained_on(runs, transformed, flag: str) -> None:
+    """With its masks and its quantizers, which nobody names again; the run continues and is packed like any other."""
+    resets = () if flag.startswith("--fine") else ("--reset-optimizer", "--reset-dataloader", "--reset-meters")
+    start = runs.checkpoint("changed", "checkpoint.pt")["model"]
+    result = runs.trained("next", flag, transformed / "checkpoint.pt", *resets, "--max-update", 2)
+    assert "transforms are kept" in result.out
+    after = runs.checkpoint("next")
+    masks = {key: value for key, value in after["model"].items() if key.endswith("_mask")}
+    assert len(masks) == 2 and all(torch.equal(value, start[key]) for key, value in masks.items())
+    for key, mask in masks.items():
+        weight = after["model"][key.removesuffix("_mask")]
+        assert not weight[~mask].any() and not torch.equal(weight, start[key.removesuffix("_mask")])
+    assert [step["pass"] for step in after["transforms"]["passes"]] == ["prune", "remove", "quantize"]
+    runs.trained("next", flag, transformed / "checkpoint.pt", "--max-update", 4)
+    model = load_model_ensemble_and_task([str(runs.folder / "next" / "checkpoint_last.pt")])[0][0]
+    assert broken_masks(model) == [] and get_quantization(model) is not None
+    packed = runs.folder / "packed.pt"
+    words = [runs.folder / "next" / "checkpoint_last.pt", "--out", packed]
+    assert runs.call(quantize_checkpoint.cli_main, words).code == 0
+    validated(runs, packed)
+
+
+def test_damaged_transforms_are_one_line(runs, transformed) -> None:
+    state = runs.checkpoint("changed", "checkpoint.pt")
+    for found, message in (
+        ("quantize", "no list of passes"),
+        ({"passes": [{"pass": "prunne", "options": {}}]}, "unknown pass 'prunne'; did you mean 'prune'?"),
+        ({"passes": [{"pass": "remove", "options": {"pattern": "nothing"}}]}, "cannot be repeated"),
+    ):
+        torch.save({**state, "transforms": found}, runs.folder / "damaged.pt")
+        with pytest.raises(CheckpointError, match=message):
+            load_model_ensemble_and_task([str(runs.folder / "damaged.pt")])
