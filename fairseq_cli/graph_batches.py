@@ -19,6 +19,8 @@ def from_data(
     from fairseq.checkpoint_utils import load_model_ensemble_and_task
     from fairseq.errors import ConfigError
 
+    if (Path(path) / "checkpoint.pt").is_file():
+        path = str(Path(path) / "checkpoint.pt")  # of a run folder
     if not Path(path).is_file():
         raise ConfigError(f"{path}: --data is for checkpoints, whose task reads it; for other models give --input")
     models, cfg, task = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})

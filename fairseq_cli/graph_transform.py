@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_cli.graph_arguments import MODEL, add_inputs
+from fairseq_cli.graph_arguments import add_config, add_inputs, add_model
 
 ACTIONS = {
     "transform": "run the passes of a TOML or YAML file on a model, and write the result to a folder",
@@ -11,24 +11,8 @@ ACTIONS = {
 
 
 def add_arguments(action: argparse.ArgumentParser, name: str) -> None:
-    action.add_argument("model", nargs="?", help=f"{MODEL}; in place of the file's model")
-    action.add_argument(
-        "--config", required=True, type=Path, metavar="FILE", help="TOML or YAML: model, inputs, [passes.NAME] in order"
-    )
-    action.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="changes",
-        metavar="KEY=VALUE",
-        help="a setting in place of the file's, such as passes.quantize.linear.config.data_in_width=6; repeatable",
-    )
-    action.add_argument(
-        "--load", metavar="FILE", help="weights: a checkpoint of ours or of Lightning, a state dict (.pt), safetensors"
-    )
-    action.add_argument(
-        "--load-type", metavar="TYPE", help="auto (default), pl (of Lightning), pt (of torch.save), safetensors"
-    )
+    add_model(action, optional=True, note="; in place of the file's model")
+    add_config(action, required=True, what="TOML or YAML: model, inputs, [passes.NAME] in order")
     add_inputs(action, "In place of the file's inputs. ")
     action.add_argument(
         "--out",

@@ -64,10 +64,19 @@ def make_input(model: nn.Module, name: str, dtype: torch.dtype, shape: tuple[int
     return torch.randint(min(4, high - 1), high, shape, generator=generator).to(dtype)  # behind special symbols
 
 
-def batches_like(model: nn.Module, inputs: Mapping[str, Any], num_samples: int) -> list[dict[str, Any]]:
-    """As many batches of made-up values as hold `num_samples`; names, types and sizes are those of `inputs`."""
-    tensors = [value for value in inputs.values() if isinstance(value, Tensor) and value.dim()]
-    number = -(-num_samples // max(1, len(tensors[0]))) if tensors else 1
+def batches_like(
+    model: nn.Module, inputs: Mapping[str, Any], num_samples: Optional[int] = None, number: int = 1
+) -> list[dict[str, Any]]:
+    """Batches of made-up values with the names, types and sizes of `inputs`: to hold `num_samples`, or `number`.
+
+    Raises:
+        ConfigError: less than one sample.
+    """
+    if num_samples is not None:
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+            raise ConfigError(f"num_samples: must be a whole number from 1 on, got {num_samples!r}")
+        tensors = [value for value in inputs.values() if isinstance(value, Tensor) and value.dim()]
+        number = -(-num_samples // max(1, len(tensors[0]))) if tensors else 1
     return [
         {
             name: make_input(model, name, value.dtype, tuple(value.shape), seed) if isinstance(value, Tensor) else value

@@ -7,6 +7,7 @@
     activations.match = ["relu"]                            # MASE: target_activation_nodes
     activations.statistics = {range_quantile = {quantile = 0.97}}
     num_samples = 32                                        # of made-up batches
+    points = true                                           # also quantizers, with their errors
 
 >>> model = nn.Sequential(nn.Linear(4, 2), nn.ReLU())
 >>> options = {"by": "type", "target_weight_nodes": ["linear"], "weight_statistics": {"abs_mean": {"dims": "all"}}}
@@ -30,7 +31,8 @@ KINDS = {
 }
 ALIASES = {"regex_name": "regex"}
 IGNORED = ("input_generator", "profile_output_activation")
-KNOWN = ("by", "num_samples", *KINDS, *(word for words in KINDS.values() for word in words), *IGNORED)
+PROFILE = "profile_statistics"  # name of the pass
+KNOWN = ("by", "num_samples", "points", *KINDS, *(word for words in KINDS.values() for word in words), *IGNORED)
 
 
 def profile_graph(
@@ -59,7 +61,10 @@ def profile_graph(
     notes = [f"profile_statistics: no effect here: {', '.join(unused)}"] if unused else []
     rows: list[ProfileRow] = []
     wanted = {kind: _wanted(options, kind) for kind in KINDS}
-    if not any(statistics for _, statistics in wanted.values()):
+    points = options.get("points", False)
+    if not isinstance(points, bool):
+        raise ConfigError(f"profile_statistics.points: must be true or false, got {points!r}")
+    if not points and not any(statistics for _, statistics in wanted.values()):
         raise ConfigError("profile_statistics: names no statistics; give weights.statistics or activations.statistics")
     for kind, (match, statistics) in wanted.items():
         if not statistics:
@@ -69,6 +74,9 @@ def profile_graph(
         given: dict[str, Any] = {each: statistics if each == kind else {} for each in KINDS}
         found = batches if kind == "activations" else ()
         rows += profile(model, found, by=way, match=match, points=False, run=run, **given)
+    if points:
+        nothing: dict[str, Any] = {kind: {} for kind in KINDS}
+        rows += profile(model, batches, run=run, **nothing)
     return rows, notes
 
 

@@ -1,7 +1,7 @@
 """Modules of a model by their type, name or a regular expression.
 
-    type     the name of the class or of one of its bases, in any case: linear, Linear, LayerNorm; a quantized linear
-             layer is a linear layer
+    type     the name of the class or of one of its bases, in any case: linear, Linear, LayerNorm, layer_norm; a
+             quantized linear layer is a linear layer
     name     the module's path, or a glob over paths: encoder.layers.0.fc1, encoder.layers.*.fc1
     regex    a regular expression that the whole path matches
 
@@ -42,7 +42,7 @@ def select(model: nn.Module, by: str, patterns: Sequence[str]) -> dict[str, nn.M
 
 def _matches(by: str, pattern: str, path: str, module: nn.Module) -> bool:
     if by == "type":
-        return pattern.lower() in type_names(module)
+        return pattern.lower().replace("_", "") in type_names(module)
     if by == "name":
         return path == pattern or fnmatchcase(path, pattern)
     try:
@@ -54,7 +54,11 @@ def _matches(by: str, pattern: str, path: str, module: nn.Module) -> bool:
 def type_names(module: nn.Module) -> list[str]:
     """Names of the class of `module` and of its bases, in small letters."""
     kinds = type(module).__mro__
-    return [kind.__name__.lower() for kind in kinds[: kinds.index(nn.Module)] if kind.__module__ != "typing"]
+    return [
+        kind.__name__.lower().replace("_", "")
+        for kind in kinds[: kinds.index(nn.Module)]
+        if kind.__module__ != "typing"
+    ]
 
 
 def _nothing(by: str, pattern: str, modules: dict[str, nn.Module]) -> str:

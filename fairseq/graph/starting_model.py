@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from torch import nn
 
 from fairseq.errors import ConfigError
@@ -38,7 +39,7 @@ class Start:
 
 
 def find_start(settings: Settings, model: Optional[nn.Module] = None) -> Start:
-    """The model that `settings` name, or `model` with their weights.
+    """The model that `settings` name, made with their seed, or `model` with their weights.
 
     Raises:
         ConfigError: there is none of that name. CheckpointError: weights that cannot be used.
@@ -53,7 +54,9 @@ def find_start(settings: Settings, model: Optional[nn.Module] = None) -> Start:
             if load is None:
                 raise ConfigError(f"{settings.name}: names no model; add model = 'FILE.py:CALLABLE', or give one")
             source, load = load, None  # a checkpoint of ours is a model
-        start = _of_source(source, config.inputs)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            start = _of_source(source, config.inputs)
     if load is not None and config.load_type == "hf":
         raise ConfigError("load_type hf: give the folder as model")
     if load is not None:

@@ -144,7 +144,7 @@ def _run(done: Transformed, name: str, options: Mapping[str, Any]) -> None:
     if ours == SUMMARY:
         done.results.append((name, done.summary(SUMMARY)))
         return
-    before = done.graph
+    ours, before = PASSES.canonical(ours), done.graph
     done.graph, result = run_pass(before, ours, options)
     done.results.append((name, result))
     if done.graph is not before:

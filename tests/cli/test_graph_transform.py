@@ -175,6 +175,70 @@ def test_the_file_of_the_labs_runs_as_it_is(monkeypatch, capsys, folder: Path) -
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in weights.items())
 
 
+STATISTICS = """
+model = "model.py:build"
+inputs = ["input:float32[8,16]"]
+seed = 3
+[passes.profile_statistics]
+by = "type"
+target_weight_nodes = ["batch_norm1d", "linear"]
+target_activation_nodes = ["relu"]
+num_samples = 32
+[passes.profile_statistics.weight_statistics]
+variance_precise = {device = "cpu", dims = "all"}
+[passes.profile_statistics.activation_statistics.range_quantile]
+device = "cpu"
+dims = "all"
+quantile = 0.97
+[passes.report_node_meta_param]
+which = ["software"]
+"""
+
+
+def test_statistics_by_a_file_are_those_of_the_pass(monkeypatch, capsys, folder: Path) -> None:
+    (folder / "p.toml").write_text(STATISTICS)
+    out = run(monkeypatch, capsys, "profile", "--config", "p.toml")
+    done = transform("p.toml", out="one")
+    assert out.strip() == str(dict(done.results)["profile_statistics"]) == Path(
+        "one/profile_statistics.txt"
+    ).read_text().strip()  # fmt: skip
+    rows = json.loads(run(monkeypatch, capsys, "profile", "--config", "p.toml", "--json"))["rows"]
+    assert [(row["module"], row["tensor"]) for row in rows[:4]] == [
+        ("0", "weight"), ("0", "bias"), ("2", "weight"), ("2", "bias")
+    ]  # fmt: skip
+    weight, found = done.graph.model[2].weight, rows[2]["statistics"]["variance_precise"]
+    assert found["count"] == 80 and found["variance"] == pytest.approx(weight.var().item(), rel=1e-6)
+    assert rows[4]["statistics"]["range_quantile"]["count"] == 32 * 16
+    assert "weight variance_precise: mean" in Path("one/report_node_meta_param.txt").read_text()
+    transform("q.toml", out="two")
+    points = run(monkeypatch, capsys, "profile", "two", "--config", "p.toml", "--set",
+                 "passes.profile_statistics.points=true")  # fmt: skip
+    assert "2.weight  weight quantizer" in points
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "passes.profile_statistics.by=nam"), "unknown way to select 'nam'"),
+        (("--set", "passes.profile_statistics.target_weight_nodes=['lineer']"), "the nearest: Linear"),
+        (("--set", "passes.profile_statistics.weight_statistics={varianc = {}}"), "did you mean 'variance_"),
+        (("--set", "passes.profile_statistics.targets=1"), "unknown option 'targets' in profile_statistics"),
+        (("--set", "passes.profile_statistics.num_samples=0"), "num_samples: must be a whole number from 1 on"),
+        (("--set", "passes.profile_statistics.weight_statistics={abs_mean = {dims = [0]}}"), "only 'all' is known"),
+        (("--set", "inputs=[]"), "activations need inputs"),
+        (("--match", "linear"), "--match: the statistics are those of --config"),
+    ],
+)
+def test_profile_says_in_one_line_what_is_wrong(monkeypatch, capsys, folder: Path, words, message: str) -> None:
+    (folder / "p.toml").write_text(STATISTICS)
+    monkeypatch.setattr(sys, "argv", ["fairseq-graph", "profile", "--config", "p.toml", *words])
+    with pytest.raises(SystemExit) as end:
+        graph.cli_main()
+    captured = capsys.readouterr()
+    assert end.value.code not in (0, None) and not captured.out
+    assert captured.err.count("\n") == 1 and message in captured.err
+
+
 def test_settings_have_a_source_each(monkeypatch, capsys, folder: Path) -> None:
     words = ("--set", "passes.quantize.linear.config.data_in_width=6", "--set", "seed=3", "--load", "best.pt")
     out = run(monkeypatch, capsys, "transform", "--config", "q.toml", *words)

@@ -19,12 +19,11 @@ from fairseq.graph.inputs import batches_like
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.registry import PASSES
 from fairseq.graph.profile import ProfileRow
-from fairseq.graph.profile_config import profile_graph
+from fairseq.graph.profile_config import PROFILE, profile_graph
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.text_table import text_table
 
 WHERE = ("file_name", "save_path")  # MASE's words for the file of a report
-PROFILE = "profile_statistics"
 SAMPLES = 32  # of made-up batches, where num_samples does not say otherwise
 
 
