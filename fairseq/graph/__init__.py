@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fairseq.graph.model_graph import ModelGraph as ModelGraph
     from fairseq.graph.node_info import NodeInfo as NodeInfo
     from fairseq.graph.passes.edit import remove as remove
+    from fairseq.graph.passes.fusion import fuse_conv_bn as fuse_conv_bn
     from fairseq.graph.passes.lora import fuse_lora as fuse_lora
     from fairseq.graph.passes.lora import insert_lora as insert_lora
     from fairseq.graph.passes.prune import prune as prune
@@ -32,6 +33,7 @@ _HOMES = {
     "remove": "passes.edit",
     "insert_lora": "passes.lora",
     "fuse_lora": "passes.lora",
+    "fuse_conv_bn": "passes.fusion",
     "restore": "restoring",
     "register_pass": "passes.registry",
     "run_pass": "passes.registry",

@@ -274,9 +274,10 @@ def restore(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
         if path not in modules:
             raise ConfigError(f"the state has an adapter of {path!r}, which the model does not have")
         layer = modules[path]
-        if adapter_of(layer) is not None:
+        adapter = adapter_of(layer)
+        if adapter is None or adapter.settings.rank != settings.rank:
             detach(layer)
-        adapter = attach(layer, settings, torch.Generator(), kind_of(path, layer))
+            adapter = attach(layer, settings, torch.Generator(), kind_of(path, layer))
         for name, own in adapter.named_parameters():
             saved = state.get(f"{path}.{NAME}.{name}".lstrip("."))
             if not isinstance(saved, Tensor) or saved.shape != own.shape:

@@ -12,6 +12,7 @@ from fairseq.errors import ConfigError
 from fairseq.graph import fuse_lora, insert_lora, prune, quantize, restore, run_pass, trace
 from fairseq.graph.adapters import Adapter, Settings, adapter_of, attach, named_adapters
 from fairseq.graph.flops import count
+from fairseq.graph.transforming import load, transform
 from tests.graph.models import MODELS, encoder, random
 from tests.models import small_roberta
 
@@ -324,3 +325,20 @@ def test_what_cannot_be_adapted_or_fused_is_said() -> None:
     grouped = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2))
     with pytest.raises(ConfigError, match="a convolution of 2 groups"):
         insert_lora(grouped, "conv2d", inputs={"input": random(2, 4, 6, 6)})
+
+
+def test_one_file_inserts_trains_elsewhere_and_fuses(tmp_path) -> None:
+    """A run folder has the adapters; weights from a training loop of one's own are loaded, fused and written."""
+    lines = 'model = "jsc-tiny"', "[passes.lora]", "rank = 2", "lora_alpha = 3", "lora_dropout = 0.1"
+    (tmp_path / "lora.toml").write_text("\n".join(lines))
+    done = transform(tmp_path / "lora.toml", out=tmp_path / "adapted")
+    again = load(tmp_path / "adapted")
+    x = random(7, 16)
+    assert adapter_of(again.model[2]).settings == Settings(2, 3.0, 0.1)
+    assert torch.equal(again.model(x), done.graph.model.eval()(x))
+    torch.save(stir(again.model).state_dict(), tmp_path / "trained.pt")
+    expected = again.model(x)
+    config = {"model": "jsc-tiny", "passes": {"fuse_lora_weights": {}}}
+    fused = transform(config, load=str(tmp_path / "trained.pt"), out=tmp_path / "fused")
+    torch.testing.assert_close(load(tmp_path / "fused").model(x), expected, rtol=1e-5, atol=1e-5)
+    assert not list(named_adapters(fused.graph.model))

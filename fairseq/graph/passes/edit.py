@@ -49,7 +49,7 @@ def remove(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[Mode
     in_model = [each for each in nodes if each.op == "call_module" and str(each.target) and _called_once(each, calls)]
     if len(in_model) == len(nodes):
         for each in nodes:
-            _put(graph.model, str(each.target), Removed().train(graph.model.training))
+            put(graph.model, str(each.target), Removed().train(graph.model.training))
         return changed_in_place(before, graph, graph.model, "remove")
     copy, places = _copied(graph)
     for each, value in inputs.items():
@@ -128,7 +128,8 @@ def _called_once(node: fx.Node, calls: list[str]) -> bool:
     return calls.count(str(node.target)) == 1
 
 
-def _put(model: nn.Module, path: str, module: nn.Module) -> None:
+def put(model: nn.Module, path: str, module: nn.Module) -> None:
+    """`module` in the place of the one at `path`."""
     owner, _, name = path.rpartition(".")
     model.get_submodule(owner)._modules[name] = module
 
