@@ -51,6 +51,8 @@ class SequenceGeneratorWithAlignment(SequenceGenerator):
         flat = [hypothesis for hypotheses in finalized for hypothesis in hypotheses]
         if not flat:
             return finalized
+        if any(hypothesis["attention"].dim() < 2 for hypothesis in flat):
+            raise ConfigError("an alignment (--print-alignment) needs a model that attends to the source")
         src_tokens, src_lengths, prev_output_tokens, tgt_tokens = self._prepare_batch_for_alignment(sample, finalized)
         if any(getattr(model, "full_context_alignment", False) for model in self.model.models):
             attention = list(self.model.forward_align(src_tokens, src_lengths, prev_output_tokens).cpu())
@@ -58,8 +60,6 @@ class SequenceGeneratorWithAlignment(SequenceGenerator):
             attention = [hypothesis["attention"].transpose(0, 1).cpu() for hypothesis in flat]
         src_tokens, tgt_tokens = src_tokens.cpu(), tgt_tokens.cpu()
         for row, (hypothesis, attn) in enumerate(zip(flat, attention, strict=True)):
-            if attn.numel() == 0:
-                raise ConfigError("an alignment (--print-alignment) needs a model that attends to the source")
             target = tgt_tokens[row]
             if attn.size(0) < target.size(0):  # attention of a hypothesis has no padding
                 target = hypothesis["tokens"].cpu()

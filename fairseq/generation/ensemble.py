@@ -86,6 +86,29 @@ class EnsembleModel(nn.Module):
         known = [attention for attention in attentions if attention is not None]
         return average, sum(known[1:], known[0]) / self.models_size if known else None
 
+    def encoder_outs_for_beams(self, encoder_outs: Optional[list[Any]], sentences: int, beam_size: int) -> list[Any]:
+        """What decoders with `beam_size` rows for each sentence want: outputs as they are, where rows may share them,
+        or else a row for each."""
+        if encoder_outs is None:
+            return []
+        device = next(self.parameters(), torch.empty(0)).device
+        order = torch.arange(sentences, device=device).repeat_interleave(beam_size)
+        return [
+            encoder_out if _shares_source(model) else model.encoder.reorder_encoder_out(encoder_out, order)
+            for model, encoder_out in zip(self.models, encoder_outs, strict=True)
+        ]
+
+    def go_on(self, encoder_outs: list[Any], sentences: Optional[Tensor], new_order: Tensor) -> list[Any]:
+        """Outputs of these of the sentences (all if None), for rows `new_order` (N,) of those so far."""
+        return [
+            model.encoder.reorder_encoder_out(encoder_out, new_order)
+            if not _shares_source(model)
+            else encoder_out
+            if sentences is None
+            else model.encoder.reorder_encoder_out(encoder_out, sentences)
+            for model, encoder_out in zip(self.models, encoder_outs, strict=False)
+        ]
+
     def reorder_encoder_out(self, encoder_outs: Optional[list[Any]], new_order: Tensor) -> list[Any]:
         """The encoders' outputs with sentences in the order of `new_order`."""
         if not self.has_encoder() or encoder_outs is None:
@@ -105,6 +128,12 @@ class EnsembleModel(nn.Module):
 
 def _is_incremental(model: Any) -> bool:
     return hasattr(model, "decoder") and hasattr(model.decoder, "reorder_incremental_state_scripting")
+
+
+def _shares_source(model: Any) -> bool:
+    """Whether rows of the decoder may share the encoder's output of their sentence."""
+    shares = getattr(model.decoder, "shares_source", None)
+    return shares is not None and bool(shares())
 
 
 def _decode(model: Any, tokens: Tensor, encoder_out: Any, state: Optional[IncrementalState]) -> tuple[Tensor, Any]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, DataError, GenerationError
+from fairseq.generation.beams import Beams
 from fairseq.generation.ensemble import EnsembleModel
 from fairseq.generation.search import BeamSearch
 from fairseq.ngram_repeat_block import NGramRepeatBlock
@@ -192,66 +193,50 @@ class SequenceGenerator(nn.Module):
         if sentences == 0:
             return finalized
         max_len = self._max_len(src_len, src_lengths)
+        first = self.eos if bos_token is None else bos_token
+        beams = Beams(sentences, beam_size, max_len, first, self.pad, sources.device)
 
-        encoder_outs = self.model.forward_encoder(net_input)
-        new_order = torch.arange(sentences, device=sources.device).repeat_interleave(beam_size)
-        encoder_outs = self.model.reorder_encoder_out(encoder_outs, new_order)
+        encoder_outs = self.model.encoder_outs_for_beams(self.model.forward_encoder(net_input), sentences, beam_size)
         incremental_states: list[Any] = [{} for _ in range(self.model.models_size)]
-
-        tokens = torch.full((sentences * beam_size, max_len + 2), self.pad, dtype=torch.long, device=sources.device)
-        tokens[:, 0] = self.eos if bos_token is None else bos_token
-        scores = torch.zeros(sentences * beam_size, max_len + 1, device=sources.device)
-        attn: Optional[Tensor] = None
-        ignore = torch.zeros(sentences, beam_size, dtype=torch.bool, device=sources.device)  # hypotheses given up
-        finished = [False] * sentences
-        batch_idxs: Optional[Tensor] = None  # sentences that go on, where some have just been finished
-        reorder_state: Optional[Tensor] = None
         original_batch_idxs = _numbers(sample, sources)
-        remaining = sentences
+        finished = [False] * sentences
 
         for step in range(max_len + 1):
-            if reorder_state is not None:
-                if batch_idxs is not None:
-                    shift = batch_idxs - torch.arange(batch_idxs.numel(), device=batch_idxs.device)
-                    reorder_state = (reorder_state.view(-1, beam_size) + shift.unsqueeze(1) * beam_size).view(-1)
-                    original_batch_idxs = original_batch_idxs[batch_idxs]
-                self.model.reorder_incremental_state(incremental_states, reorder_state)
-                encoder_outs = self.model.reorder_encoder_out(encoder_outs, reorder_state)
-
-            lprobs, newest_attn = self.model.forward_decoder(
-                tokens[:, : step + 1], encoder_outs, incremental_states, self.temperature
+            lprobs, attention = self.model.forward_decoder(
+                beams.tokens[:, : step + 1], encoder_outs, incremental_states, self.temperature
             )
-            lprobs = self._with_language_model(lprobs, tokens[:, : step + 1])
-            lprobs, tokens, scores = self._restrict(step, max_len, lprobs, tokens, scores, prefix_tokens)
-            if newest_attn is not None:
-                if attn is None:
-                    attn = newest_attn.new_zeros(tokens.size(0), newest_attn.size(1), max_len + 2)
-                attn[:, :, step + 1] = newest_attn
-            scores = scores.type_as(lprobs)
+            lprobs = self._with_language_model(lprobs, beams.tokens[:, : step + 1])
+            lprobs, broken = self._without_nan(lprobs)
+            lprobs = self._restrict(step, lprobs, beams, prefix_tokens)
+            beams.note_attention(step, attention)
+            beams.scores = beams.scores.type_as(lprobs)
             if self.should_set_src_lengths:
                 search.set_src_lengths(src_lengths)
 
-            candidate_scores, words, beams = search.step(
+            totals, words, origins = search.step(
                 step,
-                lprobs.view(remaining, -1, lprobs.size(1)),
-                scores.view(remaining, beam_size, -1)[:, :, :step],
-                tokens[:, : step + 1],
+                lprobs.unflatten(0, (-1, beam_size)),
+                beams.scores.unflatten(0, (-1, beam_size))[:, :, :step],
+                beams.tokens[:, : step + 1],
                 original_batch_idxs,
-            )
-            rows = beams + torch.arange(remaining, device=beams.device).unsqueeze(1) * beam_size  # (B, C)
-            ends = words.eq(self.eos) & candidate_scores.ne(-math.inf)
-            ends[:, :beam_size] &= ~ignore
-
+            )  # (B, C) each
+            ends = words.eq(self.eos) & totals.ne(-math.inf)
+            ends[:, :beam_size] &= ~beams.ignore
+            best = ends[:, :beam_size]  # only the best K end; what is worse waits
+            events = torch.cat([best, totals[:, :1].eq(-math.inf)], dim=1).nonzero()  # the host waits here only
             finished_now: list[int] = []
-            places = ends[:, :beam_size].nonzero()  # only the best K end; what is worse waits
-            if places.numel():
-                found = ends[:, :beam_size]
+            if events.numel():
+                if broken is not None and broken.any():
+                    raise GenerationError(
+                        f"the models' scores for word {step + 1} are NaN: the checkpoint is damaged, or its numbers"
+                        " overflow (in fp16, if that was asked for)"
+                    )
+                rows = beams.rows(origins[:, :beam_size])
                 finished_now = self.finalize_hypos(
-                    step, rows[:, :beam_size][found], candidate_scores[:, :beam_size][found], tokens, scores, finalized,
-                    finished, beam_size, attn, src_lengths, max_len,
+                    step, rows[best], totals[:, :beam_size][best], beams.tokens, beams.scores, finalized, finished,
+                    beam_size, beams.attn, src_lengths, max_len,
                 )  # fmt: skip
-            remaining -= len(finished_now)
-            if remaining == 0 or (search.stop_on_max_len and step >= max_len):
+            if all(finished) or (search.stop_on_max_len and step >= max_len):
                 break
             if step >= max_len:
                 raise GenerationError(
@@ -259,37 +244,42 @@ class SequenceGenerator(nn.Module):
                     " --max-len-b), or give fewer constraints"
                 )
 
-            batch_idxs = None
+            goes_on: Optional[Tensor] = None
             if finished_now:
-                goes_on = torch.ones(remaining + len(finished_now), dtype=torch.bool)
-                goes_on[finished_now] = False
-                batch_idxs = goes_on.nonzero().squeeze(1).to(rows.device)
-                search.prune_sentences(batch_idxs)
-                candidate_scores, words, beams = candidate_scores[batch_idxs], words[batch_idxs], beams[batch_idxs]
-                ends, ignore, src_lengths = ends[batch_idxs], ignore[batch_idxs], src_lengths[batch_idxs]
-                prefix_tokens = None if prefix_tokens is None else prefix_tokens[batch_idxs]
-                kept = (batch_idxs.unsqueeze(1) * beam_size + torch.arange(beam_size, device=rows.device)).view(-1)
-                tokens, scores = tokens[kept], scores[kept]
-                attn = None if attn is None else attn[kept]
-                rows = beams + torch.arange(remaining, device=beams.device).unsqueeze(1) * beam_size
+                left = sorted(set(range(words.size(0))).difference(finished_now))
+                goes_on = torch.tensor(left, device=words.device)
+                search.prune_sentences(goes_on)
+                totals, words, origins, ends = totals[goes_on], words[goes_on], origins[goes_on], ends[goes_on]
+                src_lengths, original_batch_idxs = src_lengths[goes_on], original_batch_idxs[goes_on]
+                prefix_tokens = None if prefix_tokens is None else prefix_tokens[goes_on]
+                old_rows = goes_on.unsqueeze(1) * beam_size + origins
+                beams.keep(goes_on)
+            else:
+                old_rows = beams.rows(origins)
 
             # the best K of the candidates that neither ended nor were given up
-            ends[:, :beam_size] |= ignore
+            ends[:, :beam_size] |= beams.ignore
             rank = ends * words.size(1) + torch.arange(words.size(1), device=words.device)
             rank, active = rank.topk(beam_size, dim=1, largest=False)
-            ignore = rank.ge(words.size(1))
-            reorder_state = rows.gather(1, active).view(-1)
-            tokens[:, : step + 1] = tokens[:, : step + 1].index_select(0, reorder_state)
-            tokens[:, step + 1] = words.gather(1, active).view(-1)
-            scores[:, :step] = scores[:, :step].index_select(0, reorder_state)
-            scores[:, step] = candidate_scores.gather(1, active).view(-1)
+            beams.ignore = rank.ge(words.size(1))
+            order = beams.rows(origins.gather(1, active)).view(-1)
+            beams.advance(step, order, words.gather(1, active).view(-1), totals.gather(1, active).view(-1))
             search.update_constraints(active)
-            if attn is not None:
-                attn[:, :, : step + 2] = attn[:, :, : step + 2].index_select(0, reorder_state)
+            old_order = old_rows.gather(1, active).view(-1)
+            if goes_on is not None or not _is_identity(old_order):
+                self.model.reorder_incremental_state(incremental_states, old_order)
+                encoder_outs = self.model.go_on(encoder_outs, goes_on, old_order)
 
         for hypotheses in finalized:
             hypotheses.sort(key=lambda hypothesis: -hypothesis["score"].item())
         return finalized
+
+    def _without_nan(self, lprobs: Tensor) -> tuple[Tensor, Optional[Tensor]]:
+        """-inf in place of NaN, in place, and the sentences (B,) that have nothing else; None where there is no NaN."""
+        if lprobs.device.type == "cpu" and not lprobs.sum().isnan():  # a pass that only reads is cheap
+            return lprobs, None
+        broken = lprobs.isnan().unflatten(0, (-1, self.beam_size)).flatten(1).all(dim=1)
+        return lprobs.nan_to_num_(nan=-math.inf, posinf=math.inf, neginf=-math.inf), broken
 
     def _max_len(self, src_len: int, src_lengths: Tensor) -> int:
         if self.match_source_len:
@@ -309,27 +299,27 @@ class SequenceGenerator(nn.Module):
         out = self.lm_model(tokens)
         return lprobs + self.lm_model.get_normalized_probs(out, log_probs=True, sample=None)[:, -1, :] * self.lm_weight
 
-    def _restrict(
-        self, step: int, max_len: int, lprobs: Tensor, tokens: Tensor, scores: Tensor, prefix_tokens: Optional[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities (N, V) of what may come next, and tokens and scores, which a prefix may change."""
-        lprobs.nan_to_num_(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+    def _restrict(self, step: int, lprobs: Tensor, beams: Beams, prefix_tokens: Optional[Tensor]) -> Tensor:
+        """Log-probabilities (N, V) of what may come next. A prefix may change tokens and scores, too."""
+        max_len = beams.max_len
         lprobs[:, self.pad] = -math.inf
         lprobs[:, self.unk] -= self.unk_penalty
         if step >= max_len:
             lprobs[:, : self.eos] = -math.inf
             lprobs[:, self.eos + 1 :] = -math.inf
         if prefix_tokens is not None and step < prefix_tokens.size(1) and step < max_len:
-            lprobs, tokens, scores = self._prefix_tokens(step, lprobs, scores, tokens, prefix_tokens, self.beam_size)
+            lprobs, beams.tokens, beams.scores = self._prefix_tokens(
+                step, lprobs, beams.scores, beams.tokens, prefix_tokens, self.beam_size
+            )
         else:
             if step < self.min_len:
                 lprobs[:, self.eos] = -math.inf
             if self.token_indices_to_suppress is not None:
                 lprobs[:, self.token_indices_to_suppress] = -math.inf
         if self.repeat_ngram_blocker is not None:
-            rows = tokens.size(0)
-            lprobs = self.repeat_ngram_blocker(tokens, lprobs, rows // self.beam_size, self.beam_size, step)
-        return lprobs, tokens, scores
+            sentences = lprobs.size(0) // self.beam_size
+            lprobs = self.repeat_ngram_blocker(beams.tokens, lprobs, sentences, self.beam_size, step)
+        return lprobs
 
     def _prefix_tokens(
         self, step: int, lprobs: Tensor, scores: Tensor, tokens: Tensor, prefix_tokens: Tensor, beam_size: int
@@ -413,6 +403,11 @@ class SequenceGenerator(nn.Module):
     def is_finished(self, step: int, unfin_idx: int, max_len: int, finalized_sent_len: int, beam_size: int) -> bool:
         """Whether a sentence with `finalized_sent_len` hypotheses is done."""
         return finalized_sent_len == beam_size or step == max_len
+
+
+def _is_identity(order: Tensor) -> bool:
+    """Whether `order` is known to change nothing; on a GPU the host would have to wait for the answer."""
+    return order.device.type == "cpu" and torch.equal(order, torch.arange(order.numel()))
 
 
 def _indices(dictionary: Any, words: Sequence[str]) -> Optional[list[int]]:

@@ -40,6 +40,16 @@ from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import QLinear
 
 
+def _beside(x: Tensor, queries: int) -> Tensor:
+    """(T, B*K, C) -> (T*K, B, C)."""
+    return x.unflatten(1, (-1, queries)).transpose(1, 2).flatten(0, 1)
+
+
+def _in_succession(x: Tensor, queries: int) -> Tensor:
+    """(T*K, B, C) -> (T, B*K, C)."""
+    return x.unflatten(0, (-1, queries)).transpose(1, 2).flatten(1, 2)
+
+
 class MultiheadAttention(FairseqIncrementalState, nn.Module):
     """Attention of `num_heads` heads over `embed_dim` channels.
 
@@ -136,6 +146,8 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
     ) -> tuple[Tensor, Optional[Tensor]]:
         """Attend from `query` (T, B, C) to `key` and `value` (S, B, kdim / vdim).
 
+        Keys and values may have fewer rows than queries: K queries in succession then share a row.
+
         Args:
             key_padding_mask: (B, S), true at padding.
             incremental_state: where keys and values are kept between decoding steps; one new query per step.
@@ -154,14 +166,20 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             k, v, key_padding_mask, attn_mask = self._keys_and_values(
                 query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv, num_bits
             )  # (B*H, S, D) each
+        queries = q.size(1) * self.num_heads // k.size(0)  # per row of keys
+        if queries > 1:
+            q = _beside(q, queries)
         mask = additive_mask(key_padding_mask, attn_mask, q.dtype)
         need_weights = need_weights or need_head_weights
         operands = Operands(q, k, v, mask, num_bits, need_weights)
         if before_softmax:
             return StepByStep.scores(self, operands), v
         context, probs = self._attend(operands)
-        weights = None if probs is None else self._weights(probs, need_head_weights)
-        return self.out_proj(merge_heads(context, self.num_heads), **bits_for(self.out_proj, num_bits)), weights
+        weights = None if probs is None else self._weights(probs, queries, need_head_weights)
+        x = merge_heads(context, self.num_heads)
+        if queries > 1:
+            x = _in_succession(x, queries)
+        return self.out_proj(x, **bits_for(self.out_proj, num_bits)), weights
 
     def _attend(self, operands: Operands) -> Result:
         """The context (B*H, T, D), and the probabilities where they are wanted, by the first that can."""
@@ -180,8 +198,10 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             return contextlib.nullcontext()
         return quantizers.context.vouching(query)
 
-    def _weights(self, probs: Tensor, each_head: bool) -> Tensor:
+    def _weights(self, probs: Tensor, queries: int, each_head: bool) -> Tensor:
         probs = probs.float().unflatten(0, (-1, self.num_heads))  # (B, H, T, S)
+        if queries > 1:  # (B, H, T*K, S) -> (B*K, H, T, S)
+            probs = probs.unflatten(2, (-1, queries)).permute(0, 3, 1, 2, 4).flatten(0, 1)
         return probs.transpose(0, 1) if each_head else probs.mean(dim=1)
 
     def _keys_and_values(
@@ -205,9 +225,14 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
                 k, v = (torch.cat([x, b.expand(1, x.size(1), -1)]) for x, b in ((k, self.bias_k), (v, self.bias_v)))
                 key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)
             k, v = split_heads(k, self.num_heads), split_heads(v, self.num_heads)
-            k, v, key_padding_mask = state.extend(kept, k, v, key_padding_mask)
-            if incremental_state is not None:
-                self._set_input_buffer(incremental_state, state.save(k, v, key_padding_mask, self.num_heads))
+            if incremental_state is not None or kept:
+                extended = state.extend(kept, k, v, key_padding_mask, self.num_heads)
+                k, v, key_padding_mask = state.load(extended)
+                queries = query.size(1) * self.num_heads // k.size(0)
+                if queries > 1:
+                    extended["queries_per_key"] = torch.tensor(queries)
+                if incremental_state is not None:
+                    self._set_input_buffer(incremental_state, extended)
         if self.add_zero_attn:
             k, v = (torch.cat([x, x.new_zeros(x.size(0), 1, x.size(2))], dim=1) for x in (k, v))
             key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)

@@ -22,9 +22,11 @@ from fairseq.modules.checkpoint_activations import checkpointed
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.layer_drop import LayerDropModuleList
 from fairseq.modules.layer_norm import LayerNorm
+from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.positional_embedding import PositionalEmbedding
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.modules.transformer_decoder_layer import TransformerDecoderLayerBase
+from fairseq.modules.unmodified import is_unmodified
 from fairseq.quantization.bits import bits_for
 from fairseq.quantization.layers.linear import QLinear
 
@@ -261,6 +263,12 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
         assert self.output_projection is not None
         return self.output_projection(features, **bits_for(self.output_projection, num_bits))
 
+    def shares_source(self) -> bool:
+        """Whether `encoder_out` may have a row for several rows of tokens in succession. Layers of a subclass, and
+        those that attend to the encoder with other things, may want a row for each."""
+        own = all(getattr(type(self), name) is getattr(TransformerDecoderBase, name) for name in _READ_ENCODER_OUT)
+        return own and not self.cross_self_attention and all(map(_attends_as_usual, self.layers))
+
     def buffered_future_mask(self, tensor: Tensor) -> Tensor:
         """(T, T) for `tensor` (T, ...): -inf above the diagonal; kept for the next call."""
         length = tensor.size(0)
@@ -288,6 +296,17 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
             self.layer_norm = None
             state_dict[key] = torch.tensor([1.0])
         return state_dict
+
+
+_READ_ENCODER_OUT = ("forward", "extract_features", "_run_layer")  # methods
+
+
+def _attends_as_usual(layer: Any) -> bool:
+    if not isinstance(layer, TransformerDecoderLayerBase) or "forward" in vars(layer):
+        return False
+    if type(layer).forward is not TransformerDecoderLayerBase.forward:
+        return False
+    return layer.encoder_attn is None or is_unmodified(layer.encoder_attn, MultiheadAttention)
 
 
 def _memory(encoder_out: Optional[dict[str, list[Tensor]]]) -> tuple[Optional[Tensor], Optional[Tensor]]:
