@@ -2,6 +2,7 @@
 
 fairseq-plot checkpoints
 fairseq-plot outputs/run1 outputs/run2 --out compare.png --metrics loss accuracy
+fairseq-plot checkpoints --errors --match '*.input'
 """
 
 import argparse
@@ -24,12 +25,22 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metrics", nargs="+", metavar="KEY", help="what to draw, one panel each (default: loss, metric, lr, bits)"
     )
+    parser.add_argument(
+        "--errors",
+        action="store_true",
+        help="instead, errors of quantizers, which common.point_errors_interval records; --metrics are then "
+        "sqnr, clipped, relative_l2, cosine, bias, worst_channel_sqnr (default: sqnr clipped)",
+    )
+    parser.add_argument("--match", metavar="GLOB", help="with --errors: quantizers, such as '*.fc1.*' (default: all)")
     return parser
 
 
 @command
 def cli_main() -> None:
     args = get_parser().parse_args()
+    if args.errors or args.match is not None:
+        _plot_errors(args)
+        return
     from fairseq.output_files import check_picture
     from fairseq.studies.plots import plot
     from fairseq.studies.records import find_runs
@@ -42,6 +53,25 @@ def cli_main() -> None:
     check_picture(out, args.overwrite)
     panels = plot(runs, out, args.metrics)
     print(f"{out}: {', '.join(panels)} of {len(runs)} run{'s' if len(runs) > 1 else ''}")
+
+
+def _plot_errors(args: argparse.Namespace) -> None:
+    from fairseq.errors import ConfigError
+    from fairseq.output_files import check_picture
+    from fairseq.studies.error_plots import draw_errors, read_errors
+    from fairseq.studies.plots import save
+
+    if not args.errors:
+        raise ConfigError("--match chooses quantizers; it goes with --errors")
+    if len(args.runs) > 1:
+        raise ConfigError(f"--errors draws one run, got {len(args.runs)}")
+    run = args.runs[0]
+    out = args.out or (run / "point_errors.png" if run.is_dir() else Path("point_errors.png"))
+    check_picture(out, args.overwrite)
+    records = read_errors(run, args.match)
+    figure, measures = draw_errors(records, args.metrics)
+    save(figure, out)
+    print(f"{out}: {', '.join(measures)} of {len({record['quantizer'] for record in records})} quantizers")
 
 
 if __name__ == "__main__":

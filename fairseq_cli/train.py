@@ -57,6 +57,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     from fairseq.training.loop import TrainingLoop
     from fairseq.training.previous_runs import keep_previous_run
     from fairseq.training.quantize import config_of
+    from fairseq.training.quantized import record_errors
     from fairseq.training.setup import check_sizes, check_start, log_model, log_setup
     from fairseq.training.trainable import select_trainable
 
@@ -101,6 +102,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
         keep_previous_run(cfg, start, continues=own and trainer.get_num_updates() > 0)
         if trainer.quantized_training is not None:
             trainer.quantized_training.write_plan(cfg.checkpoint.save_dir)
+    record_errors(cfg, trainer)
     for subset in cfg.dataset.valid_subset.split(","):
         # builds the batches, so that a sample that is too long is reported now and not after the first epoch
         logger.info(f'begin dry-run validation on "{subset}" subset')

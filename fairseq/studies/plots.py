@@ -48,6 +48,16 @@ def plot(runs: Sequence[Run], out: Path, metrics: Optional[Sequence[str]] = None
         DataError: `out` cannot be written.
     """
     figure, panels = draw(runs, metrics)
+    save(figure, out)
+    return panels
+
+
+def save(figure: Any, out: Path) -> None:
+    """Write a figure, whole or not at all.
+
+    Raises:
+        DataError: `out` cannot be written.
+    """
     partial = out.with_name(f".{out.name}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +68,6 @@ def plot(runs: Sequence[Run], out: Path, metrics: Optional[Sequence[str]] = None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
-    return panels
 
 
 def draw(runs: Sequence[Run], metrics: Optional[Sequence[str]] = None) -> tuple[Any, list[str]]:

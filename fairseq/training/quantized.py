@@ -17,7 +17,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 from torch import nn
@@ -26,6 +26,9 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import CheckpointError
 from fairseq.logging import metrics
 from fairseq.logging.side_outputs import SideOutput
+
+if TYPE_CHECKING:
+    from fairseq.graph.error_log import PointErrorLog
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,9 @@ class QuantizedTraining:
         model: quantized, without any wrapper.
         optimization: the config's group, for the length of the run.
         device: where collectives put their numbers.
+
+    Attributes:
+        errors: records the errors of quantizers; None where they are not asked for.
     """
 
     def __init__(self, model: nn.Module, optimization: Any, device: torch.device):
@@ -72,6 +78,7 @@ class QuantizedTraining:
         self._optimization = optimization
         self._saved: Mapping[str, Any] = {}
         self._bits = self.schedule.high
+        self.errors: Optional[PointErrorLog] = None
         watch_unquantized_products(model, handle.context)
 
     @classmethod
@@ -132,7 +139,8 @@ class QuantizedTraining:
         assert self.total_updates is not None, "get the training iterator first: it says how long the run is"
         self._bits = self.run.bits(num_updates)
         context = self.handle.context
-        with context.running_at(self._bits), context.with_callback(self.meter):
+        errors = contextlib.nullcontext() if self.errors is None else self.errors.watching(context, num_updates)
+        with context.running_at(self._bits), context.with_callback(self.meter), errors:
             yield self._bits
 
     @property
@@ -153,6 +161,8 @@ class QuantizedTraining:
         """After the optimizer's step; `logged` holds the update's loss, over all processes."""
         self.handle.end_update(self.model)
         self._gather_cost()
+        if self.errors is not None:
+            self.errors.write(num_updates + 1)
         self._write_plan()  # the first call may have added products that are no modules
         self.run.end_update(num_updates, logged.get("loss"), "and the criterion logs none")
         metrics.log_scalar("num_bits", self._bits, weight=0, priority=350)
@@ -258,3 +268,23 @@ class QuantizedTraining:
         self.run.load_state_dict(state)
         self.meter.load_state_dict(state["cost"])
         self._saved = state
+
+
+def record_errors(cfg: Any, trainer: Any) -> None:
+    """Have errors of quantizers recorded from now on, next to the checkpoints, as `common.point_errors_interval` asks.
+
+    Args:
+        cfg: the root config.
+        trainer: whose updates so far have been recorded.
+    """
+    every, training = cfg.common.point_errors_interval, trainer.quantized_training
+    if not every or not trainer.is_data_parallel_master:
+        return
+    if training is None or cfg.checkpoint.no_save:
+        why = "the model is not quantized" if training is None else "checkpoint.no_save leaves it no folder"
+        logger.warning(f"common.point_errors_interval has no effect: {why}")
+        return
+    from fairseq.graph.error_log import FILE_NAME, PointErrorLog
+
+    path = os.path.join(cfg.checkpoint.save_dir, FILE_NAME)
+    training.errors = PointErrorLog(path, every, trainer.get_num_updates())

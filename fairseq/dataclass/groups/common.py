@@ -21,6 +21,11 @@ class CommonConfig(FairseqDataclass):
     log_interval: int = option(
         100, "print training statistics every this many updates, when no progress bar is shown", within=at_least(1)
     )
+    point_errors_interval: int = option(
+        0,
+        "record the errors of every quantizer each this many updates, in point_errors.jsonl of save_dir (0: never)",
+        within=at_least(0),
+    )
     log_format: Optional[LOG_FORMAT_CHOICES] = option(
         None, "layout of progress output; default: tqdm on a terminal, simple elsewhere"
     )
