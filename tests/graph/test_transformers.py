@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from fairseq.graph import trace
+from fairseq.graph import prune, trace
 from fairseq.graph.diff import diff
 from fairseq.graph.equality import difference
 from fairseq.graph.sources import load_model, make_inputs
@@ -94,3 +94,39 @@ def test_a_folder(tmp_path) -> None:
     assert trace(model, make_inputs(model, [])).layer_types()["Conv1D"] == 8
     description = json.loads((tmp_path / "config.json").read_text())
     assert description["architectures"] == ["GPT2LMHeadModel"]
+
+
+HEADS = {
+    "BertForSequenceClassification": "BertSelfAttention",
+    "RobertaForSequenceClassification": "RobertaSelfAttention",
+    "DistilBertForSequenceClassification": "distilbert\\.transformer\\.layer\\.\\d\\.attention",
+    "GPT2LMHeadModel": "GPT2Attention",
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_heads_are_pruned(name: str) -> None:
+    """A pruned head has no part in the output: what its projections compute does not matter."""
+    model, given = build(name), inputs()
+    by = "regex" if "\\" in HEADS[name] else "type"
+    _, result = prune(model, 0.5, HEADS[name], by=by, granularity="head", inputs=given)
+    assert all(row["pruned"] * 2 == row["units"] for row in result.details)
+    assert len(result.details) == (4 if name == "GPT2LMHeadModel" else 8)
+    with torch.no_grad():
+        expected = model(**given)[0]
+        for row in result.details:
+            if not row["weight"].endswith(("dense.weight", "out_lin.weight", "c_proj.weight")):
+                path, _, weight = row["weight"].rpartition(".")
+                mask = model.get_submodule(path)._buffers.pop(f"{weight}_mask")
+                model.get_parameter(row["weight"])[~mask] = 3.0
+        torch.testing.assert_close(model(**given)[0], expected)
+
+
+def test_rows_of_a_transposed_weight_are_its_outputs() -> None:
+    model, given = build("GPT2LMHeadModel"), inputs()
+    prune(model, {"transformer.h.0.mlp.c_fc": 0.5}, by="name", granularity="row", inputs=given)
+    mask = model.transformer.h[0].mlp.c_fc.weight_mask  # (in, out)
+    assert (mask.sum(0) % 16 == 0).all() and int(mask[0].sum()) * 2 == mask.shape[1]
+    prune(model, granularity="2:4", pattern="transformer.h.1.mlp.c_fc", by="name", inputs=given)
+    mask = model.transformer.h[1].mlp.c_fc.weight_mask
+    assert (mask.reshape(-1, 4, mask.shape[1]).sum(1) == 2).all()

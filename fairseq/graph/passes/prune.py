@@ -206,12 +206,12 @@ def _n_of_m(granularity: str) -> Optional[tuple[int, int]]:
 
 
 def _n_m_mask(weight: Weight, importance: _Importance, n: int, m: int) -> tuple[Weight, Tensor]:
-    scores = importance.of(weight).movedim(1, -1)  # (out, in, *S) -> (out, *S, in)
+    scores = weight.by_output(importance.of(weight)).movedim(1, -1)  # (out, in, *S) -> (out, *S, in)
     if scores.shape[-1] % m:
         raise ConfigError(
             f"granularity {n}:{m}: {weight.full_path!r} has {scores.shape[-1]} inputs, no multiple of {m}"
         )
-    return weight, keep_n_of_m(scores, n, m).movedim(-1, 1).contiguous()
+    return weight, weight.by_output(keep_n_of_m(scores, n, m).movedim(-1, 1)).contiguous()
 
 
 def _masks(
@@ -219,12 +219,14 @@ def _masks(
 ) -> list[tuple[Weight, Tensor]]:
     by_row = granularity == "row"
     each = [importance.of(weight) for weight in weights]
-    vectors = [scores.flatten(1).mean(1) if by_row else scores.reshape(-1) for scores in each]
+    rows = [weight.by_output(scores) if by_row else scores for weight, scores in zip(weights, each, strict=True)]
+    vectors = [scores.flatten(1).mean(1) if by_row else scores.reshape(-1) for scores in rows]
     names = [weight.full_path for weight in weights]
     found = []
     for weight, kept in zip(weights, _kept(vectors, names, share, scope), strict=True):
-        shape = weight.value.shape
+        shape = (weight.by_output(weight.value) if by_row else weight.value).shape
         mask = kept.reshape(-1, *[1] * (len(shape) - 1)).expand(shape) if by_row else kept.reshape(shape)
+        mask = weight.by_output(mask) if by_row else mask
         found.append((weight, mask.contiguous()))
     return found
 

@@ -1,7 +1,7 @@
 """What is pruned as one: elements, rows, heads of attention.
 
-A `Weight` is one parameter; a `HeadGroup` the four projections of one attention, whose head h has the h-th share of the
-rows of query, key and value projection and of the columns of the output projection.
+A `Weight` is one parameter; a `HeadGroup` the projections of one attention, whose head h has the h-th share of the rows
+of query, key and value projection, which may be one weight, and of the columns of the output projection.
 """
 
 from collections.abc import Iterable
@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from fairseq.errors import ConfigError
+from fairseq.graph.passes.select import TRANSPOSED
 
 
 class Weight(NamedTuple):
@@ -28,6 +30,20 @@ class Weight(NamedTuple):
     def full_path(self) -> str:
         return f"{self.path}.{self.name}".lstrip(".")
 
+    def by_output(self, value: Tensor) -> Tensor:
+        """A tensor of the weight's shape with outputs on its first axis; undone by itself.
+
+        Raises:
+            ConfigError: outputs stand on no axis, in a transposed convolution of several groups.
+        """
+        if isinstance(self.owner, _ConvTransposeNd) and self.owner.groups > 1:
+            raise ConfigError(
+                f"{self.full_path!r} has no axis of outputs: a transposed convolution of {self.owner.groups} groups; "
+                "prune its elements"
+            )
+        transposed = isinstance(self.owner, _ConvTransposeNd) or type(self.owner).__name__ in TRANSPOSED
+        return value.transpose(0, 1) if transposed else value
+
 
 class HeadGroup(NamedTuple):
     """An attention: weights whose rows belong to heads, (weight, how often the heads stand there), and the output's."""
@@ -39,9 +55,9 @@ class HeadGroup(NamedTuple):
 
     def scores(self, each: dict[str, Tensor]) -> Tensor:
         """(heads,): the mean of all scores of a head."""
-        total = self._by_head(each[self.output.full_path].mT, 1)
+        total = self._by_head(self.output.by_output(each[self.output.full_path]).mT, 1)
         for weight, times in self.by_row:
-            total = torch.cat([total, self._by_head(each[weight.full_path], times)], 1)
+            total = torch.cat([total, self._by_head(weight.by_output(each[weight.full_path]), times)], 1)
         return total.mean(1)
 
     def _by_head(self, scores: Tensor, times: int) -> Tensor:
@@ -51,10 +67,12 @@ class HeadGroup(NamedTuple):
         """Masks of all its weights from one of heads."""
         found = []
         for weight, times in self.by_row:
-            rows = kept.repeat(times).repeat_interleave(weight.value.shape[0] // (times * self.heads))
-            found.append((weight, rows[:, None].expand_as(weight.value)))
-        columns = kept.repeat_interleave(self.output.value.shape[1] // self.heads)
-        return [*found, (self.output, columns.expand_as(self.output.value))]
+            value = weight.by_output(weight.value)
+            rows = kept.repeat(times).repeat_interleave(len(value) // (times * self.heads))
+            found.append((weight, weight.by_output(rows[:, None].expand_as(value))))
+        value = self.output.by_output(self.output.value)
+        columns = kept.repeat_interleave(value.shape[1] // self.heads)
+        return [*found, (self.output, self.output.by_output(columns.expand_as(value)))]
 
 
 def weights_of(model: nn.Module, paths: Iterable[str]) -> list[Weight]:
@@ -74,7 +92,14 @@ def weights_of(model: nn.Module, paths: Iterable[str]) -> list[Weight]:
     return list(found.values())
 
 
-PROJECTIONS = (("q_proj", "k_proj", "v_proj", "out_proj"), ("q_lin", "k_lin", "v_lin", "out_lin"))
+# names of the layers for query, key, value and output; what stands behind a dot is a part of the parent
+PROJECTIONS = (
+    ("q_proj", "k_proj", "v_proj", "out_proj"),
+    ("q_lin", "k_lin", "v_lin", "out_lin"),  # DistilBERT of transformers
+    ("query", "key", "value", ".output.dense"),  # BERT and RoBERTa of transformers
+)
+FUSED = ("c_attn", "c_proj")  # GPT-2 of transformers: one layer for query, key and value
+HEADS = ("num_heads", "n_heads", "num_attention_heads")
 
 
 def heads_of(model: nn.Module, paths: Iterable[str]) -> list[HeadGroup]:
@@ -83,30 +108,47 @@ def heads_of(model: nn.Module, paths: Iterable[str]) -> list[HeadGroup]:
     Raises:
         ConfigError: there is none whose heads are known.
     """
-    found = [group for path in paths if (group := _heads(path, model.get_submodule(path))) is not None]
+    found = [group for path in paths if (group := _heads(model, path)) is not None]
     if not found:
         raise ConfigError(
-            "none of the chosen modules is an attention whose heads are known: nn.MultiheadAttention, or a module with "
-            "q_proj, k_proj, v_proj and out_proj, such as by type MultiheadAttention"
+            "none of the chosen modules is an attention whose heads are known: nn.MultiheadAttention, a module with "
+            "q_proj, k_proj, v_proj and out_proj, such as by type MultiheadAttention, or one of transformers' BERT, "
+            "RoBERTa, DistilBERT or GPT-2, such as by type BertSelfAttention or GPT2Attention"
         )
     return found
 
 
-def _heads(path: str, module: Any) -> Optional[HeadGroup]:
-    heads = next((getattr(module, name) for name in ("num_heads", "n_heads") if hasattr(module, name)), None)
+def _heads(model: nn.Module, path: str) -> Optional[HeadGroup]:
+    module: Any = model.get_submodule(path)
+    heads = next((getattr(module, name) for name in HEADS if hasattr(module, name)), None)
     if not isinstance(heads, int):
         return None
+    parent = path.rpartition(".")[0]
 
     def part(name: str) -> Weight:
-        return Weight(f"{path}.{name}".lstrip("."), getattr(module, name), "weight")
+        place = f"{parent}{name}" if name.startswith(".") else f"{path}.{name}"
+        return Weight(place.lstrip("."), model.get_submodule(place.lstrip(".")), "weight")
 
     if isinstance(module, nn.MultiheadAttention):
         if module.in_proj_weight is not None:
             return HeadGroup(path, heads, ((Weight(path, module, "in_proj_weight"), 3),), part("out_proj"))
         own = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
         return HeadGroup(path, heads, tuple((Weight(path, module, name), 1) for name in own), part("out_proj"))
+    if all(type(getattr(module, name, None)).__name__ in TRANSPOSED for name in FUSED):
+        if hasattr(module, "q_attn"):
+            return None  # cross-attention: c_attn is of key and value there
+        return HeadGroup(path, heads, ((part(FUSED[0]), 3),), part(FUSED[1]))
     for names in PROJECTIONS:
-        if all(isinstance(getattr(module, name, None), nn.Linear) for name in names):
+        if all(_is_linear(model, module, parent, name) for name in names):
             *inner, last = map(part, names)
             return HeadGroup(path, heads, tuple((weight, 1) for weight in inner), last)
     return None
+
+
+def _is_linear(model: nn.Module, module: nn.Module, parent: str, name: str) -> bool:
+    if not name.startswith("."):
+        return isinstance(getattr(module, name, None), nn.Linear)
+    try:
+        return isinstance(model.get_submodule(f"{parent}{name}".lstrip(".")), nn.Linear)
+    except AttributeError:
+        return False
