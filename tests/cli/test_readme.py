@@ -100,7 +100,7 @@ def folder(tmp_path_factory, repository) -> Path:
         (folder / name).symlink_to(repository / name)
     (folder / PATHS["roberta-hf"]).symlink_to(repository / "tests" / "fixtures" / "hf" / "roberta")
     make_glue(folder / PATHS["glue"], "RTE")
-    (folder / "model.py").write_text("from torch import nn\ndef build():\n    return nn.Linear(16, 4)\n")
+    (folder / "model.py").write_text("from torch import nn\ndef build():\n    return nn.Sequential(nn.Linear(16, 4))\n")
     for split in ("train", "valid"):
         (folder / PATHS[f"text.{split}"]).write_text("some words of text\n" * 5)
     return folder
