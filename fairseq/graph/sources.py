@@ -27,6 +27,7 @@ from fairseq.graph import lab_models
 from fairseq.graph.inputs import make_input, make_inputs, read_input
 from fairseq.graph.run_folder import METADATA, rebuilt
 
+FILE_STATE = "__file_state__"  # of a module made here: its path, and when it was written
 __all__ = ["load_model", "make_input", "make_inputs", "read_input"]
 
 
@@ -112,12 +113,21 @@ def _from_code(source: str) -> nn.Module:
 
 
 def _file(path: Path, source: str) -> Any:
+    """The module of a file; one that is loaded already and has not changed is not run again."""
     if not path.is_file():
         raise ConfigError(f"{source}: no file {path}")
+    path = path.resolve()
+    known, status = sys.modules.get(path.stem), path.stat()
+    state = str(path), status.st_mtime_ns, status.st_size
+    if known is not None and getattr(known, FILE_STATE, None) == state:
+        return known
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses and pickling look there
+    setattr(module, FILE_STATE, state)
+    before = sys.modules.get(path.stem)
+    if before is None or hasattr(before, FILE_STATE):
+        sys.modules[path.stem] = module  # dataclasses and pickling look there
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -24,7 +24,8 @@ from typing import Any, Optional, Union
 import torch
 from torch import nn
 
-from fairseq.errors import ConfigError
+from fairseq.checkpoint.layout import ODD
+from fairseq.errors import ConfigError, FairseqError, reason
 from fairseq.graph.config.pass_names import SUMMARY, WITHOUT_EFFECT, check_names, read_pass
 from fairseq.graph.config.settings import Settings, read_settings
 from fairseq.graph.diff import Described, described, rows_between
@@ -145,7 +146,12 @@ def _run(done: Transformed, name: str, options: Mapping[str, Any]) -> None:
         done.results.append((name, done.summary(SUMMARY)))
         return
     ours, before = PASSES.canonical(ours), done.graph
-    done.graph, result = run_pass(before, ours, options)
+    try:
+        done.graph, result = run_pass(before, ours, options)
+    except FairseqError:
+        raise
+    except ODD as error:  # an option of another kind than the pass expects
+        raise ConfigError(f"pass {name}: {type(error).__name__}: {reason(error)}; check its options") from error
     done.results.append((name, result))
     if done.graph is not before:
         done.steps.append({"pass": ours, "options": options})

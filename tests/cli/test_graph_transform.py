@@ -11,6 +11,7 @@ import yaml
 
 from fairseq.errors import FairseqError
 from fairseq.graph import load, transform
+from fairseq.graph.passes.registry import PASSES
 from fairseq.graph.sources import load_model
 from fairseq_cli import graph
 from tests.graph.models import random
@@ -250,6 +251,37 @@ def test_settings_have_a_source_each(monkeypatch, capsys, folder: Path) -> None:
     assert rows["load_name"] == ["best.pt", "flag"]
 
 
+OWN = """
+from torch import nn
+from fairseq.graph import register_pass
+@register_pass("halve_for_this_test")
+def halve(graph, options):
+    from fairseq.graph.tracing import trace
+    graph.model[2].out_features = options["features"]
+    graph.model[2].weight = nn.Parameter(graph.model[2].weight[: options["features"]])
+    graph.model[2].bias = nn.Parameter(graph.model[2].bias[: options["features"]])
+    return trace(graph.model, graph.inputs), "halved"
+def build():
+    return nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 8))
+"""
+
+
+def test_a_pass_of_the_file_of_the_model(folder: Path) -> None:
+    """Its file is run once, however often the model is made; the folder is read back by the same pass."""
+    (folder / "own.py").write_text(OWN)
+    config = {"model": "own.py:build", "inputs": ["input:float32[8,16]"],
+              "passes": {"halve_for_this_test": {"features": 4}, "quantize": {"linear": {"bits": 4}}}}  # fmt: skip
+    try:
+        done = transform(config, out="one")
+        with torch.no_grad():
+            assert torch.equal(load("one")(random(8, 16)), done.graph.model(random(8, 16)))
+        assert done.graph.model[2].weight.shape == (4, 16) and dict(done.results)["halve_for_this_test"] == "halved"
+        with pytest.raises(FairseqError, match="pass halve_for_this_test: KeyError: 'features'; check its options"):
+            transform({**config, "passes": {"halve_for_this_test": {}}})
+    finally:
+        PASSES._entries.pop("halve_for_this_test", None)
+
+
 def test_from_python_with_a_module(folder: Path) -> None:
     config = {"inputs": ["input:float32[8,16]"], "passes": {"quantize": {"linear": {"bits": 4}}}}
     model = load_model("model.py:build")
@@ -282,6 +314,7 @@ def test_from_python_with_a_module(folder: Path) -> None:
         (("--load", "best.pt", "--load-type", "pl"), TOML, "best.pt is no checkpoint of Lightning"),
         (("--load-type", "pll"), TOML, "unknown load_type 'pll'"),
         (("--set", "passes.prune.sparsty=0.5"), TOML, "unknown option 'sparsty' in prune"),
+        (("--set", "passes.prune.seed='x'"), TOML, "pass prune: "),
         (("--out", "best.pt"), TOML, "cannot write best.pt: it is a file"),
     ],
 )

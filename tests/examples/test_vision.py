@@ -12,6 +12,8 @@ from plugins import PluginRuns, plugin
 from torch import nn
 
 from fairseq.errors import DataError
+from fairseq.graph import transform
+from fairseq.graph.masks import named_masks
 from fairseq.quantization import quantize_model
 from fairseq.training.quantized import PLAN_FILE
 
@@ -241,6 +243,24 @@ def test_trained_resumed_and_validated(runs, flags):
         plan = json.loads((runs.folder / "whole" / PLAN_FILE).read_text())["plan"]
         weights = [row["quantizer"] for row in plan if row["quantizer"].endswith(".weight")]
         assert weights == ["features.0.weight", "features.3.weight", "classifier.weight"]
+
+
+def test_transformed_by_a_file_and_trained_on(runs):
+    """Batch norms fused, half of the weights pruned, the rest in four bits: a checkpoint like any other."""
+    runs.trained("run", "--max-update", "2")
+    config = {
+        "inputs": ["images:float32[2,1,8,8]"],
+        "passes": {"fuse_conv_bn": {}, "prune": {"sparsity": 0.5}, "quantize": {"conv2d": {"bits": 4}}},
+    }
+    done = transform(config, str(runs.folder / "run" / "checkpoint_last.pt"), out=runs.folder / "changed")
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in done.graph.model.modules())
+    path = runs.folder / "changed" / "checkpoint.pt"
+    runs.trained("next", "--finetune-from-model", path, "--max-update", "2")
+    after, masks = runs.checkpoint("next")["model"], named_masks(done.graph.model)
+    assert list(after) == list(done.graph.model.state_dict()) and masks
+    for key, mask in masks.items():
+        assert torch.equal(after[f"{key}_mask"], mask) and not after[key][~mask].any()
+    runs.validated("next")
 
 
 def test_files_for_valid(runs, mnist, tmp_path):

@@ -51,7 +51,7 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
 def read_yaml(text: str, name: str) -> dict[str, Any]:
     """A mapping from the text of the file `name`."""
     try:
-        found = yaml.load(text, Loader)  # a SafeLoader
+        found = Loader(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
