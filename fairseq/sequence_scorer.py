@@ -62,7 +62,7 @@ class SequenceScorer:
         lprobs = scores[0] if len(scores) == 1 else torch.logsumexp(torch.stack(scores), dim=0) - math.log(len(scores))
         attn = sum(attentions[1:], attentions[0]) / len(models) if attentions else None
 
-        starts = sample["start_indices"].tolist() if "start_indices" in sample else [0] * target.size(0)
+        starts = [int(start) for start in sample.get("start_indices", [0] * target.size(0))]
         result = []
         for row, start in enumerate(starts):
             words = utils.strip_pad(target[row, start:], self.pad)

@@ -35,10 +35,6 @@ REFUSED: dict[str, str] = {
     "optimization.use_bmuf": "block-wise model updates",
     "model.base_layers": "experts spread over several GPUs",
     "model.decoder_xformers_att_config": "attention of the xformers library",
-    "model.scale_fc": "NormFormer",
-    "model.scale_attn": "NormFormer",
-    "model.scale_heads": "NormFormer",
-    "model.scale_resids": "NormFormer",
 }
 
 _SHOWN = "the run's other trackers are common.tensorboard_logdir and common.wandb_project"

@@ -106,13 +106,15 @@ class AdaptiveInput(nn.Module):
         first = self.embeddings[0]
         if len(self.cutoff) == 1:
             return first(input, **bits_for(first, num_bits))  # type: ignore[no-any-return]
-        result = torch.zeros(0)
+        ids = input.reshape(-1)
+        places, parts = [], []
         for begin, end, embed in zip([0, *self.cutoff], self.cutoff, self.embeddings, strict=False):
-            mask = (input >= begin) & (input < end)
-            if begin and not mask.any():
-                continue
-            vectors = embed(input[mask] - begin, **bits_for(embed, num_bits))  # (words of this band, C_out)
-            if not begin:
-                result = vectors.new_zeros(*input.shape, self.embedding_dim)
-            result = result.masked_scatter(mask.unsqueeze(-1), vectors)
-        return result
+            found = ((ids >= begin) & (ids < end)).nonzero().squeeze(1)
+            if found.numel():
+                places.append(found)
+                parts.append(embed(ids[found] - begin, **bits_for(embed, num_bits)))  # (words of this band, C_out)
+        if not parts:
+            return self._float_tensor.new_zeros(*input.shape, self.embedding_dim)
+        vectors = torch.cat(parts)
+        result = torch.zeros_like(vectors).index_copy(0, torch.cat(places), vectors)
+        return result.view(*input.shape, -1)

@@ -93,6 +93,8 @@ class AdaptiveSoftmax(nn.Module):
         q_noise, qn_block_size: quantization noise on weights of its own.
     """
 
+    called_by_others = True  # by criterions and scorers, after the model's call
+
     def __init__(
         self,
         vocab_size: int,

@@ -42,6 +42,8 @@ class LayerByLayer:
         else:
             x = layer.activation_fn(x)
         x = layer.activation_dropout_module(x)
+        if layer.ffn_layernorm is not None:
+            x = layer.ffn_layernorm(x)
         return layer.fc2(x, **bits_for(layer.fc2, num_bits))  # type: ignore[no-any-return]
 
 
@@ -54,6 +56,7 @@ class FusedInteger:
         return (
             keeps_all
             and layer.activation_fn is gelu
+            and layer.ffn_layernorm is None
             and all(is_unmodified(each, QLinear) for each in (layer.fc1, layer.fc2))
         )
 

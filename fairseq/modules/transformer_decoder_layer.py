@@ -1,5 +1,6 @@
 """One layer of a transformer decoder (Vaswani et al., arXiv:1706.03762, section 3.1): self-attention over earlier
-outputs, attention to the encoder, feed-forward.
+outputs, attention to the encoder, feed-forward. Language models may scale more (NormFormer: Shleifer et al.,
+arXiv:2110.09456).
 
 >>> import torch
 >>> config = TransformerConfig.from_namespace(
@@ -12,7 +13,7 @@ outputs, attention to the encoder, feed-forward.
 from typing import Any, Optional
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.incremental_decoding_utils import IncrementalState
@@ -46,10 +47,17 @@ class TransformerDecoderLayerBase(TransformerLayer):
         self.self_attn = self.build_self_attention(
             self.embed_dim, cfg, add_bias_kv=add_bias_kv, add_zero_attn=add_zero_attn
         )
+        extra = cfg.__dict__  # NormFormer's switches are settings of language models alone
+        heads = cfg.decoder.attention_heads
+        self.c_attn = nn.Parameter(torch.ones(heads)) if extra.get("scale_heads") else None
+        self.w_resid = nn.Parameter(torch.ones(self.embed_dim)) if extra.get("scale_resids") else None
+        self.attn_ln = LayerNorm(self.embed_dim) if extra.get("scale_attn") else None
         self.activation_dropout_module = self.build_dropout(cfg.activation_dropout_p)
         self.self_attn_layer_norm = LayerNorm(self.embed_dim)
         self.encoder_attn = None if no_encoder_attn else self.build_encoder_attention(self.embed_dim, cfg)
         self.encoder_attn_layer_norm = None if no_encoder_attn else LayerNorm(self.embed_dim)
+        if extra.get("scale_fc"):
+            self.ffn_layernorm = LayerNorm(cfg.decoder.ffn_embed_dim)
         self.build_feed_forward(cfg.decoder.ffn_embed_dim)
         self.final_layer_norm = LayerNorm(self.embed_dim)
 
@@ -124,6 +132,7 @@ class TransformerDecoderLayerBase(TransformerLayer):
             attn_mask=self_attn_mask,
             **bits_for(self.self_attn, num_bits),
         )
+        x = self._scaled_attention(x)
         x = self.after(self.self_attn_layer_norm, self.dropout_module(x), residual)
 
         if self.encoder_attn is not None and encoder_out is not None:
@@ -144,12 +153,20 @@ class TransformerDecoderLayerBase(TransformerLayer):
             x = self.after(self.encoder_attn_layer_norm, self.dropout_module(x), residual)
 
         residual, x = x, self.before(self.final_layer_norm, x)
+        if self.w_resid is not None:
+            residual = self.w_resid * residual
         x = self.after(
             self.final_layer_norm,
             self.dropout_module(self.feed_forward(x, **bits_for(self, num_bits, "feed_forward"))),
             residual,
         )
         return x, attn, None
+
+    def _scaled_attention(self, x: Tensor) -> Tensor:
+        """The result of self-attention (T, B, C), each head times its factor and normalised, where those are there."""
+        if self.c_attn is not None:
+            x = (x.unflatten(-1, (self.c_attn.numel(), -1)) * self.c_attn.unsqueeze(1)).flatten(-2)
+        return x if self.attn_ln is None else self.attn_ln(x)
 
     def _self_attention_reads(
         self,

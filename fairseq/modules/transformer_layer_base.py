@@ -39,6 +39,7 @@ class TransformerLayer(nn.Module):
         self.quant_noise = cfg.quant_noise.pq
         self.quant_noise_block_size = cfg.quant_noise.pq_block_size
         self.activation_fn = get_activation_fn(str(cfg.activation_fn))
+        self.ffn_layernorm: Optional[nn.Module] = None  # inside the feed-forward block, of layers that have one
 
     def build_feed_forward(self, ffn_embed_dim: int) -> None:
         """Create `fc1` and `fc2`, in this order."""

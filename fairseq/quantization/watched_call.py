@@ -132,8 +132,18 @@ class WatchedCall:
             )
 
     def _expected(self) -> Iterator[str]:
-        """Quantizers that a call at these bits would use; those of gradients come later, with their product's."""
+        """Quantizers that a call at these bits would use; those of gradients come later, with their product's, those
+        of modules that others call, such as a criterion, after the call.
+        """
+        later = {
+            id(part)
+            for module in self.model.modules()
+            if getattr(type(module), "called_by_others", False)
+            for part in module.modules()
+        }
         for owner in self.model.modules():
+            if id(owner) in later:
+                continue
             for name, child in owner.named_children():
                 if not isinstance(child, Quantizer) or child.path not in self.quantization.plan:
                     continue

@@ -149,6 +149,9 @@ MODELS = {
         char_embedder_highway_layers=1,
     ),
     "no_positions": dict(no_token_positional_embeddings=True),
+    "normformer": dict(
+        scale_fc=True, scale_attn=True, scale_heads=True, scale_resids=True, decoder_normalize_before=True,
+    ),
 }  # fmt: skip
 
 
@@ -282,3 +285,42 @@ def adaptive_loss():
             loss, sample_size, logged = criterion(model, sample)
             found.append([loss, sample_size, logged])
     return plain(found)
+
+
+def generated(name, bos, **settings):
+    """Continuations of three sentences, and the scores that the sentences themselves have."""
+    from fairseq.sequence_generator import SequenceGenerator
+    from fairseq.sequence_scorer import SequenceScorer
+
+    model, d = build(name)
+    model.eval()
+    lm_task = task(add_bos_token=bos)
+    lm_task.dictionary = lm_task.output_dictionary = d
+    items = [torch.tensor(each) for each in ([5, 9, 2], [30, 21, 14, 2], [7, 2])]
+    found = []
+    for item in items:  # one at a time: prefixes of one batch have one length
+        dataset = lm_task.build_dataset_for_inference([item], [len(item)])
+        sample = dataset.collater([dataset[0]])
+        generator = SequenceGenerator([model], d, max_len_b=6, **settings)
+        for hypothesis in lm_task.inference_step(generator, [model], sample)[0]:
+            found.append([hypothesis[key] for key in ("tokens", "score", "positional_scores")])
+        for batch in (1, 100):
+            scorer = SequenceScorer(d, softmax_batch=batch)
+            (hypothesis,) = scorer.generate([model], sample)[0]
+            found.append([hypothesis[key] for key in ("tokens", "score", "positional_scores")])
+    return plain(found)
+
+
+@case
+def continuations():
+    return generated("tied", False, beam_size=3)
+
+
+@case
+def continuations_under_an_adaptive_softmax():
+    return generated("adaptive", False, beam_size=2, len_penalty=0.6)
+
+
+@case
+def continuations_after_bos():
+    return generated("learned_positions", True, beam_size=1)
