@@ -47,7 +47,8 @@ class SequenceGeneratorWithAlignment(SequenceGenerator):
     @torch.no_grad()
     def generate(self, models: Any, sample: dict[str, Any], **kwargs: Any) -> list[list[Hypothesis]]:
         """See SequenceGenerator.generate."""
-        finalized = self._generate(sample, **kwargs)
+        with self._packed_weights.in_use():
+            finalized = self._generate(sample, **kwargs)
         flat = [hypothesis for hypotheses in finalized for hypothesis in hypotheses]
         if not flat:
             return finalized

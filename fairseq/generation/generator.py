@@ -21,6 +21,7 @@ from fairseq.errors import ConfigError, DataError, GenerationError
 from fairseq.generation.beams import Beams
 from fairseq.generation.ensemble import EnsembleModel
 from fairseq.generation.search import BeamSearch
+from fairseq.native.packed_linear import PackedWeights
 from fairseq.ngram_repeat_block import NGramRepeatBlock
 
 Hypothesis = dict[str, Tensor]
@@ -106,6 +107,7 @@ class SequenceGenerator(nn.Module):
         self.search = BeamSearch(tgt_dict) if search_strategy is None else search_strategy
         self.should_set_src_lengths = bool(getattr(self.search, "needs_src_lengths", False))
         self.model.eval()
+        self._packed_weights = PackedWeights()
         self.lm_model = lm_model
         self.lm_weight = lm_weight
         if lm_model is not None:
@@ -120,7 +122,8 @@ class SequenceGenerator(nn.Module):
         self, sample: dict[str, Any], prefix_tokens: Optional[Tensor] = None, bos_token: Optional[int] = None
     ) -> list[list[Hypothesis]]:
         """Generate for one batch; see `generate`."""
-        return self._generate(sample, prefix_tokens, bos_token=bos_token)
+        with self._packed_weights.in_use():
+            return self._generate(sample, prefix_tokens, bos_token=bos_token)
 
     def generate_batched_itr(
         self, data_itr: Iterable[dict[str, Any]], beam_size: Optional[int] = None, cuda: bool = False, timer: Any = None
@@ -168,7 +171,8 @@ class SequenceGenerator(nn.Module):
         Raises:
             GenerationError: the models' scores are NaN, or no hypothesis can end within the greatest length.
         """
-        return self._generate(sample, **kwargs)
+        with self._packed_weights.in_use():
+            return self._generate(sample, **kwargs)
 
     # --- the search -----------------------------------------------------------------------------------------------
 

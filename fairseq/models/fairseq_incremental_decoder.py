@@ -6,7 +6,7 @@
 
 from typing import Any, Optional
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
 from fairseq.models.fairseq_decoder import FairseqDecoder
@@ -45,12 +45,10 @@ class FairseqIncrementalDecoder(FairseqIncrementalState, FairseqDecoder):
         """Rearrange what this decoder and every submodule keep to follow beam search. A state that one of them returns
         is what those after it are given.
         """
-        for module in self.modules():
-            # found without nn.Module's own lookup, which is slow for names that are not there
-            if hasattr(type(module), "reorder_incremental_state") or "reorder_incremental_state" in module.__dict__:
-                result = module.reorder_incremental_state(incremental_state, new_order)  # type: ignore[operator]
-                if result is not None:
-                    incremental_state = result
+        for module in _with_kept_state(self):
+            result = module.reorder_incremental_state(incremental_state, new_order)  # type: ignore[operator]
+            if result is not None:
+                incremental_state = result
 
     def set_beam_size(self, beam_size: int) -> None:
         """Set the number of hypotheses per sentence in every submodule that has `set_beam_size`."""
@@ -60,3 +58,21 @@ class FairseqIncrementalDecoder(FairseqIncrementalState, FairseqDecoder):
             if module is not self and hasattr(type(module), "set_beam_size"):
                 module.set_beam_size(beam_size)  # type: ignore[operator]
         self.beam_size = beam_size
+
+
+def _with_kept_state(root: nn.Module) -> list[nn.Module]:
+    """`root` and its submodules that have `reorder_incremental_state`, each once, in the order of `root.modules()`.
+
+    Every step of decoding asks: a walk of its own, since `modules()` also puts names together, and nn.Module's lookup
+    is slow for names that are not there.
+    """
+    found, waiting, seen = [], [root], set()
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        if hasattr(type(module), "reorder_incremental_state") or "reorder_incremental_state" in module.__dict__:
+            found.append(module)
+        waiting += [child for child in reversed(module._modules.values()) if child is not None]
+    return found

@@ -6,6 +6,7 @@ Parameters and state-dict keys are nn.Linear's. The quantizers are called `<path
 `<path>.grad_output`.
 
 >>> import torch
+>>> import torch.nn.functional as F
 >>> layer = QLinear(4, 2, num_grad_bits=8)
 >>> list(layer.state_dict())
 ['weight', 'bias']
@@ -20,9 +21,9 @@ torch.Size([3, 2])
 from collections.abc import Mapping
 from typing import Any, Optional
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq.native.packed_linear import linear
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.products.linear import LINEAR_ROLES, LinearQuantizers
@@ -67,5 +68,5 @@ class QLinear(nn.Linear):
             num_bits: bits of input and weight; None for full precision, unless the quantizers' bits are pinned.
         """
         if self.quantizers is None:
-            return F.linear(input, self.weight, self.bias)
+            return linear(input, self.weight, self.bias)
         return self.quantizers(input, self.weight, self.bias, num_bits)  # type: ignore[no-any-return]
