@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq.errors import ConfigError
+from fairseq.quantization.quantized_model import get_quantization
+from fairseq.quantization.rounding.learned_qparams import LearnedQParams
 
 SEED = 1
 
@@ -84,13 +86,37 @@ def _run(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Buffers, such as running statistics, are afterwards what they were."""
+    """Buffers, such as running statistics, and the state of quantizers are afterwards what they were."""
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        yield
+        with quantizers_unchanged(model):
+            yield
     finally:
         for buffer, value in before:
             buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def quantizers_unchanged(model: nn.Module) -> Iterator[None]:
+    """Calls of the model count as no updates; running ranges do not look at them, and learned scales do not start."""
+    waiting = [part for part in model.modules() if isinstance(part, LearnedQParams) and not part.is_initialized]
+    first = [(parameter, parameter.detach().clone()) for part in waiting for parameter in part.parameters()]
+    quantization = get_quantization(model)
+    context = None if quantization is None else quantization.context
+    kept = None if context is None else (context.update, context.micro_batch, context.frozen)
+    if context is not None:
+        context.frozen = True
+    try:
+        yield
+    finally:
+        if context is not None and kept is not None:
+            context.update, context.micro_batch, context.frozen = kept
+        with torch.no_grad():
+            for parameter, value in first:
+                parameter.copy_(value)
+        for part in waiting:
+            part.initialized.fill_(False)
+            part.is_initialized = False
 
 
 def difference(a: Any, b: Any, place: str = "the output") -> Optional[str]:

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
+from fairseq.graph.equality import quantizers_unchanged
 from fairseq.graph.fake_run import FakeState, fake_inputs, intercepted_calls, naming_the_statement, new_fakes
 from fairseq.graph.leaves import Leaves
 
@@ -211,7 +212,7 @@ def record(model: nn.Module, inputs: Mapping[str, Any], leaves: Leaves) -> Recor
         ConfigError: a value decides what is computed; names the statement.
     """
     fakes = new_fakes()
-    with fakes, FakeState(model, fakes) as state:
+    with quantizers_unchanged(model), fakes, FakeState(model, fakes) as state:
         recorder, given = Recorder(model, state, leaves), fake_inputs(fakes, inputs)
         for name, value in given.items():
             recorder.placeholder(name, value)

@@ -16,6 +16,7 @@ from typing import Optional
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 MAX_KEPT_ELEMENTS = 2**25  # 128 MiB that stay allocated
 
@@ -28,7 +29,7 @@ class Scratch:
 
     def take(self, size: int, device: torch.device) -> Tensor:
         """An uninitialised fp32 tensor of at least `size` elements, for the caller alone."""
-        if size > MAX_KEPT_ELEMENTS or torch.is_inference_mode_enabled():
+        if size > MAX_KEPT_ELEMENTS or torch.is_inference_mode_enabled() or _get_current_dispatch_mode() is not None:
             return torch.empty(size, dtype=torch.float32, device=device)
         try:
             buffer = self._free[device].pop()
@@ -40,5 +41,7 @@ class Scratch:
 
     def give_back(self, buffer: Optional[Tensor]) -> None:
         """Nobody reads `buffer`, which came from `take`, any more; None is ignored."""
-        if buffer is not None and buffer.numel() <= MAX_KEPT_ELEMENTS and not buffer.is_inference():
+        if type(buffer) is not Tensor:  # none, or one without data, of a trace
+            return
+        if buffer.numel() <= MAX_KEPT_ELEMENTS and not buffer.is_inference():
             self._free.setdefault(buffer.device, []).append(buffer)

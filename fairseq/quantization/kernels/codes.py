@@ -26,13 +26,13 @@ tensor([[-1.,  0.,  2.],
 True
 """
 
-import functools
 from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
 from fairseq.native.compiled import kernel
+from fairseq.quantization.cached import cached_tensors
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels.packing import pack_bits, unpack_bits
 from fairseq.quantization.kernels.rounding import TracedNoise
@@ -301,7 +301,7 @@ def _broadcast_shape(part: Tensor, x: Tensor) -> Tensor:
     return part.reshape(-1, 1).float() if part.shape[-1] == 1 else part.reshape(1, -1).float()
 
 
-@functools.lru_cache(maxsize=256)
+@cached_tensors(maxsize=256)
 def _bounds(low: Any, high: Any, base: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Smallest and largest code and the code of data 0, as tensors: as numbers they would be compiled in."""
     low_tensor, high_tensor, base_tensor = (torch.tensor(float(n), device=device) for n in (low, high, base))

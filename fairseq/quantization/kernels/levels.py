@@ -7,7 +7,6 @@ a compiler, is left to them.
 """
 
 import ctypes
-import functools
 from typing import NamedTuple, Optional
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from fairseq.native.compiled import is_tracing
 from fairseq.native.library import pointer
+from fairseq.quantization.cached import cached_constant
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.formats.base import LevelTable
 from fairseq.quantization.kernels.library import library
@@ -135,7 +135,7 @@ class Starts(NamedTuple):
     thresholds: Tensor
 
 
-@functools.lru_cache(maxsize=32)
+@cached_constant(maxsize=32)
 def _starts(thresholds: tuple[float, ...]) -> Starts:
     bits = torch.arange(2**16, dtype=torch.int32)
     is_positive = bits < 2**15

@@ -7,7 +7,6 @@ Kernels are for large contiguous tensors, seen as a matrix (rows, columns) with 
 column. Everything else, and every tensor on a machine without a compiler, is rounded eagerly.
 """
 
-import functools
 from typing import Optional
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from fairseq.native import compiled
 from fairseq.native.compiled import may_compile, run_compiled
+from fairseq.quantization.cached import cached_tensors
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.kernels import levels
 from fairseq.quantization.kernels.matrices import in_memory_order, scale_shape
@@ -33,7 +33,7 @@ class TracedNoise:
         return x.add_(integers.to(x.dtype), alpha=2.0**-32)
 
 
-@functools.lru_cache(maxsize=64)
+@cached_tensors(maxsize=64)
 def _bounds(low: int, high: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Smallest and largest code as tensors: as numbers they would be compiled in."""
     return torch.tensor(float(low), device=device), torch.tensor(float(high), device=device)

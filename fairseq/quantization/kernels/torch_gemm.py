@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from fairseq.quantization.cached import cached_tensors
+
 MAX_DEPTH = 2**15  # of the contraction: |sum| stays below 2^31 also after corrections, 2^15 * 255 * 255
 EXACT_FLOAT = 512  # 512 * 255 * 128 < 2^24
 
@@ -81,7 +83,7 @@ def onednn_operand(right: Tensor) -> Tensor:
     return right.to_mkldnn()
 
 
-@functools.lru_cache(maxsize=64)
+@cached_tensors(maxsize=64)
 def _zeros(count: int) -> Tensor:
     return torch.zeros(count, dtype=torch.int32)
 

@@ -21,11 +21,12 @@ processes rounds every gradient alike.
 """
 
 import zlib
-from functools import lru_cache
 from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
+
+from fairseq.quantization.cached import cached_tensors
 
 _MASK = 2**64 - 1
 PIECE = 2**18  # elements
@@ -57,7 +58,7 @@ def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
 
 
-@lru_cache(maxsize=64)
+@cached_tensors(maxsize=64)
 def _spread_indices(count: int, device: torch.device) -> Tensor:
     """0 .. count-1, each times an odd constant: the part of the hash that does not depend on the key."""
     return torch.arange(count, dtype=torch.int64, device=device) * _signed(0x9E3779B97F4A7C15)

@@ -6,13 +6,13 @@ Without a scale the levels are what they are: a value is cast, its range is not 
 (`scaled: true`) the largest level is the largest magnitude of the range.
 """
 
-import functools
 from typing import Optional
 
 import torch
 from torch import Tensor
 
 from fairseq.errors import ConfigError
+from fairseq.quantization.cached import cached_tensors
 from fairseq.quantization.formats.base import FloatCodes, Noise, NumberFormat, QParams
 from fairseq.quantization.formats.fields import flag
 from fairseq.quantization.formats.float.significand import Digits, native_fields, round_significand
@@ -125,7 +125,7 @@ def _count(digits: Digits) -> int:
     return below + (digits.max_exponent - digits.min_exponent) * per_binade + top
 
 
-@functools.lru_cache(maxsize=64)
+@cached_tensors(maxsize=64)
 def _magnitudes(digits: Digits, dtype: torch.dtype, device: torch.device) -> Tensor:
     step, per_binade = 2.0 ** (digits.min_exponent - digits.mantissa_bits), 2**digits.mantissa_bits
     levels = [count * step for count in range(per_binade)] if digits.subnormals else [0.0]
