@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fairseq.graph.passes.quantize import quantize as quantize
     from fairseq.graph.passes.registry import register_pass as register_pass
     from fairseq.graph.passes.registry import run_pass as run_pass
+    from fairseq.graph.passes.replace import replace as replace
     from fairseq.graph.restoring import restore as restore
     from fairseq.graph.tracing import trace as trace
     from fairseq.graph.transforming import load as load
@@ -31,6 +32,7 @@ _HOMES = {
     "quantize": "passes.quantize",
     "prune": "passes.prune",
     "remove": "passes.edit",
+    "replace": "passes.replace",
     "insert_lora": "passes.lora",
     "fuse_lora": "passes.lora",
     "fuse_conv_bn": "passes.fusion",

@@ -42,7 +42,7 @@ def remove(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[Mode
     Raises:
         ConfigError: no such node; one without exactly one tensor as input, or whose output has another shape or dtype.
     """
-    nodes = _nodes(graph, node)
+    nodes = nodes_of(graph, node)
     inputs = {each: _only_input(each) for each in nodes}
     before = described(graph)
     calls = [str(each.target) for each in graph.graph.nodes if each.op == "call_module"]
@@ -51,12 +51,12 @@ def remove(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[Mode
         for each in nodes:
             put(graph.model, str(each.target), Removed().train(graph.model.training))
         return changed_in_place(before, graph, graph.model, "remove")
-    copy, places = _copied(graph)
+    copy, places = copied(graph)
     for each, value in inputs.items():
         places[each].replace_all_uses_with(places[value])
         copy.erase_node(places[each])
         places = {old: places[value] if new is places[each] else new for old, new in places.items()}
-    return changed_in_place(before, graph, _module(graph, copy), "remove")
+    return changed_in_place(before, graph, module_of(graph, copy), "remove")
 
 
 def erase(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[ModelGraph, Result]:
@@ -65,7 +65,7 @@ def erase(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[Model
     Raises:
         ConfigError: no such node; one that is used (names its users).
     """
-    nodes = _nodes(graph, node)
+    nodes = nodes_of(graph, node)
     for each in nodes:
         users = [user.name for user in each.users if user not in nodes]
         if users:
@@ -75,11 +75,11 @@ def erase(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[Model
                 "hands its input on"
             )
     before = described(graph)
-    copy, places = _copied(graph)
+    copy, places = copied(graph)
     order = {each: place for place, each in enumerate(graph.graph.nodes)}
     for each in sorted(nodes, key=order.__getitem__, reverse=True):
         copy.erase_node(places[each])
-    return changed_in_place(before, graph, _module(graph, copy), "erase")
+    return changed_in_place(before, graph, module_of(graph, copy), "erase")
 
 
 @PASSES.register("remove")
@@ -97,12 +97,13 @@ def remove_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGra
     return remove(graph, nodes)
 
 
-def _nodes(graph: ModelGraph, given: Union[Which, Iterable[Which]]) -> list[fx.Node]:
+def nodes_of(graph: ModelGraph, given: Union[Which, Iterable[Which]]) -> list[fx.Node]:
+    """Nodes of `graph` by themselves or by name, those of calls only."""
     listed = [given] if isinstance(given, (str, fx.Node)) else list(given)
     found = [graph.node(each if isinstance(each, str) else each.name) for each in listed]
     for node in found:
         if node.op in FIXED:
-            raise ConfigError(f"node {node.name!r} is an input, a parameter or the output, and cannot be removed")
+            raise ConfigError(f"node {node.name!r} is an input, a parameter or the output, and stays")
     return list(dict.fromkeys(found))
 
 
@@ -134,7 +135,8 @@ def put(model: nn.Module, path: str, module: nn.Module) -> None:
     model.get_submodule(owner)._modules[name] = module
 
 
-def _copied(graph: ModelGraph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+def copied(graph: ModelGraph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+    """A copy of the nodes, and where each stands in it."""
     copy = fx.Graph()
     places: dict[fx.Node, fx.Node] = {}
     output = copy.graph_copy(graph.graph, places)
@@ -144,7 +146,7 @@ def _copied(graph: ModelGraph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
     return copy, places
 
 
-def _module(graph: ModelGraph, edited: fx.Graph) -> fx.GraphModule:
+def module_of(graph: ModelGraph, edited: fx.Graph) -> fx.GraphModule:
     """The edited graph on the model's own modules."""
     for node in edited.nodes:
         node.meta.setdefault("info", None)
