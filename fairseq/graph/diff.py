@@ -17,6 +17,7 @@ adapter.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -25,6 +26,7 @@ from torch import fx, nn
 from fairseq.graph.adapters import adapter_parts
 from fairseq.graph.masks import pruned_parts
 from fairseq.graph.model_graph import ModelGraph
+from fairseq.graph.quantized_call import QuantizedCall
 from fairseq.quantization.plan.targets import target_of
 from fairseq.quantization.quantized_model import Quantization, get_quantization
 
@@ -103,6 +105,9 @@ def described(graph: ModelGraph) -> Described:
 
 def _described(model: nn.Module, node: fx.Node) -> str:
     kind: str = node.meta["info"].type
+    if isinstance(node.target, QuantizedCall):
+        parts = function_parts(get_quantization(model), node.target.module.path)
+        return f"{kind} ({', '.join(parts)})" if parts else kind
     if node.op != "call_module":
         return kind
     path = str(node.target)
@@ -117,8 +122,20 @@ def quantized_parts(quantization: Optional[Quantization], path: str, module: nn.
     target = None if quantization is None else target_of(path, module)
     if quantization is None or target is None:
         return []
+    return _parts(quantization, target.roles)
+
+
+def function_parts(quantization: Optional[Quantization], path: str) -> list[str]:
+    """The same of a call of a function."""
+    if quantization is None:
+        return []
+    rows = (row.quantizer for row in quantization.plan.rows)
+    return _parts(quantization, [quantizer for quantizer in rows if quantizer.rpartition(".")[0] == path])
+
+
+def _parts(quantization: Quantization, quantizers: Iterable[str]) -> list[str]:
     parts = []
-    for quantizer in target.roles:
+    for quantizer in quantizers:
         if quantizer in quantization.plan and quantization.plan[quantizer].active:
             bits = quantization.plan.bits(quantizer, quantization.config.eval_bits)
             number_format = quantization.plan[quantizer].spec.describe()["format"]

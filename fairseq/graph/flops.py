@@ -23,6 +23,7 @@ from fairseq.errors import ConfigError
 from fairseq.graph.adapters import adapter_of, named_adapters
 from fairseq.graph.equality import unchanged
 from fairseq.graph.model_graph import ModelGraph
+from fairseq.graph.quantized_call import QuantizedCall
 from fairseq.quantization.plan.targets import target_of
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.spec import GRADIENT
@@ -67,9 +68,13 @@ def count(graph: ModelGraph) -> list[NodeCost]:
     bits = operand_bits(graph.model)
     bits.update((path, (FULL_BITS, FULL_BITS)) for path, _, _ in named_adapters(graph.model))
     return [
-        NodeCost(info.name, info.type, counter.macs[info.name], bits.get(info.target, (FULL_BITS, FULL_BITS)))
-        for info in graph.nodes
+        NodeCost(info.name, info.type, counter.macs[info.name], bits.get(_path(node), (FULL_BITS, FULL_BITS)))
+        for node, info in zip(graph.graph.nodes, graph.nodes, strict=True)
     ]
+
+
+def _path(node: fx.Node) -> str:
+    return node.target.module.path if isinstance(node.target, QuantizedCall) else str(node.target)
 
 
 class _Counter(fx.Interpreter):

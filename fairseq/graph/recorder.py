@@ -25,6 +25,8 @@ from torch.utils._sympy.reference import PythonReferenceAnalysis
 from fairseq.graph.equality import quantizers_unchanged
 from fairseq.graph.fake_run import FakeState, fake_inputs, intercepted_calls, naming_the_statement, new_fakes
 from fairseq.graph.leaves import Leaves
+from fairseq.graph.quantized_call import QuantizedCall
+from fairseq.quantization.functions.base import QuantizedFunction
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 GRAD_MODE = {"_set_grad_enabled"}  # returns nothing, and changes what follows
@@ -138,6 +140,15 @@ class Recorder(TorchFunctionMode):
         path = self._paths.get(id(module))
         if self._quiet or path is None or not path:
             return call(module, *args, **kwargs)  # one that was made on the way is part of its maker
+        if isinstance(module, QuantizedFunction):
+            function, *rest = args
+            versions = _versions((rest, kwargs))
+            self._quiet += 1
+            try:
+                output = call(module, *args, **kwargs)
+            finally:
+                self._quiet -= 1
+            return self._call("call_function", QuantizedCall(module, function), rest, kwargs, output, versions)
         if not self.leaves.has(path, module):
             self.stack.append(path)
             try:

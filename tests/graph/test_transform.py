@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import importlib
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from fairseq.graph.passes.edit import erase
 from fairseq.graph.passes.registry import PASSES
 from fairseq.graph.passes.select import select
 from fairseq.quantization import get_quantization
+from tests.examples.plugins import plugin
 from tests.graph.models import MODELS, encoder, jsc_tiny, random
 
 INTEGER = {
@@ -70,14 +72,21 @@ def test_a_second_call_replaces_the_first_and_equals_itself() -> None:
     assert get_quantization(last.model) is None and torch.equal(last(**x), before(**x)) and result.changed == ["2"]
 
 
-@pytest.mark.parametrize("name", ["roberta", "jsc_tiny", "conv_net", "encoder", "recurrent"])
+def mobilenet() -> nn.Module:
+    torch.manual_seed(0)
+    with plugin("vision"):
+        return importlib.import_module("vision.models.mobilenet_v2").MobileNetV2(width_mult=0.25)
+
+
+@pytest.mark.parametrize("name", ["roberta", "jsc_tiny", "conv_net", "mobilenet", "encoder", "recurrent"])
 def test_parameters_survive_and_wide_formats_change_nothing(name: str) -> None:
     """Every quantizable layer; keys, biases, running statistics, dtype and device."""
-    make, inputs = MODELS[name]
+    images = mobilenet, lambda n, t: {"images": random(n, 3, 32, 32)}
+    make, inputs = images if name == "mobilenet" else MODELS[name]
     model = make().eval()
     with torch.no_grad():
         for buffer in model.buffers():
-            buffer.add_(1)  # statistics that a new layer would not have
+            buffer.add_(0.05 if buffer.is_floating_point() else 1)  # statistics that a new layer would not have
         expected = model(**inputs(3, 9))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     graph, result = quantize(model, {"default": wide(16)}, inputs=inputs(2, 9))

@@ -8,6 +8,9 @@ its parameters and keys, and `model.quantization` is its plan. A call replaces w
 that a configuration leaves open are those of the preset int8, but for ranges: they are those of the tensor at hand.
 A `range` that is averaged over batches, such as ema, needs `calibration`.
 
+Patterns mean calls of functions, too: `matmul` by type, or `block.matmul_1` by name (`functions.py`). Their left factor
+or summand is `input`, the right one `weight`. `default` is for layers alone.
+
 >>> import torch
 >>> model = nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5), nn.ReLU()).eval()
 >>> graph, result = quantize(model, {"linear": {"bits": 8, "format": "symmetric"}}, inputs=torch.randn(8, 16))
@@ -27,6 +30,7 @@ from torch import nn
 from fairseq.errors import ConfigError
 from fairseq.graph.diff import described
 from fairseq.graph.model_graph import ModelGraph
+from fairseq.graph.passes.functions import Functions
 from fairseq.graph.passes.operands import Operands, read_operands
 from fairseq.graph.passes.registry import PASSES, graph_of
 from fairseq.graph.passes.result import Result, changed_in_place
@@ -40,6 +44,7 @@ from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.spec import BIAS, GRADIENT, WEIGHT
 
 DEFAULT = "default"
+SIDES = {"left": "input", "right": "weight"}  # of sums, which are no products
 NOTHING_YET = Rule("*", quantize=False, range="minmax")  # of what is at hand: it needs no calibration
 
 
@@ -71,12 +76,16 @@ def quantize(
     patterns = {str(key): value for key, value in config.items() if key != "by"}
     way = way_of(by or str(config.get("by", "type")))
     targets = {target.path: target for target in find_targets(graph.model) if target.quantizers}
+    functions = Functions(graph)
+    called: dict[str, QuantizationTarget] = {}
     chosen: dict[str, Operands] = {}
     notes: dict[str, None] = {}
     default = patterns.pop(DEFAULT, None)
     for pattern, settings in patterns.items():
         operands, remarks = read_operands(settings, pattern)
-        chosen.update(dict.fromkeys(_paths(graph.model, targets, pattern, way), operands))
+        paths, more = _paths(graph.model, targets, functions, pattern, way)
+        called.update(more)
+        chosen.update(dict.fromkeys([*paths, *more], operands))
         notes.update(dict.fromkeys(remarks))
     operands, remarks = read_operands(default, DEFAULT)
     notes.update(dict.fromkeys(remarks))
@@ -86,8 +95,9 @@ def quantize(
     before = described(graph)
     if calibration is None and not graph.model.training:
         _check_ranges(chosen)
-    rules = [rule for path, operands in chosen.items() for rule in _rules(targets[path], operands)]
-    changed = _quantized(graph.model, rules)
+    known = targets | called
+    rules = [rule for path, operands in chosen.items() for rule in _rules(known[path], operands)]
+    changed = _quantized(graph.model, rules, graph.inputs if called else None)
     quantization = get_quantization(changed)
     if calibration is not None and quantization is not None:
         quantization.calibrate(changed, calibration)
@@ -100,11 +110,12 @@ def quantize_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelG
     return quantize(graph, options)
 
 
-def _quantized(model: nn.Module, rules: list[Rule]) -> nn.Module:
+def _quantized(model: nn.Module, rules: list[Rule], inputs: Any) -> nn.Module:
     if not rules:
         return remove_quantization(model)
     gradients = any(rule.grad_bits for rule in rules)
-    return quantize_model(model, "int8", num_grad_bits=8 if gradients else 0, rules=[NOTHING_YET, *rules])
+    rules = [NOTHING_YET, *rules]
+    return quantize_model(model, "int8", num_grad_bits=8 if gradients else 0, rules=rules, example_inputs=inputs)
 
 
 def _check_ranges(chosen: Mapping[str, Operands]) -> None:
@@ -118,17 +129,29 @@ def _check_ranges(chosen: Mapping[str, Operands]) -> None:
                 )
 
 
-def _paths(model: nn.Module, targets: Mapping[str, QuantizationTarget], pattern: str, way: str) -> list[str]:
-    """Targets that a pattern means; other modules that it matches as well are left alone."""
-    matched = select(model, pattern, way)
+def _paths(
+    model: nn.Module, targets: Mapping[str, QuantizationTarget], functions: Functions, pattern: str, way: str
+) -> tuple[list[str], dict[str, QuantizationTarget]]:
+    """Targets that a pattern means, modules and calls of functions; other modules that it matches are left alone.
+
+    By type it means both; by name or regular expression functions where it means no module that has quantizers.
+    """
+    try:
+        matched = select(model, pattern, way)
+    except ConfigError as error:
+        called = functions.matched(pattern, way)
+        if called:
+            return [], called
+        raise error from None
     found = [path for path in matched if path in targets]
-    if not found:
+    called = functions.matched(pattern, way) if way == "type" or not found else {}
+    if not found and not called:
         kind = type(model.get_submodule(matched[0])).__name__
         raise ConfigError(
             f"{pattern!r} matches {matched[0] or 'the model'!r}, a {kind}, which has no quantizers"
             f"{nearest_of(pattern, targets)}"
         )
-    return found
+    return found, called
 
 
 def _rules(target: QuantizationTarget, operands: Operands) -> list[Rule]:
@@ -171,5 +194,6 @@ def _operands(target: QuantizationTarget) -> dict[str, str]:
     found.update({product.right: "weight" for product in target.products()})
     for path, role in target.roles.items():
         known = {WEIGHT: "weight", BIAS: "bias", GRADIENT: "grad_output"}.get(role)
-        found.setdefault(path, known or path.rpartition(".")[2])
+        word = path.rpartition(".")[2]
+        found.setdefault(path, known or SIDES.get(word, word))
     return found

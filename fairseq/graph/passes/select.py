@@ -70,7 +70,7 @@ def is_of_type(module: nn.Module, word: str) -> bool:
     (True, False)
     """
     names = type_names(module)
-    return word in names or _plain(word) in {_plain(name) for name in names if name not in TRANSPOSED}
+    return word in names or plain(word) in {plain(name) for name in names if name not in TRANSPOSED}
 
 
 def type_names(module: nn.Module) -> list[str]:
@@ -89,13 +89,14 @@ def type_names(module: nn.Module) -> list[str]:
 
 def nearest_of(pattern: str, names: Iterable[str]) -> str:
     """The end of a message: the names most like `pattern`."""
-    plain = {_plain(name): name for name in names if name}
-    close = difflib.get_close_matches(_plain(pattern), list(plain), n=SHOWN, cutoff=0.4) or sorted(plain)[:SHOWN]
+    known = {plain(name): name for name in names if name}
+    close = difflib.get_close_matches(plain(pattern), list(known), n=SHOWN, cutoff=0.4) or sorted(known)[:SHOWN]
     if not close:
         return ", which has no parts"
-    near = [repr(plain[name]) for name in close]
+    near = [repr(known[name]) for name in close]
     return f"; nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}"
 
 
-def _plain(word: str) -> str:
+def plain(word: str) -> str:
+    """A name without what does not matter: case and underscores."""
     return word.lower().replace("_", "")

@@ -90,6 +90,10 @@ class QuantizedFunction(nn.Module):
             known = self._active[num_bits] = any(quantizer.bits(num_bits) is not None for quantizer in forward)
         return known
 
+    def forward(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """`run`, as a call of a module, which hooks and recorders see."""
+        return self.run(function, args, kwargs)
+
     @abstractmethod
     def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """`function(*args, **kwargs)` with quantized operands."""

@@ -180,7 +180,7 @@ class FunctionMode(InterceptingMode):
         reason = obstacle(name, func, args, kwargs)
         if reason is not None:
             raise ConfigError(f"{function.path}: cannot be quantized in this call: {reason}")
-        return function.run(func, args, kwargs)
+        return function(func, *args, **kwargs)
 
     def recomputes(self) -> None:
         if self.owner.module.training:
