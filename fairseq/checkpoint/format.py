@@ -169,9 +169,11 @@ def check_dictionary(
             continue
         if saved.dim() != 2:
             continue  # no table of embeddings: loading says so
-        size = len(dictionary) if dictionary is not None else len(current)
+        of_targets = key.startswith("decoder.") and any(name.startswith("encoder.") for name in ours)
+        size = len(dictionary) if dictionary is not None and not of_targets else len(current)
+        side = "target " if of_targets else ""
         raise CheckpointError(
-            f"checkpoint {filename} was trained with a dictionary of {len(saved)} entries, but "
+            f"checkpoint {filename} was trained with a {side}dictionary of {len(saved)} entries, but "
             f"{dict_path or 'the dict.txt of this data'} gives {size} (special symbols included); "
             "preprocess the data with the dict.txt that belongs to the checkpoint"
         )

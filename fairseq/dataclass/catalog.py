@@ -90,6 +90,8 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
     "scoring": {
         "bleu": Builtin("scoring:BleuConfig", "scoring.bleu"),
         "sacrebleu": Builtin("scoring:SacrebleuConfig", "scoring.bleu"),
+        "chrf": Builtin("scoring:ChrFConfig", "scoring.chrf"),
+        "wer": Builtin("scoring:WerConfig", "scoring.wer"),
     },
 }
 

@@ -26,3 +26,18 @@ class SacrebleuConfig(FairseqDataclass):
     sacrebleu_tokenizer: str = option("13a", "tokenizer of the library: 13a, intl, char, zh, ja-mecab, none, ...")
     sacrebleu_lowercase: bool = option(False, "compare lower-cased text")
     sacrebleu_char_level: bool = option(False, "compare characters instead of words")
+
+
+@dataclass
+class ChrFConfig(FairseqDataclass):
+    """`scoring=chrf`: F-score of character n-grams by the sacrebleu library."""
+
+
+@dataclass
+class WerConfig(FairseqDataclass):
+    """`scoring=wer`: word error rate."""
+
+    wer_tokenizer: str = option("none", "tokenizer of the sacrebleu library: none, 13a, intl, zh, ...")
+    wer_remove_punct: bool = option(False, "leave out words that are punctuation")
+    wer_char_level: bool = option(False, "compare characters instead of words")
+    wer_lowercase: bool = option(False, "compare lower-cased text")

@@ -8,6 +8,7 @@ Task, model and criterion are those of the checkpoint; batch sizes, device and s
 
 import ast
 import logging
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
@@ -52,21 +53,27 @@ def parse_overrides(text: str) -> dict[str, Any]:
     return dict(overrides)
 
 
-def load_for_evaluation(cfg: Any, overrides: Optional[Mapping[str, Any]] = None) -> Evaluation:
-    """Load `common_eval.path` (several paths: an ensemble, `:` between them).
+def load_models(
+    cfg: Any, overrides: Optional[Mapping[str, Any]] = None, task: Any = None, log: logging.Logger = logger
+) -> "tuple[list[BaseFairseqModel], DictConfig, Any, Precision]":
+    """The models of `common_eval.path` (several paths: an ensemble, `:` between them) on their device, ready to be
+    evaluated; the config of the last one; the task; the precision of forward passes.
 
     Args:
-        cfg: the root config of this evaluation (sizes, device, subsets).
+        cfg: the root config of this evaluation.
         overrides: settings by bare name that replace what the checkpoint was trained with.
+        task: use this one instead of the checkpoint's.
+        log: says what is loaded.
     """
     if not cfg.common_eval.path:
         raise ConfigError("no checkpoint to evaluate: give --path (common_eval.path=FILE)")
     device = choose_device(cfg.common, cfg.distributed_training.device_id)
     arg_overrides = {**(overrides or {}), **parse_overrides(cfg.common_eval.model_overrides)}
-    logger.info(f"loading model(s) from {cfg.common_eval.path}")
+    log.info(f"loading model(s) from {cfg.common_eval.path}")
     models, saved_cfg, task = checkpoint_utils.load_model_ensemble_and_task(
         utils.split_paths(cfg.common_eval.path),
         arg_overrides=arg_overrides,
+        task=task,
         suffix=cfg.checkpoint.checkpoint_suffix,
         num_shards=cfg.checkpoint.checkpoint_shard_count,
         integer_weights=cfg.common_eval.integer_weights,
@@ -80,14 +87,21 @@ def load_for_evaluation(cfg: Any, overrides: Optional[Mapping[str, Any]] = None)
         if saved_cfg.quantization.preset != "none" and saved_cfg.quantization.compute == "integer":
             keep_integer_weights(model)  # evaluation only, at one number of bits
         model.to(device).eval()
-    criterion = task.build_criterion(saved_cfg.criterion).to(device).eval()
-    return Evaluation(cfg, task, models, criterion, Precision.from_config(cfg.common, device))
+    return models, saved_cfg, task, Precision.from_config(cfg.common, device)
+
+
+def load_for_evaluation(cfg: Any, overrides: Optional[Mapping[str, Any]] = None) -> Evaluation:
+    """Load `common_eval.path`, as `load_models`, with the task and the criterion that it was trained with."""
+    models, saved_cfg, task, precision = load_models(cfg, overrides)
+    criterion = task.build_criterion(saved_cfg.criterion).to(precision.device).eval()
+    return Evaluation(cfg, task, models, criterion, precision)
 
 
 def _names(cfg: DictConfig) -> set[str]:
-    """Keys of a config and of its groups."""
+    """Keys of a config and of its groups; a component of flags alone is a namespace."""
     nodes = [cfg, *(node for node in cfg.values() if isinstance(node, DictConfig))]
-    return {str(key) for node in nodes for key in node}
+    spaces = [node for node in cfg.values() if isinstance(node, Namespace)]
+    return {str(key) for node in nodes for key in node} | {key for space in spaces for key in vars(space)}
 
 
 def evaluate(evaluation: Evaluation, subset: str) -> dict[str, Any]:

@@ -135,6 +135,11 @@ OTHERS = {
     "common.quantization_config_path": "nope.yaml",
     "distributed_training.ddp_comm_hook": "fp16",
     "common.model_parallel_size": "4",
+    "generation.decoding_format": "vote",
+    "generation.iter_decode_eos_penalty": "3",
+    "generation.iter_decode_max_iter": "3",
+    "generation.iter_decode_with_beam": "3",
+    **{f"generation.{name}_mt": "3" for name in ("beam", "max_len_a", "max_len_b", "lenpen")},
     "checkpoint.model_parallel_size": "4",
     "model.base_layers": "2",
 }
