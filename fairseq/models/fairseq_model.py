@@ -11,6 +11,7 @@ from typing import Any, Optional
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 from fairseq.dataclass.flags import add_flags_of
 from fairseq.models.fairseq_decoder import FairseqDecoder
@@ -23,6 +24,16 @@ logger = logging.getLogger(__name__)
 def softmax_in_fp32(scores: Tensor, log_probs: bool) -> Tensor:
     """(Log-)probabilities over the last dimension."""
     return F.log_softmax(scores.float(), dim=-1) if log_probs else F.softmax(scores.float(), dim=-1)
+
+
+def _remove_weight_norm(module: nn.Module) -> None:
+    """Compute the weight of a layer with weight norm, in either of torch's forms, once and for all."""
+    for hook in list(module._forward_pre_hooks.values()):
+        if isinstance(hook, WeightNorm):
+            nn.utils.remove_weight_norm(module, hook.name)
+    for name, steps in list(getattr(module, "parametrizations", {}).items()):
+        if any(type(step).__name__ == "_WeightNorm" for step in steps):
+            nn.utils.parametrize.remove_parametrizations(module, name)
 
 
 class BaseFairseqModel(nn.Module):
@@ -138,13 +149,15 @@ class BaseFairseqModel(nn.Module):
         )
 
     def make_generation_fast_(self, **kwargs: Any) -> None:
-        """Call `make_generation_fast_` of every submodule that has it, and forbid training."""
+        """Call `make_generation_fast_` of every submodule that has it, remove weight norm, and forbid training."""
         if self._is_generation_fast:
             return
         self._is_generation_fast = True
         for path, module in self.named_modules():
             if module is not self and hasattr(type(module), "make_generation_fast_"):
                 module.make_generation_fast_(name=path, **kwargs)  # type: ignore[operator]
+        for module in self.modules():
+            _remove_weight_norm(module)
         self.eval()
 
     def train(self, mode: bool = True) -> "BaseFairseqModel":

@@ -3,9 +3,12 @@
 Only names that both have are used. `CASES` maps a name to a function without arguments.
 """
 
-import name_cases_checkpoints
-import name_cases_commands
-import name_cases_item7
+import importlib
+from pathlib import Path
+
 from name_case_tools import CASES
 
-__all__ = ["CASES", "name_cases_checkpoints", "name_cases_commands", "name_cases_item7"]
+__all__ = ["CASES"]
+
+for path in sorted(Path(__file__).parent.glob("name_cases_*.py")):
+    importlib.import_module(path.stem)
