@@ -12,6 +12,7 @@ tensor([[1, 5, 6]])
 {'a': 1}
 """
 
+import argparse
 import ast
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -21,9 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import DataError
+from fairseq.file_io import PathManager
 from fairseq.modules.positions import make_positions
 
 __all__ = [
+    "MANIFOLD_PATH_SEP",
+    "CudaEnvironment",
+    "FileContentsAction",
+    "_match_types",
     "buffered_arange",
     "convert_padding_direction",
     "eval_str_dict",
@@ -37,6 +43,7 @@ __all__ = [
     "new_arange",
     "parse_embedding",
     "print_embed_overlap",
+    "relu_squared",
     "reset_logging",
     "safe_getattr",
     "safe_hasattr",
@@ -45,6 +52,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+MANIFOLD_PATH_SEP = "|"  # between paths that have colons in them
 
 
 # -- attributes --------------------------------------------------------------------------------------------------------
@@ -181,3 +190,58 @@ def print_embed_overlap(vectors: Mapping[str, Tensor], vocab_dict: Any) -> None:
     """Log how many words have a pretrained vector."""
     found = sum(word in vectors for word in vocab_dict.symbols)
     logger.info(f"found {found}/{len(vocab_dict)} types in embedding file")
+
+
+# -- flags, devices, activations ---------------------------------------------------------------------------------------
+
+
+class FileContentsAction(argparse.Action):
+    """A flag whose value is a file's text, where the word names a file; else the word."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Optional[str] = None) -> None:
+        if PathManager.isfile(values):
+            with PathManager.open(values) as file:
+                values = file.read().strip()
+        setattr(namespace, self.dest, values)
+
+
+class CudaEnvironment:
+    """Name, memory and capability of the current GPU."""
+
+    def __init__(self) -> None:
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        self.name = properties.name
+        self.major, self.minor = properties.major, properties.minor
+        self.total_memory_in_GB = properties.total_memory / 2**30
+
+    @staticmethod
+    def pretty_print_cuda_env_list(cuda_env_list: list["CudaEnvironment"]) -> None:
+        """One line for each process's GPU."""
+        width = max((len(env.name) for env in cuda_env_list), default=0)
+        for rank, env in enumerate(cuda_env_list):
+            logger.info(
+                f"rank {rank:3d}: capabilities = {env.major:2d}.{env.minor:<2d} ; "
+                f"total memory = {env.total_memory_in_GB:.3f} GB ; name = {env.name:{width}s}"
+            )
+
+
+def relu_squared(x: Tensor) -> Tensor:
+    """(So et al., arXiv:2109.08668)."""
+    return nn.functional.relu(x).pow(2)
+
+
+def _match_types(arg1: Any, arg2: Any) -> tuple[Any, Any]:
+    """Two position limits in the form of the richer one: numbers become tuples or dicts.
+
+    >>> _match_types(3, (1, 2)), _match_types({"a": 1}, 2)
+    (((3, 3), (1, 2)), ({'a': 1}, {'a': 2}))
+    """
+
+    def widened(plain: Any, like: Any) -> Any:
+        if isinstance(like, dict) and not isinstance(plain, (dict, tuple)):
+            return dict.fromkeys(like, plain)
+        if isinstance(like, tuple) and not isinstance(plain, (dict, tuple)):
+            return (plain,) * len(like)
+        return plain
+
+    return widened(arg1, arg2), widened(arg2, arg1)

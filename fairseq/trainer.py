@@ -26,14 +26,17 @@ from fairseq.distributed.data_parallel import wrap_model
 from fairseq.errors import TrainingError
 from fairseq.logging import metrics
 from fairseq.models.ema import build_ema
+from fairseq.modules_by_path import get_by_path as _get_module_by_path  # noqa: F401  (fairseq's names)
+from fairseq.modules_by_path import set_by_path as _set_module_by_path  # noqa: F401
+from fairseq.modules_by_path import shared_paths as _catalog_shared_params  # noqa: F401
 from fairseq.nan_detector import NanDetector
 from fairseq.optim import lr_scheduler
+from fairseq.optim.loss_scale import LossScale
 from fairseq.optim.rows import use_row_gradients
 from fairseq.training import batches, state, statistics
 from fairseq.training.batches import DeviceBatches
 from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.gradients import UpdateGradients, trained_parameters
-from fairseq.training.loss_scale import LossScale
 from fairseq.training.precision import Precision, choose_device, compile_model
 from fairseq.training.quantized import QuantizedTraining
 

@@ -40,6 +40,8 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> Any:
     if name in _ELSEWHERE:
         return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    if name == "multi_tensor_l2norm_available":  # apex's kernel
+        return False
     if not name.startswith("__"):
         from fairseq import plugin_utils
 
@@ -149,7 +151,11 @@ def clip_grad_norm_(
     grads = gradient_values(params)
     if not grads:
         return torch.tensor(0.0)
-    total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    if any(grad.dtype in (torch.float16, torch.bfloat16) for grad in grads):
+        norms = [torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads]
+    else:
+        norms = list(torch._foreach_norm(grads))
+    total_norm = torch.linalg.vector_norm(torch.stack(norms))
     if aggregate_norm_fn is not None:
         total_norm = aggregate_norm_fn(total_norm)
     if max_norm > 0:

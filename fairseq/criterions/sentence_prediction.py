@@ -162,3 +162,30 @@ def percent(metric: Callable[[Any, Any], float]) -> Callable[[Any], float]:
         return round(100.0 * metric(predictions.numpy(), targets.numpy()), 1)
 
     return derived
+
+
+def simple_accuracy(preds: Any, labels: Any) -> float:
+    """Share of equal entries."""
+    return glue_metrics.accuracy(preds, labels)
+
+
+def acc_and_f1(preds: Any, labels: Any) -> dict[str, float]:
+    """Accuracy, F1 and their mean."""
+    return {
+        "acc": glue_metrics.accuracy(preds, labels),
+        "f1": glue_metrics.f1(preds, labels),
+        "acc_and_f1": glue_metrics.acc_and_f1(preds, labels),
+    }
+
+
+def pearson_and_spearman(preds: Any, labels: Any) -> dict[str, float]:
+    """Both correlations and their mean."""
+    return {
+        "pearson": glue_metrics.pearson(preds, labels),
+        "spearmanr": glue_metrics.spearman(preds, labels),
+        "corr": glue_metrics.pearson_and_spearman(preds, labels),
+    }
+
+
+def matthews_corrcoef(preds: Any, labels: Any) -> float:
+    return glue_metrics.matthews(preds, labels)

@@ -9,13 +9,15 @@
 (24, 0.3, 7, 7)
 """
 
+import ast
+import contextlib
 import copy
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Union
+from typing import Any, Optional, Union
 
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq.dataclass import schema
@@ -26,9 +28,14 @@ from fairseq.dataclass.typed import as_mapping, typed_component, typed_config, t
 from fairseq.errors import ConfigError
 
 __all__ = [
+    "MISSING",
+    "as_config",
     "convert_namespace_to_omegaconf",
+    "eval_str_list",
     "gen_parser_from_dataclass",
+    "interpret_dc_type",
     "merge_with_parent",
+    "omegaconf_no_object_check",
     "overwrite_args_by_name",
     "populate_dataclass",
     "to_container",
@@ -55,6 +62,28 @@ def convert_namespace_to_omegaconf(args: Namespace, *, check: bool = True) -> Di
 def as_config(cfg: Any) -> Any:
     """What the commands' `main` take: a config as it is, a namespace of flags as the config that it stands for."""
     return convert_namespace_to_omegaconf(cfg) if isinstance(cfg, Namespace) else cfg
+
+
+def interpret_dc_type(field_type: Any) -> Any:
+    """The type that a field's flag is read as: without Optional, text for Any."""
+    annotation = schema.without_none(field_type)
+    return str if annotation is Any else annotation
+
+
+def eval_str_list(x: Any, x_type: Any = float) -> Optional[list]:
+    """A list from a literal like `"[0.1, 0.2]"`, each element converted; None for None.
+
+    >>> eval_str_list("1,2", int), eval_str_list(0.5)
+    ([1, 2], [0.5])
+    """
+    if x is None:
+        return None
+    value = ast.literal_eval(x) if isinstance(x, str) else x
+    return [x_type(element) for element in value] if isinstance(value, (list, tuple)) else [x_type(value)]
+
+
+class omegaconf_no_object_check(contextlib.nullcontext):
+    """A block in which fairseq lets OmegaConf hold any object; configs here always do."""
 
 
 def _component(slot: str, name: str, args: Namespace) -> Any:

@@ -26,6 +26,12 @@ def softmax_in_fp32(scores: Tensor, log_probs: bool) -> Tensor:
     return F.log_softmax(scores.float(), dim=-1) if log_probs else F.softmax(scores.float(), dim=-1)
 
 
+def check_type(module: Any, expected_type: type) -> None:
+    """Assert that `module`, or what it wraps, is of a type."""
+    inner = getattr(module, "unwrapped_module", module)
+    assert isinstance(inner, expected_type), f"{type(inner)} != {expected_type}"
+
+
 def _remove_weight_norm(module: nn.Module) -> None:
     """Compute the weight of a layer with weight norm, in either of torch's forms, once and for all."""
     for hook in list(module._forward_pre_hooks.values()):

@@ -119,6 +119,7 @@ class RotaryPositionMultiHeadedAttention(ESPNETMultiHeadedAttention):
     ) -> tuple[Tensor, None]:
         steps, sentences, width = value.shape
         query, key, value = (x.view(-1, sentences, self.h, self.d_k) for x in (query, key, value))
-        query, key = apply_rotary_pos_emb(query, key, *self.rotary_emb(value, seq_len=steps), offset=0)
-        flat = (x.reshape(-1, sentences, width) for x in (query, key, value))
-        return super().forward(*flat, key_padding_mask=key_padding_mask)
+        cos, sin = self.rotary_emb(value, seq_len=steps)
+        query, key = apply_rotary_pos_emb(query, key, cos, sin)
+        query, key, value = (x.reshape(-1, sentences, width) for x in (query, key, value))
+        return super().forward(query, key, value, key_padding_mask)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
 from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
+from fairseq.modules import pruning
 from fairseq.modules.attention import state
 from fairseq.modules.attention.core import merge_heads, split_heads
 from fairseq.modules.attention.implementations import (
@@ -99,6 +100,7 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         self.num_heads = num_heads
         self.head_dim = embed_dim // num_heads
         self.scaling = self.head_dim**-0.5
+        self.skip_embed_dim_check = False
         self.self_attention = self_attention
         self.encoder_decoder_attention = encoder_decoder_attention
         self.add_zero_attn = add_zero_attn
@@ -263,6 +265,18 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         kept = self._get_input_buffer(incremental_state)
         if kept:
             self._set_input_buffer(incremental_state, state.reorder(kept, new_order))
+
+    # --- pruning --------------------------------------------------------------------------------------------------
+
+    def _get_reserve_head_index(self, num_heads_to_keep: int) -> list[tuple[int, int]]:
+        return pruning.strongest_heads(self, num_heads_to_keep)
+
+    def _adaptive_prune_heads(self, reserve_head_index: list[tuple[int, int]]) -> None:
+        pruning.keep_heads(self, reserve_head_index)
+
+    def _set_skip_embed_dim_check(self) -> None:
+        """fairseq's forward compares widths unless this was called; there is no such check here."""
+        self.skip_embed_dim_check = True
 
     # --- old checkpoints ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any, Optional, Union
 from torch import Tensor
 
 from fairseq.dataclass.transformer import TransformerConfig
+from fairseq.modules import pruning
 from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_layer_base import TransformerLayer
@@ -79,6 +80,13 @@ class TransformerEncoderLayerBase(TransformerLayer):
         fc_result = self.feed_forward(x, **bits_for(self, num_bits, "feed_forward"))
         x = self.finish(self.final_layer_norm, fc_result, residual, num_bits)
         return (x, fc_result) if self.return_fc else x
+
+    def _get_fc_rank(self, remove_num: int) -> list[int]:
+        """The units of the feed-forward block that weigh least."""
+        return pruning.weakest_units(self.fc1, self.fc2, remove_num)
+
+    def _prune_fc_layer(self, remove_index: list[int]) -> None:
+        pruning.remove_units(self.fc1, self.fc2, remove_index)
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
         """Old checkpoints number the layer norms."""

@@ -4,6 +4,7 @@
 True
 """
 
+import importlib
 from typing import Any
 
 from fairseq import registry
@@ -40,3 +41,22 @@ def build_optimizer(cfg: Any, params: Any, *extra_args: Any, **extra_kwargs: Any
         elif entry.requires_grad:
             kept.append(entry)
     return _build_optimizer(cfg, kept, *extra_args, **extra_kwargs)
+
+
+# optimizers around optimizers; imported when first used: this package's trainer needs none of them
+_HOME = {
+    "AMPOptimizer": "amp_optimizer",
+    "FP16Optimizer": "fp16_optimizer",
+    "MemoryEfficientFP16Optimizer": "fp16_optimizer",
+    "shard_": "shard",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

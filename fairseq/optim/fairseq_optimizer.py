@@ -37,7 +37,7 @@ class FairseqOptimizer:
     def __init__(self, cfg: Any):
         super().__init__()
         self.cfg = cfg
-        self.loss_scale: Any = None  # set by a trainer that scales the loss (fairseq.training.loss_scale)
+        self.loss_scale: Any = None  # set by a trainer that scales the loss (fairseq.optim.loss_scale)
 
     @classmethod
     def add_args(cls, parser: Any) -> None:

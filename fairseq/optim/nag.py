@@ -18,6 +18,8 @@ from fairseq.optim import FairseqOptimizer, register_optimizer
 from fairseq.optim.fairseq_optimizer import first_lr, wide
 from fairseq.optim.light_optimizer import LightOptimizer
 
+FairseqNAGConfig = NAGConfig  # fairseq's name
+
 
 @register_optimizer("nag", dataclass=NAGConfig)
 class FairseqNAG(FairseqOptimizer):

@@ -7,6 +7,8 @@ tasks are imported when their name is first looked up.
 True
 """
 
+import importlib
+import os
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import is_dataclass
@@ -14,8 +16,9 @@ from typing import Any, Optional
 
 from omegaconf import DictConfig, OmegaConf
 
-from fairseq.dataclass import catalog
+from fairseq.dataclass import FairseqDataclass, catalog
 from fairseq.dataclass.typed import typed_node
+from fairseq.dataclass.utils import merge_with_parent
 from fairseq.errors import ConfigError, unknown
 from fairseq.registry import Registry
 from fairseq.tasks.fairseq_task import FairseqTask, LegacyFairseqTask
@@ -25,17 +28,31 @@ __all__ = [
     "TASK_CLASS_NAMES",
     "TASK_DATACLASS_REGISTRY",
     "TASK_REGISTRY",
+    "FairseqDataclass",
     "FairseqTask",
     "LegacyFairseqTask",
     "StatefulContainer",
     "get_task",
+    "import_tasks",
+    "merge_with_parent",
     "register_task",
     "setup_task",
+    "tasks_dir",
 ]
 
 TASK_REGISTRY = Registry("task", catalog.modules("task"))
 TASK_DATACLASS_REGISTRY = catalog.group("task")
 TASK_CLASS_NAMES: set[str] = set()
+
+tasks_dir = os.path.dirname(__file__)
+
+
+def import_tasks(tasks_dir: str, namespace: str) -> None:
+    """Import every module of a plugin's folder, as package `namespace`, so that its tasks are registered."""
+    for name in sorted(os.listdir(tasks_dir)):
+        path = os.path.join(tasks_dir, name)
+        if not name.startswith(("_", ".")) and (name.endswith(".py") or os.path.isdir(path)):
+            importlib.import_module(f"{namespace}.{name.removesuffix('.py')}")
 
 
 def setup_task(

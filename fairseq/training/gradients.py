@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from fairseq.distributed import utils as distributed_utils
 from fairseq.distributed.data_parallel import average_gradients
+from fairseq.optim.loss_scale import LossScale
 from fairseq.quantization.bits import bits_for
 from fairseq.training import statistics
 from fairseq.training.batches import DeviceBatches
-from fairseq.training.loss_scale import LossScale
 from fairseq.training.precision import Precision
 from fairseq.training.quantized import QuantizedTraining
 

@@ -13,9 +13,9 @@ from fairseq.errors import CheckpointError, FairseqError
 from fairseq.file_io import exists
 from fairseq.graph.replay import KEY
 from fairseq.logging import metrics
+from fairseq.optim.loss_scale import LossScale
 from fairseq.training.changed_settings import report_changes, same_component
 from fairseq.training.early_stopping import EarlyStopping
-from fairseq.training.loss_scale import LossScale
 from fairseq.training.quantized import QuantizedTraining
 from fairseq.training.statistics import restart_time_meters
 

@@ -12,6 +12,15 @@ HERE = Path(__file__).resolve().parent
 TARGET = HERE.parent / "fixtures" / "name_cases.json"
 
 
+def short(value):
+    """Numbers with as many digits as are compared."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    return [short(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def main(target: Path, only: list) -> None:
     import numpy as np
 
@@ -25,11 +34,8 @@ def main(target: Path, only: list) -> None:
     assert not Path(fairseq.__file__).is_relative_to(HERE.parents[1]), (
         "run this with fairseq 0.12, not with this package"
     )
-    lines = []
-    for name, make in CASES.items():
-        if only and name not in only:
-            continue
-        lines.append(f"{json.dumps(name)}: {json.dumps(make(), separators=(',', ':'))}")
+    results = {name: short(make()) for name, make in CASES.items() if not only or name in only}
+    lines = [f"{json.dumps(name)}: {json.dumps(result, separators=(',', ':'))}" for name, result in results.items()]
     target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     print(f"{len(lines)} cases written to {target.name}, {target.stat().st_size} bytes")
 

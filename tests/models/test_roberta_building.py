@@ -205,10 +205,16 @@ class TestBuilding:
         ) == dims
         assert args.dropout == 0.3 and args.attention_dropout == 0.1
 
-    @pytest.mark.parametrize("option", ["mha_heads_to_keep", "ffn_reg_scale_factor", "adaptive_input"])
+    @pytest.mark.parametrize("option", ["mha_heads_to_keep", "ffn_blocks_to_remove", "adaptive_input"])
     def test_what_is_not_supported_is_refused(self, option):
         with pytest.raises(ConfigError, match=f"model.{option}=1 is not supported"):
             build(**{option: 1})
+
+    def test_regularizers_need_a_criterion(self, caplog):
+        build(ffn_reg_scale_factor=1)
+        assert (
+            "ffn_reg_scale_factor has an effect only with a criterion that adds model._get_adaptive_ffn" in caplog.text
+        )
 
     def test_supported_targets_and_hub_names(self):
         assert build().supported_targets == {"self"}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fairseq.logging.history import read_history
+from fairseq.optim.loss_scale import LossScale
 from fairseq.quantization.observers.running import RunningObserver
-from fairseq.training.loss_scale import LossScale
 from fairseq.training.precision import Precision
 
 

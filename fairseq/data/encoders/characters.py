@@ -9,6 +9,7 @@ from typing import Any
 from fairseq.data.encoders import register_bpe
 from fairseq.dataclass.encoders import CharactersConfig
 
+SPACE = " "
 SPACE_ESCAPE = chr(9601)
 
 

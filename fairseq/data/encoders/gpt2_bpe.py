@@ -14,6 +14,9 @@ from fairseq.data.encoders import register_bpe
 from fairseq.data.encoders.byte_level import ByteLevelBPE
 from fairseq.dataclass.encoders import GPT2BPEConfig
 
+DEFAULT_ENCODER_JSON = GPT2BPEConfig.gpt2_encoder_json
+DEFAULT_VOCAB_BPE = GPT2BPEConfig.gpt2_vocab_bpe
+
 
 @register_bpe("gpt2", dataclass=GPT2BPEConfig)
 class GPT2BPE:

@@ -27,6 +27,7 @@ from fairseq.models.roberta.encoder import RobertaEncoder
 from fairseq.models.roberta.heads import RobertaClassificationHead, RobertaLMHead
 from fairseq.models.roberta.hub_interface import RobertaHubInterface
 from fairseq.modules.bert_init import init_bert_params
+from fairseq.modules.pruning import weight_of_feed_forward, weight_of_heads
 from fairseq.quantization.bits import bits_for
 
 __all__ = [
@@ -63,6 +64,7 @@ class RobertaModel(FairseqEncoderModel):
         """A model for `task.source_dictionary`; what `args` leaves open is filled in, in place."""
         fill_defaults(args, RobertaConfig)
         _refuse_unsupported(args)
+        _explain_regularisers(args)
         with writable(args):
             if args.max_positions is None:
                 args.max_positions = _positions_of(args, task)
@@ -110,6 +112,18 @@ class RobertaModel(FairseqEncoderModel):
         if name not in self.classification_heads:
             raise ConfigError(unknown("classification head", name, self.classification_heads, where="the model"))
         return self.classification_heads[name]
+
+    def _get_adaptive_head_loss(self) -> Tensor:
+        """What a criterion adds to its loss so that attention heads fade away: `mha_reg_scale_factor` times their
+        weights.
+        """
+        layers: Any = self.encoder.sentence_encoder.layers
+        return sum(weight_of_heads(layer.self_attn).sum() for layer in layers) * self.args.mha_reg_scale_factor
+
+    def _get_adaptive_ffn_loss(self) -> Tensor:
+        """The same of units of feed-forward blocks, `ffn_reg_scale_factor`."""
+        layers: Any = self.encoder.sentence_encoder.layers
+        return sum(weight_of_feed_forward(each.fc1, each.fc2) for each in layers) * self.args.ffn_reg_scale_factor
 
     def get_normalized_probs(
         self, net_output: tuple[Tensor, Any], log_probs: bool, sample: Optional[dict[str, Any]] = None
@@ -212,14 +226,21 @@ def _refuse_unsupported(args: Any) -> None:
     defaults = RobertaConfig()
     for name in (
         "adaptive_input",
-        "mha_reg_scale_factor",
-        "ffn_reg_scale_factor",
         "mha_heads_to_keep",
         "ffn_blocks_to_remove",
     ):
         if getattr(args, name) != getattr(defaults, name):
             raise ConfigError(
                 f"model.{name}={getattr(args, name)} is not supported; leave it at {getattr(defaults, name)}"
+            )
+
+
+def _explain_regularisers(args: Any) -> None:
+    """Say what it takes for AdaPrune's settings to have an effect."""
+    for name, method in (("mha_reg_scale_factor", "head"), ("ffn_reg_scale_factor", "ffn")):
+        if getattr(args, name):
+            logger.warning(
+                f"model.{name} has an effect only with a criterion that adds model._get_adaptive_{method}_loss()"
             )
 
 

@@ -6,6 +6,8 @@ from fairseq.dataclass.lr_schedulers import PassThroughConfig
 from fairseq.errors import ConfigError
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 
+PassThroughScheduleConfig = PassThroughConfig  # fairseq's name
+
 
 @register_lr_scheduler("pass_through", dataclass=PassThroughConfig)
 class PassThroughScheduleSchedule(FairseqLRScheduler):

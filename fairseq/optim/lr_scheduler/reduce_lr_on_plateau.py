@@ -12,6 +12,8 @@ from fairseq.dataclass.lr_schedulers import ReduceLROnPlateauConfig
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from fairseq.optim.lr_scheduler.fairseq_lr_scheduler import Warmup, single_lr
 
+ReduceLROnPlateauLRScheduleConfig = ReduceLROnPlateauConfig  # fairseq's name
+
 
 @register_lr_scheduler("reduce_lr_on_plateau", dataclass=ReduceLROnPlateauConfig)
 class ReduceLROnPlateauLRSchedule(FairseqLRScheduler):

@@ -11,6 +11,8 @@ from fairseq.errors import ConfigError
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from fairseq.optim.lr_scheduler.fairseq_lr_scheduler import Warmup, single_lr
 
+StepLRScheduleConfig = StepConfig  # fairseq's name
+
 
 @register_lr_scheduler("step", dataclass=StepConfig)
 class StepLRSchedule(FairseqLRScheduler):

@@ -17,6 +17,8 @@ from fairseq.errors import ConfigError
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from fairseq.optim.lr_scheduler.fairseq_lr_scheduler import Warmup, single_lr
 
+TriStageLRScheduleConfig = TriStageConfig  # fairseq's name
+
 
 @register_lr_scheduler("tri_stage", dataclass=TriStageConfig)
 class TriStageLRSchedule(FairseqLRScheduler):

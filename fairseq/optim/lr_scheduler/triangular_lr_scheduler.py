@@ -12,6 +12,8 @@ from fairseq.errors import ConfigError
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from fairseq.optim.lr_scheduler.fairseq_lr_scheduler import single_lr
 
+TriangularLRScheduleConfig = TriangularConfig  # fairseq's name
+
 
 @register_lr_scheduler("triangular", dataclass=TriangularConfig)
 class TriangularLRSchedule(FairseqLRScheduler):

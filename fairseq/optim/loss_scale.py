@@ -23,6 +23,7 @@ class LossScale:
         tolerance: S is halved only if more than this share of the updates since its last change overflowed.
         threshold: S never falls below it, None: no such floor.
         minimum: reaching it ends training.
+        factor: what S is multiplied or divided by.
     """
 
     def __init__(
@@ -32,9 +33,11 @@ class LossScale:
         tolerance: float = 0.0,
         threshold: Optional[float] = None,
         minimum: float = 1e-4,
+        factor: float = 2.0,
     ):
         self.value = float(initial)
         self._window, self._tolerance, self._threshold, self._minimum = window, tolerance, threshold, minimum
+        self._factor = factor
         self._update = 0
         self._last_change = self._last_overflow = -1
         self._overflows = 0
@@ -64,12 +67,13 @@ class LossScale:
             if self._overflows / (self._update - self._last_change) >= self._tolerance:
                 self._halve()
         elif (self._update - self._last_overflow) % self._window == 0:
-            self.value *= 2
+            self.value *= self._factor
             self._last_change = self._update  # fairseq keeps the count of overflows here
         self._update += 1
 
     def _halve(self) -> None:
-        self.value = self.value / 2 if self._threshold is None else max(self.value / 2, self._threshold)
+        lower = self.value / self._factor
+        self.value = lower if self._threshold is None else max(lower, self._threshold)
         self._last_change, self._overflows = self._update, 0
         if self.value <= self._minimum:
             raise TrainingError(
