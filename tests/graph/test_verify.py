@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fairseq.errors import ConfigError, VerificationError
-from fairseq.graph import prune, trace, verify
+from fairseq.graph import insert_lora, prune, trace, verify
 from fairseq.graph.masks import attach
 from fairseq.graph.verification.plain import plain
 from fairseq.quantization import keep_integer_weights, quantize_model
@@ -323,6 +323,15 @@ def test_masks_that_no_longer_hold() -> None:
     assert (
         "are not zero behind the quantizer; the format binary has no exact zero" in verify(binary, batch()).failures[0]
     )
+
+
+def test_layers_with_adapters() -> None:
+    graph, _ = insert_lora(trace(mlp(), {"input": batch()}), rank=2)
+    with torch.no_grad():
+        graph.model[0].lora.B.normal_()
+    assert verify(graph).passed
+    hook_on_layer(graph.model)
+    assert not verify(graph).passed
 
 
 def test_nothing_to_verify() -> None:

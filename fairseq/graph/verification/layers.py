@@ -11,6 +11,7 @@ from typing import Any, Optional
 import torch
 from torch import nn
 
+from fairseq.graph.adapters import AddChange, adapter_of
 from fairseq.graph.verification.distance import coarseness, distance, kept
 from fairseq.graph.verification.references import Bits, Reference, function_references, references, steps_of_torch
 from fairseq.quantization.functions.base import QuantizedFunction
@@ -93,7 +94,7 @@ class Layer:
             args, kwargs = self._given.pop()
             self.row.calls += 1
             with torch.no_grad():
-                self.compare(output, references(module, args, kwargs, bits))
+                self.compare(output, _adapted(references(module, args, kwargs, bits), module, args, kwargs))
                 if self.row.calls == 1:
                     self._check_steps(steps_of_torch(module, args, kwargs))
 
@@ -169,6 +170,14 @@ class Layer:
 
     def _fail(self, words: str) -> None:
         self.row.failure = self.row.failure or f"{self.place}: {words}"
+
+
+def _adapted(reference: Optional[Reference], module: nn.Module, args: Any, kwargs: Any) -> Optional[Reference]:
+    """What the layer's adapter, if it has one, makes of the results."""
+    if reference is None or adapter_of(module) is None:
+        return reference
+    rounded, exact = (AddChange()(module, args, kwargs, y) for y in reference[:2])
+    return reference._replace(rounded=rounded, exact=exact)
 
 
 def quantized_layers(model: nn.Module) -> Iterator[Layer]:
