@@ -7,7 +7,6 @@ So `fairseq-validate --path` and `fairseq-train --restore-file` take such a file
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from fairseq.checkpoint import writing
 from fairseq.checkpoint.format import portable
 from fairseq.checkpoint.packed import AVERAGES
 from fairseq.dataclass.utils import to_container
-from fairseq.graph.replay import KEY
-from fairseq.quantization.plan.settings import QuantizationConfig
+from fairseq.graph.replay import KEY, group_of
 from fairseq.quantization.quantized_model import get_quantization
 
 
@@ -47,13 +45,3 @@ def write_checkpoint(
     if quantization is not None:
         kept["quantization"] = portable(quantization.state_dict(model))
     writing.save(kept, str(path))
-
-
-def group_of(config: QuantizationConfig) -> dict[str, Any]:
-    """The `quantization` group of a run's config that means `config`."""
-    found = {**asdict(config), "schedule": {**asdict(config.schedule), "options": dict(config.schedule.options)}}
-    found["rules"] = [
-        {"match": rule.match, **rule.settings(), **({"optional": True} if rule.optional else {})}
-        for rule in config.rules
-    ]
-    return found

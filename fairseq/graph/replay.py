@@ -8,6 +8,7 @@ under `transforms`; quantizers are in its config, as in every checkpoint, masks 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -18,10 +19,12 @@ from fairseq.graph.adapters import named_adapters
 from fairseq.graph.inputs import make_inputs
 from fairseq.graph.passes.registry import PASSES, run_pass
 from fairseq.graph.tracing import trace
+from fairseq.quantization.plan.settings import QuantizationConfig
 
 KEY = "transforms"  # of a checkpoint, and an attribute of the model that was made from one
 # what a checkpoint's config, or its weights, say themselves
-IN_THE_STATE = ("quantize", "prune", "lora", "fuse_lora")
+QUANTIZE = "quantize"
+IN_THE_STATE = (QUANTIZE, "prune", "lora", "fuse_lora")
 FUSE_LORA = "fuse_lora"
 Steps = Sequence[Mapping[str, Any]]
 
@@ -43,6 +46,21 @@ def replay(model: nn.Module, steps: Steps, inputs: Sequence[str] = (), leaves: S
     return graph.model
 
 
+def structure(steps: Steps) -> list[Mapping[str, Any]]:
+    """The passes that have to be repeated, before the rest is made from weights and plan.
+
+    >>> [step["pass"] for step in structure([{"pass": "remove"}, {"pass": "prune"}, {"pass": "quantize"}])]
+    ['remove']
+    """
+    return [step for step in steps if step["pass"] not in IN_THE_STATE]
+
+
+def is_in_order(steps: Steps) -> bool:
+    """Whether no module is replaced after it was quantized: then quantizers can be made at the end."""
+    names = [str(step["pass"]) for step in steps]
+    return QUANTIZE not in names or not structure(steps[names.index(QUANTIZE) :])
+
+
 def prepare(model: Any, state: Mapping[str, Any], filename: str) -> Any:
     """`model`, just built from a checkpoint's config, with the modules that its weights belong to.
 
@@ -58,9 +76,8 @@ def prepare(model: Any, state: Mapping[str, Any], filename: str) -> Any:
     found = state.get(KEY)
     if found is not None:
         steps, inputs = check_transforms(found, filename)
-        structure = [step for step in steps if step["pass"] not in IN_THE_STATE]
         try:
-            changed = replay(model.eval(), structure, inputs).train()
+            changed = replay(model.eval(), structure(steps), inputs).train()
         except FairseqError as error:
             raise CheckpointError(f"checkpoint {filename}: its transforms cannot be repeated: {error}") from None
         if changed is not model:
@@ -91,3 +108,13 @@ def check_transforms(found: Any, filename: str) -> tuple[list[dict[str, Any]], l
     except ConfigError as error:
         raise CheckpointError(f"checkpoint {filename}: {error}") from None
     return list(steps or ()), list(inputs or ())
+
+
+def group_of(config: QuantizationConfig) -> dict[str, Any]:
+    """The `quantization` group of a run's config that means `config`."""
+    found = {**asdict(config), "schedule": {**asdict(config.schedule), "options": dict(config.schedule.options)}}
+    found["rules"] = [
+        {"match": rule.match, **rule.settings(), **({"optional": True} if rule.optional else {})}
+        for rule in config.rules
+    ]
+    return found

@@ -21,10 +21,12 @@ from typing import Any, Optional
 from torch import nn
 
 from fairseq.checkpoint import reading
+from fairseq.checkpoint.layout import ODD
 from fairseq.errors import CheckpointError, ConfigError, FairseqError, reason
 from fairseq.graph.inputs import KNOWN
-from fairseq.graph.replay import check_transforms, replay
+from fairseq.graph.replay import check_transforms, is_in_order, replay, structure
 from fairseq.graph.restoring import restore
+from fairseq.quantization.convert import quantize_model
 from fairseq.quantization.quantized_model import get_quantization
 
 FORMAT, VERSION = "fairseq-graph run folder", 1
@@ -75,27 +77,36 @@ def rebuilt(folder: Path, load_base: LoadBase, model: Optional[nn.Module] = None
             raise CheckpointError(f"{folder}: its model was made in Python; give it: load(folder, model=...)")
         base = (load_base(found["model"]) if model is None else model).eval()
         try:
-            model = replay(base, found["passes"], found["inputs"], found.get("leaves", [])).eval()
+            in_order = is_in_order(found["passes"])
+            steps = structure(found["passes"]) if in_order else found["passes"]
+            model = replay(base, steps, found["inputs"], found.get("leaves", [])).eval()
+            plan = found.get("quantization") if in_order else None
         except FairseqError as error:
             raise CheckpointError(f"{folder}: its passes cannot be repeated on its model: {error}") from None
-        _fill(model, folder, found["model"] or "what was given")
+        model = _filled(model, plan, folder, found["model"] or "what was given")
     setattr(model, KNOWN, tuple(found["inputs"]))
     return model.eval()
 
 
-def _fill(model: nn.Module, folder: Path, source: str) -> None:
+def _filled(model: nn.Module, plan: Any, folder: Path, source: str) -> nn.Module:
+    """`model` with the masks, adapters and weights of the folder, and quantizers by `plan`."""
     state = reading.read(folder / WEIGHTS)
     if not isinstance(state, dict):
         raise CheckpointError(f"{folder / WEIGHTS} is damaged: it holds no state dict")
     try:
         restore(model, state)
+        if plan is not None:
+            model = quantize_model(model, plan["config"])
         model.load_state_dict(state, strict=True)
-    except (RuntimeError, ConfigError) as error:
+    except RuntimeError as error:
         why = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{folder}: its weights are of another model than {source} gives now: {why}") from None
+    except (ConfigError, *ODD) as error:
+        raise CheckpointError(f"{folder} is damaged or of another model than {source}: {reason(error)}") from None
     quantization = get_quantization(model)
     if quantization is not None and (folder / QUANTIZERS).is_file():
         quantization.load_state_dict(model, {"state": reading.read(folder / QUANTIZERS)})
+    return model
 
 
 def is_run_folder(path: Path) -> bool:

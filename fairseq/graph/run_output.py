@@ -1,6 +1,5 @@
 """What `transform` writes: the parts of a run folder, read back and compared before they take their name."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from fairseq.graph.config.files import write_yaml
 from fairseq.graph.fingerprint import fingerprint
 from fairseq.graph.inputs import make_inputs
 from fairseq.graph.model_graph import ModelGraph
+from fairseq.graph.replay import group_of
 from fairseq.graph.run_folder import CHECKPOINT, CONFIG, QUANTIZERS, WEIGHTS, rebuilt, whole_folder, write_metadata
 from fairseq.graph.sources import load_model
 from fairseq.graph.tracing import trace
@@ -46,7 +46,7 @@ def write_run(done: Any, dest: Path, overwrite: bool = False) -> None:
             "leaves": list(done.settings.config.leaves),
             "passes": steps,
             "quantization": None if quantization is None else {
-                "config": asdict(quantization.config), "plan": quantization.plan.as_dicts()
+                "config": group_of(quantization.config), "plan": quantization.plan.as_dicts()
             },
             "result": done.fingerprint,
             "torch": torch.__version__,
