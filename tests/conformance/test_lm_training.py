@@ -65,12 +65,12 @@ def test_fairseqs_run_goes_on_here(ours, data, tmp_path):
 def test_live_and_each_continues_the_other(name, ours, theirs, data, tmp_path, oracle_python, oracle_env):
     whole = train(theirs, name, data, tmp_path / "theirs")
     assert whole == EXPECTED[name]["lines"]
-    check(train(ours, name, data, tmp_path / "ours"), whole)
+    check(train(ours, name, data, tmp_path / "ours"), whole, exact=False)
 
     (middle,) = (tmp_path / "ours" / "out").glob(f"checkpoint_*_{SPLIT}.pt")
     assert train(theirs, name, data, tmp_path / "ours-theirs", start=middle) == after(whole, SPLIT)
     (middle,) = (tmp_path / "theirs" / "out").glob(f"checkpoint_*_{SPLIT}.pt")
-    check(train(ours, name, data, tmp_path / "theirs-ours", start=middle), after(whole, SPLIT))
+    check(train(ours, name, data, tmp_path / "theirs-ours", start=middle), after(whole, SPLIT), exact=False)
     words = RUNS[name].evaluating(data, tmp_path / "ours" / "out" / "checkpoint_last.pt", 0)
     line = [str(oracle_python), "-W", "ignore", "-m", "fairseq_cli.eval_lm", *words]
     done = subprocess.run(
