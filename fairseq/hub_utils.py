@@ -12,7 +12,10 @@ from omegaconf import OmegaConf, open_dict
 
 from fairseq.dataclass import catalog
 from fairseq.errors import CheckpointError, ConfigError, unknown
+from fairseq.generation.hub_interface import BPEHubInterface, GeneratorHubInterface, TokenizerHubInterface
 from fairseq.loading import load_model_ensemble_and_task
+
+__all__ = ["BPEHubInterface", "GeneratorHubInterface", "TokenizerHubInterface", "from_pretrained"]
 
 # files that a model's folder may hold, and the settings that then point at them
 TOKENIZER_FILES = {
@@ -80,6 +83,18 @@ def from_pretrained(
         with open_dict(cfg):
             cfg[group] = None if name is None else _component(group, name, overrides)
     return {"args": cfg, "task": task, "models": models}
+
+
+def generator_from_pretrained(
+    model_name_or_path: str,
+    checkpoint_file: str = "model.pt",
+    data_name_or_path: Optional[str] = ".",
+    archive_map: Optional[dict[str, Any]] = None,
+    **kwargs: Any,
+) -> GeneratorHubInterface:
+    """`from_pretrained`, with its arguments, for models that generate text."""
+    loaded = from_pretrained(model_name_or_path, checkpoint_file, data_name_or_path, archive_map, **kwargs)
+    return GeneratorHubInterface(loaded["args"], loaded["task"], loaded["models"])
 
 
 def bpe_of(folder: Path) -> Optional[str]:

@@ -31,10 +31,48 @@ from fairseq.utils import eval_str_list
 
 __all__ = ["DEFAULT_MAX_TARGET_POSITIONS", "TransformerLanguageModel", "TransformerLanguageModelConfig"]
 
+_ADDRESS = "https://dl.fbaipublicfiles.com/fairseq/models/lm"
+
 
 @register_model("transformer_lm", dataclass=TransformerLanguageModelConfig)
 class TransformerLanguageModel(FairseqLanguageModel):
     """A transformer that predicts the next token of a text."""
+
+    @classmethod
+    def hub_models(cls) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "transformer_lm.gbw.adaptive_huge": f"{_ADDRESS}/adaptive_lm_gbw_huge.tar.bz2",
+            "transformer_lm.wiki103.adaptive": f"{_ADDRESS}/adaptive_lm_wiki103.v2.tar.bz2",
+        }
+        for name in ("wmt19.en", "wmt19.de", "wmt19.ru"):
+            path = f"{_ADDRESS}/{name}.tar.bz2"
+            found[f"transformer_lm.{name}"] = {"path": path, "tokenizer": "moses", "bpe": "fastbpe"}
+        for name in ("wmt20.en", "wmt20.ta", "wmt20.iu.news", "wmt20.iu.nh"):
+            path = f"{_ADDRESS}/{name}.tar.gz"
+            found[f"transformer_lm.{name}"] = {"path": path, "tokenizer": "space", "bpe": "sentencepiece"}
+        return found
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path: str,
+        checkpoint_file: str = "model.pt",
+        data_name_or_path: str = ".",
+        **kwargs: Any,
+    ) -> Any:
+        """A GeneratorHubInterface, with `sample` and `score`, on a folder with a checkpoint and a dictionary.
+
+        Args:
+            checkpoint_file: several between colons are an ensemble.
+            data_name_or_path: the data folder; one that begins with "." is below the model's.
+            kwargs: `bpe` and `tokenizer`; `integer_weights=True` keeps a quantized checkpoint's weights as integers
+                only; settings by bare name replace the checkpoint's.
+        """
+        from fairseq import hub_utils
+
+        return hub_utils.generator_from_pretrained(
+            model_name_or_path, checkpoint_file, data_name_or_path, archive_map=cls.hub_models(), **kwargs
+        )
 
     @classmethod
     def build_model(cls, args: Any, task: Any) -> "TransformerLanguageModel":

@@ -79,3 +79,8 @@ def test_commands_of_the_readme(run, tmp_path):
     assert len(evaluated) == 2
     for output in evaluated:
         assert re.search(r"Loss \(base 2\): \d\.\d{4}, Perplexity: \d+", output)
+    (program,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    program = program.replace("the first of the", "w1 w2 w3")
+    exec(program.replace("lm.sample(", "text = lm.sample(").replace("lm.score(", "perplexity = lm.score("), names)
+    assert names["text"].startswith("w1 w2 w3") and names["perplexity"] > 1
