@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fairseq.graph.passes.lora import fuse_lora as fuse_lora
     from fairseq.graph.passes.lora import insert_lora as insert_lora
     from fairseq.graph.passes.prune import prune as prune
+    from fairseq.graph.passes.prune_activations import prune_activations as prune_activations
     from fairseq.graph.passes.quantize import quantize as quantize
     from fairseq.graph.passes.registry import register_pass as register_pass
     from fairseq.graph.passes.registry import run_pass as run_pass
@@ -31,6 +32,7 @@ _HOMES = {
     "NodeInfo": "node_info",
     "quantize": "passes.quantize",
     "prune": "passes.prune",
+    "prune_activations": "passes.prune_activations",
     "remove": "passes.edit",
     "replace": "passes.replace",
     "insert_lora": "passes.lora",

@@ -24,6 +24,7 @@ from typing import Any, Optional
 from torch import fx, nn
 
 from fairseq.graph.adapters import adapter_parts
+from fairseq.graph.input_pruning import pruning_parts
 from fairseq.graph.masks import pruned_parts
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.quantized_call import QuantizedCall
@@ -113,7 +114,7 @@ def _described(model: nn.Module, node: fx.Node) -> str:
     path = str(node.target)
     module = model.get_submodule(path)
     quantized = quantized_parts(get_quantization(model), path, module)
-    parts = [*quantized, *pruned_parts(module), *adapter_parts(module)]
+    parts = [*quantized, *pruned_parts(module), *adapter_parts(module), *pruning_parts(module)]
     return f"{kind} ({', '.join(parts)})" if parts else kind
 
 

@@ -15,15 +15,16 @@ from typing import Any
 
 from torch import nn
 
-from fairseq.graph import adapters, masks
+from fairseq.graph import adapters, input_pruning, masks
 
 
 def restore(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-    """Give `model` the masks and adapters of a saved state, in place; itself.
+    """Give `model` the masks and adapters of a saved state, and what prunes its inputs, in place; itself.
 
     Raises:
         ConfigError: one of a weight or layer that the model does not have, or that has another shape.
     """
     masks.restore(model, state)
     adapters.restore(model, state)
+    input_pruning.restore(model, state)
     return model

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fairseq.checkpoint import reading
 from fairseq.errors import CheckpointError, reason
-from fairseq.graph.adapters import NAME
+from fairseq.graph import adapters, input_pruning
 from fairseq.graph.masks import SUFFIX
 from fairseq.graph.restoring import restore
 
@@ -126,9 +126,10 @@ def _likeliest(prefixes: set[str], own: Mapping[str, Any], state: Mapping[str, A
 
 
 def _is_added(key: str, own: Mapping[str, Any]) -> bool:
-    """Whether a key is of a mask or of an adapter that a pass has added to the model."""
-    layer, adapter, _ = key.rpartition(f".{NAME}.")
-    return (key.endswith(SUFFIX) and key.removesuffix(SUFFIX) in own) or bool(adapter and f"{layer}.weight" in own)
+    """Whether a key is of what a pass has added to the model: a mask, an adapter, the pruning of a layer's input."""
+    parts = (key.rpartition(f".{name}.") for name in (adapters.NAME, input_pruning.NAME))
+    added = any(name and f"{layer}.weight" in own for layer, name, _ in parts)
+    return added or (key.endswith(SUFFIX) and key.removesuffix(SUFFIX) in own)
 
 
 def _some(keys: list[str]) -> str:

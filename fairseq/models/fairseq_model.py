@@ -105,7 +105,7 @@ class BaseFairseqModel(nn.Module):
             args: the same as a namespace.
         """
         self.upgrade_state_dict(state_dict)
-        if any(key.endswith(("_mask", "lora._extra_state")) for key in state_dict):
+        if any(key.endswith(("_mask", "lora._extra_state", "input_pruning._extra_state")) for key in state_dict):
             from fairseq.graph.restoring import restore
 
             restore(self, state_dict)

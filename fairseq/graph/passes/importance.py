@@ -19,6 +19,12 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     return below | (ties & (ties.cumsum(0) <= count - below.count_nonzero()))
 
 
+def lowest_of_rows(scores: Tensor, count: int) -> Tensor:
+    """Where the `count` lowest of each row are; of equal ones the first."""
+    order = scores.argsort(dim=1, stable=True)[:, :count]
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, order, True)
+
+
 def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
     """True for the n highest of each m neighbours on the last axis, whose size m divides; of equal ones the last."""
     groups = scores.reshape(-1, m)

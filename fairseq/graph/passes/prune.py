@@ -82,7 +82,7 @@ def prune(
     for value, known, word in ((scope, SCOPES, "scope"), (method, METHODS, "method")):
         if value not in known:
             raise ConfigError(unknown(word, str(value), known, where="prune"))
-    pattern_of_m = _n_of_m(granularity)
+    pattern_of_m = n_of_m(granularity)
     if pattern_of_m is not None and sparsity is None:
         sparsity = 1 - pattern_of_m[0] / pattern_of_m[1]
     chosen = _chosen(graph.model, sparsity, pattern, by, granularity)
@@ -111,7 +111,7 @@ def prune_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGrap
     """`prune` with its arguments as options, or MASE's: they stand under `weight`."""
     if "weight" in options:
         if options.get("activation"):
-            raise ConfigError("prune: activation: only weights are pruned; leave it away")
+            raise ConfigError("prune: activation: here only weights are pruned; add the pass prune_activations")
         options = {
             **options.get("weight", {}),
             **{k: v for k, v in options.items() if k not in ("weight", "activation")},
@@ -179,21 +179,23 @@ def _chosen(model: nn.Module, sparsity: Any, pattern: Optional[str], by: str, gr
     if isinstance(sparsity, Mapping):
         if pattern is not None:
             raise ConfigError("sparsity names patterns itself; leave pattern away")
-        return [(select(model, str(key), by), _share(value)) for key, value in sparsity.items()]
-    share = _share(sparsity)
+        return [(select(model, str(key), by), share_of(value)) for key, value in sparsity.items()]
+    share = share_of(sparsity)
     if pattern is not None:
         return [(select(model, pattern, by), share)]
     paths = [path for path, module in model.named_modules() if any(is_of_type(module, word) for word in USUAL)]
     return [([path for path, _ in model.named_modules()] if granularity == "head" else paths, share)]
 
 
-def _share(value: Any) -> float:
+def share_of(value: Any) -> float:
+    """A sparsity, from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ConfigError(f"sparsity: must be a share from 0 to 1, got {value!r}")
     return float(value)
 
 
-def _n_of_m(granularity: str) -> Optional[tuple[int, int]]:
+def n_of_m(granularity: str) -> Optional[tuple[int, int]]:
+    """n and m of a granularity `n:m`; None of another."""
     found = re.fullmatch(r"(\d+):(\d+)", granularity)
     if found is None:
         if granularity not in GRANULARITIES:
