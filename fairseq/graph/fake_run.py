@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import (
     DimDynamic,
@@ -40,6 +39,8 @@ def fake_inputs(fakes: FakeTensorMode, inputs: Mapping[str, Any]) -> dict[str, A
 
 
 def _fake(fakes: FakeTensorMode, name: str, value: Tensor) -> Tensor:
+    from torch._dynamo.source import ConstantSource  # all of torch's compiler: a second, which reports do without
+
     sizes = [DimDynamic.DYNAMIC if size > 1 else DimDynamic.STATIC for size in value.shape]
     context: Any = StatelessSymbolicContext(dynamic_sizes=sizes)  # type: ignore[call-arg]
     return fakes.from_tensor(value, source=ConstantSource(name), symbolic_context=context)

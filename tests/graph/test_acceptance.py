@@ -1,7 +1,13 @@
-"""What the graph tools promise, row by row: the rows that no test of a part shows whole, each with its oracle."""
+"""What the graph tools promise, row by row (docs/graph_acceptance.md): the rows that no test of a part shows whole.
 
+Each test names its row and its oracle. The table in the docs names a test for every row; the last one here looks
+whether those exist.
+"""
+
+import ast
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any, Optional
 
@@ -200,3 +206,18 @@ def test_d1_operations_are_those_counted_by_hand(model: nn.Module, inputs: dict,
     rows = count(trace(model.eval(), {name: random(*sizes) for name, sizes in inputs.items()}))
     assert sum(row.macs for row in rows) == macs
     assert sum(row.flops for row in rows) == 2 * macs and sum(row.bitops for row in rows) == 32 * 32 * macs
+
+
+def test_every_row_names_tests_that_exist() -> None:
+    """The table in the docs: rows A1 to A13, D1 and D2, each with at least one test of this repository."""
+    text = (REPOSITORY / "docs" / "graph_acceptance.md").read_text(encoding="utf-8")
+    rows = {cells[1].strip(): cells[-2] for cells in (line.split("|") for line in text.splitlines()) if len(cells) > 4}
+    assert set(rows) >= {*(f"A{number}" for number in range(1, 14)), "D1", "D2"}
+    for row, cell in rows.items():
+        if not re.fullmatch(r"[AD]\d+", row):
+            continue
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", cell)
+        assert named, row
+        for file, test in named:
+            tree = ast.parse((REPOSITORY / "tests" / file).read_text(encoding="utf-8"))
+            assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (row, file, test)
