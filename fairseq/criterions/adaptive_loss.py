@@ -51,7 +51,7 @@ class AdaptiveLoss(FairseqCriterion):
         target = model.get_targets(sample, net_output).view(-1)  # type: ignore[operator]
         num_sentences = sample["target"].size(0)
         scores, targets = softmax(net_output[0], target, **bits_for(softmax, num_bits))
-        loss = net_output[0].new_zeros(1 if reduce else target.numel())
+        loss = net_output[0].new_zeros(() if reduce else target.shape)
         for cluster, (part, wanted) in enumerate(zip(scores, targets, strict=True)):
             if part is None:
                 continue

@@ -22,6 +22,7 @@ from fairseq.sequence_scorer import SequenceScorer
 
 logger = logging.getLogger("fairseq_cli.eval_lm")
 LOG_2 = math.log(2)
+PROBABILITIES = 2**26  # computed at once, 256 MB
 
 
 class WordStat:
@@ -121,7 +122,8 @@ def eval_lm(
         post_process: count words instead of pieces; see the head of this file.
         output_word_probs, output_word_stats: log what each word costs.
         target_dictionary: of the targets; default: the same.
-        softmax_batch: compute the probabilities of so many tokens at once; 0 for all.
+        softmax_batch: compute the probabilities of so many tokens at once, or of fewer, where they would take much
+            memory; 0 for as many as that.
         remove_bos_token: leave out a first `<s>`.
         device: where to compute; default: where the first model is.
 
@@ -134,7 +136,8 @@ def eval_lm(
     target_dictionary = source_dictionary if target_dictionary is None else target_dictionary
     device = next(models[0].parameters()).device if device is None else device
     timer = StopwatchMeter()
-    scorer = SequenceScorer(target_dictionary, softmax_batch)
+    most = max(PROBABILITIES // len(target_dictionary), 1)
+    scorer = SequenceScorer(target_dictionary, min(softmax_batch or most, most))
     continued, marker_length = continued_tokens(source_dictionary, post_process)
     total, count = 0.0, 0
     stats: dict[str, WordStat] = {}

@@ -106,6 +106,8 @@ class AdaptiveInput(nn.Module):
         first = self.embeddings[0]
         if len(self.cutoff) == 1:
             return first(input, **bits_for(first, num_bits))  # type: ignore[no-any-return]
+        if torch.compiler.is_exporting():
+            return self._every_band(input, num_bits)
         ids = input.reshape(-1)
         places, parts = [], []
         for begin, end, embed in zip([0, *self.cutoff], self.cutoff, self.embeddings, strict=False):
@@ -118,3 +120,12 @@ class AdaptiveInput(nn.Module):
         vectors = torch.cat(parts)
         result = torch.zeros_like(vectors).index_copy(0, torch.cat(places), vectors)
         return result.view(*input.shape, -1)
+
+    def _every_band(self, input: Tensor, num_bits: Optional[int]) -> Tensor:
+        """The same, each token through each band: for graphs, whose shapes do not depend on values."""
+        result = self._float_tensor.new_zeros(())
+        for begin, end, embed in zip([0, *self.cutoff], self.cutoff, self.embeddings, strict=False):
+            vectors = embed((input - begin).clamp(0, end - begin - 1), **bits_for(embed, num_bits))
+            inside = (input >= begin) & (input < end)
+            result = torch.where(inside.unsqueeze(-1), vectors, result)
+        return result

@@ -130,25 +130,32 @@ class CharacterTokenEmbedder(nn.Module):
         """Vectors (B, T, C) for token ids (B, T), or for characters (B, T, L) with `char_inputs`."""
         if self.char_inputs:
             chars = input.reshape(-1, self.max_char_len)
-            spelled = (chars[:, 0] != CHAR_PAD_IDX) & (chars[:, 0] != CHAR_EOS_IDX)
-            of_eos, of_unk = chars[:, 0] == CHAR_EOS_IDX, torch.zeros_like(spelled)
-            chars, place = chars[spelled], None
+            first = chars[:, 0]
+            of_eos, of_unk = first == CHAR_EOS_IDX, torch.zeros_like(first, dtype=torch.bool)
+            spelled = (first != CHAR_PAD_IDX) & ~of_eos
         else:
             ids = input.reshape(-1)
             of_eos, of_unk = ids == self.vocab.eos(), ids == self.vocab.unk()
             spelled = (ids != self.vocab.pad()) & ~of_eos & ~of_unk
-            words, place = ids[spelled].unique(return_inverse=True)  # each word once, however often it occurs
-            length = int(self.word_lengths[words].max()) if words.numel() else 0
-            # behind the longest word one window of padding is left, which gives what further ones would give
-            chars = self.word_to_char[words, : min(length + self.widest, self.max_char_len)]
         result = self.symbol_embeddings.new_zeros(spelled.numel(), self.embedding_dim)
         for chosen, row in ((of_eos, self.eos_idx), (of_unk, self.unk_idx)):
             result = torch.where(chosen.unsqueeze(1), self.symbol_embeddings[row], result)
-        if chars.size(0):
-            vectors = self._convolve(chars, num_bits)
-            vectors = vectors if place is None else vectors[place]
+        if torch.compiler.is_exporting():  # shapes of graphs do not depend on values
+            vectors = self._convolve(chars if self.char_inputs else self.word_to_char[ids], num_bits)
+            result = torch.where(spelled.unsqueeze(1), vectors, result)
+        elif spelled.any():
+            vectors = (
+                self._convolve(chars[spelled], num_bits) if self.char_inputs else self._words(ids[spelled], num_bits)
+            )
             result = result.to(vectors.dtype).masked_scatter(spelled.unsqueeze(1), vectors)
         return result.view(*input.shape[:2], -1)
+
+    def _words(self, ids: Tensor, num_bits: Optional[int]) -> Tensor:
+        """Vectors (N, C) of words (N,), each of which is computed once, however often it occurs."""
+        words, place = ids.unique(return_inverse=True)
+        # behind the longest word one window of padding is left, which gives what further ones would give
+        length = int(self.word_lengths[words].max()) + self.widest
+        return self._convolve(self.word_to_char[words, : min(length, self.max_char_len)], num_bits)[place]
 
     def _convolve(self, char_idxs: Tensor, num_bits: Optional[int] = None) -> Tensor:
         """Characters (N, L) -> vectors (N, C)."""
