@@ -83,8 +83,15 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "bert": Builtin("encoders:BertBPEConfig", "data.encoders.hf_tokenizer"),
         "hf_tokenizer": Builtin("encoders:HuggingFaceTokenizerConfig", "data.encoders.hf_tokenizer"),
         "characters": Builtin("encoders:CharactersConfig", "data.encoders.characters"),
+        "bytes": Builtin("encoders:BytesConfig", "data.encoders.bytes"),
+        "sentencepiece": Builtin("encoders:SentencepieceConfig", "data.encoders.sentencepiece_bpe"),
+        "byte_bpe": Builtin("encoders:ByteBpeConfig", "data.encoders.byte_bpe"),
+        "subword_nmt": Builtin("encoders:SubwordNMTBPEConfig", "data.encoders.subword_nmt_bpe"),
+        "fastbpe": Builtin("encoders:FastBPEConfig", "data.encoders.fastbpe"),
     },
     "tokenizer": {
+        "moses": Builtin("encoders:MosesTokenizerConfig", "data.encoders.moses_tokenizer"),
+        "nltk": Builtin("encoders:NLTKTokenizerConfig", "data.encoders.nltk_tokenizer"),
         "space": Builtin("encoders:SpaceTokenizerConfig", "data.encoders.space_tokenizer"),
     },
     "scoring": {
