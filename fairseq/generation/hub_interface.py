@@ -128,6 +128,10 @@ class GeneratorHubInterface(nn.Module):
         generator = self.task.build_generator(self.models, settings, prefix_allowed_tokens_fn=prefix_allowed_tokens_fn)
         results: list[tuple[int, list[Hypothesis]]] = []
         for batch in self._build_batches([*tokenized_sentences], skip_invalid_size_inputs):
+            if settings.score_reference and batch.get("target") is None:
+                raise ConfigError(
+                    "a translation model scores given targets, not sources: use fairseq-generate --score-reference"
+                )
             batch = utils.move_to_device(batch, self.device)
             found = self.task.inference_step(generator, self.models, batch, **(inference_step_args or {}))
             results += zip(batch["id"].tolist(), found, strict=True)

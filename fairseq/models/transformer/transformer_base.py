@@ -12,6 +12,7 @@ from fairseq.dataclass.transformer import TransformerConfig
 from fairseq.errors import ConfigError
 from fairseq.models.fairseq_model import BaseFairseqModel, FairseqEncoderDecoderModel
 from fairseq.models.transformer.embedding import Embedding, read_embeddings
+from fairseq.models.transformer.published import published_models
 from fairseq.models.transformer.transformer_decoder import TransformerDecoderBase
 from fairseq.models.transformer.transformer_encoder import TransformerEncoderBase
 from fairseq.quantization.bits import bits_for
@@ -25,6 +26,33 @@ class TransformerModelBase(FairseqEncoderDecoderModel):
     def __init__(self, cfg: TransformerConfig, encoder: TransformerEncoderBase, decoder: TransformerDecoderBase):
         super().__init__(encoder, decoder)
         self.cfg = cfg
+
+    @classmethod
+    def hub_models(cls) -> dict[str, Any]:
+        return published_models()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path: str,
+        checkpoint_file: str = "model.pt",
+        data_name_or_path: str = ".",
+        **kwargs: Any,
+    ) -> Any:
+        """A GeneratorHubInterface, with `translate` and `generate`, on a folder with a checkpoint.
+
+        Args:
+            checkpoint_file: several between colons are an ensemble.
+            data_name_or_path: the folder with the dictionaries, where the checkpoint does not carry them; one that
+                begins with "." is below the model's.
+            kwargs: `bpe` and `tokenizer`; `integer_weights=True` keeps a quantized checkpoint's weights as integers
+                only; settings by bare name replace the checkpoint's (`source_lang="de"`).
+        """
+        from fairseq import hub_utils
+
+        return hub_utils.generator_from_pretrained(
+            model_name_or_path, checkpoint_file, data_name_or_path, archive_map=cls.hub_models(), **kwargs
+        )
 
     @classmethod
     def build_model(cls, cfg: TransformerConfig, task: Any) -> BaseFairseqModel:
