@@ -23,13 +23,18 @@ from fairseq.models.config import fill_defaults, has, writable
 from fairseq.models.fairseq_model import FairseqLanguageModel
 from fairseq.models.registries import ARCH_CONFIG_REGISTRY, register_model, register_sizes
 from fairseq.models.transformer.embedding import Embedding
-from fairseq.models.transformer.transformer_config import DEFAULT_MAX_TARGET_POSITIONS
+from fairseq.models.transformer.transformer_config import DEFAULT_MAX_TARGET_POSITIONS, DEFAULT_MIN_PARAMS_TO_WRAP
 from fairseq.models.transformer.transformer_decoder import TransformerDecoder
 from fairseq.modules.adaptive_input import AdaptiveInput
 from fairseq.modules.character_token_embedder import CharacterTokenEmbedder
 from fairseq.utils import eval_str_list
 
-__all__ = ["DEFAULT_MAX_TARGET_POSITIONS", "TransformerLanguageModel", "TransformerLanguageModelConfig"]
+__all__ = [
+    "DEFAULT_MAX_TARGET_POSITIONS",
+    "DEFAULT_MIN_PARAMS_TO_WRAP",
+    "TransformerLanguageModel",
+    "TransformerLanguageModelConfig",
+]
 
 _ADDRESS = "https://dl.fbaipublicfiles.com/fairseq/models/lm"
 

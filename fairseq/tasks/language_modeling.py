@@ -32,6 +32,7 @@ from fairseq.data import (
     data_utils,
 )
 from fairseq.data.shorten_dataset import maybe_shorten_dataset
+from fairseq.dataclass.constants import SAMPLE_BREAK_MODE_CHOICES, SHORTEN_METHOD_CHOICES
 from fairseq.dataclass.tasks import LanguageModelingConfig
 from fairseq.errors import ConfigError, DataError
 from fairseq.file_io import exists
@@ -40,7 +41,12 @@ from fairseq.tasks.dictionaries import CarriesDictionaries, carried
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["LanguageModelingConfig", "LanguageModelingTask"]
+__all__ = [
+    "SAMPLE_BREAK_MODE_CHOICES",
+    "SHORTEN_METHOD_CHOICES",
+    "LanguageModelingConfig",
+    "LanguageModelingTask",
+]
 
 
 @register_task("language_modeling", dataclass=LanguageModelingConfig)

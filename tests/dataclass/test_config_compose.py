@@ -287,3 +287,11 @@ def test_add_defaults_fills_a_loose_config_in_place():
 def test_namespace_in_a_slot_stays():
     cfg = typed_config({"model": Namespace(_name="some_plugin", depth=3)})
     assert isinstance(cfg.model, Namespace) and cfg.model.depth == 3
+
+
+@pytest.mark.parametrize("choice", ["transformer_lm_gpt", "transformer_lm/transformer_lm_gpt"])
+def test_sizes_under_the_names_of_fairseqs_files(choice):
+    cfg = compose(overrides=[f"model={choice}", "task=language_modeling", "model.dropout=0.3"], check=False)
+    assert (cfg.model._name, cfg.model.decoder_embed_dim, cfg.model.dropout) == ("transformer_lm_gpt", 768, 0.3)
+    with pytest.raises(ConfigError, match=r"'transformer_lm_gtp'; did you mean '(transformer_lm_)?gpt"):
+        compose(overrides=[f"model={choice.replace('gpt', 'gtp')}"], check=False)

@@ -19,7 +19,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fairseq.dataclass import schema
+from fairseq.dataclass import catalog, schema
 from fairseq.errors import ConfigError, reason
 
 MAX_NODES = 100_000
@@ -76,12 +76,15 @@ class Repository(ConfigRepository):
         return options
 
     def _component(self, config_path: str) -> Optional[ConfigResult]:
-        """The option `slot/name` without a file. Any name is accepted here: the typed config checks it."""
+        """The option `slot/name` without a file, or `slot/model/size`, as fairseq's files of sizes are called. Any name
+        is accepted here: the typed config checks it.
+        """
         slot, _, name = config_path.partition("/")
-        if slot not in schema.SLOTS or not name or "/" in name:
+        folder, _, size = name.rpartition("/")
+        if slot not in schema.SLOTS or not name or (folder and size not in catalog.SIZES.get(folder, {})):
             return None
-        config = OmegaConf.create({"_name": name})
-        result = ConfigResult("fairseq", config_path, config, header={"package": None})
+        config = OmegaConf.create({"_name": size})
+        result = ConfigResult("fairseq", config_path, config, header={"package": slot if folder else None})
         result.defaults_list = []
         return result
 
