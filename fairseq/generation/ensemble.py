@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.incremental_decoding_utils import IncrementalState
+from fairseq.models.fairseq_incremental_decoder import FairseqIncrementalDecoder, reorder_each, with_kept_state
 
 NO_LIMIT = 10**9
 
@@ -30,6 +31,7 @@ class EnsembleModel(nn.Module):
         self.models_size = len(models)
         self.single_model: Any = models[0]
         self.models: Any = nn.ModuleList(models)
+        self._keepers: dict[Any, list[Any]] = {}  # by decoder, what keeps states, found once for each batch
         self.has_incremental = all(_is_incremental(model) for model in models)
 
     def forward(self) -> None:
@@ -55,7 +57,8 @@ class EnsembleModel(nn.Module):
 
     @torch.no_grad()
     def forward_encoder(self, net_input: dict[str, Tensor]) -> Optional[list[Any]]:
-        """What each encoder gives for the sources; None without encoders."""
+        """What each encoder gives for the sources; None without encoders. A batch begins with it."""
+        self._keepers = {}
         if not self.has_encoder():
             return None
         return [model.encoder.forward_torchscript(net_input) for model in self.models]
@@ -123,7 +126,13 @@ class EnsembleModel(nn.Module):
         if not self.has_incremental:
             return
         for model, state in zip(self.models, incremental_states, strict=True):
-            model.decoder.reorder_incremental_state_scripting(state, new_order)
+            decoder = model.decoder
+            if not _reorders_as_usual(decoder):
+                decoder.reorder_incremental_state_scripting(state, new_order)
+                continue
+            if decoder not in self._keepers:
+                self._keepers[decoder] = with_kept_state(decoder)
+            reorder_each(self._keepers[decoder], state, new_order)
 
 
 def _is_incremental(model: Any) -> bool:
@@ -134,6 +143,11 @@ def _shares_source(model: Any) -> bool:
     """Whether rows of the decoder may share the encoder's output of their sentence."""
     shares = getattr(model.decoder, "shares_source", None)
     return shares is not None and bool(shares())
+
+
+def _reorders_as_usual(decoder: Any) -> bool:
+    name = "reorder_incremental_state_scripting"
+    return getattr(type(decoder), name) is getattr(FairseqIncrementalDecoder, name) and name not in vars(decoder)
 
 
 def _decode(model: Any, tokens: Tensor, encoder_out: Any, state: Optional[IncrementalState]) -> tuple[Tensor, Any]:

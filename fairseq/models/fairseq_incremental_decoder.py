@@ -45,10 +45,7 @@ class FairseqIncrementalDecoder(FairseqIncrementalState, FairseqDecoder):
         """Rearrange what this decoder and every submodule keep to follow beam search. A state that one of them returns
         is what those after it are given.
         """
-        for module in _with_kept_state(self):
-            result = module.reorder_incremental_state(incremental_state, new_order)  # type: ignore[operator]
-            if result is not None:
-                incremental_state = result
+        reorder_each(with_kept_state(self), incremental_state, new_order)
 
     def set_beam_size(self, beam_size: int) -> None:
         """Set the number of hypotheses per sentence in every submodule that has `set_beam_size`."""
@@ -60,11 +57,19 @@ class FairseqIncrementalDecoder(FairseqIncrementalState, FairseqDecoder):
         self.beam_size = beam_size
 
 
-def _with_kept_state(root: nn.Module) -> list[nn.Module]:
+def reorder_each(modules: list[Any], incremental_state: IncrementalState, new_order: Tensor) -> None:
+    """Let each of `modules` rearrange what it keeps."""
+    for module in modules:
+        result = module.reorder_incremental_state(incremental_state, new_order)
+        if result is not None:
+            incremental_state = result
+
+
+def with_kept_state(root: nn.Module) -> list[nn.Module]:
     """`root` and its submodules that have `reorder_incremental_state`, each once, in the order of `root.modules()`.
 
-    Every step of decoding asks: a walk of its own, since `modules()` also puts names together, and nn.Module's lookup
-    is slow for names that are not there.
+    A walk of its own, since `modules()` also puts names together, and nn.Module's lookup is slow for names that are not
+    there.
     """
     found, waiting, seen = [], [root], set()
     while waiting:

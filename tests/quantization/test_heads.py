@@ -419,3 +419,14 @@ def test_levels_of_the_library_are_those_of_codes() -> None:
     levels = record.v_qparams
     assert (levels.scale, levels.zero_point) == (float(codes.scale), int(codes.zero_point))
     assert decode(codes).max() <= levels.high + levels.scale
+
+
+def test_few_queries_count_their_keys(monkeypatch):
+    """A step of decoding has too few scores for the kernel, and keys enough."""
+    monkeypatch.setattr(heads, "MIN_KERNEL_ELEMENTS", 2**16)
+    keys = torch.zeros(640, 25, 64)
+    assert heads.is_available(torch.zeros(640, 1, 64), keys, keys)
+    assert heads.is_available(torch.zeros(640, 5, 64), keys, keys)
+    few = keys[:16, :5]
+    assert not heads.is_available(torch.zeros(16, 5, 64), few, few)
+    assert not heads.is_available(torch.zeros(4, 1, 64), keys[:4], keys[:4])

@@ -79,16 +79,19 @@ class Attention(ctypes.Structure):
             raise MemoryError(f"no memory for attention of {self.count} heads, {self.queries} x {self.keys} scores")
 
 
+def _work(q: Tensor, k: Tensor) -> int:
+    few_queries = 4 * q.shape[1] <= k.shape[1]
+    return k.numel() if few_queries else q.shape[0] * q.shape[1] * k.shape[1]
+
+
 def is_available(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether queries (B, T, D), keys (B, S, D) and values (B, S, E) can be attended to here: not while
-    operations are traced, and not below MIN_KERNEL_ELEMENTS scores.
+    """Whether queries (B, T, D), keys (B, S, D) and values (B, S, E) can be attended to here: not while operations are
+    traced, and not below MIN_KERNEL_ELEMENTS scores, or keys where there are few queries: then reading keys is most of
+    the work, as in steps of decoding.
     """
     if not all(x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 3 for x in (q, k, v)):
         return False
-    if (
-        q.shape[0] * q.shape[1] * k.shape[1] < MIN_KERNEL_ELEMENTS
-        or max(*q.shape[1:], *k.shape[1:], v.shape[2]) > MAX_DEPTH
-    ):
+    if _work(q, k) < MIN_KERNEL_ELEMENTS or max(*q.shape[1:], *k.shape[1:], v.shape[2]) > MAX_DEPTH:
         return False
     if q.shape[2] == 0 or v.shape[2] == 0 or is_tracing():
         return False
