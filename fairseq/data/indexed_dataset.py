@@ -8,20 +8,25 @@
 The formats are described where they are implemented, in `fairseq.data.indexed`.
 """
 
-from typing import Any, Optional
+from typing import IO, Any, Optional
+
+import numpy as np
 
 from fairseq.data.indexed.legacy import IndexedCachedDataset, IndexedDataset, IndexedDatasetBuilder
 from fairseq.data.indexed.mmap import MMapIndexedDataset
 from fairseq.data.indexed.mmap_builder import MMapIndexedDatasetBuilder
 from fairseq.data.indexed.names import (
+    DTYPES,
     best_fitting_int_dtype,
     data_file_path,
+    dtype_code,
     index_file_path,
     infer_dataset_impl,
     pair_exists,
 )
 from fairseq.data.indexed.raw import IndexedRawTextDataset
 from fairseq.errors import ConfigError, DataError, unknown
+from fairseq.file_io import PathManager
 
 __all__ = [
     "IndexedCachedDataset",
@@ -34,12 +39,17 @@ __all__ = [
     "data_file_path",
     "dataset_exists",
     "get_available_dataset_impl",
+    "get_indexed_dataset_to_local",
     "index_file_path",
     "infer_dataset_impl",
     "make_builder",
     "make_dataset",
+    "read_longs",
+    "write_longs",
 ]
 
+_code_to_dtype = DTYPES
+_dtype_header_code = dtype_code
 _READERS = {"mmap": MMapIndexedDataset, "cached": IndexedCachedDataset, "lazy": IndexedDataset}
 _UNSUPPORTED = ("huffman", "fasta")
 
@@ -97,3 +107,28 @@ def make_dataset(
 def dataset_exists(path: str, impl: str) -> bool:
     """True where `make_dataset(path, impl)` has files to read."""
     return IndexedRawTextDataset.exists(path) if impl == "raw" else pair_exists(path)
+
+
+def get_indexed_dataset_to_local(path: str) -> str:
+    """`path`, where its two files can be read: copies, where `PathManager` keeps them elsewhere."""
+    local = PathManager.get_local_path(index_file_path(path))
+    PathManager.get_local_path(data_file_path(path))
+    return local.removesuffix(".idx")
+
+
+def read_longs(f: IO[bytes], n: int) -> np.ndarray:
+    """`n` integers of 8 bytes, as indexes hold them."""
+    values = np.empty(n, dtype=np.int64)
+    f.readinto(values)  # type: ignore[attr-defined]
+    return values
+
+
+def write_longs(f: IO[bytes], a: Any) -> None:
+    f.write(np.array(a, dtype=np.int64).tobytes())
+
+
+def _warmup_mmap_file(path: str) -> None:
+    """Read a file once, so that it is in memory."""
+    with open(path, "rb") as stream:
+        while stream.read(100 * 1024 * 1024):
+            pass
