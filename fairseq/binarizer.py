@@ -5,7 +5,9 @@ from fairseq.data.binarize import (
     Binarizer,
     BinarizeSummary,
     FileBinarizer,
+    LegacyBinarizer,
     VocabularyDatasetBinarizer,
+    _worker_prefix,
 )
 
 __all__ = [
@@ -13,5 +15,7 @@ __all__ = [
     "BinarizeSummary",
     "Binarizer",
     "FileBinarizer",
+    "LegacyBinarizer",
     "VocabularyDatasetBinarizer",
+    "_worker_prefix",
 ]

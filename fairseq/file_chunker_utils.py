@@ -9,6 +9,7 @@ for start, end in zip(offsets, offsets[1:]):
 import io
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from fairseq.errors import DataError
 
@@ -46,6 +47,35 @@ def iter_lines(filename: str, start: int = 0, end: int = -1) -> Iterator[str]:
             left -= len(block)
             start += len(block)
             yield from io.StringIO(text, newline=None)
+
+
+class ChunkLineIterator:
+    """The lines of an open file between two offsets; those that cross `end_offset` are whole.
+
+    Args:
+        end_offset: 0 or less: to the end of the file.
+    """
+
+    def __init__(self, fd: Any, start_offset: int, end_offset: int):
+        self._fd, self._start_offset, self._end_offset = fd, start_offset, end_offset
+
+    def __iter__(self) -> Iterator[str]:
+        self._fd.seek(self._start_offset)
+        while line := _safe_readline(self._fd):
+            yield line
+            if 0 < self._end_offset <= self._fd.tell():
+                return
+
+
+def _safe_readline(fd: Any) -> str:
+    """The next line; from a position inside of a character, the character is read whole."""
+    place = fd.tell()
+    while True:
+        try:
+            return fd.readline()
+        except UnicodeDecodeError:
+            place -= 1
+            fd.seek(place)
 
 
 class Chunker:

@@ -152,7 +152,7 @@ class FileBinarizer:
             raise DataError(f"no file {input_file}; check the prefix and the language suffix")
         offsets = find_offsets(input_file, num_workers)
         chunks = list(pairwise(offsets))
-        pieces = [f"{output_prefix}.pt{number}" for number in range(len(chunks))]
+        pieces = [_worker_prefix(output_prefix, number) for number in range(len(chunks))]
         try:
             if len(chunks) == 1:
                 summaries = [self._binarize_chunk(input_file, pieces[0], *chunks[0])]
@@ -193,6 +193,57 @@ class FileBinarizer:
             builder.finalize(index_file_path(complete))
         os.replace(data_file_path(complete), data_file_path(output_prefix))
         os.replace(index_file_path(complete), index_file_path(output_prefix))
+
+
+class LegacyBinarizer:
+    """The binarizers as functions that hand each item to `consumer`, and return counts."""
+
+    @classmethod
+    def binarize(
+        cls,
+        filename: str,
+        dico: Dictionary,
+        consumer: Callable[[torch.Tensor], Any],
+        tokenize: Callable[[str], list[str]] = tokenize_line,
+        append_eos: bool = True,
+        reverse_order: bool = False,
+        offset: int = 0,
+        end: int = -1,
+        already_numberized: bool = False,
+    ) -> dict[str, Any]:
+        """The lines of a file, or of a piece of it, by a dictionary."""
+        binarizer = VocabularyDatasetBinarizer(dico, tokenize, append_eos, reverse_order, already_numberized)
+        return cls._consume_file(filename, binarizer, consumer, offset, end)
+
+    @classmethod
+    def binarize_alignments(
+        cls,
+        filename: str,
+        alignment_parser: Callable[[str], torch.Tensor],
+        consumer: Callable[[torch.Tensor], Any],
+        offset: int = 0,
+        end: int = -1,
+    ) -> dict[str, Any]:
+        return cls._consume_file(filename, AlignmentDatasetBinarizer(alignment_parser), consumer, offset, end)
+
+    @staticmethod
+    def _consume_file(
+        filename: str, binarizer: Binarizer, consumer: Callable, offset_start: int, offset_end: int
+    ) -> dict[str, Any]:
+        summary = BinarizeSummary()
+        with Chunker(filename, offset_start, offset_end) as lines:
+            for line in lines:
+                consumer(binarizer.binarize_line(line, summary))
+        return {
+            "nseq": summary.num_seq,
+            "nunk": summary.num_replaced,
+            "ntok": summary.num_tok,
+            "replaced": summary.replaced,
+        }
+
+
+def _worker_prefix(output_prefix: str, worker_id: int) -> str:
+    return f"{output_prefix}.pt{worker_id}"
 
 
 def _numbers(words: list[str], line: str) -> list[int]:

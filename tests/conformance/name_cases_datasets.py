@@ -1,6 +1,8 @@
 """Cases: data sets that make noise, draw, mix or translate, and files of sequences."""
 
 import io
+import os
+import tempfile
 from collections import OrderedDict
 
 import numpy as np
@@ -341,3 +343,44 @@ def index_helpers():
             indexed_dataset.get_indexed_dataset_to_local("/tmp/none"),
         ]
     )
+
+
+@case
+def lines_between_offsets():
+    from fairseq.file_chunker_utils import Chunker, ChunkLineIterator, find_offsets
+
+    path = os.path.join(tempfile.mkdtemp(), "t")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("one\ntwö\n\nthree words here\nlast")
+    offsets = find_offsets(path, 3)
+    out = [offsets]
+    for start, end in zip(offsets, offsets[1:]):  # noqa: B905, RUF007 - fairseq 0.12 runs on older Pythons
+        with Chunker(path, start, end) as lines:
+            out.append(list(lines))
+    with open(path, encoding="utf-8") as file:
+        out.append(list(ChunkLineIterator(file, 4, 9)))
+        out.append(list(ChunkLineIterator(file, 0, -1)))
+    return out
+
+
+@case
+def binarized_the_old_way():
+    from fairseq.binarizer import LegacyBinarizer, _worker_prefix
+
+    path = os.path.join(tempfile.mkdtemp(), "t")
+    with open(path, "w") as file:
+        file.write("w1 w2 unknown\nw3\n")
+    out = []
+    for options in ({}, {"append_eos": False, "reverse_order": True}):
+        found = []
+        counts = LegacyBinarizer.binarize(path, dictionary(), found.append, **options)
+        out.append([found, {key: counts[key] for key in ("nseq", "nunk", "ntok")}, dict(counts["replaced"])])
+    return plain([*out, _worker_prefix("x/train", 3)])
+
+
+@case
+def filtered_and_collected():
+    from fairseq.data.data_utils import collect_filtered
+
+    rest = []
+    return [list(collect_filtered(lambda n: n % 3 == 0, range(7), rest)), rest]

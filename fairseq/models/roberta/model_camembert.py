@@ -1,0 +1,5 @@
+"""Where fairseq users import CamembertModel from."""
+
+from fairseq.models.roberta.variants import CamembertModel
+
+__all__ = ["CamembertModel"]

@@ -1,0 +1,5 @@
+"""Where fairseq users import XLMRModel from."""
+
+from fairseq.models.roberta.variants import XLMRModel
+
+__all__ = ["XLMRModel"]
