@@ -96,6 +96,8 @@ class EnsembleModel(nn.Module):
             return []
         device = next(self.parameters(), torch.empty(0)).device
         order = torch.arange(sentences, device=device).repeat_interleave(beam_size)
+        if self._reorders_itself():
+            return self.reorder_encoder_out(encoder_outs, order)
         return [
             encoder_out if _shares_source(model) else model.encoder.reorder_encoder_out(encoder_out, order)
             for model, encoder_out in zip(self.models, encoder_outs, strict=True)
@@ -103,6 +105,8 @@ class EnsembleModel(nn.Module):
 
     def go_on(self, encoder_outs: list[Any], sentences: Optional[Tensor], new_order: Tensor) -> list[Any]:
         """Outputs of these of the sentences (all if None), for rows `new_order` (N,) of those so far."""
+        if self._reorders_itself():
+            return self.reorder_encoder_out(encoder_outs, new_order)
         return [
             model.encoder.reorder_encoder_out(encoder_out, new_order)
             if not _shares_source(model)
@@ -111,6 +115,10 @@ class EnsembleModel(nn.Module):
             else model.encoder.reorder_encoder_out(encoder_out, sentences)
             for model, encoder_out in zip(self.models, encoder_outs, strict=False)
         ]
+
+    def _reorders_itself(self) -> bool:
+        """Whether a subclass has an arrangement of its own."""
+        return type(self).reorder_encoder_out is not EnsembleModel.reorder_encoder_out
 
     def reorder_encoder_out(self, encoder_outs: Optional[list[Any]], new_order: Tensor) -> list[Any]:
         """The encoders' outputs with sentences in the order of `new_order`."""

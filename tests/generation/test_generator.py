@@ -290,6 +290,20 @@ def test_batches_one_by_one():
     assert found[1][1].tolist() == found[1][2].tolist() == [20, 6, 33, 2] and len(found[1][3]) == 2
 
 
+def test_an_ensemble_of_ones_own_reorders_sources():
+    class Own(EnsembleModel):
+        rows = []
+
+        def reorder_encoder_out(self, encoder_outs, new_order):
+            self.rows.append(new_order.numel())
+            return super().reorder_encoder_out(encoder_outs, new_order)
+
+    model = generation_models.load("forward")
+    generator = SequenceGenerator(Own([model]), WORDS, beam_size=4, max_len_b=12)
+    assert_same(generator.generate([], SAMPLE), generate(model))
+    assert Own.rows[0] == 12 and len(Own.rows) > 3
+
+
 def test_an_ensemble_is_as_long_as_its_shortest():
     models = [generation_models.load("forward"), generation_models.load("language")]
     models[1].decoder.max_target_positions = 9
