@@ -233,6 +233,12 @@ def named_adapters(model: nn.Module) -> Iterator[tuple[str, nn.Module, Adapter]]
             yield path, module, adapter
 
 
+def freeze_others(model: nn.Module) -> None:
+    """Let the adapters train, the parameters that any of them names as trainable, and no others."""
+    own = [adapter for _, _, adapter in named_adapters(model)]
+    freeze(model, own, list(dict.fromkeys(pattern for adapter in own for pattern in adapter.settings.trainable)))
+
+
 def adapter_of(module: nn.Module) -> Optional[Adapter]:
     """The adapter of a layer; None if it has none."""
     found = module._modules.get(NAME)
@@ -263,13 +269,11 @@ def restore(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
     ending = f".{NAME}._extra_state"
     modules = dict(model.named_modules())
     found: list[str] = []
-    patterns: dict[str, None] = {}
     for key, value in state.items():
         if not f".{key}".endswith(ending):
             continue
         path = f".{key}".removesuffix(ending).lstrip(".")
         settings = read_settings(value)
-        patterns.update(dict.fromkeys(settings.trainable))
         found.append(path)
         if path not in modules:
             raise ConfigError(f"the state has an adapter of {path!r}, which the model does not have")
@@ -278,11 +282,12 @@ def restore(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
         if adapter is None or adapter.settings.rank != settings.rank:
             detach(layer)
             adapter = attach(layer, settings, torch.Generator(), kind_of(path, layer))
+        adapter.settings = settings
         for name, own in adapter.named_parameters():
             saved = state.get(f"{path}.{NAME}.{name}".lstrip("."))
             if not isinstance(saved, Tensor) or saved.shape != own.shape:
                 shape = list(saved.shape) if isinstance(saved, Tensor) else "no tensor"
                 raise ConfigError(f"the state's adapter of {path!r}: {name} is {shape}, the model's {list(own.shape)}")
     if found:
-        freeze(model, [adapter for _, _, adapter in named_adapters(model)], list(patterns))
+        freeze_others(model)
     return found

@@ -70,12 +70,17 @@ def attach(model: nn.Module, owner: nn.Module, name: str, mask: Tensor) -> None:
         hook = KeepMasks()
         owner.register_forward_pre_hook(hook)
         owner.register_state_dict_pre_hook(hook)
-    if not _has(model, KeepAllMasks):
-        model.register_forward_pre_hook(KeepAllMasks())
+    keep_all(model)
     for found in owner._forward_pre_hooks.values():
         if isinstance(found, KeepMasks):
             found._seen.clear()
             found(owner)
+
+
+def keep_all(model: nn.Module) -> None:
+    """Have all masks in `model`, if there are any, kept before each of its forwards."""
+    if not _has(model, KeepAllMasks) and any(_has(module, KeepMasks) for module in model.modules()):
+        model.register_forward_pre_hook(KeepAllMasks())
 
 
 def detach(model: nn.Module) -> list[str]:

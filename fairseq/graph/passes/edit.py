@@ -22,12 +22,15 @@ from typing import Any, Union
 from torch import fx, nn
 
 from fairseq.errors import ConfigError, unknown
+from fairseq.graph import masks
 from fairseq.graph.diff import described
+from fairseq.graph.inputs import KNOWN
 from fairseq.graph.leaves import Removed
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.registry import PASSES
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import nearest_of, select
+from fairseq.graph.trainability import FROZEN
 
 FIXED = ("placeholder", "get_attr", "output")
 Which = Union[str, fx.Node]
@@ -48,9 +51,15 @@ def remove(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[Mode
     calls = [str(each.target) for each in graph.graph.nodes if each.op == "call_module"]
     in_model = [each for each in nodes if each.op == "call_module" and str(each.target) and _called_once(each, calls)]
     if len(in_model) == len(nodes):
-        for each in nodes:
-            put(graph.model, str(each.target), Removed().train(graph.model.training))
-        return changed_in_place(before, graph, graph.model, "remove")
+        old = {str(each.target): graph.model.get_submodule(str(each.target)) for each in nodes}
+        for path in old:
+            put(graph.model, path, Removed().train(graph.model.training))
+        try:
+            return changed_in_place(before, graph, graph.model, "remove")
+        except ConfigError:  # a forward looks at the module besides calling it
+            for path, module in old.items():
+                put(graph.model, path, module)
+            raise
     copy, places = copied(graph)
     for each, value in inputs.items():
         places[each].replace_all_uses_with(places[value])
@@ -151,6 +160,18 @@ def module_of(graph: ModelGraph, edited: fx.Graph) -> fx.GraphModule:
     for node in edited.nodes:
         node.meta.setdefault("info", None)
     edited.lint()
-    return ModelGraph(graph.model, edited, graph.inputs, graph.constants, graph.leaves).module.train(
-        graph.model.training
-    )
+    found = ModelGraph(graph.model, edited, graph.inputs, graph.constants, graph.leaves).module
+    for name in (FROZEN, KNOWN):
+        if name in vars(graph.model):
+            vars(found)[name] = vars(graph.model)[name]
+    masks.keep_all(found)
+    return found.train(graph.model.training)
+
+
+def used_besides(graph: ModelGraph, path: str) -> list[str]:
+    """Names of parameters and buffers of the module at `path` that a forward takes without calling that module."""
+    return [
+        str(node.target)
+        for node in graph.graph.nodes
+        if node.op == "get_attr" and str(node.target).rpartition(".")[0] == path
+    ]

@@ -27,7 +27,7 @@ from fairseq.graph.diff import described
 from fairseq.graph.leaves import Removed
 from fairseq.graph.masks import KeepMasks
 from fairseq.graph.model_graph import ModelGraph
-from fairseq.graph.passes.edit import put
+from fairseq.graph.passes.edit import put, used_besides
 from fairseq.graph.passes.registry import PASSES, graph_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import select
@@ -122,6 +122,9 @@ def _obstacle(graph: ModelGraph, before: fx.Node, node: fx.Node, calls: Mapping[
         return f"the weight of {before.target} is no parameter"
     if any(own is layer.weight for module in users for own in module._parameters.values()):
         return f"another module shares the weight of {before.target}"
+    besides = [*used_besides(graph, str(before.target)), *used_besides(graph, str(node.target))]
+    if besides:
+        return f"the model uses {besides[0]} besides"
     if shape is None:
         return "the graph has no shapes; trace it with inputs"
     if len(shape) != layer.weight.dim():  # without a batch, or with features that are not the second axis

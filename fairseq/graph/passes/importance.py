@@ -33,6 +33,18 @@ def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
     return kept.scatter_(1, order[:, : m - n], False).reshape(scores.shape)
 
 
+def means(scores: Tensor) -> Tensor:
+    """(units,): the mean of each row of (units, n).
+
+    What is pruned already, at -inf, counts as zero, so that the mean is -inf only where a whole unit is pruned.
+
+    >>> means(torch.tensor([[4.0, -torch.inf], [-torch.inf, -torch.inf]])).tolist()
+    [2.0, -inf]
+    """
+    pruned = scores == -torch.inf
+    return scores.masked_fill(pruned, 0).mean(1).masked_fill(pruned.all(1), -torch.inf)
+
+
 def magnitude(weight: Tensor) -> Tensor:
     """|w|, in fp32 at least."""
     return weight.detach().abs().to(torch.promote_types(weight.dtype, torch.float32))

@@ -27,11 +27,12 @@ from fairseq.errors import ConfigError, unknown
 from fairseq.graph import adapters, masks
 from fairseq.graph.diff import described
 from fairseq.graph.model_graph import ModelGraph
+from fairseq.graph.passes.edit import used_besides
 from fairseq.graph.passes.registry import PASSES, graph_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import select, way_of
 from fairseq.graph.tracing import Inputs
-from fairseq.graph.trainability import freeze, parameters_like, thaw, trainable_count
+from fairseq.graph.trainability import parameters_like, thaw, trainable_count
 
 ALIASES = {"lora_alpha": "alpha", "lora_dropout": "dropout", "r": "rank"}  # the words of MASE and peft
 
@@ -48,7 +49,8 @@ def insert_lora(
     seed: int = 1,
     inputs: Inputs = None,
 ) -> tuple[ModelGraph, Result]:
-    """Give layers of `model` adapters, in place; all other parameters no longer train.
+    """Give layers of `model` adapters, in place; all other parameters no longer train, but for those that this call, or
+    an earlier one for other layers, names as `trainable`.
 
     Args:
         model: a graph, or a model, which is traced with `inputs`.
@@ -79,7 +81,7 @@ def insert_lora(
         adapter = adapters.attach(graph.model.get_submodule(path), settings, generator, kind)
         size = sum(parameter.numel() for parameter in adapter.parameters())
         added.append({"layer": path, "rank": rank, "alpha": alpha, "parameters": size})
-    freeze(graph.model, (adapter for _, _, adapter in adapters.named_adapters(graph.model)), settings.trainable)
+    adapters.freeze_others(graph.model)
     notes = [f"{_counts(graph.model)} parameters train, before it were {counts}", *notes]
     return changed_in_place(before, graph, graph.model, "lora", details=tuple(added), notes=tuple(notes))
 
@@ -98,7 +100,7 @@ def fuse_lora(model: Union[ModelGraph, nn.Module], *, inputs: Inputs = None) -> 
     if not found:
         raise ConfigError(f"{type(graph.model).__name__} has no adapters to fuse; insert_lora makes them")
     for path, layer, _ in found:
-        _check_weight(graph.model, path, layer)
+        _check_weight(graph, path, layer)
     before, counts = described(graph), _counts(graph.model)
     notes = []
     fused = []
@@ -188,8 +190,11 @@ def _shares_weight(model: nn.Module, layer: Any) -> Optional[str]:
     return None
 
 
-def _check_weight(model: nn.Module, path: str, layer: Any) -> None:
-    other = _shares_weight(model, layer)
+def _check_weight(graph: ModelGraph, path: str, layer: Any) -> None:
+    other = _shares_weight(graph.model, layer)
+    name = f"{path}.weight".lstrip(".")
+    if name in used_besides(graph, path):
+        raise ConfigError(f"{path!r}: the model uses {name} besides, without the adapter, and fusing would change that")
     if other is not None:
         raise ConfigError(
             f"{path!r} shares its weight with {other!r}, which fusing would change, too; give one of them a copy first"

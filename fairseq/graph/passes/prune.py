@@ -30,7 +30,7 @@ from fairseq.errors import ConfigError, unknown
 from fairseq.graph import masks
 from fairseq.graph.diff import described
 from fairseq.graph.model_graph import ModelGraph
-from fairseq.graph.passes.importance import keep_n_of_m, lowest, magnitude
+from fairseq.graph.passes.importance import keep_n_of_m, lowest, magnitude, means
 from fairseq.graph.passes.registry import PASSES, graph_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import is_of_type, select
@@ -61,7 +61,8 @@ def prune(
 
     Args:
         model: a graph, or a model, which is traced with `inputs`.
-        sparsity: the share of units that become zero, 0 to 1; or one for each pattern; None with n:m.
+        sparsity: the share of units that become zero, 0 to 1; or one for each pattern, a later one in place of an
+            earlier one; None with n:m.
         pattern: which modules (`select.py`); Linear layers and convolutions, or with `head` attentions, if None.
         by: what patterns are: `type`, `name` or `regex`.
         scope: `local`: so many of each weight; `global`: of all together.
@@ -93,13 +94,15 @@ def prune(
     importance = _Importance(method, scores, seed)
     before = described(graph)
     found: list[tuple[Weight, Tensor]] = []
-    for paths, share in chosen:
+    units_of: Any = heads_of if granularity == "head" else weights_of
+    for units, share in _once([(units_of(graph.model, paths), share) for paths, share in chosen]):
         if pattern_of_m is not None:
-            found += [_n_m_mask(weight, importance, *pattern_of_m) for weight in weights_of(graph.model, paths)]
+            found += [_n_m_mask(weight, importance, *pattern_of_m) for weight in units]
         elif granularity == "head":
-            found += _head_masks(heads_of(graph.model, paths), importance, share, scope)
+            found += _head_masks(units, importance, share, scope)
         else:
-            found += _masks(weights_of(graph.model, paths), importance, share, scope, granularity)
+            found += _masks(units, importance, share, scope, granularity)
+    found = [(weight, _and_before(weight, kept)) for weight, kept in found]
     for weight, kept in found:
         masks.attach(graph.model, weight.owner, weight.name, kept)
     details = tuple(_detail(weight, kept) for weight, kept in found)
@@ -187,6 +190,24 @@ def _chosen(model: nn.Module, sparsity: Any, pattern: Optional[str], by: str, gr
     return [([path for path, _ in model.named_modules()] if granularity == "head" else paths, share)]
 
 
+def _once(groups: list[tuple[list[Any], float]]) -> list[tuple[list[Any], float]]:
+    """Each unit in the last group that has it."""
+    later: set[Any] = set()
+    found = []
+    for units, share in reversed(groups):
+        left = [unit for unit in units if unit.key not in later]
+        later.update(unit.key for unit in units)
+        if left:
+            found.append((left, share))
+    return found[::-1]
+
+
+def _and_before(weight: Weight, kept: Tensor) -> Tensor:
+    """`kept` without what is pruned already."""
+    mask = weight.owner._buffers.get(weight.name + masks.SUFFIX)
+    return kept if mask is None else kept & mask
+
+
 def share_of(value: Any) -> float:
     """A sparsity, from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
@@ -222,7 +243,7 @@ def _masks(
     by_row = granularity == "row"
     each = [importance.of(weight) for weight in weights]
     rows = [weight.by_output(scores) if by_row else scores for weight, scores in zip(weights, each, strict=True)]
-    vectors = [scores.flatten(1).mean(1) if by_row else scores.reshape(-1) for scores in rows]
+    vectors = [means(scores.flatten(1)) if by_row else scores.reshape(-1) for scores in rows]
     names = [weight.full_path for weight in weights]
     found = []
     for weight, kept in zip(weights, _kept(vectors, names, share, scope), strict=True):

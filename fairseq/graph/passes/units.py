@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from fairseq.errors import ConfigError
+from fairseq.graph.passes.importance import means
 from fairseq.graph.passes.select import TRANSPOSED
 
 
@@ -25,6 +26,11 @@ class Weight(NamedTuple):
     @property
     def value(self) -> Tensor:
         return self.owner._parameters[self.name]  # type: ignore[return-value]
+
+    @property
+    def key(self) -> int:
+        """Equal for names of one parameter."""
+        return id(self.value)
 
     @property
     def full_path(self) -> str:
@@ -53,12 +59,16 @@ class HeadGroup(NamedTuple):
     by_row: tuple[tuple[Weight, int], ...]
     output: Weight
 
+    @property
+    def key(self) -> str:
+        return self.path
+
     def scores(self, each: dict[str, Tensor]) -> Tensor:
         """(heads,): the mean of all scores of a head."""
         total = self._by_head(self.output.by_output(each[self.output.full_path]).mT, 1)
         for weight, times in self.by_row:
             total = torch.cat([total, self._by_head(weight.by_output(each[weight.full_path]), times)], 1)
-        return total.mean(1)
+        return means(total)
 
     def _by_head(self, scores: Tensor, times: int) -> Tensor:
         return scores.reshape(times, self.heads, -1).transpose(0, 1).reshape(self.heads, -1)
