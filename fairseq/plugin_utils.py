@@ -60,9 +60,11 @@ MANIFOLD_PATH_SEP = "|"  # between paths that have colons in them
 
 
 def safe_getattr(obj: Any, name: str, default: Any = None) -> Any:
-    """`obj.name`; `default` if there is none, or None in its place."""
-    value = obj.get(name) if isinstance(obj, Mapping) or hasattr(obj, "get") else getattr(obj, name, None)
-    return default if value is None else value
+    """`obj.name`; `default` if there is none, and in a mapping or config also for None in its place."""
+    if isinstance(obj, Mapping) or hasattr(obj, "get"):
+        value = obj.get(name)
+        return default if value is None else value
+    return getattr(obj, name, default)
 
 
 def safe_hasattr(obj: Any, name: str) -> bool:
