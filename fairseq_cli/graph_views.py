@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
     model = load_model(args.model).train(args.train)
     if args.action == "draw":
         from fairseq.graph.draw import draw
-        from fairseq.graph.sources import make_inputs
+        from fairseq.graph.inputs import leaves_of, make_inputs
         from fairseq.graph.tracing import trace
 
-        draw(trace(model, make_inputs(model, args.input), args.leaf), args.out)
+        draw(trace(model, make_inputs(model, args.input), leaves_of(model, args.leaf)), args.out)
         return
     data = found(args, model)
     text = json.dumps(data, indent=1) if args.json else shown(args.action, data)
@@ -63,15 +63,16 @@ def found(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     from fairseq.graph import report
     from fairseq.graph.diff import diff, histogram
     from fairseq.graph.flops import count
-    from fairseq.graph.sources import load_model, make_inputs
+    from fairseq.graph.inputs import leaves_of, make_inputs
+    from fairseq.graph.sources import load_model
     from fairseq.graph.tracing import trace
 
     if args.action == "params":
         return {"parameters": report.parameter_rows(model)}
-    graph = trace(model, make_inputs(model, args.input), args.leaf)
+    graph = trace(model, make_inputs(model, args.input), leaves_of(model, args.leaf))
     if args.action == "diff":
         other = load_model(args.other).train(args.train)
-        compared = diff(graph, trace(other, make_inputs(other, args.input), args.leaf))
+        compared = diff(graph, trace(other, make_inputs(other, args.input), leaves_of(other, args.leaf)))
         return {
             "histogram": histogram(compared),
             "nodes": [{**asdict(row), "changed": row.changed} for row in compared],

@@ -1,6 +1,7 @@
 """Checkpoints of ours whose model has been changed by passes: what is written beside the weights, and read again.
 
-    transforms       {"passes": [{"pass": ..., "options": ...}], "inputs": [...]}, see `fairseq.graph.replay`
+    transforms       {"passes": [{"pass": ..., "options": ...}], "inputs": [...], "leaves": [...]}, see
+                     `fairseq.graph.replay`
     cfg.quantization the rules of its quantizers, as in a checkpoint that was trained with them
 
 So `fairseq-validate --path` and `fairseq-train --restore-file` take such a file as any other.
@@ -21,7 +22,12 @@ from fairseq.quantization.quantized_model import get_quantization
 
 
 def write_checkpoint(
-    path: Path, state: Mapping[str, Any], model: nn.Module, steps: Sequence[Mapping[str, Any]], inputs: Sequence[str]
+    path: Path,
+    state: Mapping[str, Any],
+    model: nn.Module,
+    steps: Sequence[Mapping[str, Any]],
+    inputs: Sequence[str],
+    leaves: Sequence[str] = (),
 ) -> None:
     """Write `model` as a checkpoint.
 
@@ -29,6 +35,7 @@ def write_checkpoint(
         state: of the checkpoint that it comes from; its optimizer state and averaged weights do not fit any more.
         steps: passes since then, with their options.
         inputs: descriptions of the inputs that they were done with.
+        leaves: paths of the parts that stayed one node.
     """
     kept = {key: value for key, value in state.items() if key not in ("last_optimizer_state", "quantization")}
     kept["extra_state"] = {key: value for key, value in state["extra_state"].items() if key not in AVERAGES}
@@ -40,7 +47,7 @@ def write_checkpoint(
         kept["cfg"]["quantization"] = {"preset": "none"}
     kept["model"] = model.state_dict()
     earlier = state.get(KEY) or {"passes": []}
-    kept[KEY] = {"passes": [*earlier["passes"], *map(dict, steps)], "inputs": list(inputs)}
+    kept[KEY] = {"passes": [*earlier["passes"], *map(dict, steps)], "inputs": list(inputs), "leaves": list(leaves)}
     kept = portable(kept)
     if quantization is not None:
         kept["quantization"] = portable(quantization.state_dict(model))

@@ -16,6 +16,7 @@ from fairseq.errors import ConfigError, unknown
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 DEFAULT_SIZES = (2, 11)  # of token ids: they differ, so that no axis is taken for another
 KNOWN = "input_descriptions"  # attribute of a model that was made with them: a run folder's, a net of the labs
+LEAVES = "paths_of_leaves"  # the same of parts that stay one node
 
 
 def read_input(text: str) -> tuple[str, torch.dtype, tuple[int, ...]]:
@@ -39,6 +40,11 @@ def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Option
         return {name: make_input(model, name, dtype, shape, seed) for name, dtype, shape in wanted}
     name = _token_ids(model)
     return None if name is None else {name: make_input(model, name, torch.int64, DEFAULT_SIZES, seed)}
+
+
+def leaves_of(model: nn.Module, given: Sequence[str] = ()) -> tuple[str, ...]:
+    """Paths of parts that stay one node: those that the model was made with, and the given ones."""
+    return tuple(dict.fromkeys([*getattr(model, LEAVES, ()), *given]))
 
 
 def _token_ids(model: nn.Module) -> Optional[str]:

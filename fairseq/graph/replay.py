@@ -14,14 +14,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from fairseq.errors import CheckpointError, ConfigError, FairseqError
+from fairseq.checkpoint.layout import ODD
+from fairseq.errors import CheckpointError, ConfigError, FairseqError, reason
 from fairseq.graph.adapters import named_adapters
-from fairseq.graph.inputs import make_inputs
+from fairseq.graph.inputs import LEAVES, make_inputs
 from fairseq.graph.passes.registry import PASSES, run_pass
 from fairseq.graph.tracing import trace
 from fairseq.quantization.plan.settings import QuantizationConfig
 
-KEY = "transforms"  # of a checkpoint, and an attribute of the model that was made from one
+KEY = "transforms"  # of a checkpoint
+DONE = "transforms_of_checkpoint"  # what stood there: an attribute of the model that was made from one
 # what a checkpoint's config, or its weights, say themselves
 QUANTIZE = "quantize"
 IN_THE_STATE = (QUANTIZE, "prune", "lora", "fuse_lora")
@@ -42,7 +44,12 @@ def replay(model: nn.Module, steps: Steps, inputs: Sequence[str] = (), leaves: S
         for step in steps:
             if step["pass"] == FUSE_LORA and not any(True for _ in named_adapters(graph.model)):
                 continue  # the adapters came with weights that were loaded before the passes
-            graph, _ = run_pass(graph, step["pass"], step["options"])
+            try:
+                graph, _ = run_pass(graph, step["pass"], step["options"])
+            except FairseqError:
+                raise
+            except ODD as error:  # an option of another kind than the pass expects
+                raise ConfigError(f"pass {step['pass']}: {type(error).__name__}: {reason(error)}") from error
     return graph.model
 
 
@@ -75,30 +82,30 @@ def prepare(model: Any, state: Mapping[str, Any], filename: str) -> Any:
     """
     found = state.get(KEY)
     if found is not None:
-        steps, inputs = check_transforms(found, filename)
+        steps, inputs, leaves = check_transforms(found, filename)
         try:
-            changed = replay(model.eval(), structure(steps), inputs).train()
+            changed = replay(model.eval(), structure(steps), inputs, leaves).train()
         except FairseqError as error:
             raise CheckpointError(f"checkpoint {filename}: its transforms cannot be repeated: {error}") from None
         if changed is not model:
             raise CheckpointError(f"checkpoint {filename}: its transforms replace the model itself; use its run folder")
-        setattr(model, KEY, found)
+        setattr(model, DONE, found)
+        setattr(model, LEAVES, tuple(leaves))
     return model
 
 
-def check_transforms(found: Any, filename: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Passes and inputs from what a file holds.
+def check_transforms(found: Any, filename: str) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Passes, inputs and leaves from what a file holds.
 
     Raises:
         CheckpointError: it is no list of passes, or one of them does not exist here.
     """
     steps = found.get("passes") if isinstance(found, Mapping) else None
-    inputs = found.get("inputs", []) if isinstance(found, Mapping) else None
+    texts = [found.get(key, []) for key in ("inputs", "leaves")] if isinstance(found, Mapping) else []
     sound = (
         isinstance(steps, list)
         and all(isinstance(s, Mapping) and isinstance(s.get("options"), Mapping) for s in steps)
-        and isinstance(inputs, list)
-        and all(isinstance(text, str) for text in inputs)
+        and all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in texts)
     )
     if not sound:
         raise CheckpointError(f"checkpoint {filename} is damaged: its {KEY} are no list of passes with options")
@@ -107,7 +114,8 @@ def check_transforms(found: Any, filename: str) -> tuple[list[dict[str, Any]], l
             PASSES.lookup(str(step.get("pass")))
     except ConfigError as error:
         raise CheckpointError(f"checkpoint {filename}: {error}") from None
-    return list(steps or ()), list(inputs or ())
+    inputs, leaves = texts
+    return list(steps or ()), list(inputs), list(leaves)
 
 
 def group_of(config: QuantizationConfig) -> dict[str, Any]:

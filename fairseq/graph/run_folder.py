@@ -7,7 +7,9 @@
     summary.csv         every node before and after; histogram.csv: how many of each type have changed
     PASS_*.csv, *.txt   what each pass says
 
-A model is rebuilt by its source, the same passes, and the weights: data only, nothing is run but the named source.
+A model is rebuilt by its source, the same passes, and the weights. All files are read as data; the one thing that runs
+is the source where it is code, `FILE.py:CALLABLE` or `package.module:CALLABLE`. Of a folder that others wrote, look at
+`model` in metadata.json first, or give the model yourself: `load(folder, model=...)` runs nothing.
 """
 
 import json
@@ -23,7 +25,7 @@ from torch import nn
 from fairseq.checkpoint import reading
 from fairseq.checkpoint.layout import ODD
 from fairseq.errors import CheckpointError, ConfigError, FairseqError, reason
-from fairseq.graph.inputs import KNOWN
+from fairseq.graph.inputs import KNOWN, LEAVES
 from fairseq.graph.replay import check_transforms, is_in_order, replay, structure
 from fairseq.graph.restoring import restore
 from fairseq.quantization.convert import quantize_model
@@ -50,12 +52,9 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not of a run folder of fairseq-graph transform")
     if found.get("version") != VERSION:
         raise CheckpointError(f"{path} is of version {found.get('version')!r}, and this build reads {VERSION}")
-    check_transforms(found, str(path))
-    leaves = found.get("leaves", [])
+    _, found["inputs"], found["leaves"] = check_transforms(found, str(path))
     if found.get("weights") not in (WEIGHTS, CHECKPOINT) or not isinstance(found.get("model"), (str, type(None))):
         raise CheckpointError(f"{path} is damaged: it names no model and weights")
-    if not isinstance(leaves, list) or not all(isinstance(leaf, str) for leaf in leaves):
-        raise CheckpointError(f"{path} is damaged: its leaves are no list of paths")
     return found
 
 
@@ -79,12 +78,13 @@ def rebuilt(folder: Path, load_base: LoadBase, model: Optional[nn.Module] = None
         try:
             in_order = is_in_order(found["passes"])
             steps = structure(found["passes"]) if in_order else found["passes"]
-            model = replay(base, steps, found["inputs"], found.get("leaves", [])).eval()
+            model = replay(base, steps, found["inputs"], found["leaves"]).eval()
             plan = found.get("quantization") if in_order else None
         except FairseqError as error:
             raise CheckpointError(f"{folder}: its passes cannot be repeated on its model: {error}") from None
         model = _filled(model, plan, folder, found["model"] or "what was given")
     setattr(model, KNOWN, tuple(found["inputs"]))
+    setattr(model, LEAVES, tuple(found["leaves"]))
     return model.eval()
 
 
@@ -98,14 +98,14 @@ def _filled(model: nn.Module, plan: Any, folder: Path, source: str) -> nn.Module
         if plan is not None:
             model = quantize_model(model, plan["config"])
         model.load_state_dict(state, strict=True)
+        quantization = get_quantization(model)
+        if quantization is not None and (folder / QUANTIZERS).is_file():
+            quantization.load_state_dict(model, {"state": reading.read(folder / QUANTIZERS)})
     except RuntimeError as error:
         why = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{folder}: its weights are of another model than {source} gives now: {why}") from None
     except (ConfigError, *ODD) as error:
         raise CheckpointError(f"{folder} is damaged or of another model than {source}: {reason(error)}") from None
-    quantization = get_quantization(model)
-    if quantization is not None and (folder / QUANTIZERS).is_file():
-        quantization.load_state_dict(model, {"state": reading.read(folder / QUANTIZERS)})
     return model
 
 
@@ -131,6 +131,8 @@ def check_dest(dest: Path, overwrite: bool) -> None:
     Raises:
         ConfigError: says what to do.
     """
+    if dest.name in ("", ".."):
+        raise ConfigError(f"cannot write {dest}: give --out a folder's own name")
     if not os.path.lexists(dest):
         return
     if not dest.is_dir():
@@ -159,6 +161,7 @@ def whole_folder(dest: Path, overwrite: bool = False) -> Iterator[Path]:
         raise ConfigError(f"cannot write {dest}: {error.strerror}; choose another --out") from None
     try:
         yield part
+        check_dest(dest, overwrite)  # it may have come meanwhile
         _take_place(part, dest)
     except OSError as error:
         raise ConfigError(f"cannot write {dest}: {error.strerror or error}; choose another --out") from None

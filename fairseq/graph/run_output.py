@@ -34,7 +34,7 @@ def write_run(done: Any, dest: Path, overwrite: bool = False) -> None:
         if done.start.state is not None:
             from fairseq.checkpoint_tools.transformed import write_checkpoint
 
-            write_checkpoint(folder / CHECKPOINT, done.start.state, graph.model, steps, inputs)
+            write_checkpoint(folder / CHECKPOINT, done.start.state, graph.model, steps, inputs, graph.leaves)
         else:
             writing.save(weights_of(graph.model), str(folder / WEIGHTS))
             if quantization is not None and (ranges := quantizer_state(graph.model)):
@@ -43,7 +43,7 @@ def write_run(done: Any, dest: Path, overwrite: bool = False) -> None:
             "model": done.start.source,
             "weights": CHECKPOINT if done.start.state is not None else WEIGHTS,
             "inputs": inputs,
-            "leaves": list(done.settings.config.leaves),
+            "leaves": list(graph.leaves),
             "passes": steps,
             "quantization": None if quantization is None else {
                 "config": group_of(quantization.config), "plan": quantization.plan.as_dicts()
@@ -58,9 +58,23 @@ def write_run(done: Any, dest: Path, overwrite: bool = False) -> None:
         (folder / "summary_histogram.csv").rename(folder / "histogram.csv")
         for _, result in done.results:
             if hasattr(result, "save"):
-                result.save(folder)
+                _save(result, folder)
         if done.start.source is not None:
             _check(done, folder)
+
+
+def _save(result: Any, folder: Path) -> None:
+    """Write what a pass says; a file whose name is taken gets a number."""
+    apart = folder / ".part"
+    apart.mkdir()
+    result.save(apart)
+    for file in sorted(apart.iterdir()):
+        number, place = 1, folder / file.name
+        while place.exists():
+            number += 1
+            place = folder / f"{file.stem}-{number}{file.suffix}"
+        file.rename(place)
+    apart.rmdir()
 
 
 def _from_anywhere(done: Any) -> dict[str, Any]:
@@ -76,7 +90,7 @@ def _check(done: Any, folder: Path) -> None:
     """Read the folder and compare: a run folder that gives another model is never written."""
     try:
         model = rebuilt(folder, load_model)
-        again = trace(model, make_inputs(model, ()), done.settings.config.leaves, check=False)
+        again = trace(model, make_inputs(model, ()), done.graph.leaves, check=False)
     except FairseqError as error:
         raise ConfigError(f"the result cannot be saved: {error}") from None
     same = fingerprint(again) == done.fingerprint

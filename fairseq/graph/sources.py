@@ -104,7 +104,7 @@ def _from_code(source: str) -> nn.Module:
             found = found()
         except FairseqError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = "cannot be called without arguments" if isinstance(error, TypeError) else "fails"
             raise ConfigError(f"{source}: {what}: {_said(error)}") from error
     if not isinstance(found, nn.Module):
@@ -130,14 +130,16 @@ def _file(path: Path, source: str) -> Any:
         sys.modules[path.stem] = module  # dataclasses and pickling look there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself would end the command without a word
         if sys.modules.get(path.stem) is module:
             del sys.modules[path.stem]
         raise ConfigError(f"{source}: {path} cannot be run: {_said(error)}") from error
     return module
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it ends the program (sys.exit({error.code!r})); guard that by `if __name__ == '__main__'`"
     return f"{type(error).__name__}: {reason(error)}"
 
 
@@ -146,5 +148,5 @@ def _package(name: str, source: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"{source}: no module {error.name!r}; for a file, give FILE.py:CALLABLE") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{source}: {name} cannot be imported: {_said(error)}") from error

@@ -30,7 +30,7 @@ from fairseq.graph.config.pass_names import SUMMARY, WITHOUT_EFFECT, check_names
 from fairseq.graph.config.settings import Settings, read_settings
 from fairseq.graph.diff import Described, described, rows_between
 from fairseq.graph.fingerprint import fingerprint
-from fairseq.graph.inputs import make_inputs
+from fairseq.graph.inputs import leaves_of, make_inputs
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.registry import PASSES, run_pass
 from fairseq.graph.passes.result import Result
@@ -123,7 +123,8 @@ def transform(
         torch.manual_seed(settings.config.seed)
         start = find_start(settings, model if isinstance(model, nn.Module) else None)
         check_names(settings.config.passes, PASSES.names(), f"{settings.name}: passes")
-        graph = trace(start.model, make_inputs(start.model, start.inputs), settings.config.leaves)
+        leaves = leaves_of(start.model, settings.config.leaves)
+        graph = trace(start.model, make_inputs(start.model, start.inputs), leaves)
         done = Transformed(graph, settings, start, described(graph), notes=[*settings.notes, *start.notes])
         idle = [name for name in settings.config.passes if name in WITHOUT_EFFECT]
         if idle:
@@ -160,11 +161,15 @@ def _run(done: Transformed, name: str, options: Mapping[str, Any]) -> None:
 def load(folder: Union[str, Path], model: Optional[nn.Module] = None) -> ModelGraph:
     """The graph of what a run folder holds; `.model` is the model.
 
+    Where metadata.json names code as the model, `FILE.py:CALLABLE` or `package.module:CALLABLE`, that code runs;
+    everything else is read as data.
+
     Args:
-        model: the model that the passes were run on, with any weights; where the folder names none that can be built.
+        model: the model that the passes were run on, with any weights; where the folder names none that can be built,
+            or whose code shall not run.
 
     Raises:
         CheckpointError: no run folder, or a damaged one.
     """
     found = rebuilt(Path(folder), load_model, model)
-    return trace(found, make_inputs(found, ()))
+    return trace(found, make_inputs(found, ()), leaves_of(found))

@@ -98,7 +98,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], path: str) -> tuple[State
     own = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     prefixes = {"", *(key[: end + 1] for key in state for end, letter in enumerate(key) if letter == ".")}
     whole = [prefix for prefix in sorted(prefixes, key=len) if all(prefix + key in state for key in own)]
-    prefix = whole[0] if whole else _likeliest(prefixes, own, state)
+    prefix = _chosen(whole, path) if whole else _likeliest(prefixes, own, state)
     found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     extra = [key for key in found if key not in own and not _is_added(key, own)]
     missing = [key for key in own if key not in found]
@@ -118,6 +118,19 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], path: str) -> tuple[State
     left = [key for key in state if not key.startswith(prefix)]
     others = f"; {len(left)} other{'s' if len(left) > 1 else ''} left out ({_some(left)})" if left else ""
     return found, [f"weights of {prefix!r}{others}"] if prefix else []
+
+
+def _chosen(whole: list[str], path: str) -> str:
+    """The prefix of the weights, from those under which all the model's keys are.
+
+    Raises:
+        CheckpointError: there are several, as of a student and its teacher; none is `model.`, as Lightning's nets are.
+    """
+    usual = [prefix for prefix in whole if prefix in ("", "model.")] or whole
+    if len(usual) > 1 and "" not in usual:
+        named = ", ".join(map(repr, usual[:NAMED]))
+        raise CheckpointError(f"checkpoint {path} holds weights for this model under {named}; save those of one")
+    return usual[0]
 
 
 def _likeliest(prefixes: set[str], own: Mapping[str, Any], state: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from fairseq.checkpoint import format as checkpoint_format
 from fairseq.checkpoint.layout import restoring
 from fairseq.errors import CheckpointError, FairseqError
 from fairseq.file_io import exists
-from fairseq.graph.replay import KEY
+from fairseq.graph.replay import DONE, KEY
 from fairseq.logging import metrics
 from fairseq.optim.loss_scale import LossScale
 from fairseq.training.changed_settings import report_changes, same_component
@@ -68,8 +68,8 @@ def build(trainer: Trained, extra_state: Optional[dict[str, Any]] = None) -> dic
     )
     if trainer.quantized_training is not None:
         state["quantization"] = checkpoint_format.portable(trainer.quantized_training.state_dict())
-    if hasattr(trainer.get_model(), KEY):
-        state[KEY] = getattr(trainer.get_model(), KEY)
+    if hasattr(trainer.get_model(), DONE):
+        state[KEY] = getattr(trainer.get_model(), DONE)
     return state
 
 

@@ -111,3 +111,19 @@ def test_files_that_are_none(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not a file of weights at all")
     with pytest.raises(CheckpointError, match="damaged"):
         read_weights(str(tmp_path / name))
+
+
+def test_several_models_in_one_file(tmp_path: Path) -> None:
+    """Those of `model.` are taken, as Lightning's are; of others nobody can say which."""
+    model, fresh = jsc_tiny().eval(), jsc_tiny().eval()
+    with torch.no_grad():
+        model[2].weight.add_(1)
+    for name, message in (("model", None), ("student", "under 'ema.', 'student.'; save those of one")):
+        state = {f"{name}.{key}": value for key, value in model.state_dict().items()}
+        torch.save({**state, **{f"ema.{key}": value for key, value in fresh.state_dict().items()}}, tmp_path / "a.pt")
+        if message is None:
+            load_weights(fresh, str(tmp_path / "a.pt"))
+            assert torch.equal(fresh[2].weight, model[2].weight)
+        else:
+            with pytest.raises(CheckpointError, match=message):
+                load_weights(fresh, str(tmp_path / "a.pt"))

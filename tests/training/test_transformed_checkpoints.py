@@ -7,6 +7,7 @@ from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.errors import CheckpointError
 from fairseq.graph import load, transform
 from fairseq.graph.masks import broken_masks, named_masks
+from fairseq.models.roberta import RobertaModel
 from fairseq.quantization import get_quantization
 from fairseq_cli import quantize_checkpoint, validate
 
@@ -85,3 +86,10 @@ def test_damaged_transforms_are_one_line(runs, transformed) -> None:
         torch.save({**state, "transforms": found}, runs.folder / "damaged.pt")
         with pytest.raises(CheckpointError, match=message):
             load_model_ensemble_and_task([str(runs.folder / "damaged.pt")])
+
+
+def test_an_attribute_of_that_name_is_the_models_own(runs, monkeypatch) -> None:
+    monkeypatch.setattr(RobertaModel, "transforms", ("resize", "crop"), raising=False)
+    runs.trained("run", "--max-update", 1)
+    assert "transforms" not in runs.checkpoint("run")
+    load_model_ensemble_and_task([str(runs.folder / "run" / "checkpoint_last.pt")])

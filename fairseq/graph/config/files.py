@@ -46,6 +46,8 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         line, column, what = _place(str(error), text)
         raise ConfigError(f"{name}, line {line}, column {column}: no TOML: {what}") from None
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{name}: no configuration: {_too_much(error)}") from None
 
 
 def read_yaml(text: str, name: str) -> dict[str, Any]:
@@ -57,8 +59,8 @@ def read_yaml(text: str, name: str) -> dict[str, Any]:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         what = getattr(error, "problem", None) or reason(error)
         raise ConfigError(f"{name}{where}: no YAML: {what}") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: no configuration: it is nested too deeply") from None
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{name}: no configuration: {_too_much(error)}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{name}: needs settings such as `model: FILE.py:build`, and holds {_kind(found)}")
     return plain(found, name)
@@ -90,6 +92,11 @@ def plain(value: Any, name: str) -> Any:
         raise ConfigError(f"{name}: {where} is {_kind(value)}; give a text, a number, true, false, a list or a table")
 
     return copied(value, "")
+
+
+def _too_much(error: Exception) -> str:
+    """What Python refuses: deep nesting, numbers of thousands of digits."""
+    return "it is nested too deeply" if isinstance(error, RecursionError) else reason(error)
 
 
 def _kind(value: Any) -> str:

@@ -109,7 +109,7 @@ def read_change(text: str) -> dict[str, Any]:
     for written in (value, json.dumps(value)):
         try:
             return plain(tomllib.loads(f"{key} = {written}"), "--set")  # type: ignore[no-any-return]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             continue
     raise ConfigError(
         f"--set {text!r}: {key!r} is no key; parts with other signs than letters, digits, - and _ need quotes, as in "
