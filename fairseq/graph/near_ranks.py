@@ -3,8 +3,9 @@
 How often each leading digit occurs (`digit_search.py`) says, after any number of tensors, which digits the ranks have
 so far. Values of these and of the digits around them are kept, `reach` ranks to either side. Where too many come
 together the ends are drawn in, never out again, so that of the digits between them all values are there. The share of
-values beyond a quantile of the first n moves by about 1 / sqrt(n), hence reach grows with sqrt(n): of 400 million
-values up to 2.5 million are kept. Should a rank end outside nevertheless, everything has to be looked at again.
+values beyond a quantile of the first n moves by about 1 / sqrt(n), hence reach grows with sqrt(n), 40 times because
+values of one text are alike: of 400 million values up to 5 million are kept. Should a rank end outside nevertheless,
+everything has to be looked at again.
 
 One value of each digit is not kept but counted, so that many zeros after a ReLU or many equal values need no room.
 """
@@ -19,7 +20,7 @@ from torch import Tensor
 from fairseq.graph.digit_search import DIGIT, HALF, INTEGERS, keys
 from fairseq.graph.statistic_base import chunks
 
-REACH, LEAST_REACH = 16, 2**15  # ranks to either side: so many times sqrt(n), and at least
+REACH, LEAST_REACH = 40, 2**15  # ranks to either side: so many times sqrt(n), and at least
 
 Ends = list[tuple[int, int]]  # the first and the last digit of each interval, as indices of counts
 
@@ -52,7 +53,7 @@ class NearRanks:
         if self.full:
             return
         reach = max(LEAST_REACH, REACH * math.isqrt(count))
-        most = 8 * reach
+        most = 6 * reach
         if self.kept + (x.numel() if self.ends is None else 0) > most:
             self._narrow(counts.cumsum(0), ranks, reach)
         for chunk in chunks(x):
