@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fairseq.errors import ConfigError
-from fairseq.graph import fuse_conv_bn, fuse_lora, insert_lora, prune, remove, restore, trace
+from fairseq.graph import fuse_conv_bn, fuse_lora, insert_lora, prune, quantize, remove, restore, trace
 from fairseq.graph.masks import broken_masks, named_masks
 from tests.graph.models import random
 
@@ -160,3 +160,22 @@ def test_fusing_after_a_function_is_removed_lets_parameters_train_again() -> Non
     graph, _ = remove(graph, "relu")
     graph, _ = fuse_lora(graph)
     assert all(parameter.requires_grad for parameter in graph.model.parameters())
+
+
+# --- quantize ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings", [{"bits": 99}, {"format": "symetric"}, {"bits": 3.5}, {"bits": 8, "rounding": "upwards"}]
+)
+def test_quantizers_stay_where_other_ones_are_refused(settings) -> None:
+    model = mlp()
+    graph, _ = quantize(model, {"linear": {"bits": 4, "format": "symmetric"}}, inputs=X)
+    before, plan = model(X), str(model.quantization.plan)
+    with pytest.raises(ConfigError):
+        quantize(graph, {"linear": settings})
+    assert torch.equal(model(X), before) and str(model.quantization.plan) == plan
+    quantize(graph, {"linear": {"bits": 8, "format": "symmetric"}})
+    fresh = mlp()
+    quantize(fresh, {"linear": {"bits": 8, "format": "symmetric"}}, inputs=X)
+    assert torch.equal(model(X), fresh(X))

@@ -21,6 +21,7 @@ Linear           1        1          0
 ReLU             2        0          2
 """
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional, Union
@@ -70,7 +71,8 @@ def quantize(
         The new graph, and what has changed.
 
     Raises:
-        ConfigError: a pattern that matches nothing, or nothing that can be quantized; an unknown key or format.
+        ConfigError: a pattern that matches nothing, or nothing that can be quantized; an unknown key or format. A model
+            that was quantized is as it was then.
     """
     graph = graph_of(model, inputs)
     patterns = {str(key): value for key, value in config.items() if key != "by"}
@@ -114,8 +116,15 @@ def _quantized(model: nn.Module, rules: list[Rule], inputs: Any) -> nn.Module:
     if not rules:
         return remove_quantization(model)
     gradients = any(rule.grad_bits for rule in rules)
-    rules = [NOTHING_YET, *rules]
-    return quantize_model(model, "int8", num_grad_bits=8 if gradients else 0, rules=rules, example_inputs=inputs)
+    settings: Any = {"num_grad_bits": 8 if gradients else 0, "rules": [NOTHING_YET, *rules], "example_inputs": inputs}
+    if get_quantization(model) is not None:  # what is wrong is said before the quantizers that are there go
+        quantize_model(_with_the_same_weights(model), "int8", **settings)
+    return quantize_model(model, "int8", **settings)
+
+
+def _with_the_same_weights(model: nn.Module) -> nn.Module:
+    """A copy of the modules alone."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def _check_ranges(chosen: Mapping[str, Operands]) -> None:
