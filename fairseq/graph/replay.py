@@ -26,7 +26,7 @@ KEY = "transforms"  # of a checkpoint
 DONE = "transforms_of_checkpoint"  # what stood there: an attribute of the model that was made from one
 # what a checkpoint's config, or its weights, say themselves
 QUANTIZE = "quantize"
-IN_THE_STATE = (QUANTIZE, "prune", "lora", "fuse_lora")
+IN_THE_STATE = (QUANTIZE, "prune", "prune_activations", "lora", "fuse_lora")
 FUSE_LORA = "fuse_lora"
 Steps = Sequence[Mapping[str, Any]]
 

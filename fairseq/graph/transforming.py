@@ -26,7 +26,7 @@ from torch import nn
 
 from fairseq.checkpoint.layout import ODD
 from fairseq.errors import ConfigError, FairseqError, reason
-from fairseq.graph.config.pass_names import SUMMARY, WITHOUT_EFFECT, check_names, read_pass
+from fairseq.graph.config.pass_names import INPUTS, SUMMARY, WITHOUT_EFFECT, check_names, read_pass
 from fairseq.graph.config.settings import Settings, read_settings
 from fairseq.graph.diff import Described, described, rows_between
 from fairseq.graph.fingerprint import fingerprint
@@ -139,23 +139,20 @@ def transform(
 
 
 def _run(done: Transformed, name: str, options: Mapping[str, Any]) -> None:
-    read = read_pass(name, options)
-    if read is None:
-        return
-    ours, options = read
-    if ours == SUMMARY:
-        done.results.append((name, done.summary(SUMMARY)))
-        return
-    ours, before = PASSES.canonical(ours), done.graph
-    try:
-        done.graph, result = run_pass(before, ours, options)
-    except FairseqError:
-        raise
-    except ODD as error:  # an option of another kind than the pass expects
-        raise ConfigError(f"pass {name}: {type(error).__name__}: {reason(error)}; check its options") from error
-    done.results.append((name, result))
-    if done.graph is not before:
-        done.steps.append({"pass": ours, "options": options})
+    for ours, settings in read_pass(name, options):
+        if ours == SUMMARY:
+            done.results.append((name, done.summary(SUMMARY)))
+            continue
+        ours, before = PASSES.canonical(ours), done.graph
+        try:
+            done.graph, result = run_pass(before, ours, settings)
+        except FairseqError:
+            raise
+        except ODD as error:  # an option of another kind than the pass expects
+            raise ConfigError(f"pass {name}: {type(error).__name__}: {reason(error)}; check its options") from error
+        done.results.append((name if ours != INPUTS else ours, result))
+        if done.graph is not before:
+            done.steps.append({"pass": ours, "options": settings})
 
 
 def load(folder: Union[str, Path], model: Optional[nn.Module] = None) -> ModelGraph:

@@ -1,5 +1,6 @@
 """fairseq-graph transform: one file drives all passes; the run folder gives the same model again, bit for bit."""
 
+import copy
 import csv
 import json
 import sys
@@ -9,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from fairseq.errors import FairseqError
+from fairseq.errors import ConfigError, FairseqError
 from fairseq.graph import load, transform
 from fairseq.graph.passes.registry import PASSES
 from fairseq.graph.sources import load_model
@@ -375,3 +376,24 @@ def test_a_damaged_or_changed_folder_is_one_line(folder: Path) -> None:
     Path("one/metadata.json").write_text("{")
     with pytest.raises(FairseqError, match=r"metadata.json cannot be read"):
         load("one")
+
+
+def test_mase_prunes_weights_and_activations_in_one_pass(folder):
+    half = {"scope": "local", "granularity": "elementwise", "method": "l1-norm", "sparsity": 0.5}
+    quantize = {"linear": {"name": "integer", "weight_width": 8, "data_in_width": 8}}
+    config = {"model": "jsc-tiny", "passes": {"quantize": quantize, "prune": {"weight": half, "activation": half}}}
+    given = copy.deepcopy(config)
+    done = transform(config, out="run")
+    assert config == given
+    assert [name for name, _ in done.results] == ["quantize", "prune", "prune_activations"]
+    loaded, linear = load("run").model, done.graph.model[2]
+    x = torch.randn(8, 16)
+    assert torch.equal(loaded.eval()(x), done.graph.model.eval()(x))
+    assert (linear.weight == 0).sum() == linear.weight.numel() // 2
+    assert "input: magnitude 0.5 pruned" in str(next(row.after for row in done.summary().rows if row.name == "2"))
+
+
+def test_a_scope_that_activations_do_not_have_is_refused(folder):
+    passes = {"prune": {"weight": {"sparsity": 0.5}, "activation": {"scope": "global", "sparsity": 0.5}}}
+    with pytest.raises(ConfigError, match="unknown option 'scope' in prune_activations"):
+        transform({"model": "jsc-tiny", "passes": passes})

@@ -6,6 +6,7 @@ import torch
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.errors import CheckpointError
 from fairseq.graph import load, transform
+from fairseq.graph.input_pruning import pruned_layers
 from fairseq.graph.masks import broken_masks, named_masks
 from fairseq.models.roberta import RobertaModel
 from fairseq.quantization import get_quantization
@@ -20,6 +21,7 @@ CONFIG = {
         "prune": {"sparsity": 0.5, "by": "regex", "pattern": r"encoder.*\.fc[12]"},
         "remove": {"by": "regex", "pattern": r".*layers\.0\.final_layer_norm"},
         "quantize": QUANTIZE,
+        "prune_activations": {"sparsity": 0.25, "by": "regex", "pattern": r"encoder.*\.fc2"},
     }
 }
 
@@ -50,6 +52,7 @@ def test_evaluated_as_it_was_written(runs, transformed) -> None:
     assert cfg.quantization.preset == "int8" and "classification_heads.sentence_classification_head.dense" in str(
         get_quantization(model).plan
     )
+    assert [name.rpartition(".")[2] for name, _ in pruned_layers(model)] == ["fc2"]
     assert "accuracy" in validated(runs, transformed / "checkpoint.pt")
 
 
@@ -66,7 +69,12 @@ def test_trained_on(runs, transformed, flag: str) -> None:
     for key, mask in masks.items():
         weight = after["model"][key.removesuffix("_mask")]
         assert not weight[~mask].any() and not torch.equal(weight, start[key.removesuffix("_mask")])
-    assert [step["pass"] for step in after["transforms"]["passes"]] == ["prune", "remove", "quantize"]
+    assert [step["pass"] for step in after["transforms"]["passes"]] == [
+        "prune",
+        "remove",
+        "quantize",
+        "prune_activations",
+    ]
     runs.trained("next", flag, transformed / "checkpoint.pt", "--max-update", 4)
     model = load_model_ensemble_and_task([str(runs.folder / "next" / "checkpoint_last.pt")])[0][0]
     assert broken_masks(model) == [] and get_quantization(model) is not None

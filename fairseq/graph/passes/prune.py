@@ -114,7 +114,9 @@ def prune_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGrap
     """`prune` with its arguments as options, or MASE's: they stand under `weight`."""
     if "weight" in options:
         if options.get("activation"):
-            raise ConfigError("prune: activation: here only weights are pruned; add the pass prune_activations")
+            raise ConfigError(
+                "prune: activation: this pass prunes weights only; run the pass prune_activations as well"
+            )
         options = {
             **options.get("weight", {}),
             **{k: v for k, v in options.items() if k not in ("weight", "activation")},

@@ -29,7 +29,8 @@ from fairseq.graph.passes.select import is_of_type, select
 from fairseq.graph.tracing import Inputs
 from fairseq.quantization.plan.targets import ConvolutionTarget, LinearTarget, TransposedLinearTarget, target_of
 
-METHODS, ALIASES = ("magnitude", "random"), {"l1": "magnitude", "l1-norm": "magnitude"}
+METHODS = ("magnitude", "random")
+ALIASES = {"l1": "magnitude", "l1-norm": "magnitude", "elementwise": "element"}  # MASE's words and those of `prune`
 OPTIONS = ("sparsity", "pattern", "by", "method", "granularity", "seed")
 LAYERS = (LinearTarget, TransposedLinearTarget, ConvolutionTarget)
 
@@ -59,7 +60,8 @@ def prune_activations(
     Raises:
         ConfigError: a value that cannot be used, a pattern that matches no such layer.
     """
-    graph, method = graph_of(model, inputs), ALIASES.get(method, method)
+    graph = graph_of(model, inputs)
+    granularity, method = ALIASES.get(granularity, granularity), ALIASES.get(method, method)
     if method not in METHODS:
         raise ConfigError(unknown("method", str(method), METHODS, where="prune_activations"))
     if granularity in ("row", "head"):
