@@ -1,19 +1,25 @@
-"""Shared fixtures: where the real data and the reference fairseq lie, with a skip that says why where they do not.
+"""Shared fixtures: where the real data and the reference fairseq lie, with a skip that says why where they do not, and
+how commands of both run.
 
 - `FAIRSEQ_TEST_DATA`: a folder with `glue/` and `roberta-bpe/` (default: `shared/data` beside the repository).
 - `FAIRSEQ_ORACLE`: a Python interpreter that has fairseq 0.12.3 installed; tests marked `oracle` run it as a process.
 """
 
+import importlib
+import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 
 # Scripts that write fixtures need more packages than the tests; importing a plugin registers its components.
-collect_ignore_glob = ["conformance/make_*.py", "conformance/plugins/*", "*/fixtures/*"]
+collect_ignore_glob = ["conformance/make_*.py", "conformance/plugins/*", "fixtures/*.py", "*/fixtures/*"]
 
 
 def _shared_data() -> Path:
@@ -78,3 +84,38 @@ def oracle_python() -> Path:
 def oracle_env() -> dict[str, str]:
     """The environment in which fairseq 0.12 runs on today's torch."""
     return {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+
+
+@pytest.fixture
+def ours(capfd, monkeypatch):
+    """Runs our command in this process; returns what it printed."""
+
+    def call(command, words):
+        monkeypatch.setattr(sys, "argv", [command, *map(str, words)])
+        root = logging.getLogger()
+        handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
+        root.handlers[:] = []
+        torch.set_num_threads(1)
+        capfd.readouterr()
+        try:
+            importlib.import_module(f"fairseq_cli.{command}").cli_main()
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            torch.set_num_threads(threads)
+        return capfd.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def theirs(oracle_python, oracle_env, tmp_path):
+    """Runs fairseq 0.12's command; returns what it printed."""
+
+    def call(command, words):
+        line = [str(oracle_python), "-W", "ignore", "-m", f"fairseq_cli.{command}", *map(str, words)]
+        done = subprocess.run(line, env=oracle_env, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-500:]
+        return done.stdout
+
+    return call
