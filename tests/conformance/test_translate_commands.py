@@ -12,6 +12,8 @@ from make_translate_fixtures import OUT
 from translate_cases import CASES, told, words_of
 from translation_cases import binarise, write_pairs
 
+from fairseq.search import DiverseBeamSearch
+
 EXPECTED = json.loads((OUT / "told.json").read_text(encoding="utf-8"))
 LIVE = ["n-best", "in order"]
 
@@ -49,8 +51,27 @@ def run(call, case, folder, data):
     return told(call(*words_of(case, folder, data, OUT / "model.pt", OUT / "other.pt")))
 
 
+class OverlapOfAnother(DiverseBeamSearch):
+    """fairseq 0.12's fault: overlaps are kept by row at the first step, and looked up by the sentence's number later.
+
+    With more sentences in the split than in the batch, it looks beyond them and fails.
+    """
+
+    def step(self, step, lprobs, scores, prev_output_tokens=None, original_batch_idxs=None):
+        if step:
+            self.group_overlap = self.of_batch[original_batch_idxs]
+        found = super().step(step, lprobs, scores, prev_output_tokens, original_batch_idxs)
+        if step:
+            self.of_batch[original_batch_idxs] = self.group_overlap
+        else:
+            self.of_batch = self.group_overlap
+        return found
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_told_as_by_fairseq(case, ours, data, tmp_path):
+def test_told_as_by_fairseq(case, ours, data, tmp_path, monkeypatch):
+    if case == "all diverse beams":
+        monkeypatch.setattr("fairseq.search.DiverseBeamSearch", OverlapOfAnother)
     check(run(ours, case, tmp_path, data), EXPECTED[case])
 
 

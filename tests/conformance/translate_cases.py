@@ -19,6 +19,7 @@ TRAIN = """
 COMMON = "--cpu --num-workers 0 --max-len-a 1 --max-len-b 6"
 GENERATE = f"{{data}} --path {{model}} {COMMON} --required-batch-size-multiple 1"
 INTERACTIVE = f"{{data}} --path {{model}} {COMMON} --input {{input}}"
+TOGETHER = f"{{data}} --path {{model}} {COMMON} --input {{data}}/../text/test.de --buffer-size 14 --batch-size 14"
 
 LINES = ["d1 d2 d3", "", "d4@@ x1 foo d7", "d5 d6 " * 12, "d9 d10@@ x1"]
 PHRASES = ["d1 d2 d3\te5", "d4@@ x1 d7\te1 e2\te3", "d9 d11 d13"]
@@ -38,6 +39,8 @@ CASES = {
     "ensemble": f"generate {GENERATE} --path {{model}}:{{other}} --beam 3",
     "another split": f"generate {GENERATE} --gen-subset train1 --model-overrides {{{{'dropout':0.3}}}}",
     "diverse beams": f"generate {GENERATE} --beam 4 --diverse-beam-groups 2 --nbest 2",
+    "all diverse beams": f"generate {GENERATE} --beam 4 --diverse-beam-groups 2 --nbest 4",
+    "diverse beams of lines": f"interactive {TOGETHER} --beam 4 --diverse-beam-groups 2 --nbest 4",
     "diverse siblings": f"generate {GENERATE} --beam 4 --diversity-rate 0.5",
     "source length": f"generate {GENERATE} --beam 4 --match-source-len",
     "lines": f"interactive {INTERACTIVE} --beam 2 --nbest 2",

@@ -14,7 +14,7 @@ from fairseq.models.transformer import TransformerDecoder
 from fairseq.modules import MultiheadAttention
 from fairseq.ngram_repeat_block import NGramRepeatBlock
 from fairseq.quantization import PRESETS, quantize_model
-from fairseq.search import LexicallyConstrainedBeamSearch, PrefixConstrainedBeamSearch
+from fairseq.search import DiverseBeamSearch, LexicallyConstrainedBeamSearch, PrefixConstrainedBeamSearch
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from fairseq.token_generation_constraints import pack_constraints
 from tests.conformance import generation_models
@@ -197,6 +197,22 @@ def test_eight_bits_are_close_to_full_precision():
     for hypothesis, other in zip(generate(quantized("int8")), best, strict=True):
         assert hypothesis[0]["tokens"].tolist() == other["tokens"].tolist()
         torch.testing.assert_close(hypothesis[0]["score"], other["score"], atol=0.1, rtol=0)
+
+
+# --- sentences of a batch -------------------------------------------------------------------------------------------
+
+
+def test_groups_differ_from_those_of_their_own_sentence():
+    """The numbers that the data set gives to sentences, and the others in the batch, change no hypothesis."""
+    model = generation_models.load("forward")
+
+    def found(rows, numbers):
+        net_input = {name: tensor[rows] for name, tensor in SAMPLE["net_input"].items()}
+        search = DiverseBeamSearch(WORDS, num_groups=2, diversity_strength=1.0)
+        return generate(model, {"id": torch.tensor(numbers), "net_input": net_input}, search_strategy=search)
+
+    together = found([0, 1, 2], [2, 0, 1])
+    assert_same(together, [found([row], [7 - row])[0] for row in range(3)])
 
 
 # --- errors and limits ----------------------------------------------------------------------------------------------
