@@ -5,13 +5,12 @@ forward `matmul_1`; by type it is `matmul`, whether it is written `torch.matmul`
 """
 
 import copy
-import re
 from types import SimpleNamespace
 from typing import Optional
 
 from fairseq.errors import ConfigError
 from fairseq.graph.model_graph import ModelGraph
-from fairseq.graph.passes.select import plain
+from fairseq.graph.passes.select import expression_of, plain
 from fairseq.quantization.convert import remove_quantization
 from fairseq.quantization.functions.base import FUNCTIONS
 from fairseq.quantization.functions.names import function_name
@@ -71,4 +70,6 @@ class Functions:
 def _means(pattern: str, way: str, target: QuantizationTarget) -> bool:
     if way == "type":
         return plain(target.function) == plain(pattern)  # type: ignore[attr-defined]
-    return target.path == pattern if way == "name" else re.fullmatch(pattern, target.path) is not None
+    if way == "name":
+        return target.path == pattern
+    return expression_of(pattern).fullmatch(target.path) is not None

@@ -41,10 +41,7 @@ def select(model: nn.Module, pattern: str, by: str = "type") -> list[str]:
     if way == "name":
         found = [path for path in modules if path == pattern]
     elif way == "regex":
-        try:
-            expression = re.compile(pattern)
-        except re.error as error:
-            raise ConfigError(f"{pattern!r}: not a regular expression: {error}") from None
+        expression = expression_of(pattern)
         found = [path for path in modules if expression.fullmatch(path)]
     else:
         found = [path for path, module in modules.items() if is_of_type(module, pattern)]
@@ -61,6 +58,14 @@ def way_of(by: str) -> str:
     if by not in WAYS:
         raise ConfigError(unknown("way to choose modules", str(by), [*WAYS, *ALIASES], where="by"))
     return by
+
+
+def expression_of(pattern: str) -> re.Pattern[str]:
+    """`pattern`, compiled; ConfigError where it is none."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"{pattern!r}: not a regular expression: {error}") from None
 
 
 def is_of_type(module: nn.Module, word: str) -> bool:
