@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq.errors import ConfigError
+from fairseq.graph.attributes import Attributes
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.rounding.learned_qparams import LearnedQParams
 
@@ -86,12 +87,14 @@ def _run(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Buffers, such as running statistics, and the state of quantizers are afterwards what they were."""
+    """Buffers (running statistics), plain attributes and the state of quantizers are afterwards what they were."""
+    attributes = Attributes(model)
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         with quantizers_unchanged(model):
             yield
     finally:
+        attributes.restore()
         for buffer, value in before:
             buffer.copy_(value)
 

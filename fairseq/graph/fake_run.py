@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map
 
 from fairseq.errors import ConfigError
+from fairseq.graph.attributes import Attributes
 
 NEEDS_DATA = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 OURS = ("fairseq/graph/", "torch/")
@@ -47,17 +48,19 @@ def _fake(fakes: FakeTensorMode, name: str, value: Tensor) -> Tensor:
 
 
 class FakeState:
-    """Parameters and buffers of a model without data, between entering and leaving.
+    """Parameters and buffers of a model without data, between entering and leaving. What the model has kept meanwhile,
+    in its attributes too, is then gone.
 
     Attributes:
         names: tensor without data -> its name, by identity; shared ones have the first.
     """
 
     def __init__(self, model: nn.Module, fakes: FakeTensorMode):
-        self.fakes = fakes
+        self.fakes, self.model = fakes, model
+        self._before = Attributes(model, stores=True)
         made: dict[int, Tensor] = {}
         self.names: dict[str, Tensor] = {}
-        self._places: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []  # store, key, real, fake
+        self._places: list[tuple[dict[str, Any], str, Tensor]] = []  # store, key, fake
         for prefix, module in model.named_modules():
             for store in (module._parameters, module._buffers):
                 for name, value in store.items():
@@ -66,16 +69,15 @@ class FakeState:
                     if id(value) not in made:
                         made[id(value)] = fakes.from_tensor(value, static_shapes=True)
                         self.names[f"{prefix}.{name}".lstrip(".")] = made[id(value)]
-                    self._places.append((store, name, value, made[id(value)]))
+                    self._places.append((store, name, made[id(value)]))
 
     def __enter__(self) -> "FakeState":
-        for store, name, _, fake in self._places:
+        for store, name, fake in self._places:
             store[name] = fake
         return self
 
     def __exit__(self, *error: object) -> None:
-        for store, name, real, _ in self._places:
-            store[name] = real
+        self._before.restore()
 
     def really_run(self, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """What `call` gives, found by running it on made-up numbers: for layers that only run on data.
@@ -101,12 +103,14 @@ class FakeState:
                 return value
             return torch.empty([sizes.get(size, size) for size in value.shape], dtype=value.dtype, device=value.device)
 
+        meanwhile = Attributes(self.model, stores=True)
         self.__exit__()
         try:
             with _disable_current_modes(), torch.random.fork_rng(), torch.no_grad():
                 output = call(*tree_map(real, args), **tree_map(real, kwargs))
         finally:
-            self.__enter__()
+            self.__exit__()  # what the call has kept
+            meanwhile.restore()
         return tree_map(fake, output)
 
 

@@ -273,7 +273,13 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
         """(T, T) for `tensor` (T, ...): -inf above the diagonal; kept for the next call."""
         length = tensor.size(0)
         mask = self._future_mask
-        if mask.device != tensor.device or mask.dtype != tensor.dtype or mask.size(0) < length:
+        # a graph has no mask of one length in it
+        if (
+            torch.compiler.is_exporting()
+            or mask.device != tensor.device
+            or mask.dtype != tensor.dtype
+            or mask.size(0) < length
+        ):
             mask = torch.full((length, length), float("-inf"), dtype=tensor.dtype, device=tensor.device).triu_(1)
             self._future_mask = mask
         return mask[:length, :length]
