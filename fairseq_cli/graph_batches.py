@@ -18,11 +18,13 @@ def from_data(
     from fairseq.checkpoint_tools.batches import batches_of
     from fairseq.checkpoint_utils import load_model_ensemble_and_task
     from fairseq.errors import ConfigError
+    from fairseq.graph.python_files import check_is_model
 
     if (Path(path) / "checkpoint.pt").is_file():
         path = str(Path(path) / "checkpoint.pt")  # of a run folder
     if not Path(path).is_file():
         raise ConfigError(f"{path}: --data is for checkpoints, whose task reads it; for other models give --input")
+    check_is_model(Path(path))
     models, cfg, task = load_model_ensemble_and_task([path], arg_overrides={"data": str(data)})
     samples = list(batches_of(task, subset, batch_size, batches, shuffle=False))
     criterion = task.build_criterion(cfg.criterion)

@@ -51,8 +51,10 @@ def run(args: argparse.Namespace) -> None:
     else:
         model, batches, call = made_up(args.model, args.input, args.batches, args.seed)
     if not batches:
+        from fairseq.graph.tracing import example_inputs
+
         raise ConfigError(
-            f"{args.model}: say what to run it on, by --input NAME:DTYPE[SHAPE], or --data for checkpoints"
+            f"{args.model}: say what to run it on, such as {example_inputs(model)}, or --data for checkpoints"
         )
     found = verify(model, batches, num_bits=args.num_bits, run=call, stored=args.stored)
     if args.out is not None:

@@ -52,6 +52,10 @@ def run(args: argparse.Namespace) -> None:
         return
     data = found(args, model)
     text = json.dumps(data, indent=1) if args.json else shown(args.action, data)
+    if args.action == "shapes" and not args.json and not any(row["out"] for row in data["nodes"]):
+        from fairseq.graph.tracing import example_inputs
+
+        text += f"\n\nno shapes are known without inputs; give them, such as {example_inputs(model)}"
     if args.out is None:
         print(text)
     else:

@@ -24,6 +24,7 @@ from fairseq.graph.adapters import adapter_of, named_adapters
 from fairseq.graph.equality import unchanged
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.quantized_call import QuantizedCall
+from fairseq.graph.tracing import example_inputs
 from fairseq.quantization.plan.targets import target_of
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.spec import GRADIENT
@@ -61,7 +62,10 @@ def count(graph: ModelGraph) -> list[NodeCost]:
         ConfigError: a graph without shapes.
     """
     if graph.inputs is None:
-        raise ConfigError("operations cannot be counted in a graph without shapes; trace it with inputs")
+        raise ConfigError(
+            "operations cannot be counted in a graph without shapes; trace it with inputs, such as "
+            f"{example_inputs(graph.model)}"
+        )
     counter = _Counter(graph.module)
     with unchanged(graph.model), torch.random.fork_rng(), torch.no_grad():
         counter.run(*graph.inputs.values())

@@ -33,10 +33,17 @@ def read_input(text: str) -> tuple[str, torch.dtype, tuple[int, ...]]:
 def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Optional[dict[str, Any]]:
     """Inputs by name, from their descriptions; without any, those that the model was made with, token ids for models
     that are known to take them, else None.
+
+    Raises:
+        ConfigError: a description that cannot be read, two of one name.
     """
     texts = texts or getattr(model, KNOWN, ())
     if texts:
         wanted = [read_input(text) for text in texts]
+        names = [name for name, _, _ in wanted]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"input {name!r} is given {names.count(name)} times; give it once")
         return {name: make_input(model, name, dtype, shape, seed) for name, dtype, shape in wanted}
     name = _token_ids(model)
     return None if name is None else {name: make_input(model, name, torch.int64, DEFAULT_SIZES, seed)}

@@ -10,6 +10,7 @@ from torch import nn
 from fairseq.errors import ConfigError
 from fairseq.graph.config.settings import Settings
 from fairseq.graph.inputs import KNOWN
+from fairseq.graph.python_files import check_is_model
 from fairseq.graph.run_folder import CHECKPOINT, is_run_folder, read_metadata
 from fairseq.graph.sources import load_model
 from fairseq.graph.weights import load_weights
@@ -77,6 +78,7 @@ def _of_source(source: str, inputs: tuple[str, ...]) -> Start:
     if path.is_file():
         from fairseq.checkpoint_tools.whole_model import load_whole
 
+        check_is_model(path)
         model, state = load_whole(source)
         return Start(model.eval(), str(path.resolve()), inputs, state=state)
     return Start(load_model(source), _absolute(source), inputs)

@@ -58,6 +58,35 @@ def parameters_of(model: nn.Module) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(model.forward).parameters)
 
 
+def example_inputs(model: nn.Module) -> str:
+    """Flags of fairseq-graph that give what `model`'s forward needs, with sizes of its first layer where that is known.
+
+    >>> example_inputs(nn.Sequential(nn.BatchNorm1d(16), nn.Linear(16, 5)))
+    "--input 'input:float32[2,16]'"
+    """
+    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = {name: each for name, each in parameters_of(model).items() if each.kind not in fixed}
+    needed = [name for name, each in named.items() if each.default is each.empty] or list(named)[:1] or ["input"]
+    first = _first_sizes(model)
+    return " ".join(f"--input '{name}:{_kind(name) or first}'" for name in needed)
+
+
+def _kind(name: str) -> Optional[str]:
+    words = {"ids": "int64[2,11]", "token": "int64[2,11]", "mask": "bool[2,11]", "length": "int64[2]"}
+    return next((kind for word, kind in words.items() if word in name), None)
+
+
+def _first_sizes(model: nn.Module) -> str:
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            return "int64[2,11]"
+        if isinstance(module, (nn.Linear, nn.BatchNorm1d)):
+            return f"float32[2,{module.in_features if isinstance(module, nn.Linear) else module.num_features}]"
+        if isinstance(module, nn.Conv2d):
+            return f"float32[2,{module.in_channels},32,32]"
+    return "float32[2,3]"
+
+
 def _by_name(model: nn.Module, inputs: Inputs) -> dict[str, Any]:
     parameters = parameters_of(model)
     kinds = {parameter.kind for parameter in parameters.values()}
@@ -94,12 +123,7 @@ def _without_shapes(model: nn.Module, leaves: Leaves, named: tuple[str, ...]) ->
         reason = str(error).strip().partition("\n")[0][:200]
         raise ConfigError(
             f"{type(model).__name__} cannot be traced without inputs ({reason}); give its inputs, such as "
-            f"{_example(model)}"
+            f"{example_inputs(model)}"
         ) from error
     describe(graph, model)
     return ModelGraph(model, graph, None, {}, named)
-
-
-def _example(model: nn.Module) -> str:
-    name: Optional[str] = next(iter(parameters_of(model)), None)
-    return f"{name or 'input'}:float32[2,3]"

@@ -14,6 +14,8 @@ from torch import nn
 not_a_model = 3
 def jsc_tiny():
     return nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5), nn.ReLU())
+def of_size(features):
+    return nn.Linear(features, 5)
 def wrong():
     return 3
 """
@@ -26,6 +28,7 @@ def code(tmp_path: Path) -> Path:
     folder = tmp_path / "a folder ü"
     folder.mkdir()
     (folder / "model.py").write_text(CODE)
+    (folder / "q.toml").write_text("[passes.prune]")
     return folder / "model.py"
 
 
@@ -85,9 +88,17 @@ def test_checkpoints_have_the_same_operations_in_float_and_in_integers(
         (("shapes", "{code}:jsc_tiny", "--input", "inputt:float32[8,16]"), "did you mean 'input'?"),
         (("shapes", "{code}:jsc_tiny", "--input", "input:float23[8,16]"), "did you mean 'float32'?"),
         (("shapes", "{code}:jsc_tiny", "--input", "input[8,16]"), "must be NAME:DTYPE[SHAPE]"),
+        (("shapes", "{code}:jsc_tiny", *INPUT, "--input", "input:int64[2]"), "input 'input' is given 2 times; give"),
         (("shapes", "{code}:jsc_tiny", "--input", "input:float32[8,17]"), "cannot be traced at"),
         (("shapes", "{code}:jsc_tiny", *INPUT, "--leaf", "7"), "unknown module '7' in the leaves"),
-        (("flops", "{code}:jsc_tiny"), "trace it with inputs"),
+        (("flops", "{code}:jsc_tiny"), "trace it with inputs, such as --input 'input:float32[2,16]'"),
+        (("verify", "{code}:jsc_tiny"), "say what to run it on, such as --input 'input:float32[2,16]'"),
+        (("report", "{code}"), "name what makes the model, {code}:jsc_tiny, one of jsc_tiny, wrong, of_size"),
+        (("verify", "{code}", "--data", "somewhere"), "name what makes the model, {code}:jsc_tiny"),
+        (
+            ("report", "{folder}/q.toml"),
+            "is a configuration, no model; fairseq-graph transform --config {folder}/q.toml",
+        ),
     ],
 )
 def test_one_line_for_what_is_wrong(monkeypatch, capsys, code: Path, words, message: str) -> None:
@@ -97,7 +108,35 @@ def test_one_line_for_what_is_wrong(monkeypatch, capsys, code: Path, words, mess
         graph.cli_main()
     captured = capsys.readouterr()
     assert end.value.code not in (0, None) and not captured.out
-    assert captured.err.count("\n") == 1 and message.format(code=code) in captured.err
+    assert captured.err.count("\n") == 1 and message.format(code=code, folder=code.parent) in captured.err
+
+
+def test_shapes_without_inputs_say_how_to_give_them(monkeypatch, capsys, code: Path) -> None:
+    out = run(monkeypatch, capsys, "shapes", f"{code}:jsc_tiny")
+    assert "no shapes are known without inputs; give them, such as --input 'input:float32[2,16]'" in out
+
+
+def test_a_file_imports_its_neighbours(monkeypatch, capsys, tmp_path: Path) -> None:
+    """While it is loaded and while its callable runs; files of two folders each have their own."""
+    path = list(sys.path)
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "net_of_test.py").write_text(
+            "import blocks_of_test\ndef build():\n    import late_of_test\n"
+            "    return blocks_of_test.nn.Linear(blocks_of_test.SIZE, late_of_test.SIZE)"
+        )
+        (folder / "blocks_of_test.py").write_text(f"from torch import nn\nSIZE = {number}")
+        (folder / "late_of_test.py").write_text(f"SIZE = {number + 5}")
+    try:
+        for number in (1, 2):
+            model = f"{tmp_path / str(number)}/net_of_test.py:build"
+            out = run(monkeypatch, capsys, "params", model, "--json")
+            assert json.loads(out)["parameters"][-1]["parameters"] == (number + 1) * (number + 5)
+        assert sys.path == path
+    finally:
+        for name in ("net_of_test", "blocks_of_test", "late_of_test"):
+            sys.modules.pop(name, None)
 
 
 QUANTIZED = """
@@ -226,7 +265,7 @@ def test_verify_of_checkpoints(monkeypatch, capsys, name: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     "words, message",
     [
-        ((), "say what to run it on, by --input NAME:DTYPE[SHAPE], or --data for checkpoints"),
+        ((), "say what to run it on, such as --input "),
         ((*INPUT, "--num-bits", 0), "--num-bits must be at least 1, got 0"),
         ((*INPUT, "--data", "somewhere"), "--data or --input, not both"),
         ((*INPUT, "--out", "{code}"), "is there already"),

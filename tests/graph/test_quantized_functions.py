@@ -86,6 +86,7 @@ def test_products_are_those_of_rounded_factors() -> None:
             "type",
             "'softmax' is called as a function, which has no quantizers; use a module",
         ),
+        ({"fc[12": FIXED}, "regex", "'fc[12': not a regular expression: unterminated character set"),
         ({"0.matmull": FIXED}, "name", "no module named '0.matmull'"),
         ({"matmul": {"bias": "symmetric", "output": {"bits": 8, "format": "nope"}}}, "type", "nope"),
     ],

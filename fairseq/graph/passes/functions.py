@@ -11,6 +11,7 @@ from typing import Optional
 from fairseq.errors import ConfigError
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.select import expression_of, plain
+from fairseq.graph.tracing import example_inputs
 from fairseq.quantization.convert import remove_quantization
 from fairseq.quantization.functions.base import FUNCTIONS
 from fairseq.quantization.functions.names import function_name
@@ -41,7 +42,10 @@ class Functions:
     def targets(self) -> list[QuantizationTarget]:
         if self._targets is None:
             if self.graph.inputs is None:
-                raise ConfigError("functions are found by a call of the model; trace it with inputs")
+                raise ConfigError(
+                    "functions are found by a call of the model; trace it with inputs, such as "
+                    f"{example_inputs(self.graph.model)}"
+                )
             model = remove_quantization(copy.deepcopy(self.graph.model))
             found = function_targets(model, self.graph.inputs)
             self._targets = [each for each in found if isinstance(each, (FunctionTarget, UnquantizedFunction))]

@@ -31,7 +31,7 @@ from fairseq.graph.passes.edit import put, used_besides
 from fairseq.graph.passes.registry import PASSES, graph_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import select
-from fairseq.graph.tracing import Inputs
+from fairseq.graph.tracing import Inputs, example_inputs
 
 OPTIONS = ("pattern", "by")
 
@@ -126,7 +126,7 @@ def _obstacle(graph: ModelGraph, before: fx.Node, node: fx.Node, calls: Mapping[
     if besides:
         return f"the model uses {besides[0]} besides"
     if shape is None:
-        return "the graph has no shapes; trace it with inputs"
+        return f"the graph has no shapes; trace it with inputs, such as {example_inputs(graph.model)}"
     if len(shape) != layer.weight.dim():  # without a batch, or with features that are not the second axis
         return f"the channels of {before.target}, which gives {list(shape)}, are not what it normalizes"
     return None
