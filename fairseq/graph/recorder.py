@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
+from fairseq.errors import ConfigError
 from fairseq.graph.equality import quantizers_unchanged
 from fairseq.graph.fake_run import FakeState, fake_inputs, intercepted_calls, naming_the_statement, new_fakes
 from fairseq.graph.leaves import Leaves
@@ -29,6 +30,8 @@ from fairseq.graph.quantized_call import QuantizedCall
 from fairseq.quantization.functions.base import QuantizedFunction
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+NUMBERS_AND_TEXTS: tuple[Any, ...] = (bool, int, float, complex, str)
+WRITTEN = (*fx.node.base_types, *NUMBERS_AND_TEXTS, type(None), type(...), bytes, set, frozenset, range)
 GRAD_MODE = {"_set_grad_enabled"}  # returns nothing, and changes what follows
 
 
@@ -89,7 +92,7 @@ class Recorder(TorchFunctionMode):
             return self._node_of(value)
         if isinstance(value, SYMBOLIC):
             return self._size(value)
-        return value
+        return _written(value)
 
     def _node_of(self, value: Tensor) -> fx.Node:
         node = self._nodes.get(id(value))
@@ -220,7 +223,8 @@ def record(model: nn.Module, inputs: Mapping[str, Any], leaves: Leaves) -> Recor
     """Run `model` on fake copies of `inputs`, by name of forward's parameter.
 
     Raises:
-        ConfigError: a value decides what is computed; names the statement.
+        ConfigError: a value decides what is computed; names the statement. Or the output holds other things than
+            tensors, numbers and texts.
     """
     fakes = new_fakes()
     with quantizers_unchanged(model), fakes, FakeState(model, fakes) as state:
@@ -229,8 +233,27 @@ def record(model: nn.Module, inputs: Mapping[str, Any], leaves: Leaves) -> Recor
             recorder.placeholder(name, value)
         with intercepted_calls(recorder.module), naming_the_statement(model), recorder:
             output = model(**given)
-        recorder.graph.output(recorder.argument(output))
+        try:
+            recorder.graph.output(recorder.argument(output))
+        except NotWritten as error:
+            cached = getattr(getattr(model, "config", None), "use_cache", False)
+            advice = "set model.config.use_cache = False" if cached else "trace a module around it that gives tensors"
+            raise ConfigError(f"{type(model).__name__} gives {error}; {advice}") from None
     return Recording(recorder.graph, recorder.constants)
+
+
+class NotWritten(TypeError):
+    """A graph is code: only what can be written there can be an argument."""
+
+
+def _written(value: Any) -> Any:
+    """`value`, if code can have it. Subclasses of numbers and texts, such as NumPy's and enums, are plain ones."""
+    for kind in NUMBERS_AND_TEXTS:
+        if isinstance(value, kind):
+            return value if type(value) is kind else kind.__new__(kind, kind.__str__(value) if kind is str else value)
+    if not isinstance(value, WRITTEN):
+        raise NotWritten(f"a {type(value).__name__}, which a graph cannot hold")
+    return value
 
 
 def _plain(value: Any) -> Any:

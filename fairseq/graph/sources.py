@@ -51,6 +51,9 @@ def load_model(source: str) -> nn.Module:
             f"no model {source!r}: give a checkpoint, a run folder, a folder of transformers, FILE.py:CALLABLE or "
             "package.module:CALLABLE"
         )
+    settings: Any = getattr(model, "config", None)
+    if getattr(settings, "use_cache", False):
+        settings.use_cache = False  # a cache in the output of transformers' models is no tensor
     return model.eval()
 
 
@@ -80,7 +83,4 @@ def _from_transformers(folder: Path) -> nn.Module:
         model: nn.Module = kind.from_pretrained(str(folder), local_files_only=True)  # type: ignore[attr-defined]
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{folder}: {str(error).strip().splitlines()[0]}") from None
-    settings: Any = model.config
-    if getattr(settings, "use_cache", False):
-        settings.use_cache = False  # a cache in the output is no tensor
     return model

@@ -1,5 +1,8 @@
 """Graphs compute what their models do, bit for bit, at sizes that tracing has not seen; and leave the models alone."""
 
+import enum
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -156,4 +159,34 @@ def test_another_branch_at_another_size_is_noticed() -> None:
 def test_wrong_calls(inputs, leaves, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         trace(jsc_tiny().eval(), inputs, leaves)
+    assert "\n" not in str(error.value)
+
+
+class WithSetting(nn.Module):
+    """A layer that is called with something that is no tensor."""
+
+    def __init__(self, setting: object) -> None:
+        super().__init__()
+        self.layer, self.setting = Scaled(), setting
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x, self.setting)
+
+
+class Scaled(nn.Module):
+    def forward(self, x: torch.Tensor, setting: object) -> torch.Tensor:
+        return x * setting if isinstance(setting, float) else x
+
+
+@pytest.mark.parametrize(
+    "setting", [np.float64(0.5), enum.StrEnum("Kind", "first").first, torch.float32, range(2), ...]
+)
+def test_settings_that_code_can_hold(setting: object) -> None:
+    trace(WithSetting(setting).eval(), torch.randn(2, 4))
+
+
+@pytest.mark.parametrize("setting", [object(), torch.Generator(), len, nn.Linear(2, 2)])
+def test_settings_that_code_cannot_hold(setting: object) -> None:
+    with pytest.raises(ConfigError, match=r"test_trace.py:\d+, `return self.layer.*which a graph cannot hold") as error:
+        trace(WithSetting(setting).eval(), torch.randn(2, 4))
     assert "\n" not in str(error.value)

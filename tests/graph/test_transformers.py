@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from fairseq.errors import ConfigError
 from fairseq.graph import prune, trace
 from fairseq.graph.diff import diff
 from fairseq.graph.equality import difference
@@ -94,6 +95,21 @@ def test_a_folder(tmp_path) -> None:
     assert trace(model, make_inputs(model, [])).layer_types()["Conv1D"] == 8
     description = json.loads((tmp_path / "config.json").read_text())
     assert description["architectures"] == ["GPT2LMHeadModel"]
+
+
+def with_cache():
+    """What a user's file makes: a model that gives a cache unless told otherwise."""
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2))
+
+
+def test_a_model_that_gives_its_cache() -> None:
+    model = with_cache().eval()
+    with pytest.raises(
+        ConfigError, match=r"DynamicCache, which a graph cannot hold; set model.config.use_cache = False"
+    ):
+        trace(model, inputs())
+    model = load_model(f"{__name__}:with_cache")
+    assert trace(model, make_inputs(model, [])).layer_types()["Conv1D"] == 8
 
 
 HEADS = {
