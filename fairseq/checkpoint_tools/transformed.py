@@ -1,7 +1,7 @@
 """Checkpoints of ours whose model has been changed by passes: what is written beside the weights, and read again.
 
-    transforms       {"passes": [{"pass": ..., "options": ...}], "inputs": [...], "leaves": [...]}, see
-                     `fairseq.graph.replay`
+    transforms       {"passes": [{"pass": ..., "options": ...}], "inputs": [...], "leaves": [...], "head": ...},
+                     see `fairseq.graph.replay`
     cfg.quantization the rules of its quantizers, as in a checkpoint that was trained with them
 
 So `fairseq-validate --path` and `fairseq-train --restore-file` take such a file as any other.
@@ -17,6 +17,7 @@ from fairseq.checkpoint import writing
 from fairseq.checkpoint.format import portable
 from fairseq.checkpoint.packed import AVERAGES
 from fairseq.dataclass.utils import to_container
+from fairseq.graph.inputs import head_of
 from fairseq.graph.replay import KEY, group_of
 from fairseq.quantization.quantized_model import get_quantization
 
@@ -47,7 +48,10 @@ def write_checkpoint(
         kept["cfg"]["quantization"] = {"preset": "none"}
     kept["model"] = model.state_dict()
     earlier = state.get(KEY) or {"passes": []}
-    kept[KEY] = {"passes": [*earlier["passes"], *map(dict, steps)], "inputs": list(inputs), "leaves": list(leaves)}
+    kept[KEY] = {
+        "passes": [*earlier["passes"], *map(dict, steps)], "inputs": list(inputs), "leaves": list(leaves),
+        "head": head_of(model),
+    }  # fmt: skip
     kept = portable(kept)
     if quantization is not None:
         kept["quantization"] = portable(quantization.state_dict(model))

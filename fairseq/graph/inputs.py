@@ -4,6 +4,7 @@
 ('input', torch.float32, (8, 16))
 """
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -17,6 +18,7 @@ DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16"
 DEFAULT_SIZES = (2, 11)  # of token ids: they differ, so that no axis is taken for another
 KNOWN = "input_descriptions"  # attribute of a model that was made with them: a run folder's, a net of the labs
 LEAVES = "paths_of_leaves"  # the same of parts that stay one node
+HEAD = "head_of_task"  # the classification head that a checkpoint's criterion asks for; None where it asks for none
 
 
 def read_input(text: str) -> tuple[str, torch.dtype, tuple[int, ...]]:
@@ -32,7 +34,7 @@ def read_input(text: str) -> tuple[str, torch.dtype, tuple[int, ...]]:
 
 def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Optional[dict[str, Any]]:
     """Inputs by name, from their descriptions; without any, those that the model was made with, token ids for models
-    that are known to take them, else None.
+    that are known to take them, else None. A model with a classification head is called as its task calls it.
 
     Raises:
         ConfigError: a description that cannot be read, two of one name.
@@ -44,9 +46,33 @@ def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Option
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"input {name!r} is given {names.count(name)} times; give it once")
-        return {name: make_input(model, name, dtype, shape, seed) for name, dtype, shape in wanted}
+        made = {name: make_input(model, name, dtype, shape, seed) for name, dtype, shape in wanted}
+        return {**made, **_call_of_head(model)}
     name = _token_ids(model)
-    return None if name is None else {name: make_input(model, name, torch.int64, DEFAULT_SIZES, seed)}
+    if name is None:
+        return None
+    return {name: make_input(model, name, torch.int64, DEFAULT_SIZES, seed), **_call_of_head(model)}
+
+
+def remember_head(model: nn.Module, cfg: Any) -> None:
+    """Note which of the model's heads the criterion of its checkpoint, with config `cfg`, asks for."""
+    criterion = getattr(cfg, "criterion", None)
+    names = [getattr(criterion, name, None) for name in ("classification_head_name", "ranking_head_name")]
+    setattr(model, HEAD, next(filter(None, names), None))
+
+
+def head_of(model: nn.Module) -> Optional[str]:
+    """The classification head that the model's task calls: that of its criterion, else the first."""
+    heads = getattr(model, "classification_heads", None)
+    if not heads or "classification_head_name" not in inspect.signature(model.forward).parameters:
+        return None
+    name: Optional[str] = getattr(model, HEAD, next(iter(heads)))
+    return name if name in heads else None
+
+
+def _call_of_head(model: nn.Module) -> dict[str, Any]:
+    name = head_of(model)
+    return {} if name is None else {"features_only": True, "classification_head_name": name}
 
 
 def leaves_of(model: nn.Module, given: Sequence[str] = ()) -> tuple[str, ...]:
@@ -55,10 +81,14 @@ def leaves_of(model: nn.Module, given: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def _token_ids(model: nn.Module) -> Optional[str]:
-    if type(model).__module__.startswith("fairseq.models."):
+    if _is_ours(model):
         return "src_tokens"
     name = getattr(model, "main_input_name", None)  # transformers
     return name if isinstance(name, str) and name.endswith("_ids") else None
+
+
+def _is_ours(model: nn.Module) -> bool:
+    return type(model).__module__.startswith("fairseq.models.")
 
 
 def make_input(model: nn.Module, name: str, dtype: torch.dtype, shape: tuple[int, ...], seed: int = 1) -> Tensor:

@@ -17,7 +17,7 @@ from torch import nn
 from fairseq.checkpoint.layout import ODD
 from fairseq.errors import CheckpointError, ConfigError, FairseqError, reason
 from fairseq.graph.adapters import named_adapters
-from fairseq.graph.inputs import LEAVES, make_inputs
+from fairseq.graph.inputs import HEAD, LEAVES, make_inputs
 from fairseq.graph.passes.registry import PASSES, run_pass
 from fairseq.graph.tracing import trace
 from fairseq.quantization.plan.settings import QuantizationConfig
@@ -83,6 +83,7 @@ def prepare(model: Any, state: Mapping[str, Any], filename: str) -> Any:
     found = state.get(KEY)
     if found is not None:
         steps, inputs, leaves = check_transforms(found, filename)
+        setattr(model, HEAD, found.get("head"))  # files from before heads were traced do not say
         try:
             changed = replay(model.eval(), structure(steps), inputs, leaves).train()
         except FairseqError as error:
@@ -105,6 +106,7 @@ def check_transforms(found: Any, filename: str) -> tuple[list[dict[str, Any]], l
     sound = (
         isinstance(steps, list)
         and all(isinstance(s, Mapping) and isinstance(s.get("options"), Mapping) for s in steps)
+        and isinstance(found.get("head"), (str, type(None)))
         and all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in texts)
     )
     if not sound:

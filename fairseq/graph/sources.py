@@ -21,7 +21,7 @@ from torch import nn
 
 from fairseq.errors import ConfigError
 from fairseq.graph import lab_models
-from fairseq.graph.inputs import make_input, make_inputs, read_input
+from fairseq.graph.inputs import make_input, make_inputs, read_input, remember_head
 from fairseq.graph.python_files import check_is_model, model_of_code
 from fairseq.graph.run_folder import METADATA, rebuilt
 
@@ -60,7 +60,9 @@ def load_model(source: str) -> nn.Module:
 def _from_checkpoint(path: str) -> nn.Module:
     from fairseq.loading import load_model_ensemble
 
-    model: nn.Module = load_model_ensemble([path])[0][0]
+    models, cfg = load_model_ensemble([path])
+    model: nn.Module = models[0]
+    remember_head(model, cfg)
     return model
 
 

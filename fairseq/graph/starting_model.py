@@ -9,7 +9,7 @@ from torch import nn
 
 from fairseq.errors import ConfigError
 from fairseq.graph.config.settings import Settings
-from fairseq.graph.inputs import KNOWN
+from fairseq.graph.inputs import KNOWN, remember_head
 from fairseq.graph.python_files import check_is_model
 from fairseq.graph.run_folder import CHECKPOINT, is_run_folder, read_metadata
 from fairseq.graph.sources import load_model
@@ -80,6 +80,7 @@ def _of_source(source: str, inputs: tuple[str, ...]) -> Start:
 
         check_is_model(path)
         model, state = load_whole(source)
+        remember_head(model, state["cfg"])
         return Start(model.eval(), str(path.resolve()), inputs, state=state)
     return Start(load_model(source), _absolute(source), inputs)
 

@@ -65,12 +65,17 @@ def test_types_shapes_parameters_and_operations(monkeypatch, capsys, code: Path,
 
 @pytest.mark.parametrize("name", ["float", "int8_integer", "cpt_4_8_packed"])
 def test_checkpoints_have_the_same_operations_in_float_and_in_integers(
-    monkeypatch, capsys, name: str, tmp_path
+    monkeypatch, capsys, caplog, name: str, tmp_path
 ) -> None:
+    """What runs is counted: the classification head that the criterion asks for, and no head over the vocabulary."""
     path = tmp_path / f"{name}.pt"
     path.write_bytes(gzip.decompress((FIXTURES / f"{name}.pt.gz").read_bytes()))
     data = json.loads(run(monkeypatch, capsys, "flops", path, "--json"))
-    assert data["total"]["macs"] == 105952  # of tokens 2 x 11
+    assert data["total"]["macs"] == 94912  # of tokens 2 x 11
+    heads = {row["name"]: row["macs"] for row in data["nodes"] if "head_" in row["name"]}
+    head = "classification_heads_sentence_classification_head"
+    assert heads == {f"{head}_dense": 2 * 16 * 16, f"{head}_out_proj": 2 * 16 * 2}
+    assert "not used in the first call: classification_heads" not in caplog.text
     bits = {row["bits"] for row in data["nodes"]}
     assert bits == ({"32 x 32"} if name == "float" else {"32 x 32", "8 x 8"})
 

@@ -84,6 +84,26 @@ def test_trained_on(runs, transformed, flag: str) -> None:
     validated(runs, packed)
 
 
+def test_passes_on_the_head_that_the_task_calls(runs) -> None:
+    """A checkpoint says which head its passes saw; files from before say nothing, and saw that of the vocabulary."""
+    runs.trained("run", "--max-update", 1)
+    source = str(runs.folder / "run" / "checkpoint_last.pt")
+    config = {"passes": {"remove": {"by": "regex", "pattern": r".*layers\.0\.final_layer_norm"}}}
+    done = transform(config, source, out=runs.folder / "changed")
+    graph, state = load(runs.folder / "changed"), runs.checkpoint("changed", "checkpoint.pt")
+    assert graph.inputs["classification_head_name"] == state["transforms"]["head"] == "sentence_classification_head"
+    assert not any("lm_head" in info.name for info in graph.nodes)
+    with torch.no_grad():
+        found, expected = graph.model(**graph.inputs)[0], done.graph.model(**done.graph.inputs)[0]
+    assert found.shape == (2, 2) and torch.equal(found, expected)
+    older = runs.checkpoint("run")
+    older["model"] = {key: value for key, value in older["model"].items() if "lm_head.layer_norm" not in key}
+    step = {"pass": "remove", "options": {"by": "name", "pattern": "encoder.lm_head.layer_norm"}}
+    torch.save({**older, "transforms": {"passes": [step], "inputs": [], "leaves": []}}, runs.folder / "older.pt")
+    model = load_model_ensemble_and_task([str(runs.folder / "older.pt")])[0][0]
+    assert not list(model.encoder.lm_head.layer_norm.parameters())
+
+
 def test_damaged_transforms_are_one_line(runs, transformed) -> None:
     state = runs.checkpoint("changed", "checkpoint.pt")
     for found, message in (

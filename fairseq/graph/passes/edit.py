@@ -24,7 +24,7 @@ from torch import fx, nn
 from fairseq.errors import ConfigError, unknown
 from fairseq.graph import masks
 from fairseq.graph.diff import described
-from fairseq.graph.inputs import KNOWN
+from fairseq.graph.inputs import HEAD, KNOWN
 from fairseq.graph.leaves import Removed
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.registry import PASSES
@@ -161,7 +161,7 @@ def module_of(graph: ModelGraph, edited: fx.Graph) -> fx.GraphModule:
         node.meta.setdefault("info", None)
     edited.lint()
     found = ModelGraph(graph.model, edited, graph.inputs, graph.constants, graph.leaves).module
-    for name in (FROZEN, KNOWN):
+    for name in (FROZEN, HEAD, KNOWN):
         if name in vars(graph.model):
             vars(found)[name] = vars(graph.model)[name]
     masks.keep_all(found)
