@@ -334,6 +334,16 @@ def test_layers_with_adapters() -> None:
     assert not verify(graph).passed
 
 
+def test_quantized_parts_are_named() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.Sequential(mlp()))
+    with pytest.raises(ConfigError, match=r"the Sequential holds quantized models.*: '1.0'; .*get_submodule\('1.0'\)"):
+        verify(model, batch())
+    assert verify(model.get_submodule("1.0"), batch()).passed
+    attach(model, model[0], "weight", torch.arange(256).view(16, 16) % 2 == 0)  # masks alone must not pass for all
+    with pytest.raises(ConfigError, match="holds quantized models"):
+        verify(model, batch())
+
+
 def test_nothing_to_verify() -> None:
     model = nn.Sequential(nn.Linear(16, 4))
     with pytest.raises(VerificationError, match="the Sequential has no quantizers: there is nothing to verify"):

@@ -61,6 +61,7 @@ def verify(
 
     Raises:
         VerificationError: a model without quantizers and masks.
+        ConfigError: only parts of the model are quantized, each on its own; names them.
         ConfigError: nothing to run it on.
     """
     if isinstance(model, ModelGraph):
@@ -74,6 +75,7 @@ def verify(
     ]
     failures = [f"{path}: its mask no longer holds, values that it prunes are not zero" for path in broken]
     if quantization is None:
+        _check_parts(model)
         if not masks:
             raise VerificationError(
                 f"the {type(model).__name__} has no quantizers: there is nothing to verify; quantize it first, by "
@@ -91,6 +93,17 @@ def verify(
         off = [row.quantizer for row in found.tensors if row.stored is False]
         found.failures += [f"{path}: the weight itself is off its grid" for path in off]
     return found
+
+
+def _check_parts(model: nn.Module) -> None:
+    """Refuse a model that holds quantized ones: their plans and bits are their own."""
+    parts = [path for path, module in model.named_modules() if get_quantization(module) is not None]
+    if parts:
+        raise ConfigError(
+            f"the {type(model).__name__} holds quantized models, and each is verified by itself: "
+            f"{', '.join(map(repr, parts))}; give verify one of them, as model.get_submodule({parts[0]!r}), with "
+            "batches of its own inputs"
+        )
 
 
 def _run(
