@@ -6,6 +6,7 @@ fairseq-graph params bert-folder --json
 fairseq-graph diff checkpoint_best.pt int8/checkpoint_best.pt
 fairseq-graph draw int8/checkpoint_best.pt --out graph.svg
 fairseq-graph profile int8/checkpoint_best.pt --data RTE-bin --match linear --stat range_quantile:quantile=0.97
+fairseq-graph passes prune
 fairseq-graph transform --config q.toml --load best.ckpt --out q-run
 fairseq-graph verify int8/checkpoint_best.pt --data RTE-bin
 fairseq-graph flops bert-folder --input input_ids:int64[1,128] --input attention_mask:int64[1,128]
@@ -13,12 +14,12 @@ fairseq-graph flops bert-folder --input input_ids:int64[1,128] --input attention
 
 import argparse
 
-from fairseq_cli import graph_profile, graph_transform, graph_verify, graph_views
+from fairseq_cli import graph_passes, graph_profile, graph_transform, graph_verify, graph_views
 from fairseq_cli.entry import command
 from fairseq_cli.user_dir import add_user_dir
 
 # each has ACTIONS, add_arguments(parser, action) and run(args)
-FILES = (graph_views, graph_profile, graph_transform, graph_verify)
+FILES = (graph_views, graph_profile, graph_passes, graph_transform, graph_verify)
 
 
 def get_parser() -> argparse.ArgumentParser:

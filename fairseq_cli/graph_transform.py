@@ -13,6 +13,7 @@ ACTIONS = {
 def add_arguments(action: argparse.ArgumentParser, name: str) -> None:
     add_model(action, optional=True, note="; in place of the file's model")
     add_config(action, required=True, what="TOML or YAML: model, inputs, [passes.NAME] in order")
+    action.epilog = "Passes and their options: fairseq-graph passes [NAME]."
     add_inputs(action, "In place of the file's inputs. ")
     action.add_argument(
         "--out",

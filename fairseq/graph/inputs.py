@@ -48,10 +48,10 @@ def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Option
                 raise ConfigError(f"input {name!r} is given {names.count(name)} times; give it once")
         made = {name: make_input(model, name, dtype, shape, seed) for name, dtype, shape in wanted}
         return {**made, **_call_of_head(model)}
-    name = _token_ids(model)
-    if name is None:
+    ids = _token_ids(model)
+    if ids is None:
         return None
-    return {name: make_input(model, name, torch.int64, DEFAULT_SIZES, seed), **_call_of_head(model)}
+    return {ids: make_input(model, ids, torch.int64, DEFAULT_SIZES, seed), **_call_of_head(model)}
 
 
 def remember_head(model: nn.Module, cfg: Any) -> None:

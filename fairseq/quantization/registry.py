@@ -62,6 +62,11 @@ class Registry(Generic[T]):
         self._fill()
         return self._aliases.get(name, name)
 
+    def aliases(self, name: str) -> list[str]:
+        """Other names of the entry `name`."""
+        self._fill()
+        return [alias for alias, listed in self._aliases.items() if listed == name]
+
     def __iter__(self) -> Iterator[str]:
         self._fill()
         return iter(sorted(self._entries))

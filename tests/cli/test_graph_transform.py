@@ -12,8 +12,9 @@ import yaml
 
 from fairseq.errors import ConfigError, FairseqError
 from fairseq.graph import load, transform
-from fairseq.graph.passes.registry import PASSES
+from fairseq.graph.passes.registry import PASSES, run_pass
 from fairseq.graph.sources import load_model
+from fairseq.graph.tracing import trace
 from fairseq_cli import graph
 from tests.graph.models import random
 
@@ -239,6 +240,67 @@ def test_profile_says_in_one_line_what_is_wrong(monkeypatch, capsys, folder: Pat
     captured = capsys.readouterr()
     assert end.value.code not in (0, None) and not captured.out
     assert captured.err.count("\n") == 1 and message in captured.err
+
+
+FUNCTIONS = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 8)
+    def forward(self, x):
+        return nn.functional.relu(nn.functional.relu(self.fc(x)).tanh())
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"pattern": "relu"}, ["fc", "tanh"]),
+        ({"pattern": "relu", "by": "name"}, ["fc", "tanh", "relu"]),
+        ({"pattern": "relu(_1)?|tanh", "by": "regex"}, ["fc"]),
+    ],
+)
+def test_calls_of_functions_are_removed_by_a_file(folder: Path, options, left: list[str]) -> None:
+    (folder / "functions.py").write_text(FUNCTIONS)
+    config = {"model": "functions.py:Net", "inputs": ["x:float32[2,16]"], "passes": {"remove": options}}
+    done = transform(config, out="one")
+    assert [node.name for node in done.graph.nodes if node.kind.startswith("call")] == left
+    with torch.no_grad():
+        assert torch.equal(load("one")(random(2, 16)), done.graph.model(random(2, 16)))
+    with pytest.raises(ConfigError, match=r"; functions are chosen by type or .* such as relu, tanh, relu_1$"):
+        transform({**config, "passes": {"remove": {"pattern": "rleu"}}})
+
+
+def test_passes_and_their_options_are_listed(monkeypatch, capsys, folder: Path) -> None:
+    rows = {row["pass"]: row for row in json.loads(run(monkeypatch, capsys, "passes", "--json"))["passes"]}
+    assert set(rows) == set(PASSES) and "conv_bn_fusion" in rows["fuse_conv_bn"]["also called"]
+    assert all(row["does"].endswith(".") and "described" not in row["does"] for row in rows.values())
+    assert "summarize_quantization" in run(monkeypatch, capsys, "passes")
+    traced = trace(torch.nn.Linear(2, 2))
+    for name in set(rows) - {"quantize", "fuse_lora"}:  # patterns, and nothing at all
+        found = json.loads(run(monkeypatch, capsys, "passes", name, "--json"))
+        listed = {word for row in found["options"] for word in (row["option"], row["also called"]) if word}
+        with pytest.raises(ConfigError, match="choose from") as error:
+            run_pass(traced, name, {"#": 1})
+        known = set(str(error.value).partition("choose from ")[2].split(", "))
+        shown = run(monkeypatch, capsys, "passes", name)
+        assert listed <= known and not [word for word in known - {"scores"} if word not in shown], name
+        assert all(len(row["meaning"]) > 10 and row["default"] for row in found["options"])
+
+
+def test_options_of_a_pass_come_with_meaning_and_default(monkeypatch, capsys, folder: Path) -> None:
+    found = json.loads(run(monkeypatch, capsys, "passes", "insert_lora_adapter", "--json"))
+    assert found["pass"] == "lora" and {
+        "option": "alpha", "also called": "lora_alpha", "default": "8.0", "meaning": "adapters are multiplied by "
+        "alpha / rank."
+    } in found["options"]  # fmt: skip
+    assert "It has no options." in run(monkeypatch, capsys, "passes", "fuse_lora")
+    assert "PATTERN" in run(monkeypatch, capsys, "passes", "quantize")
+    monkeypatch.setattr(sys, "argv", ["fairseq-graph", "passes", "prunee"])
+    with pytest.raises(SystemExit):
+        graph.cli_main()
+    assert capsys.readouterr().err == "error: unknown pass 'prunee'; did you mean 'prune'?\n"
 
 
 def test_settings_have_a_source_each(monkeypatch, capsys, folder: Path) -> None:

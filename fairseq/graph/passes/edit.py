@@ -29,9 +29,10 @@ from fairseq.graph.leaves import Removed
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.registry import PASSES
 from fairseq.graph.passes.result import Result, changed_in_place
-from fairseq.graph.passes.select import nearest_of, select
+from fairseq.graph.passes.select import SHOWN, expression_of, nearest_of, plain, select, way_of
 from fairseq.graph.trainability import FROZEN
 
+CALLS = ("call_function", "call_method")
 FIXED = ("placeholder", "get_attr", "output")
 Which = Union[str, fx.Node]
 
@@ -93,17 +94,47 @@ def erase(graph: ModelGraph, node: Union[Which, Iterable[Which]]) -> tuple[Model
 
 @PASSES.register("remove")
 def remove_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
-    """`remove` for all nodes of the modules that `pattern` and `by` choose."""
+    """Take modules or calls of functions away; who used their output uses their input instead.
+
+    Options:
+        pattern: which modules (needed).
+        by: what `pattern` is: `type`, `name` or `regex` (default "type").
+    """
     for key in options:
         if key not in ("pattern", "by"):
             raise ConfigError(unknown("option", str(key), ("pattern", "by"), where="remove"))
-    pattern = str(options.get("pattern", ""))
-    paths = select(graph.model, pattern, str(options.get("by", "type")))
+    return remove(graph, chosen_nodes(graph, str(options.get("pattern", "")), str(options.get("by", "type"))))
+
+
+def chosen_nodes(graph: ModelGraph, pattern: str, by: str) -> list[fx.Node]:
+    """Nodes that call modules that `pattern` means; where it means none, those of functions: by their type, `relu`, or
+    by the name of the node, `relu_1`.
+
+    Raises:
+        ConfigError: there are none of either kind; names the nearest.
+    """
+    way = way_of(by)
+    try:
+        paths = select(graph.model, pattern, way)
+    except ConfigError as error:
+        nodes = [node for node in graph.graph.nodes if node.op in CALLS and _is_meant(node, pattern, way)]
+        if nodes:
+            return nodes
+        named = [node.name for node in graph.graph.nodes if node.op in CALLS]
+        shown = ", ".join([*named[:SHOWN], *(["..."] if len(named) > SHOWN else [])])
+        also = f"; functions are chosen by type or by the name of their node, such as {shown}" if named else ""
+        raise ConfigError(f"{error}{also}") from None
     nodes = [node for node in graph.graph.nodes if node.op == "call_module" and node.target in paths]
     if not nodes:
         known = (str(node.target) for node in graph.graph.nodes if node.op == "call_module")
         raise ConfigError(f"no node calls {paths[0] or 'the model'!r}{nearest_of(pattern, known)}")
-    return remove(graph, nodes)
+    return nodes
+
+
+def _is_meant(node: fx.Node, pattern: str, way: str) -> bool:
+    if way == "type":
+        return plain(node.meta["info"].type) == plain(pattern)
+    return node.name == pattern if way == "name" else expression_of(pattern).fullmatch(node.name) is not None
 
 
 def nodes_of(graph: ModelGraph, given: Union[Which, Iterable[Which]]) -> list[fx.Node]:

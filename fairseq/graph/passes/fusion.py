@@ -28,7 +28,7 @@ from fairseq.graph.leaves import Removed
 from fairseq.graph.masks import KeepMasks
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.edit import put, used_besides
-from fairseq.graph.passes.registry import PASSES, graph_of
+from fairseq.graph.passes.registry import PASSES, graph_of, options_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import select
 from fairseq.graph.tracing import Inputs, example_inputs
@@ -77,8 +77,9 @@ def fuse_conv_bn(
 
 
 @PASSES.register("fuse_conv_bn", "conv_bn_fusion")
+@options_of(fuse_conv_bn)
 def fuse_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
-    """`fuse_conv_bn` with its arguments as options."""
+    """Make batch norms part of the convolution or Linear layer before them."""
     for key in options:
         if key not in OPTIONS:
             raise ConfigError(unknown("option", str(key), OPTIONS, where="fuse_conv_bn"))

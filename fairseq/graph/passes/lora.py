@@ -28,7 +28,7 @@ from fairseq.graph import adapters, masks
 from fairseq.graph.diff import described
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.edit import used_besides
-from fairseq.graph.passes.registry import PASSES, graph_of
+from fairseq.graph.passes.registry import PASSES, graph_of, options_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import select, way_of
 from fairseq.graph.tracing import Inputs
@@ -120,8 +120,12 @@ def fuse_lora(model: Union[ModelGraph, nn.Module], *, inputs: Inputs = None) -> 
 
 
 @PASSES.register("lora", "insert_lora_adapter", "insert_lora")
+@options_of(insert_lora)
 def lora_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
-    """`insert_lora` with its arguments as options; `lora_alpha` and `lora_dropout` are understood."""
+    """Give layers low-rank adapters, which train in place of weights.
+
+    The words of MASE and peft, `lora_alpha`, `lora_dropout` and `r`, are understood, too.
+    """
     known = ("pattern", "by", "rank", "alpha", "dropout", "trainable", "seed")
     given: dict[str, Any] = {}
     for key, value in options.items():
@@ -136,7 +140,7 @@ def lora_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph
 
 @PASSES.register("fuse_lora", "fuse_lora_weights")
 def fuse_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
-    """`fuse_lora`; it has no options."""
+    """Add adapters to the weights, and take them off."""
     if options:
         raise ConfigError(f"fuse_lora: option {next(iter(options))!r}: it has none")
     return fuse_lora(graph)

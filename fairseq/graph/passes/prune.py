@@ -31,7 +31,7 @@ from fairseq.graph import masks
 from fairseq.graph.diff import described
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.importance import keep_n_of_m, lowest, magnitude, means
-from fairseq.graph.passes.registry import PASSES, graph_of
+from fairseq.graph.passes.registry import PASSES, graph_of, options_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import is_of_type, select
 from fairseq.graph.passes.units import HeadGroup, Weight, heads_of, weights_of
@@ -110,8 +110,12 @@ def prune(
 
 
 @PASSES.register("prune")
+@options_of(prune)
 def prune_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
-    """`prune` with its arguments as options, or MASE's: they stand under `weight`."""
+    """Set the least important weights to zero, and keep them there.
+
+    MASE's options are understood, too: they stand under `weight`, and under `activation` for `prune_activations`.
+    """
     if "weight" in options:
         if options.get("activation"):
             raise ConfigError(

@@ -23,7 +23,7 @@ from fairseq.graph import input_pruning
 from fairseq.graph.diff import described
 from fairseq.graph.model_graph import ModelGraph
 from fairseq.graph.passes.prune import USUAL, n_of_m, share_of
-from fairseq.graph.passes.registry import PASSES, graph_of
+from fairseq.graph.passes.registry import PASSES, graph_of, options_of
 from fairseq.graph.passes.result import Result, changed_in_place
 from fairseq.graph.passes.select import is_of_type, select
 from fairseq.graph.tracing import Inputs
@@ -80,8 +80,9 @@ def prune_activations(
 
 
 @PASSES.register("prune_activations")
+@options_of(prune_activations)
 def prune_activations_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
-    """`prune_activations` with its arguments as options."""
+    """Make the least important elements of layers' inputs zero, in every call."""
     for key in options:
         if key not in OPTIONS:
             raise ConfigError(unknown("option", str(key), OPTIONS, where="prune_activations"))

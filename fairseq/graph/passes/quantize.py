@@ -108,7 +108,22 @@ def quantize(
 
 @PASSES.register("quantize")
 def quantize_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
-    """`quantize` with `by` and the patterns as options."""
+    """Quantize the modules that patterns choose, and no others.
+
+    Each further option is a pattern, such as linear or "encoder.layers.0.fc1", and what its operands become: a format's
+    name (fairseq-formats lists them), a table of operands, or MASE's keys.
+
+        linear = "mxfp8"
+        linear = {weight = {format = "symmetric", bits = 4}, input = "fp8_e4m3"}
+        linear = {name = "integer", data_in_width = 8, data_in_frac_width = 4, weight_width = 8, weight_frac_width = 4}
+
+    Operands are input, weight, bias, output and grad_output. "NA" leaves a layer, an operand or a setting as it is.
+
+    Options:
+        by: what patterns are: `type`, `name` or `regex` (default "type").
+        PATTERN: what operands of its modules, or of calls of its functions, become; a later one replaces an earlier.
+        default: the same for layers that multiply and that no pattern matches (default "NA").
+    """
     return quantize(graph, options)
 
 

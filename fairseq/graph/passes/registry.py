@@ -21,6 +21,7 @@ from fairseq.graph.tracing import Inputs, trace
 from fairseq.quantization.registry import Registry
 
 Pass = Callable[[ModelGraph, Mapping[str, Any]], tuple[ModelGraph, Any]]
+OPTIONS_OF = "options_of"  # attribute of a pass
 PASSES: Registry[Pass] = Registry("pass", "fairseq.graph.passes")
 
 
@@ -33,6 +34,16 @@ def register_pass(name: str) -> Callable[[Pass], Pass]:
     if name in PASSES:
         raise ConfigError(f"there is a pass {name!r} already; give it another name")
     return PASSES.register(name)
+
+
+def options_of(function: Callable[..., Any]) -> Callable[[Pass], Pass]:
+    """Decorator of a pass: its options are arguments of `function`, whose docstring says what they mean."""
+
+    def decorate(entry: Pass) -> Pass:
+        vars(entry)[OPTIONS_OF] = function
+        return entry
+
+    return decorate
 
 
 def run_pass(

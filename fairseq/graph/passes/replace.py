@@ -86,8 +86,14 @@ def replace(
 
 @PASSES.register("replace")
 def replace_pass(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Result]:
-    """`replace` for all nodes of the modules that `pattern` and `by` choose, by a class of torch.nn: `with` is its
-    name, `options` are its arguments.
+    """Put a module of another class where modules are; parameters of equal keys and shapes stay.
+
+    Options:
+        pattern: which modules (needed).
+        by: what `pattern` is: `type`, `name` or `regex` (default "type").
+        with: the name of a class of torch.nn (needed).
+        options: its arguments, a table (default {}).
+        lose: whether parameters that the new module does not have may go (default false).
     """
     for key in options:
         if key not in OPTIONS:

@@ -49,25 +49,42 @@ class Report:
 
 @PASSES.register("report_graph")
 def report_graph(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Report]:
-    """Every node, the graph as text, how many nodes of each kind, layer types."""
+    """Every node, the graph as text, how many nodes of each kind, layer types.
+
+    Options:
+        file_name, save_path: name of the file in the run folder (default "report_graph.txt").
+    """
     return graph, _report("report_graph", graph_text(graph), options)
 
 
 @PASSES.register("report_node_type")
 def report_node_type(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Report]:
-    """The type of every node's module or function."""
+    """The type of every node's module or function.
+
+    Options:
+        file_name, save_path: name of the file in the run folder (default "report_node_type.txt").
+    """
     return graph, _report("report_node_type", text_table(report.type_rows(graph)), options)
 
 
 @PASSES.register("report_node_shape")
 def report_node_shape(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Report]:
-    """Shapes that every node takes and gives."""
+    """Shapes that every node takes and gives.
+
+    Options:
+        file_name, save_path: name of the file in the run folder (default "report_node_shape.txt").
+    """
     return graph, _report("report_node_shape", text_table(report.shape_rows(graph)), options)
 
 
 @PASSES.register("report_node_meta_param")
 def report_node_meta_param(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Report]:
-    """All that is known of each node: kind, type, shapes, parameters, bits, and statistics that a pass before found."""
+    """All that is known of each node: kind, type, shapes, parameters, bits, and statistics that a pass before found.
+
+    Options:
+        which: a list of common, software, all (default ["all"]).
+        file_name, save_path: name of the file in the run folder (default "report_node_meta_param.txt").
+    """
     which = options.get("which", ["all"])
     which = [which] if isinstance(which, str) else list(which)
     for name in which:
@@ -79,7 +96,18 @@ def report_node_meta_param(graph: ModelGraph, options: Mapping[str, Any]) -> tup
 
 @PASSES.register(PROFILE)
 def profile_statistics(graph: ModelGraph, options: Mapping[str, Any]) -> tuple[ModelGraph, Report]:
-    """Statistics of weights and activations, on made-up batches of the graph's inputs."""
+    """Statistics of weights and activations, on made-up batches of the graph's inputs.
+
+    MASE's words are target_weight_nodes, weight_statistics, target_activation_nodes and activation_statistics,
+    whose settings device and dims say nothing new; input_generator and profile_output_activation have no effect.
+
+    Options:
+        by: how modules are matched: `type`, `name` or `regex` (default "type").
+        weights: a table of match, a list of modules, and statistics, a table of names with their settings.
+        activations: the same for what modules take and give.
+        num_samples: how many made-up examples they are of (default 32).
+        points: whether quantizers and their errors are measured, too (default false).
+    """
     number = options.get("num_samples", SAMPLES)
     batches = [] if graph.inputs is None else batches_like(graph.model, graph.inputs, number)
     rows, notes = profile_graph(graph.model, options, batches)
