@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq.errors import ConfigError
 from fairseq.graph.attributes import Attributes
+from fairseq.graph.plain_torch import without_fast_path
 from fairseq.quantization.quantized_model import get_quantization
 from fairseq.quantization.rounding.learned_qparams import LearnedQParams
 
@@ -27,7 +28,7 @@ def check_against(model: nn.Module, graph: Callable[..., Any], inputs: Mapping[s
         ConfigError: their outputs differ; says where, and for which sizes.
     """
     for given in (inputs, other_size(inputs)):
-        with unchanged(model):
+        with unchanged(model), without_fast_path():
             expected = _run(model, given)
             if isinstance(expected, Exception):
                 if given is inputs:

@@ -5,11 +5,15 @@ torch's own export runs models in this way; the parts used here are private to t
 
 import contextlib
 import linecache
+import os
+import sysconfig
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import sympy
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
@@ -24,9 +28,15 @@ from torch.utils._pytree import tree_map
 
 from fairseq.errors import ConfigError
 from fairseq.graph.attributes import Attributes
+from fairseq.graph.leaves import WHOLE
 
 NEEDS_DATA = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
-OURS = ("fairseq/graph/", "torch/")
+PYTHON = sysconfig.get_paths()["stdlib"] + os.sep
+OURS = tuple(f"{Path(file).parent}{os.sep}" for file in (torch.__file__, sympy.__file__, __file__))
+
+
+class NotWritten(TypeError):
+    """A graph is code: only what can be written there can be an argument."""
 
 
 def new_fakes() -> FakeTensorMode:
@@ -136,8 +146,11 @@ def intercepted_calls(call: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def naming_the_statement(model: nn.Module) -> Iterator[None]:
-    """Errors of a run without data as one line that says which statement of the model is the reason.
+def naming_the_statement(model: nn.Module, failed: Callable[[Exception], str]) -> Iterator[None]:
+    """Errors of a run without data as one line that says which statement or module is the reason.
+
+    Args:
+        failed: gives the path of the module in which an error arose.
 
     Raises:
         ConfigError: a value of a tensor decides what is computed, or the run fails otherwise.
@@ -147,17 +160,40 @@ def naming_the_statement(model: nn.Module) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if not any(part in frame.filename for part in OURS)] or list(frames)
-        place = own[-1]
-        code = " ".join((place.line or linecache.getline(place.filename, place.lineno or 0)).split())
-        where = f"{type(model).__name__} cannot be traced at {place.filename}:{place.lineno}, `{code}`"
-        if isinstance(error, NEEDS_DATA):
-            raise ConfigError(
-                f"{where}: the value of a tensor decides what follows; name the module around it as a leaf"
-            ) from error
-        raise ConfigError(f"{where}: {type(error).__name__}: {_first_line(error)}") from error
+        path, where = failed(error), f"{type(model).__name__} cannot be traced"
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_of_torch(frame.filename)]
+        if own:
+            place = own[-1]
+            code = " ".join((place.line or linecache.getline(place.filename, place.lineno or 0)).split())
+            where += f" at {place.filename}:{place.lineno}, `{code}`"
+        if path:
+            where += f", in {path!r}, a {type(model.get_submodule(path)).__name__}"
+        raise ConfigError(f"{where}: {_why(error)}{_advice(model, path, error, bool(own))}") from error
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:200]
+def _is_of_torch(file: str) -> bool:
+    """Whether a file is no part of a model: torch, this folder, Python itself."""
+    return file.startswith((*OURS, "<frozen", "<eval_with_key>")) or (
+        file.startswith(PYTHON) and "site-packages" not in file
+    )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, NEEDS_DATA):
+        return "the value of a tensor decides what follows"
+    if isinstance(error, NotWritten):
+        return str(error)
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+
+
+def _advice(model: nn.Module, path: str, error: Exception, own: bool) -> str:
+    """What helps against `error`, which arose in the module at `path`."""
+    name = type(model).__name__
+    if isinstance(model, WHOLE):
+        return f"; {name} is one node of a graph: trace a module that has it, such as nn.Sequential"
+    if not isinstance(error, (*NEEDS_DATA, NotWritten)):
+        return ""
+    if path:
+        return f"; name the module around it as a leaf: {path!r}"
+    what = "the statement" if own else name
+    return f"; the model itself cannot be a leaf: put {what} into a module of its own, and name that as one"

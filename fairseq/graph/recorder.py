@@ -24,8 +24,16 @@ from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 from fairseq.errors import ConfigError
 from fairseq.graph.equality import quantizers_unchanged
-from fairseq.graph.fake_run import FakeState, fake_inputs, intercepted_calls, naming_the_statement, new_fakes
+from fairseq.graph.fake_run import (
+    FakeState,
+    NotWritten,
+    fake_inputs,
+    intercepted_calls,
+    naming_the_statement,
+    new_fakes,
+)
 from fairseq.graph.leaves import Leaves
+from fairseq.graph.plain_torch import without_fast_path, without_log
 from fairseq.graph.quantized_call import QuantizedCall
 from fairseq.quantization.functions.base import QuantizedFunction
 
@@ -62,6 +70,7 @@ class Recorder(TorchFunctionMode):
         self._attributes: dict[int, str] = {}
         self._sizes: dict[Any, Any] = {}  # sympy expression -> proxy
         self._quiet = 0
+        self._failed: tuple[Optional[Exception], str] = (None, "")
         for name, value in state.names.items():
             self._attributes[id(value)] = name
 
@@ -140,6 +149,19 @@ class Recorder(TorchFunctionMode):
 
     def module(self, module: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """A module is called."""
+        try:
+            return self._module(module, call, args, kwargs)
+        except Exception as error:
+            path = self._paths.get(id(module))
+            if path and self._failed[0] is not error:
+                self._failed = error, path
+            raise
+
+    def failed(self, error: Exception) -> str:
+        """The path of the innermost module of the model that has raised `error`."""
+        return self._failed[1] if self._failed[0] is error else ""
+
+    def _module(self, module: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         path = self._paths.get(id(module))
         if self._quiet or path is None or not path:
             return call(module, *args, **kwargs)  # one that was made on the way is part of its maker
@@ -227,11 +249,11 @@ def record(model: nn.Module, inputs: Mapping[str, Any], leaves: Leaves) -> Recor
             tensors, numbers and texts.
     """
     fakes = new_fakes()
-    with quantizers_unchanged(model), fakes, FakeState(model, fakes) as state:
+    with quantizers_unchanged(model), without_fast_path(), without_log(), fakes, FakeState(model, fakes) as state:
         recorder, given = Recorder(model, state, leaves), fake_inputs(fakes, inputs)
         for name, value in given.items():
             recorder.placeholder(name, value)
-        with intercepted_calls(recorder.module), naming_the_statement(model), recorder:
+        with intercepted_calls(recorder.module), naming_the_statement(model, recorder.failed), recorder:
             output = model(**given)
         try:
             recorder.graph.output(recorder.argument(output))
@@ -240,10 +262,6 @@ def record(model: nn.Module, inputs: Mapping[str, Any], leaves: Leaves) -> Recor
             advice = "set model.config.use_cache = False" if cached else "trace a module around it that gives tensors"
             raise ConfigError(f"{type(model).__name__} gives {error}; {advice}") from None
     return Recording(recorder.graph, recorder.constants)
-
-
-class NotWritten(TypeError):
-    """A graph is code: only what can be written there can be an argument."""
 
 
 def _written(value: Any) -> Any:

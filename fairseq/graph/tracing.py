@@ -26,6 +26,9 @@ Inputs = Union[Mapping[str, Any], Sequence[Any], Tensor, None]
 def trace(model: nn.Module, inputs: Inputs = None, leaves: Iterable[str] = (), check: bool = True) -> ModelGraph:
     """The graph of `model` as it runs now: in training or in evaluation, with these inputs given and no others.
 
+    torch's transformer layers are traced, and compared, without their fast path of evaluation, which gives zeros in
+    padded positions, and hides all but 0 of a mask of numbers.
+
     Args:
         model: any module. Its parameters and modes are not changed.
         inputs: by name of forward's parameter, or in its order. Sizes of 2 and more stand for any size; give sizes that
@@ -45,11 +48,17 @@ def trace(model: nn.Module, inputs: Inputs = None, leaves: Iterable[str] = (), c
     if inputs is None:
         return _without_shapes(model, own, leaves)
     given = _by_name(model, inputs)
+    missing = [name for name in _needed(model) if name not in given]
+    if missing:
+        raise ConfigError(
+            f"{type(model).__name__}.forward needs {', '.join(map(repr, missing))}, too; give its inputs, such as "
+            f"{example_inputs(model)}"
+        )
     recording = record(model, given, own)
     describe(recording.graph, model)
     graph = ModelGraph(model, recording.graph, given, recording.constants, leaves)
     if check:
-        check_against(model, graph, given)
+        check_against(model, graph.module.forward, given)  # called as a module, fx prints its code where it fails
     return graph
 
 
@@ -64,11 +73,19 @@ def example_inputs(model: nn.Module) -> str:
     >>> example_inputs(nn.Sequential(nn.BatchNorm1d(16), nn.Linear(16, 5)))
     "--input 'input:float32[2,16]'"
     """
-    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    named = {name: each for name, each in parameters_of(model).items() if each.kind not in fixed}
-    needed = [name for name, each in named.items() if each.default is each.empty] or list(named)[:1] or ["input"]
+    needed = _needed(model) or list(_named(model))[:1] or ["input"]
     first = _first_sizes(model)
     return " ".join(f"--input '{name}:{_kind(name) or first}'" for name in needed)
+
+
+def _named(model: nn.Module) -> dict[str, inspect.Parameter]:
+    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: each for name, each in parameters_of(model).items() if each.kind not in fixed}
+
+
+def _needed(model: nn.Module) -> list[str]:
+    """Inputs without which forward cannot be called."""
+    return [name for name, each in _named(model).items() if each.default is each.empty]
 
 
 def _kind(name: str) -> Optional[str]:

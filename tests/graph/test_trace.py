@@ -153,7 +153,7 @@ def test_another_branch_at_another_size_is_noticed() -> None:
         ({"inputt": torch.randn(2, 16)}, (), "unknown input 'inputt' in Sequential.forward; did you mean 'input'"),
         ((torch.randn(2, 16), 1), (), "takes 1 inputs, got 2"),
         ({"input": torch.randn(2, 16)}, ("22",), "unknown module '22' in the leaves"),
-        ({"input": torch.randn(2, 15)}, (), "cannot be traced at|fails on these inputs"),
+        ({"input": torch.randn(2, 15)}, (), "cannot be traced, in '0', a BatchNorm1d: |fails on these inputs"),
     ],
 )
 def test_wrong_calls(inputs, leaves, message: str) -> None:
