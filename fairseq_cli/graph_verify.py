@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
         check_output(args.out, args.overwrite)
     if args.data is not None and args.input:
         raise ConfigError("give --data or --input, not both")
-    if args.num_bits is not None and args.num_bits < 1:
-        raise ConfigError(f"--num-bits must be at least 1, got {args.num_bits}")
+    if args.num_bits is not None and not 1 <= args.num_bits <= 32:
+        raise ConfigError(f"--num-bits must be at least 1 and at most 32, got {args.num_bits}")
     if args.data is not None:
         model, batches, call = from_data(args.model, **settings)
     else:

@@ -97,6 +97,7 @@ def test_checkpoints_have_the_same_operations_in_float_and_in_integers(
         (("shapes", "{code}:jsc_tiny", "--input", "input:float32[8,17]"), "cannot be traced, in '0', a BatchNorm1d"),
         (("shapes", "{code}:jsc_tiny", *INPUT, "--leaf", "7"), "unknown module '7' in the leaves"),
         (("flops", "{code}:jsc_tiny"), "trace it with inputs, such as --input 'input:float32[2,16]'"),
+        (("verify", "{code}:jsc_tiny", *INPUT, "--num-bits", "99"), "at least 1 and at most 32, got 99"),
         (("verify", "{code}:jsc_tiny"), "say what to run it on, such as --input 'input:float32[2,16]'"),
         (("report", "{code}"), "name what makes the model, {code}:jsc_tiny, one of jsc_tiny, wrong, of_size"),
         (("verify", "{code}", "--data", "somewhere"), "name what makes the model, {code}:jsc_tiny"),
@@ -271,7 +272,7 @@ def test_verify_of_checkpoints(monkeypatch, capsys, name: str, tmp_path: Path) -
     "words, message",
     [
         ((), "say what to run it on, such as --input "),
-        ((*INPUT, "--num-bits", 0), "--num-bits must be at least 1, got 0"),
+        ((*INPUT, "--num-bits", 0), "--num-bits must be at least 1 and at most 32, got 0"),
         ((*INPUT, "--data", "somewhere"), "--data or --input, not both"),
         ((*INPUT, "--out", "{code}"), "is there already"),
     ],

@@ -366,6 +366,11 @@ def test_from_python_with_a_module(folder: Path) -> None:
         (("--set", "passes.quantize.linaer.bits=4"), TOML, "no module of type 'linaer' in Sequential; nearest is"),
         (("--set", "passes.quantise.linear.bits=4"), TOML, "unknown pass 'quantise' in bad: passes; did you mean"),
         (("--set", "modle=x.py:f"), TOML, "unknown key 'modle' in bad.toml; did you mean 'model'?"),
+        (
+            ("--set", "zzz=1"),
+            TOML,
+            "unknown key 'zzz' in bad.toml; choose from inputs, leaves, load_name, load_type, model",
+        ),
         (("--set", "seed"), TOML, "must be KEY=VALUE"),
         (("--set", "seed=-1"), TOML, "seed: needs a whole number"),
         ((), 'model = "a"\npasses = [\n', "bad.toml, line 3, column 1: no TOML"),

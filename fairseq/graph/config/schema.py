@@ -71,7 +71,7 @@ def build_config(values: Mapping[str, Any], where: str) -> TransformConfig:
         if key in WITHOUT_EFFECT:
             continue
         if key not in FIELDS:
-            raise ConfigError(unknown("key", key, [*FIELDS, *WITHOUT_EFFECT], where=where))
+            raise ConfigError(unknown("key", key, FIELDS, where=where))
         if value is None or value == "NA":
             continue
         given[key] = _READERS.get(key, _text)(value, f"{where}: {key}")
