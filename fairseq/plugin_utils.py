@@ -2,7 +2,7 @@
 
 >>> from argparse import Namespace
 >>> safe_getattr(Namespace(a=None), "a", 3), safe_hasattr(Namespace(a=None), "a")
-(3, False)
+(None, False)
 >>> buffered_arange(3), new_arange(torch.zeros(2, 3), 2, 2)
 (tensor([0, 1, 2]), tensor([[0, 1],
         [0, 1]]))

@@ -10,6 +10,11 @@ import pytest
 from make_name_case_fixtures import TARGET
 from name_cases import CASES
 
+import fairseq.registry
+from fairseq.dataclass import catalog
+from fairseq.models import registries
+from fairseq.registry import Registry
+
 EXPECTED = json.loads(TARGET.read_text(encoding="utf-8"))
 
 
@@ -26,6 +31,23 @@ def differs(found, expected, where="result"):
     ):
         return None
     return None if type(found) is type(expected) and found == expected else f"{where}: {found!r}, not {expected!r}"
+
+
+@pytest.fixture(autouse=True)
+def own_components_are_forgotten():
+    """Cases register components of their own; tests that look at all components come later.
+
+    Built-in ones, which are entered when they are first used, stay.
+    """
+    known = [value for value in vars(registries).values() if isinstance(value, Registry)]
+    known += [entry["registry"] for entry in fairseq.registry.REGISTRIES.values()]
+    builtins = [(registry, registry._builtins) for registry in known]
+    builtins += [(group, catalog.BUILTINS.get(name, {})) for name, group in catalog._GROUPS.items()]
+    before = [set(registry._entries) for registry, _ in builtins]
+    yield
+    for (registry, builtin), names in zip(builtins, before, strict=True):
+        for name in set(registry._entries) - names - set(builtin):
+            del registry[name]
 
 
 @pytest.mark.parametrize("name", CASES)
