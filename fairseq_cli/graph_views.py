@@ -14,7 +14,8 @@ ACTIONS = {
     "shapes": "shapes that every node takes and gives; s0, s1, ... are sizes that may vary",
     "params": "trainable and total parameters by module, each counted once",
     "flops": "multiply-accumulates, FLOPs and BitOPs of every node at the inputs' sizes",
-    "diff": "nodes of two models side by side, matched by name, and how many of each type have changed",
+    "diff": "nodes of two models side by side, matched by name, how many of each type have changed in type, format, "
+    "masks or adapter, and which modules have other weights",
     "draw": "a picture, SVG or PNG, with quantized layers coloured by their bits",
 }
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
 def found(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     """What an action says of a model, as JSON values."""
     from fairseq.graph import report
-    from fairseq.graph.diff import diff, histogram
+    from fairseq.graph.diff import diff, histogram, other_weights
     from fairseq.graph.flops import count
     from fairseq.graph.inputs import leaves_of, make_inputs
     from fairseq.graph.sources import load_model
@@ -76,10 +77,14 @@ def found(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     graph = trace(model, make_inputs(model, args.input), leaves_of(model, args.leaf))
     if args.action == "diff":
         other = load_model(args.other).train(args.train)
-        compared = diff(graph, trace(other, make_inputs(other, args.input), leaves_of(other, args.leaf)))
+        second = trace(other, make_inputs(other, args.input), leaves_of(other, args.leaf))
+        compared = diff(graph, second)
+        differing, with_weights = other_weights(graph, second)
         return {
             "histogram": histogram(compared),
             "nodes": [{**asdict(row), "changed": row.changed} for row in compared],
+            "other_weights": differing,
+            "with_weights": with_weights,
         }
     if args.action == "flops":
         costs = count(graph)
@@ -94,6 +99,14 @@ def found(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     return {**report.summary(graph), "nodes": rows}
 
 
+def _weights_line(differing: list[str], number: int) -> str:
+    some = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+    return (
+        "changed: in type, format, masks or adapter. "
+        f"Other weights: {len(differing)} of {number} modules that have any{f' ({some})' if some else ''}"
+    )
+
+
 def shown(action: str, data: dict[str, Any]) -> str:
     """The same as tables."""
     from fairseq.text_table import text_table
@@ -105,6 +118,8 @@ def shown(action: str, data: dict[str, Any]) -> str:
     parts = [text_table(data["nodes"])]
     if action == "diff":
         parts.append(text_table(data["histogram"]))
+        if data["other_weights"]:
+            parts.append(_weights_line(data["other_weights"], data["with_weights"]))
     if action == "report":
         parts += [text_table([{"kind": kind, "nodes": number} for kind, number in data["counts"].items()])]
         types = [{"layer type": name, "nodes": number} for name, number in data["layer_types"].items()]

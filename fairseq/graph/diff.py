@@ -2,7 +2,7 @@
 
 A module's name is its path, so that a node keeps it when others come or go; a function's is that of its node. A module
 is changed where its class differs, the formats and bits of its quantizers, how many of its weights are pruned, or its
-adapter.
+adapter. Values of weights do not count as a change; `other_weights` names the modules that differ in them.
 
 >>> import torch
 >>> from fairseq.graph.tracing import trace
@@ -16,12 +16,14 @@ adapter.
 [('BatchNorm1d', 1, 0), ('Linear', 1, 1), ('ReLU', 2, 0)]
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from fairseq.graph.adapters import adapter_parts
 from fairseq.graph.input_pruning import pruning_parts
@@ -60,6 +62,27 @@ Described = dict[str, tuple[str, str]]  # name -> kind, and type with what is qu
 def diff(before: ModelGraph, after: ModelGraph) -> list[DiffRow]:
     """Rows for all nodes of both graphs but inputs and outputs: those of `before` in order, then what is new."""
     return rows_between(described(before), described(after))
+
+
+def other_weights(before: ModelGraph, after: ModelGraph) -> tuple[list[str], int]:
+    """Modules that both graphs call and whose parameters or buffers of one name differ in shape or values; and how
+    many modules have any to compare.
+    """
+    own = {str(node.target) for node in after.graph.nodes if node.op == "call_module"}
+    differing, compared = [], 0
+    for path in dict.fromkeys(str(node.target) for node in before.graph.nodes if node.op == "call_module"):
+        if path not in own:
+            continue
+        old, new = _values(before.model.get_submodule(path)), _values(after.model.get_submodule(path))
+        pairs = [(old[name].cpu(), new[name].cpu()) for name in old if name in new]
+        compared += bool(pairs)
+        if not all(torch.equal(one, other) for one, other in pairs):
+            differing.append(path)
+    return differing, compared
+
+
+def _values(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in itertools.chain(module.named_parameters(), module.named_buffers())}
 
 
 def rows_between(old: Described, new: Described) -> list[DiffRow]:

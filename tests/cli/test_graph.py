@@ -174,6 +174,30 @@ def test_diff_matches_by_name(monkeypatch, capsys, tmp_path: Path) -> None:
     assert not any(row["changed"] for row in same["nodes"]) and len(same["nodes"]) == 4
 
 
+def test_diff_says_which_weights_differ(monkeypatch, capsys, tmp_path: Path) -> None:
+    code = tmp_path / "fused.py"
+    code.write_text("""
+import torch
+from torch import nn
+def one():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5))
+def other():
+    model = one()
+    model[0].weight.data.mul_(2)
+    model[1].running_mean.add_(1)
+    return model
+""")
+    data = json.loads(run(monkeypatch, capsys, "diff", f"{code}:one", f"{code}:other", *INPUT, "--json"))
+    assert (data["other_weights"], data["with_weights"]) == (["0", "1"], 3)
+    assert not any(row["changed"] for row in data["nodes"])
+    assert "Other weights: 2 of 3 modules that have any (0, 1)" in run(
+        monkeypatch, capsys, "diff", f"{code}:one", f"{code}:other", *INPUT
+    )
+    same = run(monkeypatch, capsys, "diff", f"{code}:one", f"{code}:one", *INPUT)
+    assert "Other weights" not in same
+
+
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_draw(monkeypatch, capsys, tmp_path: Path, ending: str) -> None:
     code, picture = tmp_path / "two.py", tmp_path / f"graph.{ending}"
