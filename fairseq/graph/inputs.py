@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, unknown
+from fairseq.models.fairseq_model import FairseqEncoderDecoderModel
 
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 DEFAULT_SIZES = (2, 11)  # of token ids: they differ, so that no axis is taken for another
+PAIR_SIZES = {"src_lengths": DEFAULT_SIZES[:1], "prev_output_tokens": (2, 7)}  # besides src_tokens
 KNOWN = "input_descriptions"  # attribute of a model that was made with them: a run folder's, a net of the labs
 LEAVES = "paths_of_leaves"  # the same of parts that stay one node
 HEAD = "head_of_task"  # the classification head that a checkpoint's criterion asks for; None where it asks for none
@@ -51,7 +53,9 @@ def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Option
     ids = _token_ids(model)
     if ids is None:
         return None
-    return {ids: make_input(model, ids, torch.int64, DEFAULT_SIZES, seed), **_call_of_head(model)}
+    sizes = {ids: DEFAULT_SIZES, **(PAIR_SIZES if isinstance(model, FairseqEncoderDecoderModel) else {})}
+    made = {name: make_input(model, name, torch.int64, shape, seed) for name, shape in sizes.items()}
+    return {**made, **_call_of_head(model)}
 
 
 def remember_head(model: nn.Module, cfg: Any) -> None:
@@ -102,9 +106,15 @@ def make_input(model: nn.Module, name: str, dtype: torch.dtype, shape: tuple[int
         return torch.arange(shape[-1]).expand(shape).to(dtype).contiguous()
     if "type" in name or "label" in name:
         return torch.zeros(shape, dtype=dtype)
-    tables = (module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding))
+    tables = (module.num_embeddings for module in _side_of(model, name).modules() if isinstance(module, nn.Embedding))
     high = min(next(tables, 2), torch.iinfo(dtype).max)  # the first table is that of tokens
     return torch.randint(min(4, high - 1), high, shape, generator=generator).to(dtype)  # behind special symbols
+
+
+def _side_of(model: nn.Module, name: str) -> nn.Module:
+    """The part that looks up the ids of an input: decoders have a vocabulary of their own."""
+    side = getattr(model, "decoder", None) if name in ("prev_output_tokens", "decoder_input_ids") else None
+    return side if isinstance(side, nn.Module) else model
 
 
 def batches_like(

@@ -1,11 +1,13 @@
-"""Which head of a model is traced: that of its criterion, else the first, none for a masked language model."""
+"""What models are traced with: the head of their criterion, else the first, none for masked ones; ids they have."""
 
 from types import SimpleNamespace
 
 import pytest
 
+from fairseq.graph import trace
 from fairseq.graph.inputs import make_inputs, remember_head
 from tests.models import small_roberta
+from tests.models.test_transformer import Vocabulary, build
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,14 @@ def test_the_head_of_the_criterion(criterion, head) -> None:
         inputs = make_inputs(model, texts)
         assert inputs.get("classification_head_name") == head and "src_tokens" in inputs
         assert inputs.get("features_only") == (None if head is None else True)
+
+
+def test_a_decoder_has_a_vocabulary_of_its_own() -> None:
+    """Without descriptions, and with them: ids of a side are those of its own table."""
+    task = SimpleNamespace(source_dictionary=Vocabulary(40), target_dictionary=Vocabulary(12))
+    model = build(task).eval()
+    given = make_inputs(model, ())
+    assert set(given) == {"src_tokens", "src_lengths", "prev_output_tokens"}
+    assert trace(model, given).counts()["placeholder"] == 3
+    many = make_inputs(model, [f"{name}:int64[20,30]" for name in ("src_tokens", "prev_output_tokens")])
+    assert many["src_tokens"].max() > 12 > many["prev_output_tokens"].max()
