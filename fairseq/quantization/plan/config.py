@@ -18,7 +18,7 @@ from typing import Any, TypeGuard, Union
 
 from fairseq.errors import ConfigError, unknown
 from fairseq.quantization.plan.kinds import check_kinds
-from fairseq.quantization.plan.presets import PRESETS
+from fairseq.quantization.plan.presets import PRESETS, renewed
 from fairseq.quantization.plan.rules import read_rules
 from fairseq.quantization.plan.settings import QuantizationConfig, ScheduleConfig
 from fairseq.quantization.spec import CHOICES
@@ -111,7 +111,8 @@ def _fill(config: QuantizationConfig, preset: QuantizationConfig) -> Quantizatio
     )
     num_bits = config.num_bits if config.num_bits is not None else preset.num_bits
     # a config that has been filled already carries the preset's rules
-    rules = config.rules if config.rules[: len(preset.rules)] == preset.rules else (*preset.rules, *config.rules)
+    filled = renewed(config.rules[: len(preset.rules)]) == preset.rules
+    rules = (*preset.rules, *(config.rules[len(preset.rules) :] if filled else config.rules))
     return replace(
         config,
         num_bits=num_bits,

@@ -33,7 +33,7 @@ of adaptive ones, stay in full precision unless a rule quantizes them; attention
 ScheduleConfig(name='CR', min_bits=4, num_cycles=32, options={})
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from fairseq.quantization.plan.rules import Rule
@@ -53,6 +53,8 @@ FULL_PRECISION = (
     Rule(rf"re:(.*\.)?({_HEADS}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True),
     Rule(r"re:(.*\.)?output", quantize=False, optional=True),
 )
+# the first of these as configs of older files carry it, before language models had adaptive softmaxes
+_HEADS_BEFORE = Rule(r"re:(.*\.)?(classification_heads|lm_head|output_projection)\b.*", quantize=False, optional=True)
 
 INTEGER = (
     Rule("*", format="affine_int", range={"name": "ema", "momentum": 0.9}, optional=True),
@@ -60,6 +62,11 @@ INTEGER = (
     Rule(_GRADIENT, format="symmetric", range="minmax", rounding="stochastic", optional=True),
     *FULL_PRECISION,
 )
+
+
+def renewed(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Rules of a preset as an older build wrote them, as they are now; they mean the same for its models."""
+    return tuple(FULL_PRECISION[0] if rule == _HEADS_BEFORE else rule for rule in rules)
 
 
 def _cpt(low: int, high: int, num_grad_bits: int) -> QuantizationConfig:
