@@ -29,8 +29,9 @@ ADDED = {
 
 # types of ours that are not fairseq's
 OTHER_TYPES = {
-    # its list of tokenizers is that of the installed sacrebleu, which says itself what it knows
+    # the list of tokenizers is that of the installed sacrebleu, which says itself what it knows
     ("scoring", "sacrebleu", "sacrebleu_tokenizer"): "str",
+    ("scoring", "wer", "wer_tokenizer"): "str",
     # two activations more
     ("model", "transformer_lm", "activation_fn"): (
         "choice(gelu,gelu_accurate,gelu_fast,linear,relu,relu_squared,swish,tanh)"
