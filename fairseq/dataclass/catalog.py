@@ -60,6 +60,7 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "adagrad": Builtin("optimizers:AdagradConfig", "optim.adagrad"),
         "adadelta": Builtin("optimizers:AdadeltaConfig", "optim.adadelta"),
         "adamax": Builtin("optimizers:AdamaxConfig", "optim.adamax"),
+        "adafactor": Builtin("optimizers:AdafactorConfig", "optim.adafactor"),
     },
     "lr_scheduler": {
         "fixed": Builtin("lr_schedulers:FixedConfig", "optim.lr_scheduler.fixed_schedule"),

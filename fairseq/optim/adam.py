@@ -18,7 +18,6 @@ fairseq's order and to fairseq's last bit.
 tensor([0.9000, 1.1000])
 """
 
-import ast
 import logging
 import math
 from collections import defaultdict
@@ -35,6 +34,7 @@ from fairseq.errors import ConfigError
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from fairseq.optim.fairseq_optimizer import first_lr
 from fairseq.optim.light_optimizer import LightOptimizer
+from fairseq.optim.numbers import pair_of_numbers
 from fairseq.optim.rows import RowUpdate
 
 logger = logging.getLogger(__name__)
@@ -233,11 +233,7 @@ def parse_betas(value: Any, name: str) -> tuple[float, float]:
     >>> parse_betas("(0.9, 0.98)", "adam_betas")
     (0.9, 0.98)
     """
-    try:
-        pair = ast.literal_eval(value) if isinstance(value, str) else value
-        beta1, beta2 = (float(beta) for beta in pair)
-    except (ValueError, TypeError, SyntaxError):
-        raise ConfigError(f"optimizer.{name}: expected two numbers like (0.9, 0.98), got {value!r}") from None
+    beta1, beta2 = pair_of_numbers(value, name, "(0.9, 0.98)")
     if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
         raise ConfigError(f"optimizer.{name}: both must lie in [0, 1), got {value!r}")
     return beta1, beta2

@@ -39,11 +39,23 @@ CASES = [
             "no_bias_correction": True,
         },
     ),
+    ("adafactor", {"lr": [1e-2]}),
+    ("adafactor", {"lr": [1e-2], "beta1": 0.9, "weight_decay": 0.1, "scale_parameter": True, "clip_threshold": 0.5}),
 ]
 DEFAULTS = {
     "adam": {"use_old_adam": True, "fp16_adam_stats": False, "tpu": False},
     "adadelta": {"anneal_eps": False},
     "adamax": {"no_bias_correction": False},
+    "adafactor": {
+        "adafactor_eps": "(1e-30, 1e-3)",
+        "clip_threshold": 1.0,
+        "decay_rate": -0.8,
+        "beta1": None,
+        "weight_decay": 0.0,
+        "scale_parameter": False,
+        "relative_step": False,
+        "warmup_init": False,
+    },
 }
 
 
@@ -97,8 +109,13 @@ def main() -> None:
     for name, config in CASES:
         values = types.SimpleNamespace(**{**DEFAULTS.get(name, {}), **config})
         params = make_params()
-        optimizer = OPTIMIZER_REGISTRY[name](values, params)
-        cases.append({"optimizer": name, "config": config, **run(optimizer, params, config["lr"][0])})
+        # fairseq's Adafactor multiplies the learning rate by the scales of all parameters of a group before it
+        groups = [{"params": [p]} for p in params] if name == "adafactor" else params
+        optimizer = OPTIMIZER_REGISTRY[name](values, groups)
+        result = run(optimizer, params, config["lr"][0])
+        if name == "adafactor":  # its groups hold the rate of their last parameter
+            result["param_groups"] = [{k: v for k, v in group.items() if k != "lr"} for group in result["param_groups"]]
+        cases.append({"optimizer": name, "config": config, **result})
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
     lines = ",\n".join(json.dumps(case) for case in cases)
     out.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
