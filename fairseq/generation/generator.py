@@ -17,9 +17,11 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq.errors import ConfigError, DataError, GenerationError
+from fairseq.errors import ConfigError, GenerationError
+from fairseq.generation.batch import sentence_numbers, sources_of
 from fairseq.generation.beams import Beams
 from fairseq.generation.ensemble import EnsembleModel
+from fairseq.generation.restrictions import follow_prefix, replicate_first_beam, restrict, without_nan
 from fairseq.generation.search import BeamSearch
 from fairseq.native.packed_linear import PackedWeights
 from fairseq.ngram_repeat_block import NGramRepeatBlock
@@ -184,7 +186,7 @@ class SequenceGenerator(nn.Module):
         bos_token: Optional[int] = None,
     ) -> list[list[Hypothesis]]:
         net_input = sample["net_input"]
-        sources, src_lengths = _sources(net_input, self.eos, self.pad)
+        sources, src_lengths = sources_of(net_input, self.eos, self.pad)
         sentences, src_len = sources.shape[:2]
         beam_size, search = self.beam_size, self.search
         if constraints is not None and not search.supports_constraints:
@@ -202,7 +204,7 @@ class SequenceGenerator(nn.Module):
 
         encoder_outs = self.model.encoder_outs_for_beams(self.model.forward_encoder(net_input), sentences, beam_size)
         incremental_states: list[Any] = [{} for _ in range(self.model.models_size)]
-        original_batch_idxs = _numbers(sample, sources)
+        original_batch_idxs = sentence_numbers(sample, sources)
         finished = [False] * sentences
 
         for step in range(max_len + 1):
@@ -210,8 +212,8 @@ class SequenceGenerator(nn.Module):
                 beams.tokens[:, : step + 1], encoder_outs, incremental_states, self.temperature
             )
             lprobs = self._with_language_model(lprobs, beams.tokens[:, : step + 1])
-            lprobs, broken = self._without_nan(lprobs)
-            lprobs = self._restrict(step, lprobs, beams, prefix_tokens)
+            lprobs, broken = without_nan(lprobs, beam_size)
+            lprobs = restrict(self, step, lprobs, beams, prefix_tokens)
             beams.note_attention(step, attention)
             beams.scores = beams.scores.type_as(lprobs)
             if self.should_set_src_lengths:
@@ -278,13 +280,6 @@ class SequenceGenerator(nn.Module):
             hypotheses.sort(key=lambda hypothesis: -hypothesis["score"].item())
         return finalized
 
-    def _without_nan(self, lprobs: Tensor) -> tuple[Tensor, Optional[Tensor]]:
-        """-inf in place of NaN, in place, and the sentences (B,) that have nothing else; None where there is no NaN."""
-        if lprobs.device.type == "cpu" and not lprobs.sum().isnan():  # a pass that only reads is cheap
-            return lprobs, None
-        broken = lprobs.isnan().unflatten(0, (-1, self.beam_size)).flatten(1).all(dim=1)
-        return lprobs.nan_to_num_(nan=-math.inf, posinf=math.inf, neginf=-math.inf), broken
-
     def _max_len(self, src_len: int, src_lengths: Tensor) -> int:
         if self.match_source_len:
             max_len = int(src_lengths.max())
@@ -303,48 +298,15 @@ class SequenceGenerator(nn.Module):
         out = self.lm_model(tokens)
         return lprobs + self.lm_model.get_normalized_probs(out, log_probs=True, sample=None)[:, -1, :] * self.lm_weight
 
-    def _restrict(self, step: int, lprobs: Tensor, beams: Beams, prefix_tokens: Optional[Tensor]) -> Tensor:
-        """Log-probabilities (N, V) of what may come next. A prefix may change tokens and scores, too."""
-        max_len = beams.max_len
-        lprobs[:, self.pad] = -math.inf
-        lprobs[:, self.unk] -= self.unk_penalty
-        if step >= max_len:
-            lprobs[:, : self.eos] = -math.inf
-            lprobs[:, self.eos + 1 :] = -math.inf
-        if prefix_tokens is not None and step < prefix_tokens.size(1) and step < max_len:
-            lprobs, beams.tokens, beams.scores = self._prefix_tokens(
-                step, lprobs, beams.scores, beams.tokens, prefix_tokens, self.beam_size
-            )
-        else:
-            if step < self.min_len:
-                lprobs[:, self.eos] = -math.inf
-            if self.token_indices_to_suppress is not None:
-                lprobs[:, self.token_indices_to_suppress] = -math.inf
-        if self.repeat_ngram_blocker is not None:
-            sentences = lprobs.size(0) // self.beam_size
-            lprobs = self.repeat_ngram_blocker(beams.tokens, lprobs, sentences, self.beam_size, step)
-        return lprobs
-
     def _prefix_tokens(
         self, step: int, lprobs: Tensor, scores: Tensor, tokens: Tensor, prefix_tokens: Tensor, beam_size: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Leave only the prefix's next word, where there is one. Where it is the end, hypotheses become copies of their
-        sentence's first."""
-        due = prefix_tokens[:, step].repeat_interleave(beam_size).unsqueeze(1)  # (N, 1)
-        given = due.ne(self.pad)
-        only = torch.full_like(lprobs, -math.inf).scatter_(1, due, lprobs.gather(1, due))
-        lprobs = torch.where(given, only, lprobs)
-        ends = due.squeeze(1).eq(self.eos)
-        if ends.any():
-            mask = ends.view(-1, beam_size)[:, 0]
-            tokens, scores, lprobs = (self.replicate_first_beam(x, mask, beam_size) for x in (tokens, scores, lprobs))
-        return lprobs, tokens, scores
+        """Overridden by those who treat prefixes otherwise; see `follow_prefix`."""
+        return follow_prefix(step, lprobs, scores, tokens, prefix_tokens, beam_size, self.pad, self.eos)
 
     def replicate_first_beam(self, tensor: Tensor, mask: Tensor, beam_size: int) -> Tensor:
         """`tensor` (N, ...) with the rows of sentences in `mask` (B,) replaced by the first of them."""
-        tensor = tensor.view(-1, beam_size, tensor.size(-1))
-        tensor[mask] = tensor[mask][:, :1, :]
-        return tensor.view(-1, tensor.size(-1))
+        return replicate_first_beam(tensor, mask, beam_size)
 
     def finalize_hypos(
         self,
@@ -420,26 +382,3 @@ def _indices(dictionary: Any, words: Sequence[str]) -> Optional[list[int]]:
         if dictionary.index(word) == dictionary.unk():
             raise ConfigError(f"the word {word!r} is to be suppressed but is not in the dictionary")
     return [dictionary.index(word) for word in words] or None
-
-
-def _sources(net_input: dict[str, Any], eos: int, pad: int) -> tuple[Tensor, Tensor]:
-    """The sources (B, S, ...) and their lengths (B,): those of the batch, or else how many words without the end."""
-    if "src_tokens" in net_input:
-        tokens = net_input["src_tokens"]
-        lengths = net_input.get("src_lengths")
-        return tokens, (tokens.ne(eos) & tokens.ne(pad)).long().sum(dim=1) if lengths is None else lengths
-    for name in ("source", "features"):
-        if name in net_input:
-            source, mask = net_input[name], net_input.get("padding_mask")
-            if mask is None:
-                return source, torch.full((source.size(0),), source.size(-1 if name == "source" else 1)).to(
-                    source.device
-                )
-            return source, mask.size(1) - mask.sum(dim=1)
-    raise DataError(f"expected src_tokens or source in net input. input keys: {', '.join(net_input) or 'none'}")
-
-
-def _numbers(sample: dict[str, Any], sources: Tensor) -> Tensor:
-    """The sentences' numbers (B,): as the data set counts them, or as they lie in the batch."""
-    numbers = sample.get("id")
-    return numbers if torch.is_tensor(numbers) else torch.arange(sources.size(0), device=sources.device)  # type: ignore[return-value]
