@@ -35,6 +35,7 @@ from fairseq.optim.loss_scale import LossScale
 from fairseq.optim.rows import use_row_gradients
 from fairseq.training import batches, state, statistics
 from fairseq.training.batches import DeviceBatches
+from fairseq.training.cost import FullPrecisionCost
 from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.gradients import UpdateGradients, trained_parameters
 from fairseq.training.precision import Precision, choose_device, compile_model
@@ -74,6 +75,7 @@ class Trainer:
         self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
         # bits and costs of a quantized model, None for any other
         self.quantized_training = QuantizedTraining.of(self._model, cfg.optimization, self.device)
+        self.full_precision_cost = FullPrecisionCost.of(self._model, cfg.common.count_bitops, self.device)
         self._optimizer: Optional[Any] = None
         self._lr_scheduler: Optional[Any] = None
         self._num_updates = 0
@@ -93,6 +95,7 @@ class Trainer:
             clip_norm=cfg.optimization.clip_norm,
             loss_scale=self.loss_scale,
             quantized_training=self.quantized_training,
+            cost=self.full_precision_cost,
         )
         # read once: attribute access on an OmegaConf node costs as much as a small kernel
         self._seed = cfg.common.seed
@@ -305,6 +308,8 @@ class Trainer:
         )
         if self.quantized_training is not None:
             self.quantized_training.end_update(self._num_updates - 1, logged)
+        if self.full_precision_cost is not None:
+            self.full_precision_cost.end_update()
         if self.loss_scale is not None:
             self.loss_scale.after(overflow=False)
             metrics.log_scalar("loss_scale", self.loss_scale.value, priority=700, round=4, weight=0)

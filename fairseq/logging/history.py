@@ -3,7 +3,7 @@
     {"tag": "train_inner", "epoch": 1, "num_updates": 200, "loss": 0.683, "lr": 2e-05}
     {"tag": "valid", "epoch": 1, "num_updates": 312, "loss": 0.652, "accuracy": 61.4}
     {"tag": "bits", "epoch": null, "num_updates": 313, "num_bits": 4}             where bits change, and only there
-    {"tag": "done", "epoch": null, "num_updates": 936}                            the run came to its end
+    {"tag": "done", "epoch": null, "num_updates": 936, "bitops": 2.1e12, ...}     the run came to its end; what it cost
 
 Numbers are kept unrounded as the loop reports them; NaN and infinities are `null`. A run that resumes at update U
 first drops the lines after U (`truncate`), so that no update is recorded twice, and the line of its end. A history that

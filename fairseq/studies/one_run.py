@@ -84,6 +84,7 @@ def run_training(
             cfg = _from_yaml(overrides, config_dir, config_name, folder)
         if cfg.checkpoint.no_save:
             raise ConfigError(f"checkpoint.no_save leaves nothing to read in {folder}; take it out")
+        cfg.common.count_bitops = True
         if cfg.common.log_format in (None, "tqdm"):
             cfg.common.log_format = "simple"  # the log is a file, whatever this process's terminal is
         subsets = tuple(cfg.dataset.valid_subset.split(","))

@@ -23,6 +23,7 @@ from fairseq.optim.loss_scale import LossScale
 from fairseq.quantization.bits import bits_for
 from fairseq.training import statistics
 from fairseq.training.batches import DeviceBatches
+from fairseq.training.cost import FullPrecisionCost
 from fairseq.training.precision import Precision
 from fairseq.training.quantized import QuantizedTraining
 
@@ -42,6 +43,7 @@ class UpdateGradients:
         clip_norm: largest norm of the gradients, 0 for no limit.
         loss_scale: of fp16, None in other precisions.
         quantized_training: None for a model that is not quantized.
+        cost: counts what such a model costs, where that is asked for.
     """
 
     def __init__(
@@ -55,10 +57,11 @@ class UpdateGradients:
         clip_norm: float = 0.0,
         loss_scale: Optional[LossScale] = None,
         quantized_training: Optional[QuantizedTraining] = None,
+        cost: Optional[FullPrecisionCost] = None,
     ):
         self.task, self.model, self.criterion = task, model, criterion
         self.precision, self.batches, self.clip_norm = precision, batches, clip_norm
-        self.loss_scale, self.quantized_training = loss_scale, quantized_training
+        self.loss_scale, self.quantized_training, self.cost = loss_scale, quantized_training, cost
 
     def compute(self, samples: list[Any], num_updates: int, optimizer: Any) -> tuple[list[dict[str, Any]], Any, Tensor]:
         """Gradients over all processes, averaged and clipped.
@@ -77,7 +80,8 @@ class UpdateGradients:
     ) -> tuple[list[dict[str, Any]], Any]:
         """Summed gradients of this process's micro-batches; returns their logging outputs and summed sample size."""
         if self.quantized_training is None:
-            return self._micro_batches(samples, num_updates, optimizer, None)
+            with contextlib.nullcontext() if self.cost is None else self.cost.update():
+                return self._micro_batches(samples, num_updates, optimizer, None)
         with self.quantized_training.update(num_updates) as num_bits:
             return self._micro_batches(samples, num_updates, optimizer, num_bits)
 

@@ -21,6 +21,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import ConfigError, FairseqError
 from fairseq.logging import metrics
 from fairseq.logging.history import DONE
+from fairseq.training.cost import as_record
 from fairseq.training.due import due
 from fairseq.training.early_stopping import limit_reached
 from fairseq.training.interrupts import StopRequest
@@ -60,9 +61,13 @@ class TrainingLoop:
         if not self.stop.requested:
             if self.trainer.quantized_training is not None:
                 logger.info(self.trainer.quantized_training.summary())
-            self.run_log.record(DONE, {})
+            self.run_log.record(DONE, self._cost())
             logger.info(f"done training in {time.perf_counter() - start:.1f} seconds")
         return self.trainer.best_score
+
+    def _cost(self) -> dict[str, float]:
+        counting = self.trainer.quantized_training or self.trainer.full_precision_cost
+        return {} if counting is None else as_record(counting.meter.total)
 
     def _run_epochs(self, epoch_itr: Any) -> None:
         max_epoch = self.cfg.optimization.max_epoch or float("inf")

@@ -26,6 +26,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import CheckpointError
 from fairseq.logging import metrics
 from fairseq.logging.side_outputs import SideOutput
+from fairseq.training.cost import gather_cost
 
 if TYPE_CHECKING:
     from fairseq.graph.error_log import PointErrorLog
@@ -160,7 +161,7 @@ class QuantizedTraining:
     def end_update(self, num_updates: int, logged: Mapping[str, Any]) -> None:
         """After the optimizer's step; `logged` holds the update's loss, over all processes."""
         self.handle.end_update(self.model)
-        self._gather_cost()
+        gather_cost(self.meter, self.device)
         if self.errors is not None:
             self.errors.write(num_updates + 1)
         self._write_plan()  # the first call may have added products that are no modules
@@ -171,14 +172,6 @@ class QuantizedTraining:
     def drop_update(self) -> None:
         """Instead of `end_update`, where the gradients overflowed and the optimizer makes no step."""
         self.handle.drop_update(self.model)
-
-    def _gather_cost(self) -> None:
-        """Count what the other processes have spent on the update."""
-        own = self.meter.take()
-        if distributed_utils.get_world_size() > 1:
-            values = torch.tensor(list(asdict(own).values()), dtype=torch.float64, device=self.device)
-            others = distributed_utils.all_reduce(values.clone()) - values
-            self.meter.add(type(own)(*others.tolist()))
 
     def while_checking(self) -> contextlib.AbstractContextManager:
         """Around a validation step before the first update, when running ranges are still empty."""

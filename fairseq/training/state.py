@@ -15,6 +15,7 @@ from fairseq.graph.replay import DONE, KEY
 from fairseq.logging import metrics
 from fairseq.optim.loss_scale import LossScale
 from fairseq.training.changed_settings import report_changes, same_component
+from fairseq.training.cost import FullPrecisionCost
 from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.quantized import QuantizedTraining
 from fairseq.training.statistics import restart_time_meters
@@ -30,6 +31,7 @@ class Trained(Protocol):
     ema: Any  # None without a moving average of the weights
     loss_scale: Optional[LossScale]  # of fp16
     quantized_training: Optional[QuantizedTraining]
+    full_precision_cost: Optional[FullPrecisionCost]
     early_stopping: EarlyStopping
     optimizer_history: list[dict[str, Any]]
 
@@ -68,6 +70,8 @@ def build(trainer: Trained, extra_state: Optional[dict[str, Any]] = None) -> dic
     )
     if trainer.quantized_training is not None:
         state["quantization"] = checkpoint_format.portable(trainer.quantized_training.state_dict())
+    if trainer.full_precision_cost is not None:
+        state["cost"] = trainer.full_precision_cost.state_dict()
     if hasattr(trainer.get_model(), DONE):
         state[KEY] = getattr(trainer.get_model(), DONE)
     return state
@@ -118,6 +122,9 @@ def load(
         only_weights = reset_optimizer or "packed_weights" in state or "cost" not in state["quantization"]
         with restoring(filename, "quantization"):
             trainer.quantized_training.load_state_dict(state["quantization"], filename, only_weights=only_weights)
+    if trainer.full_precision_cost is not None and not reset_optimizer and state.get("cost") is not None:
+        with restoring(filename, "cost"):
+            trainer.full_precision_cost.load_state_dict(state["cost"])
     if not reset_optimizer:
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
     if state.get("cfg") is not None:

@@ -22,7 +22,7 @@ COMMANDS = json.loads((FIXTURES / "commands.json").read_text())
 
 # keys of ours that fairseq does not have
 ADDED = {
-    "common": {"compile", "point_errors_interval"},
+    "common": {"compile", "count_bitops", "point_errors_interval"},
     "common_eval": {"integer_weights"},
     "optimization": {"dense_embedding_gradients", "trainable"},
 }
@@ -114,7 +114,7 @@ def test_roberta_sizes_equal_fairseqs_architectures(arch):
 
 # flags that we have and fairseq's parser of the same name does not
 ADDED_FLAGS = {
-    *("compile", "dense_embedding_gradients", "trainable", "point_errors_interval"),
+    *("compile", "dense_embedding_gradients", "trainable", "point_errors_interval", "count_bitops"),
     *("quantization", "num_bits", "num_grad_bits", "eval_bits", "quantization_rules", "quantization_compute"),
     *("precision_schedule", "min_bits", "precision_cycles", "precision_schedule_options"),
     *("rounding_seed", "no_fused_rounding", "integer_weights"),

@@ -26,6 +26,9 @@ class CommonConfig(FairseqDataclass):
         "record the errors of every quantizer each this many updates, in point_errors.jsonl of save_dir (0: never)",
         within=at_least(0),
     )
+    count_bitops: bool = option(
+        False, "count bit operations of a model in full precision, too; a quantized one always counts them"
+    )
     log_format: Optional[LOG_FORMAT_CHOICES] = option(
         None, "layout of progress output; default: tqdm on a terminal, simple elsewhere"
     )

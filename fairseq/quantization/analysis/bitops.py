@@ -17,6 +17,7 @@ where noise is added.
 36.67
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,13 +55,15 @@ def schedule_saving(schedule: PrecisionSchedule, total_updates: int, num_grad_bi
 class Cost:
     """BitOPs: of products with quantized operands, of products in full precision, of quantizing.
 
-    `static` says what the quantized products would cost with the schedule at its upper bound.
+    `static` says what the quantized products would cost with the schedule at its upper bound, `reference` what all
+    products would cost in full precision (0 if it was not counted from the start).
     """
 
     quantized: float = 0.0
     full: float = 0.0
     quantizing: float = 0.0
     static: float = 0.0
+    reference: float = 0.0
 
     def add(self, other: "Cost") -> None:
         """Add to every part."""
@@ -109,6 +112,7 @@ class CostMeter:
 
     def product(self, path: str, kind: str, left: Operand, right: Operand, macs: int) -> None:
         place = self._pending[path]
+        place.reference += float(macs) * FULL_BITS * FULL_BITS
         if left.num_bits is None and right.num_bits is None:
             place.full += float(macs) * FULL_BITS * FULL_BITS
             return
@@ -164,7 +168,7 @@ class CostMeter:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
         self._settle()
-        self._total = Cost(**state["total"])
+        self._total = Cost(**{"reference": math.nan, **state["total"]})  # older files lack it: unknown
 
     @contextmanager
     def counting(self, model: nn.Module, context: QuantizationContext) -> Iterator["CostMeter"]:
