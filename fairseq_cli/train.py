@@ -29,17 +29,18 @@ def main(cfg: Any) -> Optional[float]:
     """
     from fairseq.dataclass.utils import as_config
     from fairseq.training.console import short_lines
+    from fairseq.training.run_record import RunRecord
 
     cfg = as_config(cfg)
-    with short_lines(cfg):
-        best, exit_code = _train(cfg)
+    with short_lines(cfg), RunRecord(cfg) as record:
+        best, exit_code = _train(cfg, record)
     if exit_code:
         # here no frame holds the data loader any more: its workers have been shut down
         sys.exit(exit_code)
     return best
 
 
-def _train(cfg: Any) -> tuple[Optional[float], int]:
+def _train(cfg: Any, record: Any) -> tuple[Optional[float], int]:
     """The best value, and the exit code (0 unless a signal stopped the run)."""
     from fairseq import checkpoint_utils, tasks, utils
     from fairseq.allocator import keep_freed_memory, persistent_allocations, return_free_memory
@@ -99,7 +100,9 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
     check_same_start(cfg.checkpoint.save_dir, trainer.get_num_updates(), epoch_itr)
     if trainer.is_data_parallel_master and not cfg.checkpoint.no_save:
         start, own = checkpoint_utils.starting_point(cfg.checkpoint, trainer)
-        keep_previous_run(cfg, start, continues=own and trainer.get_num_updates() > 0)
+        continues = own and trainer.get_num_updates() > 0
+        keep_previous_run(cfg, start, continues)
+        record.begin(trainer, trainable, continues)
         if trainer.quantized_training is not None:
             trainer.quantized_training.write_plan(cfg.checkpoint.save_dir)
     record_errors(cfg, trainer)
@@ -110,6 +113,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
 
     with StopRequest() as stop, deaths_of_workers():
         loop = TrainingLoop(cfg, trainer, task, stop)
+        loop.run_log.on_summary = record.update
         loop.check_metric()
         best = loop.run(epoch_itr)
         if cfg.checkpoint.write_checkpoints_asynchronously:
@@ -119,6 +123,7 @@ def _train(cfg: Any) -> tuple[Optional[float], int]:
             f"stopped by {stop.signal.name} at update {trainer.get_num_updates()}; "
             f"the same command with {' '.join(_to_go_on(cfg.checkpoint))} continues from there"
         )
+    record.end("done" if stop.signal is None else "stopped")
     return best, stop.exit_code
 
 

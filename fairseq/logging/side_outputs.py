@@ -15,9 +15,12 @@ True
 """
 
 import contextlib
+import io
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator
+from typing import TextIO
 
 from fairseq.errors import reason
 
@@ -56,8 +59,13 @@ class LogFile(logging.FileHandler):
     """A log file whose failures are reported once, also those of opening it."""
 
     def __init__(self, path: str):
-        super().__init__(path, delay=True)
+        super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=True)
         report_once(self)
+
+    def _open(self) -> TextIO:  # type: ignore[override]
+        """Without a buffer: what logs while a signal interrupts the writing of a line may not find one half filled."""
+        raw = open(self.baseFilename, "ab", buffering=0)  # noqa: SIM115 - closed with the handler
+        return io.TextIOWrapper(raw, self.encoding, self.errors, write_through=True)  # type: ignore[arg-type]
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -78,6 +86,11 @@ def report_once(handler: logging.Handler) -> None:
 
     def handle_error(record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
+        if isinstance(error, RuntimeError) and "reentrant" in str(error) and stream is not None:
+            # logged while a signal interrupts the writing of another line, whose buffer cannot take it
+            with contextlib.suppress(OSError, ValueError):
+                os.write(stream.fileno(), f"{handler.format(record)}\n".encode(errors="backslashreplace"))
+            return
         if error is None or output.failed:
             return
         if not isinstance(error, OSError):  # a mistake in the call, which a developer must see

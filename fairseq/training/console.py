@@ -10,13 +10,12 @@ Pipes, files and the other formats see none of it; see `fairseq.logging.terminal
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import is_dataclass
 from typing import Any, Optional
 
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fairseq.dataclass import schema
+from fairseq.dataclass.changed import changed, component
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import progress_bar, terminal
 from fairseq.logging.run_bar import RunBar
@@ -57,44 +56,16 @@ def run_bar(cfg: Any, num_updates: int, batches_per_epoch: int) -> Iterator[Opti
 
 def changed_settings(cfg: Any) -> str:
     """The settings that differ from their defaults, one group a line."""
-    lines = []
-    for group in schema.GROUPS:
-        changes = _changes(cfg, cfg[group], schema.GROUPS[group])
-        if changes:
-            lines.append(f"  {group}: {', '.join(changes)}")
-    for slot in schema.SLOTS:
-        node = cfg.get(slot)
-        name = node.get("_name") if isinstance(node, DictConfig) else None
-        if name is not None:
-            dataclass = schema.dataclass_of(slot, name)
-            changes = _changes(cfg, node, dataclass) if dataclass is not None else []
-            lines.append(f"  {slot}={name}{': ' if changes else ''}{', '.join(changes)}")
-    return "\n".join(["settings that differ from their defaults", *lines])
-
-
-def _changes(cfg: Any, node: Any, dataclass: type, prefix: str = "") -> list[str]:
-    """`key=value` of each key of `node`, a part of `cfg`, whose value is not the default of `dataclass`."""
-    changes = []
-    default = OmegaConf.structured(dataclass())
-    for key, declared in schema.keys_of(dataclass).items():
-        if key not in node or OmegaConf.is_missing(node, key):
-            continue
-        value = node[key]
-        if isinstance(declared.type, type) and is_dataclass(declared.type):
-            changes += _changes(cfg, value, declared.type, f"{prefix}{key}.")
-        elif value != _usual(cfg, node, default, key):
-            changes.append(f"{prefix}{key}={value}")
-    return changes
-
-
-def _usual(cfg: Any, node: Any, default: DictConfig, key: str) -> Any:
-    """The default of `key`; that of a key that follows another one is the other one's value."""
-    if OmegaConf.is_missing(default, key):
-        return None
-    if not OmegaConf.is_interpolation(default, key):
-        return default[key]
-    followed = str(default._get_node(key)._value())[2:-1]  # type: ignore[union-attr]  # "${.max_positions}"
-    return node[followed[1:]] if followed.startswith(".") else OmegaConf.select(cfg, followed)
+    changes: dict[str, list[str]] = {}
+    for change in changed(cfg):
+        changes.setdefault(change.place, []).append(f"{change.key}={change.value}")
+    lines = ["settings that differ from their defaults"]
+    for place in (*schema.GROUPS, *schema.SLOTS):
+        name = component(cfg, place) if place in schema.SLOTS else None
+        if place in changes or name is not None:
+            title = place if name is None else f"{place}={name}"
+            lines.append(f"  {': '.join([title, *([', '.join(changes[place])] if place in changes else [])])}")
+    return "\n".join(lines)
 
 
 def model_summary(task: Any, model: nn.Module, criterion: nn.Module, trainable: Trainable) -> str:

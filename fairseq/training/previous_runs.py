@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "previous-"
 # what a run, or a picture of it, leaves next to its history
-PATTERNS = ("checkpoint*.pt", "quantization_plan.json", "point_errors.jsonl", "*.png", "*.pdf", "*.svg")
+PATTERNS = (
+    *("checkpoint*.pt", "quantization_plan.json", "point_errors.jsonl", "run.json", "train.log"),
+    *("*.png", "*.pdf", "*.svg"),
+)
 
 
 def keep_previous_run(cfg: Any, start: Optional[str], continues: bool) -> Optional[Path]:

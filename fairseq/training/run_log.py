@@ -11,7 +11,7 @@ with run_log.bar(len(epoch_itr)):
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 from fairseq.distributed import utils as distributed_utils
@@ -31,6 +31,7 @@ class RunLog:
     def __init__(self, cfg: Any, trainer: Any):
         self.cfg, self.trainer = cfg, trainer
         self.history: Optional[History] = None
+        self.on_summary: Optional[Callable[[], None]] = None  # called after each epoch and validation
         self._recorded_bits: Optional[int] = None
         self._run_bar: Any = None  # only in a terminal, and only inside `bar`
         if distributed_utils.is_master(cfg.distributed_training) and not cfg.checkpoint.no_save:
@@ -88,6 +89,8 @@ class RunLog:
         """Report the numbers of an epoch (`train`) or of a validation (the subset's name)."""
         progress.print(stats, tag=tag, step=self.trainer.get_num_updates())
         self.record(tag, stats, epoch)
+        if self.on_summary is not None:
+            self.on_summary()
 
     def with_wall(self, aggregator: str) -> dict[str, Any]:
         """The smoothed values of a metrics aggregator, and the seconds of training so far (`wall`)."""

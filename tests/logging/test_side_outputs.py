@@ -3,15 +3,17 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from fairseq.errors import DataError
 from fairseq.logging import progress_bar, trackers
 from fairseq.logging.history import History, read_history
-from fairseq.logging.side_outputs import LogFile, report_all_once
+from fairseq.logging.side_outputs import LogFile, report_all_once, report_once
 
 FULL = "/dev/full"  # every write to it fails as on a full disk
 needs_full = pytest.mark.skipif(not os.path.exists(FULL), reason="no /dev/full on this system")
@@ -201,3 +203,27 @@ def test_records_are_json_for_any_reader(tmp_path):
     history = History(tmp_path / "h.jsonl")
     history.append("train", {"name": "a\u2028b\x0bc"}, 1)
     assert read_history(history.path) == [json.loads(history.path.read_text())]
+
+
+@pytest.mark.parametrize("kind", ["a log file", "the console"])
+def test_a_signal_may_log_while_a_line_is_written(kind, tmp_path):
+    path = tmp_path / "log"
+    with open(path, "w") as stream:
+        handler = LogFile(str(path)) if kind == "a log file" else logging.StreamHandler(stream)
+        report_once(handler)
+
+        def log(text):
+            handler.handle(logging.LogRecord("x", logging.INFO, "", 0, text, (), None))
+
+        received = []
+        before = signal.signal(signal.SIGALRM, lambda *_: (received.append(1), log("signal")))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+            deadline = time.monotonic() + 20
+            while len(received) < 300 and time.monotonic() < deadline:
+                log("line" * 30)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        handler.close()
+    assert path.read_text().count("signal\n") == len(received) >= 300

@@ -120,7 +120,9 @@ def saved(runs):
     def intact() -> bool:
         return {path: path.read_bytes() for path in (runs.folder / "run").glob("*")} | before == {
             path: path.read_bytes() for path in (runs.folder / "run").glob("*")
-        } and not [path for path in (runs.folder / "run").iterdir() if path.suffix not in (".pt", ".jsonl")]
+        } and not [
+            path for path in (runs.folder / "run").iterdir() if path.suffix not in (".pt", ".jsonl", ".json", ".log")
+        ]
 
     return intact
 

@@ -41,7 +41,7 @@ def test_a_finished_run_is_moved_and_said_in_one_line(again):
     result = again("--seed", "2")
     assert result.code == 0, result.err
     said = [line for line in result.out.splitlines() if "previous-1" in line]
-    assert len(said) == 1 and "holds a finished run, which this one would replace: its 4 files are in" in said[0]
+    assert len(said) == 1 and "holds a finished run, which this one would replace: its 6 files are in" in said[0]
     notes = first.pop("notes.txt")
     assert contents(again.folder / "previous-1") == first
     now = contents(again.folder)

@@ -46,7 +46,9 @@ def test_signal(runs, number, workers, group, more):
     assert "Traceback" not in output, output[-3000:]
     assert output.count(f"{number.name} received") == 1 and f"stopped by {number.name} at update" in output
     assert (runs.folder / "parts" / "checkpoint_last.pt").exists()
-    assert not [path for path in (runs.folder / "parts").iterdir() if path.suffix not in (".pt", ".jsonl")]
+    assert not [
+        path for path in (runs.folder / "parts").iterdir() if path.suffix not in (".pt", ".jsonl", ".json", ".log")
+    ]
     done = max(runs.losses("parts"))
     until = ["--max-epoch", "40", "--max-update", done + 5]
     runs.trained("whole", *until)
