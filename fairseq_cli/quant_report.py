@@ -3,8 +3,10 @@
     fairseq-quant-report checkpoints/checkpoint_best.pt
     fairseq-quant-report checkpoint_best.pt --data RTE-bin --png report.png --json report.json
     fairseq-quant-report roberta.base/model.pt --quantization int4 --data RTE-bin     # before training
+    fairseq-quant-report checkpoint_best.pt --sensitivity --quantization int8 --data RTE-bin
 
 Weights and the share of BitOPs need no data; activations and gradients are measured on examples of `--data`.
+`--sensitivity` (`sensitivity.py`) asks what is lost when one product runs at few bits, and makes mixed plans.
 """
 
 import argparse
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
 from fairseq_cli.entry import command
+from fairseq_cli.sensitivity import add_sensitivity, check_sensitivity, report_sensitivity
 from fairseq_cli.user_dir import add_user_dir
 
 VALUES = ("sqnr", "num_bits", "codes_used", "clipped", "bitops")
@@ -20,13 +23,28 @@ VALUES = ("sqnr", "num_bits", "codes_used", "clipped", "bitops")
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-quant-report",
-        description="One row per quantizer: bits, codes used, clipped share, SQNR (about 6 dB per bit), BitOPs share.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+One row per quantizer: bits, codes used, clipped share, SQNR (about 6 dB per
+bit), BitOPs share. With --sensitivity: what is lost when one product runs at
+few bits and the rest does not, by layer and kind, and a mixed plan from it.""",
+        epilog="""\
+examples:
+  fairseq-quant-report int8/checkpoint_best.pt --data RTE-bin --png report.png
+  fairseq-quant-report fp32.pt --sensitivity --quantization int8 --data RTE-bin
+  fairseq-quant-report fp32.pt --sensitivity --quantization int8 --data RTE-bin \\
+      --subset train --budget 4 --plan mixed.yaml --score-subset valid
+  fairseq-quantize-checkpoint fp32.pt --out mixed.pt --quantization mixed.yaml \\
+      --data RTE-bin""",
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", help="trained with quantization=..., or any with --quantization")
-    parser.add_argument("--quantization", metavar="PRESET", help="quantize a checkpoint that is not, such as int8")
+    parser.add_argument(
+        "--quantization", metavar="PRESET", help="how to quantize a checkpoint that is not: int8, plan.yaml"
+    )
     parser.add_argument("--num-bits", type=int, metavar="N", help="of quantizers that follow (default: eval_bits)")
     add_batch_arguments(parser, "data, for activations and gradients", subset="valid", batches=4)
+    add_sensitivity(parser)
     add_user_dir(parser)
     out = parser.add_argument_group("output, next to the table")
     out.add_argument("--json", type=Path, metavar="FILE", help="all rows as JSON")
@@ -46,10 +64,14 @@ def cli_main() -> None:
 
     import_user_module(args)
     settings = batch_settings(args)
+    check_sensitivity(args)
     if args.json is not None:
         check_output(args.json, args.overwrite, "--json")
     if args.png is not None:
         check_picture(args.png, args.overwrite, "--png")
+    if args.sensitivity:
+        report_sensitivity(args)
+        return
     rows = measure(
         args.checkpoint,
         preset=args.quantization,

@@ -47,7 +47,7 @@ examples:
     )
     parser.add_argument("--fp16", action="store_true", help="write what is not quantized in half precision")
     float_group = parser.add_argument_group("checkpoints that are not quantized yet")
-    float_group.add_argument("--quantization", metavar="PRESET", help="how to quantize, such as int8 or int4")
+    float_group.add_argument("--quantization", metavar="PRESET", help="how to quantize: int8, int4, plan.yaml, ...")
     float_group.add_argument("--weight-only", action="store_true", help="leave activations in full precision")
     add_batch_arguments(parser, "data, to measure ranges of activations on", subset="train", batches=16)
     add_user_dir(parser)

@@ -20,6 +20,7 @@ from fairseq.checkpoint.format import portable
 from fairseq.checkpoint.packed import pack_state
 from fairseq.checkpoint_tools.batches import batches_of
 from fairseq.checkpoint_tools.whole_model import load_with_heads
+from fairseq.dataclass.quantization_file import read_in_place
 from fairseq.dataclass.utils import to_container
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.output_files import check_output
@@ -71,7 +72,7 @@ def quantize_checkpoint(
     """Write the model in `checkpoint` to `out` with packed weights.
 
     Args:
-        preset: quantize a checkpoint that is not quantized yet.
+        preset: quantize a checkpoint that is not quantized yet; a preset, or a file that says how.
         num_bits: bits of weights and activations that are not pinned; by default those of evaluation.
         weight_only: leave activations in full precision.
         half: write what is not packed in fp16.
@@ -104,6 +105,7 @@ def quantize_checkpoint(
         )
     if not trained:
         cfg.quantization.preset = preset
+        read_in_place(cfg.quantization)
         cfg.quantization.num_bits = num_bits
     if num_bits is not None:
         cfg.quantization.eval_bits = num_bits

@@ -14,6 +14,7 @@ from torch import nn
 
 from fairseq import checkpoint_utils
 from fairseq.checkpoint_tools.batches import batches_of
+from fairseq.dataclass.quantization_file import read_quantization
 from fairseq.errors import ConfigError
 from fairseq.quantization.analysis.report import ReportRow, report
 from fairseq.quantization.products.integer_weight import QuantizedWeight
@@ -36,7 +37,7 @@ def measure(
     """One row per quantizer of the model in `checkpoint`.
 
     Args:
-        preset: quantize a checkpoint that is not quantized yet.
+        preset: quantize a checkpoint that is not quantized yet; a preset, or a file that says how.
         num_bits: bits of quantizers that follow; the checkpoint's `eval_bits` if None.
         data: folder of the checkpoint's task, to measure activations and gradients on.
 
@@ -57,7 +58,7 @@ def measure(
     samples = list(batches_of(task, subset, batch_size, batches, shuffle=False)) if data is not None else []
     criterion = task.build_criterion(cfg.criterion) if samples else None
     if preset is not None:
-        model = quantize(model, {"preset": preset})
+        model = quantize(model, read_quantization(preset))
         if samples:
             quantization_of(model).calibrate(
                 model, samples, lambda model, sample: task.valid_step(sample, model, criterion)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fairseq.dataclass import schema
+from fairseq.dataclass.quantization_file import read_in_place
 from fairseq.dataclass.typed import as_mapping
 from fairseq.dataclass.unsupported import check_supported
 from fairseq.errors import ConfigError
@@ -34,6 +35,8 @@ def finish(cfg: DictConfig, *, check: bool = True) -> DictConfig:
         ConfigError: a setting that cannot be used.
     """
     _set_longest_input(cfg)
+    if isinstance(cfg.get("quantization"), DictConfig):
+        read_in_place(cfg.quantization)
     for slot in schema.SLOTS:
         _set_unfollowed(cfg, slot)
     resolve(cfg)

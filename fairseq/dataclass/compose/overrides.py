@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from fairseq.dataclass import schema
+from fairseq.dataclass.quantization_file import is_file_name
 from fairseq.errors import ConfigError
 
 _WORD = re.compile(r"^(?P<key>(?:\+\+?|~)?[\w./@:-]+)=(?P<value>[^\[{'\"].*)$", re.DOTALL)
@@ -66,6 +67,8 @@ def _adapt(word: Override, repository: IConfigRepository, listed: Container[str]
     if word.is_hydra_override() or word.package is not None:
         return word
     key, value = word.key_or_group, word.value()
+    if key == "quantization" and is_file_name(value):
+        return replace(word, key_or_group="quantization.preset", type=OverrideType.FORCE_ADD)
     if repository.group_exists(key) and not isinstance(value, dict):
         if key in schema.SLOTS and value is None:  # optimizer=null and ~optimizer: nothing is chosen
             return replace(word, key_or_group=f"{key}._name", type=OverrideType.FORCE_ADD)

@@ -1,6 +1,7 @@
 """`quantization`: at which precision matrix products run, and how bits change during training.
 
     quantization=int8                                             a preset: a file of config/quantization, or of yours
+    quantization=plans/mixed.yaml                                 a file that says all of it
     quantization=cpt_3_8 quantization.num_bits=6                  and any field of it by dots
     quantization.schedule.num_cycles=8
     --quantization cpt_3_8 --num-bits 6 --precision-cycles 8      the same as flags of fairseq-train
@@ -51,7 +52,7 @@ class QuantizationGroup(FairseqDataclass):
 
     preset: str = option(
         "none",
-        "where open settings come from; cpt is cpt_3_8",
+        "where open settings come from, or a file that says all of it, plan.yaml; cpt is cpt_3_8",
         flag="--quantization",
         names="fairseq.quantization:PRESETS",
     )

@@ -46,25 +46,39 @@ def by_layer(rows: Sequence[ReportRow], value: str = "sqnr") -> Grid:
 
 def write_heatmap(rows: Sequence[ReportRow], path: Union[str, Path], value: str = "sqnr") -> None:
     """Draw `value` (sqnr, num_bits, codes_used, clipped or bitops) of every quantizer into a PNG file."""
+    grid = by_layer([row for row in rows if getattr(row, value) is not None], value)
+    if not grid[0]:
+        raise ConfigError(f"heat map: no quantizer has a {LABELS[value]} value; activations need data")
+    write_grids([("", grid)], path, LABELS[value], "{:.0f}")
+
+
+def write_grids(grids: Sequence[tuple[str, Grid]], path: Union[str, Path], label: str, form: str) -> None:
+    """Draw grids below each other, each with its title and its own scale of colours.
+
+    Args:
+        label: what the values are.
+        form: how a value is written, `{:.1f}`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    layers, columns, values = by_layer([row for row in rows if getattr(row, value) is not None], value)
-    if not layers:
-        raise ConfigError(f"heat map: no quantizer has a {LABELS[value]} value; activations need data")
-    grid = [[math.nan if cell is None or math.isinf(cell) else cell for cell in line] for line in values]
-    figure = Figure(figsize=(2.5 + 0.42 * len(columns), 4.2 + 0.32 * len(layers)), layout="constrained")
+    widest = max(len(columns) for _, (_, columns, _) in grids)
+    heights = [2.4 + 0.32 * len(layers) for _, (layers, _, _) in grids]
+    figure = Figure(figsize=(2.5 + 0.42 * widest, 1.8 + sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    image = axes.imshow(grid, aspect="auto", cmap="viridis")
-    axes.set_xticks(range(len(columns)), columns, rotation=90)
-    axes.set_yticks(range(len(layers)), layers)
-    figure.colorbar(image, ax=axes, label=LABELS[value], location="top", fraction=0.05, shrink=0.5)
-    found = [cell for line in grid for cell in line if not math.isnan(cell)]
-    bright = min(found) + 0.6 * (max(found) - min(found)) if found else 0.0
-    for y, line in enumerate(grid):
-        for x, cell in enumerate(line):
-            if not math.isnan(cell):
-                color = "white" if cell <= bright else "black"
-                axes.text(x, y, f"{cell:.0f}", ha="center", va="center", fontsize=6, color=color)
+    panels = figure.subplots(len(grids), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (title, (layers, columns, values)) in zip(panels, grids, strict=True):
+        grid = [[math.nan if cell is None or math.isinf(cell) else cell for cell in line] for line in values]
+        image = axes.imshow(grid, aspect="auto", cmap="viridis")
+        axes.set_title(title, loc="left")
+        axes.set_xticks(range(len(columns)), columns, rotation=90)
+        axes.set_yticks(range(len(layers)), layers)
+        figure.colorbar(image, ax=axes, label=label, location="top", fraction=0.05, shrink=0.5)
+        found = [cell for line in grid for cell in line if not math.isnan(cell)]
+        bright = min(found) + 0.6 * (max(found) - min(found)) if found else 0.0
+        for y, line in enumerate(grid):
+            for x, cell in enumerate(line):
+                if not math.isnan(cell):
+                    color = "white" if cell <= bright else "black"
+                    axes.text(x, y, form.format(cell), ha="center", va="center", fontsize=6, color=color)
     figure.savefig(path, dpi=120)

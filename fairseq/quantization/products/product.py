@@ -92,5 +92,9 @@ class ProductQuantizers(nn.Module):
             self._bits[num_bits] = bits
         return bits
 
+    def forget_bits(self) -> None:
+        """A quantizer's settings have changed: look its bits up again."""
+        self._bits.clear()
+
     def __repr__(self) -> str:
         return one_line_repr(self)  # one line per layer
