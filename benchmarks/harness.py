@@ -80,9 +80,10 @@ class Side:
 
     def versions(self) -> dict[str, str]:
         code = "import json, sys, torch; print(json.dumps([sys.version.split()[0], torch.__version__]))"
-        done = subprocess.run(
-            [self.python, "-c", code], capture_output=True, text=True, check=True, cwd=tempfile.gettempdir()
-        )
+        with tempfile.TemporaryDirectory() as cwd:  # an empty one: Python imports what lies there
+            done = subprocess.run(
+                [self.python, "-c", code], capture_output=True, text=True, check=True, cwd=cwd, env=self.environment(1)
+            )
         python, torch = json.loads(done.stdout)
         return {"python": python, "torch": torch}
 

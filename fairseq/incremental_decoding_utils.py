@@ -18,6 +18,11 @@ IncrementalState = dict[str, dict[str, Optional[Tensor]]]
 Cls = TypeVar("Cls", bound=type)
 
 
+class OwnStates(dict[str, Any]):
+    """An incremental state that only modules of this library look into, which may keep in it what is no dict. Who makes
+    one vouches for that."""
+
+
 class FairseqIncrementalState:
     """Mixin, in front of nn.Module among the bases, that gives a module its own entries in `incremental_state`."""
 

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq.incremental_decoding_utils import IncrementalState
+from fairseq.incremental_decoding_utils import IncrementalState, OwnStates
 from fairseq.models.fairseq_incremental_decoder import FairseqIncrementalDecoder, reorder_each, with_kept_state
 
 NO_LIMIT = 10**9
@@ -116,6 +116,14 @@ class EnsembleModel(nn.Module):
             for model, encoder_out in zip(self.models, encoder_outs, strict=False)
         ]
 
+    def empty_states(self) -> list[IncrementalState]:
+        """A state for each model to keep what it computes in."""
+        ours = type(self).reorder_incremental_state is EnsembleModel.reorder_incremental_state
+        return [
+            OwnStates() if ours and _shares_source(model) and _reorders_as_usual(model.decoder) else {}
+            for model in self.models
+        ]
+
     def _reorders_itself(self) -> bool:
         """Whether a subclass has an arrangement of its own."""
         return type(self).reorder_encoder_out is not EnsembleModel.reorder_encoder_out
@@ -149,7 +157,7 @@ def _is_incremental(model: Any) -> bool:
 
 def _shares_source(model: Any) -> bool:
     """Whether rows of the decoder may share the encoder's output of their sentence."""
-    shares = getattr(model.decoder, "shares_source", None)
+    shares = getattr(getattr(model, "decoder", None), "shares_source", None)
     return shares is not None and bool(shares())
 
 

@@ -203,7 +203,7 @@ class SequenceGenerator(nn.Module):
         beams = Beams(sentences, beam_size, max_len, first, self.pad, sources.device)
 
         encoder_outs = self.model.encoder_outs_for_beams(self.model.forward_encoder(net_input), sentences, beam_size)
-        incremental_states: list[Any] = [{} for _ in range(self.model.models_size)]
+        incremental_states = self.model.empty_states()
         original_batch_idxs = sentence_numbers(sample, sources)
         finished = [False] * sentences
 

@@ -14,15 +14,15 @@ Every matrix product is a submodule that is called: `q_proj`, `k_proj`, `v_proj`
 
 import contextlib
 import math
-from typing import Any, Optional
+from typing import Any, Optional, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError
-from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
+from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState, OwnStates
 from fairseq.modules import pruning
-from fairseq.modules.attention import state
+from fairseq.modules.attention import state, steps
 from fairseq.modules.attention.core import merge_heads, split_heads
 from fairseq.modules.attention.implementations import (
     FusedFloat,
@@ -163,8 +163,16 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         Returns:
             The result (T, B, C), and probabilities (B, T, S) or (H, B, T, S) before dropout, or None.
         """
+        need_weights = need_weights or need_head_weights
         with self._one_set_of_codes(query):  # the three projections share them
             q = self.q_proj(query, **bits_for(self.q_proj, num_bits))  # (T, B, C)
+            if self._has_caches(incremental_state) and attn_mask is None and not before_softmax:
+                found = steps.attend(
+                    self, q, (query, key, value), key_padding_mask, incremental_state, static_kv, num_bits,
+                    (need_weights, need_head_weights),
+                )  # fmt: skip
+                if found is not None:
+                    return self.out_proj(found[0], **bits_for(self.out_proj, num_bits)), found[1]
             k, v, key_padding_mask, attn_mask = self._keys_and_values(
                 query, key, value, key_padding_mask, attn_mask, incremental_state, static_kv, num_bits
             )  # (B*H, S, D) each
@@ -172,7 +180,6 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         if queries > 1:
             q = _beside(q, queries)
         mask = additive_mask(key_padding_mask, attn_mask, q.dtype)
-        need_weights = need_weights or need_head_weights
         operands = Operands(q, k, v, mask, num_bits, need_weights)
         if before_softmax:
             return StepByStep.scores(self, operands), v
@@ -182,6 +189,11 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         if queries > 1:
             x = _in_succession(x, queries)
         return self.out_proj(x, **bits_for(self.out_proj, num_bits)), weights
+
+    def _has_caches(self, incremental_state: Optional[IncrementalState]) -> TypeGuard[OwnStates]:
+        """Whether this module may keep a cache in `incremental_state`: no subclass, and its own ways to attend."""
+        plain = type(self) is MultiheadAttention and "implementations" not in vars(self)
+        return plain and isinstance(incremental_state, OwnStates)
 
     def _attend(self, operands: Operands) -> Result:
         """The context (B*H, T, D), and the probabilities where they are wanted, by the first that can."""
@@ -254,14 +266,30 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
 
     # --- incremental decoding -------------------------------------------------------------------------------------
 
+    def get_incremental_state(
+        self, incremental_state: Optional[IncrementalState], key: str
+    ) -> Optional[dict[str, Optional[Tensor]]]:
+        """As everywhere; who asks for attention's state gets the ordinary one, in place of a cache."""
+        if incremental_state is not None and key == "attn_state":
+            cache = steps.kept(incremental_state, self._full_key(steps.KEY))
+            if cache is not None:
+                del incremental_state[self._full_key(steps.KEY)]
+                super().set_incremental_state(incremental_state, key, cache.state())
+        return super().get_incremental_state(incremental_state, key)
+
     def _get_input_buffer(self, incremental_state: Optional[IncrementalState]) -> state.State:
         return self.get_incremental_state(incremental_state, "attn_state") or {}
 
     def _set_input_buffer(self, incremental_state: IncrementalState, buffer: state.State) -> None:
+        incremental_state.pop(self._full_key(steps.KEY), None)
         self.set_incremental_state(incremental_state, "attn_state", buffer)
 
     def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor) -> None:
         """Rearrange the kept rows to follow beam search."""
+        cache = steps.kept(incremental_state, self._full_key(steps.KEY))
+        if cache is not None:
+            steps.keep(incremental_state, self._full_key(steps.KEY), cache.reordered(new_order))
+            return
         kept = self._get_input_buffer(incremental_state)
         if kept:
             self._set_input_buffer(incremental_state, state.reorder(kept, new_order))

@@ -179,8 +179,9 @@ class TransformerDecoderLayerBase(TransformerLayer):
     ) -> tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
         """What self-attention attends to, with its masks; with `cross_self_attention` the encoder's output comes
         first."""
-        kept = self.self_attn.get_incremental_state(incremental_state, "attn_state")
-        if not self.cross_self_attention or encoder_out is None or kept:
+        if not self.cross_self_attention or encoder_out is None:
+            return x, attn_mask, padding_mask
+        if self.self_attn.get_incremental_state(incremental_state, "attn_state"):
             return x, attn_mask, padding_mask
         source = encoder_out.size(0)
         if attn_mask is not None:
