@@ -9,4 +9,6 @@ cd "$root"
 run "$python" -m ruff check .
 run "$python" -m ruff format --check .
 run "$python" -m mypy fairseq fairseq_cli
-run "$python" -m pytest --doctest-modules --skip-limits tests/skip_limits.txt fairseq tests "$@"
+# A worker for each core, at most four; the tests of a file share fixtures, so they stay together.
+workers="$("$python" -c 'import os; print(min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()))')"
+run "$python" -m pytest -n "$workers" --dist loadfile --doctest-modules --skip-limits tests/skip_limits.txt fairseq tests "$@"
