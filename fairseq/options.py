@@ -58,6 +58,7 @@ def get_validation_parser(default_task: Optional[str] = None) -> ArgumentParser:
     add_dataset_args(parser, train=True)
     add_distributed_training_args(parser, default_world_size=1)
     gen_parser_from_dataclass(parser.add_argument_group("Evaluation"), CommonEvalConfig())
+    add_quantization_args(parser)
     return parser
 
 

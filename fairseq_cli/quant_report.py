@@ -31,11 +31,10 @@ few bits and the rest does not, by layer and kind, and a mixed plan from it.""",
         epilog="""\
 examples:
   fairseq-quant-report int8/checkpoint_best.pt --data RTE-bin --png report.png
-  fairseq-quant-report fp32.pt --sensitivity --quantization int8 --data RTE-bin
-  fairseq-quant-report fp32.pt --sensitivity --quantization int8 --data RTE-bin \\
+  fairseq-quant-report a.pt --sensitivity --quantization int8 --data RTE-bin
+  fairseq-quant-report a.pt --sensitivity --quantization int8 --data RTE-bin \\
       --subset train --budget 4 --plan mixed.yaml --score-subset valid
-  fairseq-quantize-checkpoint fp32.pt --out mixed.pt --quantization mixed.yaml \\
-      --data RTE-bin""",
+  fairseq-validate RTE-bin --path a.pt --quantization mixed.yaml""",
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", help="trained with quantization=..., or any with --quantization")

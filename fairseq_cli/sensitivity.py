@@ -28,9 +28,7 @@ BITS, BITS_OF_PLAN = "4", "2,3,4,6,8"
 
 def add_sensitivity(parser: argparse.ArgumentParser) -> None:
     """The flags of `--sensitivity`."""
-    group = parser.add_argument_group(
-        "sensitivity: what is lost when one product runs at few bits and the rest does not (needs --data)"
-    )
+    group = parser.add_argument_group("what is lost when one product runs at few bits (needs --data)")
     group.add_argument(
         "--sensitivity", action="store_true", help="measure it; --num-bits is for the rest (0: full precision)"
     )

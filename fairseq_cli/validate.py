@@ -1,6 +1,7 @@
 """fairseq-validate: evaluate checkpoints on the subsets of a data folder.
 
     fairseq-validate RTE-bin --path checkpoints/checkpoint_best.pt --valid-subset valid
+    fairseq-validate RTE-bin --path fp32.pt --quantization int8      # in full precision: as it would be quantized
 
 The task, model and criterion come from the checkpoint; flags that are given override what it was trained with. The
 same evaluation, configured by YAML and dotted overrides, is `fairseq-hydra-validate`.
@@ -8,7 +9,7 @@ same evaluation, configured by YAML and dotted overrides, is `fairseq-hydra-vali
 
 import logging
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -61,6 +62,8 @@ def cli_main() -> None:
     args = options.parse_args_and_arch(options.get_validation_parser(task))
     # parsed again without defaults: only the flags on the command line override the checkpoint's own settings
     given = options.parse_args_and_arch(options.get_validation_parser(task), suppress_defaults=True)
+    for action in options.add_quantization_args(ArgumentParser())._group_actions:
+        vars(given).pop(action.dest, None)  # is for checkpoints in full precision, and overrides nothing
     from fairseq.distributed.utils import call_main
 
     call_main(convert_namespace_to_omegaconf(args), main, override_args=given)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq import checkpoint_utils
 from fairseq.checkpoint import writing
@@ -25,10 +25,8 @@ from fairseq.dataclass.utils import to_container
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.output_files import check_output
 from fairseq.quantization.integer_weights import pack_weights
-from fairseq.quantization.observers.running import RunningObserver
 from fairseq.quantization.quantized_model import quantization_of
-from fairseq.quantization.quantizer import ACTIVATION, Quantizer
-from fairseq.quantization.rounding.learned_qparams import LearnedQParams
+from fairseq.training.calibration import BATCHES, calibrate, without_range
 from fairseq.training.quantize import quantize
 
 # everything but weights and tables; a rule may also switch single ones on again
@@ -65,7 +63,7 @@ def quantize_checkpoint(
     half: bool = False,
     data: Optional[Path] = None,
     subset: str = "train",
-    batches: int = 16,
+    batches: int = BATCHES,
     batch_size: int = 16,
     overwrite: bool = False,
 ) -> Summary:
@@ -116,7 +114,7 @@ def quantize_checkpoint(
         if state.get("quantization"):  # the same quantizers, at other bits
             quantization_of(model).load_state_dict(model, state["quantization"])
     model.eval()
-    if lacking := _without_range(model):
+    if lacking := without_range(model):
         if data is None:
             raise ConfigError(
                 f"{len(lacking)} quantizers, {lacking[0]} first, have no range yet: give data to calibrate them "
@@ -124,9 +122,7 @@ def quantize_checkpoint(
             )
         criterion = task.build_criterion(cfg.criterion)
         samples = batches_of(task, subset, batch_size, batches, shuffle=True)
-        quantization_of(model).calibrate(
-            model, samples, lambda model, sample: task.valid_step(sample, model, criterion)
-        )
+        calibrate(model, task, criterion, samples)
     packed, shared = pack_weights(model)
     if not packed:
         raise ConfigError(f"{checkpoint}: there is no weight to pack; its rules leave them in full precision")
@@ -143,18 +139,3 @@ def _num_bytes(weights: Mapping[str, Any]) -> int:
     """Bytes of tensors, tied ones counted once."""
     tensors = {value.data_ptr(): value for value in weights.values() if isinstance(value, Tensor)}
     return sum(value.numel() * value.element_size() for value in tensors.values())
-
-
-def _without_range(model: nn.Module) -> list[str]:
-    """Activation quantizers in use that wait for data."""
-    waiting = []
-    for module in model.modules():
-        if not isinstance(module, Quantizer) or module.role != ACTIVATION or not module.spec.quantize:
-            continue
-        if isinstance(module.learned, LearnedQParams):
-            lacks = not module.learned.is_initialized
-        else:
-            lacks = isinstance(module.observer, RunningObserver) and not module.observer.has_data
-        if lacks:
-            waiting.append(module.path)
-    return waiting

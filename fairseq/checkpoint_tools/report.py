@@ -19,6 +19,7 @@ from fairseq.errors import ConfigError
 from fairseq.quantization.analysis.report import ReportRow, report
 from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.quantized_model import quantization_of
+from fairseq.training.calibration import calibrate
 from fairseq.training.quantize import quantize
 
 TOKENS = 64
@@ -60,9 +61,7 @@ def measure(
     if preset is not None:
         model = quantize(model, read_quantization(preset))
         if samples:
-            quantization_of(model).calibrate(
-                model, samples, lambda model, sample: task.valid_step(sample, model, criterion)
-            )
+            calibrate(model, task, criterion, samples)
     model.eval()
     if samples:
         return report(model, lambda model: _backward(criterion, model, samples), num_bits)

@@ -34,6 +34,7 @@ from fairseq.quantization.analysis.sensitivity import (
 )
 from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.quantized_model import quantization_of
+from fairseq.training.calibration import calibrate
 from fairseq.training.quantize import quantize
 
 LOWER_IS_BETTER = ("loss", "nll_loss", "ppl", "wer")
@@ -119,9 +120,7 @@ class Data:
             for path, quantizers in switches.products.items()
         }
         switches.set(most)
-        quantization_of(model).calibrate(
-            model, self.samples, lambda model, sample: self.task.valid_step(sample, model, self.criterion)
-        )
+        calibrate(model, self.task, self.criterion, self.samples)
         switches.set({})
 
 

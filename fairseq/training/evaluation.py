@@ -3,7 +3,8 @@
     evaluation = load_for_evaluation(cfg, {"data": "RTE-bin"})
     stats = evaluate(evaluation, "valid")       # {"loss": 0.98, "accuracy": 57.8, ...}
 
-Task, model and criterion are those of the checkpoint; batch sizes, device and subsets those of `cfg`.
+Task, model and criterion are those of the checkpoint; batch sizes, device and subsets those of `cfg`. A checkpoint in
+full precision is quantized where `cfg.quantization` says so, with ranges from the training data.
 """
 
 import ast
@@ -17,13 +18,17 @@ import torch
 from omegaconf import DictConfig
 
 from fairseq import checkpoint_utils, utils
+from fairseq.checkpoint_tools.batches import batches_of
 from fairseq.data.iterating.loading import deaths_of_workers
+from fairseq.dataclass.utils import to_container
 from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.logging import metrics, progress_bar
 from fairseq.quantization import keep_integer_weights
 from fairseq.training import console
+from fairseq.training.calibration import BATCHES, calibrate, without_range
 from fairseq.training.precision import Precision, choose_device
+from fairseq.training.quantize import quantize
 
 if TYPE_CHECKING:
     from fairseq.models import BaseFairseqModel
@@ -94,7 +99,26 @@ def load_for_evaluation(cfg: Any, overrides: Optional[Mapping[str, Any]] = None)
     """Load `common_eval.path`, as `load_models`, with the task and the criterion that it was trained with."""
     models, saved_cfg, task, precision = load_models(cfg, overrides)
     criterion = task.build_criterion(saved_cfg.criterion).to(precision.device).eval()
+    if cfg.quantization.preset != "none":
+        if saved_cfg.quantization.preset == "none":
+            models = [_quantized(model, cfg, task, criterion, precision) for model in models]
+        elif to_container(cfg.quantization) != to_container(saved_cfg.quantization):
+            logger.warning(
+                f"{cfg.common_eval.path} was trained with quantization={saved_cfg.quantization.preset} and is "
+                "evaluated so; other bits: common_eval.model_overrides=\"{'eval_bits': 4}\" (--model-overrides)"
+            )
     return Evaluation(cfg, task, models, criterion, precision)
+
+
+def _quantized(model: Any, cfg: Any, task: Any, criterion: Any, precision: Precision) -> Any:
+    """A model in full precision, quantized as `cfg` says; ranges are measured on batches of the training subset."""
+    model = quantize(model, cfg.quantization).to(precision.device).eval()
+    if lacking := without_range(model):
+        subset, size = cfg.dataset.train_subset.split(",")[0], cfg.dataset.batch_size or 16
+        logger.info(f"measuring the ranges of {len(lacking)} quantizers on {BATCHES} batches of {subset!r}")
+        samples = batches_of(task, subset, size, BATCHES, shuffle=True)
+        calibrate(model, task, criterion, (utils.move_to_device(sample, precision.device) for sample in samples))
+    return model
 
 
 def _names(cfg: DictConfig) -> set[str]:

@@ -51,3 +51,38 @@ def test_overrides_that_no_setting_of_the_checkpoint_takes(runs, data):
         args = options.parse_args_and_arch(options.get_validation_parser(), [*words, "--model-overrides", overrides])
         with pytest.raises(ConfigError, match=wrong) if wrong else contextlib.nullcontext():
             main(convert_namespace_to_omegaconf(args))
+
+
+def test_a_checkpoint_in_full_precision_is_scored_quantized(runs, data):
+    from fairseq_cli import validate
+
+    runs.trained("run", "--max-epoch", 1)
+    runs.trained("int8", "--max-epoch", 1, "--quantization", "int8")
+    words = [data, "--path", runs.folder / "run" / "checkpoint_last.pt", "--batch-size", 4, "--num-workers", 0, "--cpu"]
+
+    def loss(*more):
+        result = runs.call(validate.cli_main, [*words, *more])
+        assert result.code == 0, result.err
+        return next(line for line in result.out.splitlines() if " | loss " in line).split(" | loss ")[1].split()[
+            0
+        ], result.out
+
+    plain, _ = loss()
+    assert loss("--quantization", "int16")[0] == plain
+    few, out = loss("--quantization", "int8", "--num-bits", 2)
+    assert few != plain and "quantizers on 16 batches of 'train'" in out
+    assert loss("--quantization", "int8", "--quantization-rules", "[{match: '*', quantize: true, bits: 2}]")[0] != plain
+    assert "measuring" not in loss("--quantization", "w4")[1]  # weights alone
+
+    quantized = runs.folder / "int8" / "checkpoint_last.pt"
+    result = runs.call(validate.cli_main, [words[0], "--path", quantized, *words[3:], "--quantization", "int4"])
+    assert result.code == 0 and "was trained with quantization=int8 and is evaluated so" in result.out
+    same = [words[0], "--path", quantized, *words[3:], "--quantization", "int8"]
+    assert "is evaluated so" not in runs.call(validate.cli_main, same).out
+
+    from fairseq.dataclass.initialize import compose
+
+    hydra = ["task=sentence_prediction", f"task.data={data}", f"common_eval.path={words[2]}", "dataset.batch_size=4"]
+    hydra += ["common.cpu=true", "checkpoint.best_checkpoint_metric=loss", "task.num_classes=2", "quantization=int8"]
+    hydra += ["task.init_token=0", "task.separator_token=2", "dataset.num_workers=0", "quantization.num_bits=2"]
+    assert f"{hydra_main(compose(overrides=hydra, check=False)):.3f}".rstrip("0") == few
