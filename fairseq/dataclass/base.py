@@ -31,6 +31,7 @@ def option(
     flag: Optional[str] = None,
     names: Optional[str] = None,
     within: Optional[Range] = None,
+    valued: bool = False,
 ) -> Any:
     """A config field with help text.
 
@@ -46,6 +47,7 @@ def option(
         flag: the command-line flag, where its name is not the field's.
         names: `"module:NAMES"`, what the field may name; `-h` lists it behind `help`. Imported when help is printed.
         within: the numbers that the field accepts, see `fairseq.dataclass.ranges`; every number field has one.
+        valued: the flag of a switch takes a value, `--encoder-glu 0`.
     """
     metadata: dict[str, Any] = {"help": help}
     if const is not None:
@@ -62,6 +64,8 @@ def option(
         metadata["names"] = names
     if within is not None:
         metadata["within"] = within
+    if valued:
+        metadata["valued"] = True
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -40,6 +40,10 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "roberta": Builtin("models:RobertaConfig", "models.roberta"),
         "transformer": Builtin("transformer_sizes:TransformerModelConfig", "models.transformer"),
         "transformer_lm": Builtin("language_models:TransformerLanguageModelConfig", "models.transformer_lm"),
+        "fconv": Builtin("convolutional_models:FConvConfig", "models.fconv"),
+        "fconv_lm": Builtin("convolutional_models:FConvLanguageModelConfig", "models.fconv_lm"),
+        "lstm": Builtin("recurrent_models:LSTMConfig", "models.lstm"),
+        "lstm_lm": Builtin("recurrent_models:LSTMLanguageModelConfig", "models.lstm_lm"),
     },
     "criterion": {
         "cross_entropy": Builtin("criterions:CrossEntropyConfig", "criterions.cross_entropy"),
@@ -141,6 +145,20 @@ SIZES: dict[str, dict[str, str]] = {
         "transformer_lm_gpt3_6_7": "language_models:LMGpt3B6Config",
         "transformer_lm_gpt3_13": "language_models:LMGpt3B13Config",
         "transformer_lm_gpt3_175": "language_models:LMGpt3B175Config",
+    },
+    "fconv": {
+        "fconv_iwslt_de_en": "convolutional_models:FConvIwsltConfig",
+        "fconv_wmt_en_ro": "convolutional_models:FConvEnRoConfig",
+        "fconv_wmt_en_de": "convolutional_models:FConvEnDeConfig",
+        "fconv_wmt_en_fr": "convolutional_models:FConvEnFrConfig",
+    },
+    "fconv_lm": {
+        "fconv_lm_dauphin_wikitext103": "convolutional_models:FConvWikiText103Config",
+        "fconv_lm_dauphin_gbw": "convolutional_models:FConvGbwConfig",
+    },
+    "lstm": {
+        "lstm_wiseman_iwslt_de_en": "recurrent_models:LSTMWisemanConfig",
+        "lstm_luong_wmt_en_de": "recurrent_models:LSTMLuongConfig",
     },
 }
 for _model, _sizes in SIZES.items():

@@ -118,7 +118,9 @@ def dest_of(key: str, metadata: Any) -> str:
 
 
 def _follows_namesake(key: str, default: Any) -> bool:
-    return isinstance(default, str) and default.startswith("${") and default.rstrip("}").rpartition(".")[2] == key
+    if not (isinstance(default, str) and default.startswith("${")):
+        return False
+    return default == f"${{{key}._name}}" or default.rstrip("}").rpartition(".")[2] == key
 
 
 def _flag(
@@ -138,6 +140,8 @@ def _flag(
     names = [name.replace("_", "-"), *([aliases] if isinstance(aliases, str) else aliases)]
     settings["dest"] = f"{prefix}_{key}".replace("-", "_") if prefix else dest_of(key, metadata)
     const = metadata.get("argparse_const")
+    if metadata.get("valued"):
+        return names, {**settings, "type": _switch, "metavar": "0|1"}
     if annotation is bool:
         return names, {**settings, "action": "store_const", "const": not default if const is None else const}
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
@@ -148,6 +152,13 @@ def _flag(
     if const is not None:
         settings.update(nargs="?", const=const)
     return names, settings
+
+
+def _switch(text: str) -> bool:
+    found = {"0": False, "false": False, "1": True, "true": True}.get(text.strip().lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"must be 0 or 1, not {text!r}")
+    return found
 
 
 def _metavar(annotation: Any) -> str:

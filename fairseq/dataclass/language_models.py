@@ -7,13 +7,13 @@ in the named sizes they follow it, and layer norms stand in front.
 (512, '${.decoder_embed_dim}', 12)
 """
 
-from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from fairseq.dataclass.base import II, FairseqDataclass, option
 from fairseq.dataclass.constants import ACTIVATION_FN_CHOICES
 from fairseq.dataclass.ranges import above, at_least, between
+from fairseq.dataclass.sizes import sized
 
 CHARACTER_FILTERS = "[(1, 64), (2, 128), (3, 192), (4, 256), (5, 256), (6, 256), (7, 256)]"
 
@@ -105,21 +105,7 @@ class TransformerLanguageModelConfig(FairseqDataclass):
     tpu: bool = option(II("common.tpu"), "follows common.tpu")
 
 
-def _sized(class_name: str, doc: str, base: Any, **defaults: Any) -> Any:
-    """`base` with other defaults."""
-    declared = {key.name: key for key in fields(base)}
-    keys = []
-    for name, value in defaults.items():
-        metadata = declared[name].metadata
-        # a switch whose default is on can still be given on the command line, as fairseq's sizes allow
-        const = True if declared[name].type is bool and value is True else metadata.get("argparse_const")
-        new = option(value, metadata["help"], within=metadata.get("within"), const=const)
-        keys.append((name, declared[name].type, new))
-    assert all(key.default is not NO_DEFAULT for _, _, key in keys)
-    return make_dataclass(class_name, keys, bases=(base,), namespace={"__doc__": doc, "__module__": __name__})
-
-
-LMBaseConfig: Any = _sized(
+LMBaseConfig: Any = sized(
     "LMBaseConfig",
     "What the named sizes start from: 6 layers, 512 wide, pre-norm.",
     TransformerLanguageModelConfig,
@@ -128,7 +114,7 @@ LMBaseConfig: Any = _sized(
     decoder_output_dim="${.decoder_embed_dim}",
     base_shuffle=0,
 )
-LMBigConfig = _sized(
+LMBigConfig = sized(
     "LMBigConfig",
     "`model=transformer_lm_big`: 12 layers, 1024 wide.",
     LMBaseConfig,
@@ -137,7 +123,7 @@ LMBigConfig = _sized(
     decoder_ffn_embed_dim=4096,
     decoder_attention_heads=16,
 )
-LMWiki103Config = _sized(
+LMWiki103Config = sized(
     "LMWiki103Config",
     "`model=transformer_lm_wiki103` (Baevski and Auli, arXiv:1809.10853): 16 layers, adaptive input and softmax, tied.",
     LMBigConfig,
@@ -154,7 +140,7 @@ LMWiki103Config = _sized(
     adaptive_softmax_dropout=0.2,
     no_decoder_final_norm=True,
 )
-LMGbwConfig = _sized(
+LMGbwConfig = sized(
     "LMGbwConfig",
     "`model=transformer_lm_gbw`: 12 layers, 512 wide, feed-forward blocks of 4096.",
     LMBigConfig,
@@ -166,7 +152,7 @@ LMGbwConfig = _sized(
 
 def _gpt(name: str, doc: str, layers: int, width: int, inner: int, heads: int) -> Any:
     """A size of GPT or GPT-2."""
-    return _sized(
+    return sized(
         name,
         f"`model={doc}`: {layers} layers, {width} wide.",
         LMBaseConfig,
@@ -191,7 +177,7 @@ LMGpt2BiggerConfig = _gpt("LMGpt2BiggerConfig", "transformer_lm_gpt2_bigger", 48
 
 def _gpt3(name: str, size: str, layers: int, width: int, heads: int) -> Any:
     """A size of GPT-3 (Brown et al., arXiv:2005.14165)."""
-    return _sized(
+    return sized(
         name,
         f"`model=transformer_lm_gpt3_{size}`: {layers} layers, {width} wide, learned positions, no dropout.",
         LMBaseConfig,

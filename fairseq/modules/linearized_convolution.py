@@ -3,7 +3,6 @@
 from typing import Any, Optional
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
@@ -19,14 +18,15 @@ class LinearizedConvolution(FairseqIncrementalState, ConvTBC):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, **kwargs: Any):
         super().__init__(in_channels, out_channels, kernel_size, **kwargs)
 
-    def forward(self, input: Tensor, incremental_state: Optional[IncrementalState] = None) -> Tensor:
+    def forward(  # type: ignore[override]  # what it keeps comes second, as in fairseq
+        self, input: Tensor, incremental_state: Optional[IncrementalState] = None, num_bits: Optional[int] = None
+    ) -> Tensor:
         if incremental_state is None:
-            output = self.conv_tbc(input)
+            output = self.conv_tbc(input, num_bits)
             cut = self.padding[0] if self.kernel_size[0] > 1 else 0
             return output[: output.size(0) - cut]
         window = self._window(input, incremental_state)  # (B, K, C)
-        weight = self.weight.flatten(0, 1).t()  # (K, in, out) -> (out, K*in)
-        return F.linear(window.flatten(1), weight, self.bias).unsqueeze(1)
+        return self.product(window.flatten(1), num_bits).unsqueeze(1)
 
     def _window(self, input: Tensor, incremental_state: IncrementalState) -> Tensor:
         """The inputs under the kernel, this step's last; kept for the next step."""

@@ -46,15 +46,19 @@ _WEIGHT, _GRADIENT = r"re:(.*\.)?weight", r"re:(.*\.)?grad_output"
 _NOT_WEIGHT = r"re:(?!(.*\.)?weight$).*"
 _FFN, _ATTENTION = r"re:.*\b(fc[12]|linear[12])\.(weight|input)", r"re:.*\b(self_attn|encoder_attn)\b.*"
 
-_HEADS = "classification_heads|lm_head|output_projection|adaptive_softmax"
+_HEADS_BEFORE = "classification_heads|lm_head|output_projection|adaptive_softmax"
+_HEADS = rf"{_HEADS_BEFORE}|decoder\.fc3|decoder\.fc_out"  # the last: of convolutional and recurrent models
 _ADAPTIVE_INPUT = r"embed_tokens\.embeddings\.\d+\.1"  # which an adaptive softmax may share
 
 FULL_PRECISION = (
     Rule(rf"re:(.*\.)?({_HEADS}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True),
     Rule(r"re:(.*\.)?output", quantize=False, optional=True),
 )
-# the first of these as configs of older files carry it, before language models had adaptive softmaxes
-_HEADS_BEFORE = Rule(r"re:(.*\.)?(classification_heads|lm_head|output_projection)\b.*", quantize=False, optional=True)
+# the first of these as configs of older files carry it: before convolutional models, and before adaptive softmaxes
+_FIRST_BEFORE = (
+    Rule(rf"re:(.*\.)?({_HEADS_BEFORE}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True),
+    Rule(r"re:(.*\.)?(classification_heads|lm_head|output_projection)\b.*", quantize=False, optional=True),
+)
 
 INTEGER = (
     Rule("*", format="affine_int", range={"name": "ema", "momentum": 0.9}, optional=True),
@@ -66,7 +70,7 @@ INTEGER = (
 
 def renewed(rules: Sequence[Rule]) -> tuple[Rule, ...]:
     """Rules of a preset as an older build wrote them, as they are now; they mean the same for its models."""
-    return tuple(FULL_PRECISION[0] if rule == _HEADS_BEFORE else rule for rule in rules)
+    return tuple(FULL_PRECISION[0] if rule in _FIRST_BEFORE else rule for rule in rules)
 
 
 def _cpt(low: int, high: int, num_grad_bits: int) -> QuantizationConfig:

@@ -17,6 +17,7 @@ from fairseq.quantization.plan.targets.linear import LinearTarget, ProjectionTar
 from fairseq.quantization.plan.targets.matmul import MatMulTarget, heads_of, matmul_product
 from fairseq.quantization.plan.targets.products import linear_product, linear_quantizers
 from fairseq.quantization.plan.targets.recurrent import RecurrentTarget
+from fairseq.quantization.plan.targets.time_convolution import TimeConvolutionTarget
 from fairseq.quantization.plan.targets.transposed_linear import TransposedLinearTarget
 from fairseq.quantization.plan.targets.unsupported import FullPrecisionTarget, UnsupportedTarget
 
@@ -33,6 +34,7 @@ __all__ = [
     "ProjectionTarget",
     "QuantizationTarget",
     "RecurrentTarget",
+    "TimeConvolutionTarget",
     "TransposedLinearTarget",
     "UnquantizedProduct",
     "UnsupportedTarget",
