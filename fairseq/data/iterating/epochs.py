@@ -249,15 +249,17 @@ class EpochBatchIterator(EpochBatchIterating):
         workers; workers that have one less get an empty one.
         """
         fixed = fix_batches_to_gpus and self._supports_prefetch
-        batches: Sequence[Any] = self.frozen_batches
-        if shuffle and not fixed:
-            batches = self._shuffled(batches, self.seed + epoch)
+        batches = self._arranged(self.seed + epoch if shuffle and not fixed else None)
         batches = list(ShardedIterator(batches[self._dealt :], self.num_shards, self.shard_id, fill_value=[]))
         if self._supports_prefetch:
             self.dataset.prefetch([i for batch in batches for i in batch])
         if shuffle and fixed:
             batches = self._shuffled(batches, self.seed + epoch + self.shard_id)
         return list(batches)
+
+    def _arranged(self, seed: Optional[int]) -> Sequence[Any]:
+        """All batches, of every worker, in the order of an epoch; None: unshuffled. Workers take them in turn."""
+        return self.frozen_batches if seed is None else self._shuffled(self.frozen_batches, seed)
 
     def _shuffled(self, batches: Sequence[Any], seed: int) -> list[Any]:
         group = self._group if self.grouped_shuffling else 1
