@@ -200,6 +200,8 @@ def resolve_max_positions(*limits: Any) -> Any:
     (400, 300)
     >>> resolve_max_positions(512, (300, 600))
     (300, 512)
+    >>> resolve_max_positions({"de-en": (512, 300)}, 400)
+    {'de-en': (400, 300)}
     """
 
     def tightest(a: Any, b: Any) -> Any:
@@ -207,6 +209,9 @@ def resolve_max_positions(*limits: Any) -> Any:
             return b if a is None else a
         if isinstance(a, dict) and isinstance(b, dict):
             return {**a, **{key: tightest(a.get(key), value) for key, value in b.items()}}
+        if isinstance(a, dict) or isinstance(b, dict):  # one limit for all
+            named, other = (a, b) if isinstance(a, dict) else (b, a)
+            return {key: tightest(value, other) for key, value in named.items()}
         if isinstance(a, (int, float)) and isinstance(b, (int, float)):
             return min(a, b)
         width = max(len(x) if isinstance(x, (tuple, list)) else 1 for x in (a, b))

@@ -35,6 +35,9 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "masked_lm": Builtin("tasks:MaskedLMConfig", "tasks.masked_lm"),
         "language_modeling": Builtin("tasks:LanguageModelingConfig", "tasks.language_modeling"),
         "translation": Builtin("tasks:TranslationConfig", "tasks.translation"),
+        "multilingual_translation": Builtin(
+            "multilingual:MultilingualTranslationConfig", "tasks.multilingual_translation"
+        ),
     },
     "model": {
         "roberta": Builtin("models:RobertaConfig", "models.roberta"),
@@ -44,6 +47,9 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "fconv_lm": Builtin("convolutional_models:FConvLanguageModelConfig", "models.fconv_lm"),
         "lstm": Builtin("recurrent_models:LSTMConfig", "models.lstm"),
         "lstm_lm": Builtin("recurrent_models:LSTMLanguageModelConfig", "models.lstm_lm"),
+        "multilingual_transformer": Builtin(
+            "multilingual_models:MultilingualTransformerConfig", "models.multilingual_transformer"
+        ),
     },
     "criterion": {
         "cross_entropy": Builtin("criterions:CrossEntropyConfig", "criterions.cross_entropy"),
@@ -123,6 +129,9 @@ SIZES: dict[str, dict[str, str]] = {
         "transformer_vaswani_wmt_en_fr_big": "transformer_sizes:TransformerBigEnFrConfig",
         "transformer_wmt_en_de_big": "transformer_sizes:TransformerBigAttentionDropoutConfig",
         "transformer_wmt_en_de_big_t2t": "transformer_sizes:TransformerBigPrenormConfig",
+    },
+    "multilingual_transformer": {
+        "multilingual_transformer_iwslt_de_en": "multilingual_models:MultilingualTransformerIwsltConfig",
     },
     "transformer_lm": {
         "transformer_lm_big": "language_models:LMBigConfig",

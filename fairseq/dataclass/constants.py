@@ -105,3 +105,10 @@ class ACTIVATION_FN_CHOICES(StrEnum):
     tanh = "tanh"
     linear = "linear"
     swish = "swish"
+
+
+class LANGUAGE_TOKEN_CHOICES(StrEnum):
+    """Whose token ends a source: that of the source's language or the target's."""
+
+    src = "src"
+    tgt = "tgt"

@@ -159,6 +159,7 @@ class BaseFairseqModel(nn.Module):
         if self._is_generation_fast:
             return
         self._is_generation_fast = True
+        kwargs.pop("name", None)  # of a model inside of a model
         for path, module in self.named_modules():
             if module is not self and hasattr(type(module), "make_generation_fast_"):
                 module.make_generation_fast_(name=path, **kwargs)  # type: ignore[operator]
