@@ -81,7 +81,8 @@ def run_training(
         if command == "fairseq-train":
             cfg = _from_flags(overrides, folder)
         else:
-            cfg = _from_yaml(overrides, config_dir, config_name, folder)
+            saved = f"checkpoint.save_dir={_quoted(folder)}"
+            cfg = compose_run([*overrides, saved], config_dir, config_name)
         if cfg.checkpoint.no_save:
             raise ConfigError(f"checkpoint.no_save leaves nothing to read in {folder}; take it out")
         cfg.common.count_bitops = True
@@ -144,13 +145,18 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)  # a history keeps NaN and infinities as null
 
 
-def _from_yaml(overrides: Sequence[str], config_dir: Any, config_name: Optional[str], folder: Path) -> Any:
+def compose_run(overrides: Sequence[str], config_dir: Any = None, config_name: Optional[str] = None) -> Any:
+    """The config of `fairseq-hydra-train` with these words.
+
+    Raises:
+        ConfigError: anything that is wrong with them.
+    """
     from fairseq.dataclass.initialize import compose
 
     own = [word for word in overrides if word.lstrip("+~").startswith(("hydra.", "hydra/"))]
     if own:
         raise ConfigError(f"{own[0]} has no effect inside a study, which does not run under Hydra; take it out")
-    return compose(config_name, config_dir, [*overrides, f"checkpoint.save_dir={_quoted(folder)}"])
+    return compose(config_name, config_dir, overrides)
 
 
 def _quoted(folder: Path) -> str:

@@ -81,7 +81,7 @@ def draw(runs: Sequence[Run], metrics: Optional[Sequence[str]] = None) -> tuple[
         if key not in available:
             raise ConfigError(unknown("metric", key, available))
     panels = list(metrics) if metrics else [key for key in default_panels(runs) if key in available]
-    figure = _figure()
+    figure = new_figure()
     rows = 1 if len(panels) <= 3 else 2
     columns = -(-len(panels) // rows)
     figure.set_size_inches(4.4 * columns, 0.7 + 3.0 * rows)
@@ -89,8 +89,8 @@ def draw(runs: Sequence[Run], metrics: Optional[Sequence[str]] = None) -> tuple[
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     for key, axis in zip(panels, axes):  # noqa: B905 (a last cell may stay empty)
-        _style(axis, LABELS.get(key, key.replace("_", " ")))
-        for run, color in zip(runs, _colors(len(runs)), strict=True):
+        style(axis, LABELS.get(key, key.replace("_", " ")))
+        for run, color in zip(runs, colors(len(runs)), strict=True):
             _draw(axis, run, key, color)
         if key == "lr":
             axis.yaxis.set_major_formatter("{x:.3g}")
@@ -101,7 +101,12 @@ def draw(runs: Sequence[Run], metrics: Optional[Sequence[str]] = None) -> tuple[
     return figure, panels
 
 
-def _figure() -> Any:
+def new_figure() -> Any:
+    """An empty matplotlib figure for PNGs.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -113,7 +118,8 @@ def _figure() -> Any:
     return figure
 
 
-def _colors(count: int) -> list[Any]:
+def colors(count: int) -> list[Any]:
+    """So many, as distinct as possible."""
     if count <= len(_COLORS):
         return list(_COLORS[:count])
     import matplotlib
@@ -140,7 +146,8 @@ def _draw(axis: Any, run: Run, key: str, color: Any) -> None:
         axis.plot(*zip(*points, strict=True), color=color, linewidth=1.4, drawstyle=drawstyle)
 
 
-def _style(axis: Any, title: str) -> None:
+def style(axis: Any, title: str) -> None:
+    """The look of all panels."""
     axis.set_title(title, loc="left", fontsize=10.5, color=_INK)
     axis.set_xlabel("updates", fontsize=9, color=_MUTED)
     axis.tick_params(labelsize=8.5, colors=_MUTED, length=0, labelbottom=True)
@@ -159,8 +166,8 @@ def _legend(figure: Any, runs: Sequence[Run], columns: int) -> None:
         Line2D([], [], color=_MUTED, linewidth=1.6, marker="o", markersize=3.5, label="validation"),
     ]
     if len(runs) > 1:
-        colors = _colors(len(runs))
-        entries += [Line2D([], [], color=c, linewidth=2.4, label=run.name) for c, run in zip(colors, runs, strict=True)]
+        hues = colors(len(runs))
+        entries += [Line2D([], [], color=c, linewidth=2.4, label=run.name) for c, run in zip(hues, runs, strict=True)]
     figure.legend(
         handles=entries, loc="outside lower left", ncols=min(len(entries), 2 * columns + 1), fontsize=8.5, frameon=False
     )
