@@ -18,6 +18,7 @@ fairseq hydra-train --config-dir "$root/examples/acceptability/config" --config-
 fairseq validate "$data" --task sentence_prediction --path "$out/checkpoints/checkpoint_best.pt" --batch-size 100 \
   --log-format json | tee "$out/validate.log"
 fairseq plot "$out/checkpoints" --out "$out/curves.png"
+fairseq report "$out/checkpoints" --out "$out/report.html" --title quickstart
 
 "$python" - "$out" <<'PYTHON'
 import json, re, sys
@@ -29,6 +30,7 @@ accuracy = re.findall(r'"valid_accuracy": "?([0-9.]+)', (out / "validate.log").r
 print(f"""
 checkpoint   {out / "checkpoints" / "checkpoint_best.pt"}
 curves       {out / "curves.png"}
+report       {out / "report.html"}
 accuracy     {float(accuracy):5.1f} %   on 1000 sentences with words that training never saw
 baselines    {baselines["majority"]:5.1f} %   majority class
              {baselines["bag_of_words"]:5.1f} %   bag of words (logistic regression)""")

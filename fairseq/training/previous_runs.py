@@ -26,7 +26,7 @@ FOLDER = "previous-"
 # what a run, or a picture of it, leaves next to its history
 PATTERNS = (
     *("checkpoint*.pt", "quantization_plan.json", "point_errors.jsonl", "run.json", "train.log"),
-    *("*.png", "*.pdf", "*.svg"),
+    *("*.png", "*.pdf", "*.svg", "report.html"),
 )
 
 

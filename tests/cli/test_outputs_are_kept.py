@@ -17,6 +17,7 @@ COMMANDS = {
     "quantize_checkpoint": (["model.pt", "--out", "out/int8.pt"], "out/int8.pt"),
     "quant_report": (["model.pt", "--json", "out/report.json"], "out/report.json"),
     "plot": (["run", "--out", "out/model.png"], "out/model.png"),
+    "report": (["run", "--out", "out/report.html"], "out/report.html"),
     "make_acceptability": (["--dest", "out"], "out/train.tsv"),
     "export_onnx": (["model.pt", "--out", "out/m.onnx"], "out/m.onnx"),
 }

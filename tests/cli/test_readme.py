@@ -41,6 +41,7 @@ fairseq-quant-report() {{ {python} -m fairseq_cli.quant_report "$@" --batches 1;
 fairseq-quantize-checkpoint() {{ {python} -m fairseq_cli.quantize_checkpoint "$@"; }}
 fairseq-precision-range-test() {{ {python} -m fairseq_cli.precision_range_test "$@" {tiny} --updates-per-bits 2; }}
 fairseq-plot() {{ {python} -m fairseq_cli.plot "$@"; }}
+fairseq-report() {{ {python} -m fairseq_cli.report "$@"; }}
 # installing is what scripts/check_package.sh tests; test.sh is what runs this
 pip() {{ [[ "$*" == "install -c constraints.txt ." ]]; }}
 ./scripts/glue_cpt_3_8.sh() {{ bash scripts/glue_cpt_3_8.sh "$@" {tiny}; }}
@@ -69,6 +70,7 @@ PATHS = {
     "range": "Bereich é",
     "rte.onnx": "Graph é.onnx",
     "rte.png": "Kurven é.png",
+    "rte.html": "Seite é.html",
     "formats.png": "Formate é.png",
 }
 NAMES = re.compile(rf"(?<![\w./-])(?<!quantization[ =])(?:{'|'.join(map(re.escape, PATHS))})(?![\w.-])")

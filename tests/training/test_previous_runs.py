@@ -71,7 +71,7 @@ def test_what_was_interrupted_is_no_result(again, monkeypatch):
 
 def test_resuming_moves_nothing(runs):
     runs.trained("run", *SHORT)
-    assert read_history(runs.folder / "run")[-1] == {"tag": "done", "epoch": None, "num_updates": 7}
+    assert {"tag": "done", "epoch": None, "num_updates": 7}.items() <= read_history(runs.folder / "run")[-1].items()
     runs.trained("run", *SHORT)  # nothing to do
     runs.trained("run", *SHORT, "--max-epoch", "2")
     tags = [record["tag"] for record in read_history(runs.folder / "run")]

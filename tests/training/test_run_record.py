@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from fairseq.pages.run_data import read_run
 from fairseq.trainer import Trainer
 
 
@@ -32,6 +33,10 @@ def test_a_run_keeps_its_settings_costs_and_log(runs):
     lines = [line.split(" | ", 1)[1] for line in result.out.splitlines() if "num_updates" in line and "| " in line]
     assert lines and all(line in log(runs) for line in lines)
     assert "quantization plan" in log(runs)  # from before it was known that the run may begin
+    page = read_run("run", runs.folder / "run")  # for the page of a report, nothing is missing
+    assert (
+        page.missing == [] and page.state() == "done" and page.is_quantized and page.usual["dataset.batch_size"] is None
+    )
 
 
 def test_parts_of_a_run_are_one_record_and_a_new_run_begins_another(runs):
