@@ -36,6 +36,9 @@ class UnsupportedConstraints(ConfigError, NotImplementedError):
 class SequenceGenerator(nn.Module):
     """Generates from an ensemble of models.
 
+    Attributes:
+        kept_bytes: memory of keys and values, and of what else decoders keep, at the end of the last batch.
+
     Args:
         models: models, or an EnsembleModel.
         tgt_dict: the target's dictionary.
@@ -110,6 +113,7 @@ class SequenceGenerator(nn.Module):
         self.should_set_src_lengths = bool(getattr(self.search, "needs_src_lengths", False))
         self.model.eval()
         self._packed_weights = PackedWeights()
+        self.kept_bytes = 0
         self.lm_model = lm_model
         self.lm_weight = lm_weight
         if lm_model is not None:
@@ -276,6 +280,7 @@ class SequenceGenerator(nn.Module):
                 self.model.reorder_incremental_state(incremental_states, old_order)
                 encoder_outs = self.model.go_on(encoder_outs, goes_on, old_order)
 
+        self.kept_bytes = _kept_bytes(incremental_states)
         for hypotheses in finalized:
             hypotheses.sort(key=lambda hypothesis: -hypothesis["score"].item())
         return finalized
@@ -369,6 +374,12 @@ class SequenceGenerator(nn.Module):
     def is_finished(self, step: int, unfin_idx: int, max_len: int, finalized_sent_len: int, beam_size: int) -> bool:
         """Whether a sentence with `finalized_sent_len` hypotheses is done."""
         return finalized_sent_len == beam_size or step == max_len
+
+
+def _kept_bytes(states: list[Any]) -> int:
+    entries = [entry for state in states for entry in state.values()]
+    parts = [part for entry in entries for part in (entry.values() if isinstance(entry, dict) else [entry])]
+    return sum(getattr(part, "nbytes", 0) for part in parts)
 
 
 def _is_identity(order: Tensor) -> bool:

@@ -38,6 +38,7 @@ from fairseq.modules.matmul import MatMul
 from fairseq.modules.quant_noise import quant_noise
 from fairseq.modules.unmodified import has_hooks
 from fairseq.quantization.bits import bits_for
+from fairseq.quantization.layers.key_value_cache import KeyValueCache
 from fairseq.quantization.layers.linear import QLinear
 
 
@@ -112,6 +113,7 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
         self.out_proj = self._projection(embed_dim, embed_dim, bias, q_noise, qn_block_size)
         self.qk_matmul = MatMul("query", "key")
         self.pv_matmul = MatMul("probs", "value", "output")
+        self.cache: Optional[KeyValueCache] = None  # of decoders
         self.bias_k = nn.Parameter(torch.empty(1, 1, embed_dim)) if add_bias_kv else None
         self.bias_v = nn.Parameter(torch.empty(1, 1, embed_dim)) if add_bias_kv else None
         self.reset_parameters()
@@ -240,6 +242,8 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
                 key_padding_mask, attn_mask = with_extra_key(key_padding_mask), with_extra_key(attn_mask)
             k, v = split_heads(k, self.num_heads), split_heads(v, self.num_heads)
             if incremental_state is not None or kept:
+                if self.cache is not None:
+                    k, v = self.cache.rounded(k), self.cache.rounded(v)
                 extended = state.extend(kept, k, v, key_padding_mask, self.num_heads)
                 k, v, key_padding_mask = state.load(extended)
                 queries = query.size(1) * self.num_heads // k.size(0)

@@ -22,6 +22,7 @@ from fairseq.modules.layer_norm import LayerNorm
 from fairseq.modules.multihead_attention import MultiheadAttention
 from fairseq.modules.transformer_layer_base import TransformerLayer
 from fairseq.quantization.bits import bits_for
+from fairseq.quantization.layers.key_value_cache import KeyValueCache
 
 
 class TransformerDecoderLayerBase(TransformerLayer):
@@ -56,6 +57,9 @@ class TransformerDecoderLayerBase(TransformerLayer):
         self.self_attn_layer_norm = LayerNorm(self.embed_dim)
         self.encoder_attn = None if no_encoder_attn else self.build_encoder_attention(self.embed_dim, cfg)
         self.encoder_attn_layer_norm = None if no_encoder_attn else LayerNorm(self.embed_dim)
+        for attention in (self.self_attn, self.encoder_attn):
+            if isinstance(attention, MultiheadAttention):
+                attention.cache = KeyValueCache()
         if extra.get("scale_fc"):
             self.ffn_layernorm = LayerNorm(cfg.decoder.ffn_embed_dim)
         self.build_feed_forward(cfg.decoder.ffn_embed_dim)

@@ -10,7 +10,7 @@ estimator.
 
 from typing import Optional
 
-from fairseq.quantization.spec import BIAS, GRADIENT, WEIGHT, QuantizerSpec
+from fairseq.quantization.spec import BIAS, CACHE, GRADIENT, WEIGHT, QuantizerSpec
 
 
 def reference_spec(role: str, num_grad_bits: Optional[int] = 8) -> QuantizerSpec:
@@ -19,4 +19,6 @@ def reference_spec(role: str, num_grad_bits: Optional[int] = 8) -> QuantizerSpec
         return QuantizerSpec(granularity="channel")
     if role == GRADIENT:
         return QuantizerSpec(bits=num_grad_bits or None, rounding="stochastic")
+    if role == CACHE:
+        return QuantizerSpec(granularity="token")
     return QuantizerSpec() if role == BIAS else QuantizerSpec(range="ema_from_zero")

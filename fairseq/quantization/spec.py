@@ -12,7 +12,8 @@ from fairseq.errors import ConfigError, unknown
 
 FOLLOW = "follow"
 MAX_INTEGER_BITS = 8  # of codes that integer products multiply
-WEIGHT, ACTIVATION, GRADIENT, BIAS = "weight", "activation", "gradient", "bias"  # roles
+WEIGHT, ACTIVATION, GRADIENT, BIAS, CACHE = "weight", "activation", "gradient", "bias", "cache"  # roles
+CACHE_BITS = (4, 8)  # of kept keys and values
 CHOICES = {
     "rounding": ("nearest", "stochastic"),
     "compute": ("simulate", "integer", "auto"),
@@ -136,6 +137,15 @@ class QuantizerSpec:
 
         name = self.range if isinstance(self.range, str) else self.range.get("name", "minmax")
         return replace(self, range="minmax") if OBSERVERS.lookup(name).is_running else self
+
+    def of_cache(self, path: str) -> "QuantizerSpec":
+        """Itself, if it can be that of kept keys and values; else ConfigError."""
+        if self.quantize and self.bits not in CACHE_BITS:
+            raise ConfigError(
+                f"{path}: kept keys and values have 8 or 4 bits, not {self.bits}; give the rule bits: 8 or bits: 4,"
+                " or 0 for full precision"
+            )
+        return self
 
     def describe(self) -> dict[str, str]:
         """Settings as text, for the plan's table."""

@@ -36,7 +36,7 @@ from fairseq.graph.verification.plan_checks import plan_failures
 from fairseq.graph.verification.result import MaskRow, Verification
 from fairseq.graph.verification.watch import watching
 from fairseq.quantization.quantized_model import Quantization, call_with, get_quantization
-from fairseq.quantization.spec import GRADIENT
+from fairseq.quantization.spec import CACHE, GRADIENT
 
 Run = Callable[[nn.Module, Any], Any]
 
@@ -111,7 +111,7 @@ def _run(
     failures: list[str],
 ) -> Verification:  # fmt: skip
     context, rows = quantization.context, quantization.plan.active
-    planned = {row.quantizer for row in rows if row.role != GRADIENT}
+    planned = {row.quantizer for row in rows if row.role not in (CACHE, GRADIENT)}  # a call keeps nothing
     results: dict[str, list[Any]] = {}
 
     def call_all(name: str, some: list[Any]) -> None:

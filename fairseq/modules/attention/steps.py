@@ -102,9 +102,10 @@ def _storage_of(attention: Any, known: Optional[Storage], num_bits: Optional[int
             return None
     else:
         return None
-    if known is not None and known.key == key:
+    bits = None if attention.cache is None else attention.cache.bits()
+    if known is not None and known.key == key and known.num_bits == bits:
         return known
-    return Storage(attention.head_dim, None, key, None if key is None else key.grids())
+    return Storage(attention.head_dim, bits, key, None if key is None else key.grids())
 
 
 def _with_step(cache: Optional[Cache], storage: Storage, k: Tensor, v: Tensor) -> StepCache:

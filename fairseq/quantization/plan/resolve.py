@@ -11,7 +11,7 @@ from fairseq.quantization.plan.rules import Rule, resolve
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.targets import QuantizationTarget
 from fairseq.quantization.rounding.straight_through import BACKWARDS
-from fairseq.quantization.spec import BIAS, QuantizerSpec
+from fairseq.quantization.spec import BIAS, CACHE, QuantizerSpec
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ def _canonical(spec: QuantizerSpec, path: str, role: str) -> QuantizerSpec:
         source = {**source, "name": OBSERVERS.canonical(source["name"])}
     number_format = build_format(spec.format, path)
     spec = replace(spec, format=number_format.spec(), range=source, ste=BACKWARDS.canonical(spec.ste))
+    if role == CACHE:
+        spec = spec.of_cache(path)
     if role == BIAS:
         spec = spec.of_vector()
     return spec if number_format.block is None else spec.in_blocks(number_format.block, path)

@@ -8,9 +8,10 @@ Rules are applied in order, each sets the fields it names: the last match wins, 
 YAML and in Python. A rule that matches no quantizer, or a field that can have no effect on what its rule matches, is
 an error.
 
-Quantizers `on_request` - biases, outputs, inputs of activations and norms - are turned on, by `bits` or `quantize`, by
-a rule that matches nothing else (`*.bias`, `*.norm1.*`, `*.act.output`), a bias or an output also by a pattern that
-ends in its name (`re:.*\\.(input|output)`). `*.input` means the inputs of products, as ever, and `fc1.*` no bias.
+Quantizers `on_request` - biases, outputs, inputs of activations and norms, caches of keys - are turned on, by `bits` or
+`quantize`, by a rule that matches nothing else (`*.bias`, `*.norm1.*`, `*.cache`), a bias or an output also by a
+pattern that ends in its name (`re:.*\\.(input|output)`). `*.input` means the inputs of products, as ever, and `fc1.*`
+no bias.
 
 Fields: `bits` (a number pins the bits, `follow` takes the threaded value; implies `quantize: true`), `grad_bits` for
 gradients, `quantize`, `format`, `granularity`, `range`, `ste`, `learned`, `rounding`, `compute`; their values:
@@ -30,7 +31,7 @@ from typing import Any, Optional, Union
 
 from fairseq.errors import ConfigError, nearest, unknown
 from fairseq.quantization.plan.kinds import check_kinds
-from fairseq.quantization.spec import FOLLOW, GRADIENT, QuantizerSpec
+from fairseq.quantization.spec import CACHE, FOLLOW, GRADIENT, QuantizerSpec
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def concerns(setting: str, role: str) -> bool:
     """Whether a rule's setting can have an effect on a quantizer of that role."""
     if role == GRADIENT:
         return setting not in ("bits", "ste", "learned")
+    if role == CACHE:
+        return setting in ("bits", "quantize")
     return setting != "grad_bits"
 
 

@@ -5,7 +5,7 @@
 // Step t's keys are a slab of rows; row n reads its row places[n, t]. So beam search arranges places anew, and moves no
 // keys. A slab holds fp32 numbers, codes of 8 bits on one grid, or for each row and head a scale, a zero and codes of 8
 // or 4 bits: value = scale * code + zero. Of 4 bits, 16 bytes hold 32 codes, the first 16 in their lower halves. Q stands
-// for the grids of an attention in integers, or for nothing.
+// for the grids of an attention in integers, to which numbers of such records are rounded, too; or for nothing.
 
 #include <cstdint>
 #include <vector>
@@ -131,6 +131,38 @@ struct NibbleReader {
         return converted(line % 2 ? codes >> 4 : codes & 15);
     }
     INLINE Line get(int64_t line, int64_t) const { return get(line); }
+};
+
+// Numbers of another reader, rounded to the grid of an attention in integers.
+template <typename Reader>
+struct Rounded {
+    static constexpr bool kHasGrid = true;
+    const Reader reader;
+    const KernelQParams& grid;
+    Line low, high;
+    float first, a, b, shift, reciprocal;
+
+    Rounded(const uint8_t* head, const KernelQParams& grid) : reader(head, grid), grid(grid) {
+        const bool shifted = grid.format == kAffineFloatZp;
+        const float most = max_code(grid), zero = grid.zero;
+        low = all(grid.format == kSymmetric ? -most : grid.format == kAffine ? -zero : 0.0f);
+        high = all(grid.format == kAffine ? most - zero : most);
+        shift = shifted ? zero : 0.0f;
+        reciprocal = 1.0f / grid.scale;
+        a = grid.scale;
+        b = shifted ? grid.offset - grid.scale * float(grid.zero_point) : 0.0f;
+        first = reader.zero();
+    }
+    float scale() const { return a; }
+    float zero() const { return b; }
+    INLINE Line step(Line x) const {
+        x = (reader.scale() * x + first - shift) * reciprocal;
+        x = x < low ? low : x;
+        x = x > high ? high : x;
+        return (x + kWhole) - kWhole;
+    }
+    INLINE Line get(int64_t line) const { return step(reader.get(line)); }
+    INLINE Line get(int64_t line, int64_t count) const { return step(reader.get(line, count)); }
 };
 
 // q of one head: whole lines, and its sum, which zeros are multiplied by.
@@ -266,36 +298,48 @@ bool attend_all(const StepAttention& x) {
 bool attend_any(StepAttention& x) {
     for (KernelQParams* grid : {&x.q_qparams, &x.k_qparams, &x.v_qparams, &x.probs_qparams})
         if (grid->num_bits) make_grid(*grid, Range(), 1.0f);
+    const bool rounds = x.k_qparams.num_bits != 0;
     switch (x.storage) {
         case kFloats: return attend_all<FloatReader>(x);
         case kOneGrid: return attend_all<OneGridReader>(x);
-        case kBytes: return attend_all<Recorded<ByteReader>>(x);
-        default: return attend_all<Recorded<NibbleReader>>(x);
+        case kBytes:
+            return rounds ? attend_all<Rounded<Recorded<ByteReader>>>(x) : attend_all<Recorded<ByteReader>>(x);
+        default:
+            return rounds ? attend_all<Rounded<Recorded<NibbleReader>>>(x) : attend_all<Recorded<NibbleReader>>(x);
     }
 }
 
-// Codes of `depth` numbers on a grid from their smallest to their largest, behind its scale and zero.
+// Codes of `depth` numbers on a grid from their smallest to their largest, behind its scale and zero: affine_float_zp.
 void encode_head(const float* x, int64_t depth, int32_t bits, uint8_t* record) {
     Lanes lanes;
     lanes.see(x, depth);
     const Range range = lanes.range();
     const float most = float((1 << bits) - 1), nan = std::numeric_limits<float>::quiet_NaN();
-    // infinite numbers have no grid: all of the head becomes NaN, as it would on the way through softmax
-    const float width = range.bad ? nan : range.high / most - range.low / most;
-    const float numbers[2] = {width - width == 0.0f ? width : nan, range.low};
+    const float scale = at_least((range.high - range.low) / most, kMinAffineScale);
+    const bool usual = !range.bad && scale - scale == 0.0f;  // else all becomes NaN, as infinity times no step is
+    const float numbers[2] = {usual ? scale : nan, range.low};
     std::memcpy(record, numbers, sizeof(numbers));
+    if (!usual) return;
     uint8_t* codes = record + kRecord;
-    const float reciprocal = numbers[0] > 0.0f ? 1.0f / numbers[0] : 0.0f;
-    const bool inverts = reciprocal - reciprocal == 0.0f;  // not for a width of a denormal number
-    for (int64_t i = 0; i < depth; ++i) {
-        const float step = inverts ? (x[i] - range.low) * reciprocal : 0.0f;
-        const uint8_t code = uint8_t(int32_t(std::nearbyint(std::min(std::max(step, 0.0f), most))));
+    alignas(64) float steps[kStrip];
+    for (int64_t start = 0; start < depth; start += kStrip) {
+        const int64_t size = std::min(kStrip, depth - start);
+        for (int64_t i = 0; i < size; ++i) steps[i] = (x[start + i] - range.low) / scale;
+        for (int64_t i = 0; i < size; ++i) {
+            const float step = (steps[i] > most ? most : steps[i]) + kWhole;
+            int32_t code;
+            std::memcpy(&code, &step, sizeof(code));
+            steps[i] = float(code & 255);
+        }
         if (bits == 8) {
-            codes[i] = code;
+            for (int64_t i = 0; i < size; ++i) codes[start + i] = uint8_t(steps[i]);
             continue;
         }
-        uint8_t& both = codes[i / (2 * kLine) * kLine + i % kLine];
-        both = i / kLine % 2 ? uint8_t(both | code << 4) : code;
+        for (int64_t i = start; i < start + size; ++i) {
+            const uint8_t code = uint8_t(steps[i - start]);
+            uint8_t& both = codes[i / (2 * kLine) * kLine + i % kLine];
+            both = i / kLine % 2 ? uint8_t(both | code << 4) : code;
+        }
     }
 }
 

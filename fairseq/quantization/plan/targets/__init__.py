@@ -13,6 +13,7 @@ from fairseq.quantization.plan.targets.convolution import ConvolutionTarget
 from fairseq.quantization.plan.targets.elementwise import ElementwiseTarget
 from fairseq.quantization.plan.targets.embedding import EmbeddingTarget
 from fairseq.quantization.plan.targets.find import close_fast_paths, find_targets, open_fast_paths, target_of
+from fairseq.quantization.plan.targets.key_value_cache import KeyValueCacheTarget
 from fairseq.quantization.plan.targets.linear import LinearTarget, ProjectionTarget
 from fairseq.quantization.plan.targets.matmul import MatMulTarget, heads_of, matmul_product
 from fairseq.quantization.plan.targets.products import linear_product, linear_quantizers
@@ -28,6 +29,7 @@ __all__ = [
     "ElementwiseTarget",
     "EmbeddingTarget",
     "FullPrecisionTarget",
+    "KeyValueCacheTarget",
     "LinearTarget",
     "MatMulTarget",
     "Product",
