@@ -27,6 +27,8 @@ _MODULES = {
     "mask_tokens_dataset": ["MaskTokensDataset"],
     "monolingual_dataset": ["MonolingualDataset"],
     "multi_corpus_sampled_dataset": ["MultiCorpusSampledDataset"],
+    "multilingual.sampled_multi_dataset": ["SampledMultiDataset"],
+    "multilingual.sampled_multi_epoch_dataset": ["SampledMultiEpochDataset"],
     "nested_dictionary_dataset": ["NestedDictionaryDataset"],
     "noising": ["NoisingDataset"],
     "num_samples_dataset": ["NumSamplesDataset"],
