@@ -125,6 +125,11 @@ def load_langpair_dataset(
     )
 
 
+def pair_is_there(folder: str, split: str, src: str, tgt: str) -> bool:
+    """Whether the folder has a split of this pair, made for either direction."""
+    return _prefix(folder, split, src, tgt, None) is not None
+
+
 def _prefix(folder: str, part: str, src: str, tgt: str, impl: Optional[str]) -> Optional[str]:
     """`folder/part.de-en.` where the files of one direction or the other are; None if there are none."""
     for pair in (f"{src}-{tgt}", f"{tgt}-{src}"):

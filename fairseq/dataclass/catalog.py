@@ -38,6 +38,9 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "multilingual_translation": Builtin(
             "multilingual:MultilingualTranslationConfig", "tasks.multilingual_translation"
         ),
+        "translation_multi_simple_epoch": Builtin(
+            "multilingual:TranslationMultiSimpleEpochConfig", "tasks.translation_multi_simple_epoch"
+        ),
     },
     "model": {
         "roberta": Builtin("models:RobertaConfig", "models.roberta"),

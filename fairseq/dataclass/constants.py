@@ -112,3 +112,19 @@ class LANGUAGE_TOKEN_CHOICES(StrEnum):
 
     src = "src"
     tgt = "tgt"
+
+
+class LANGUAGE_TOKEN_STYLE_CHOICES(StrEnum):
+    """How language tokens are written: `__de__` or `[de_DE]`."""
+
+    multilingual = "multilingual"
+    mbart = "mbart"
+
+
+class SAMPLING_METHOD_CHOICES(StrEnum):
+    """How often each of several data sets is seen."""
+
+    uniform = "uniform"
+    temperature = "temperature"
+    concat = "concat"
+    RoundRobin = "RoundRobin"

@@ -152,6 +152,10 @@ class FairseqTask:
         """
         return data_utils.filter_by_size(indices, dataset, max_positions, raise_exception=not ignore_invalid_inputs)
 
+    def seed_of_order(self, seed: int, epoch: int) -> int:
+        """The seed of the order in which examples are batched."""
+        return seed + epoch
+
     def can_reuse_epoch_itr(self, dataset: Any) -> bool:
         """Whether batches made for one epoch serve the next ones too."""
         return getattr(dataset, "can_reuse_epoch_itr_across_epochs", False)
@@ -199,7 +203,7 @@ class FairseqTask:
         dataset.set_epoch(epoch)
 
         def make_batches(dataset: Any, epoch: int) -> Any:
-            with data_utils.numpy_seed(seed + epoch):
+            with data_utils.numpy_seed(self.seed_of_order(seed, epoch)):
                 indices = dataset.ordered_indices()
             if max_positions is not None:
                 indices = self.filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fairseq import utils
 from fairseq.data import Dictionary, LanguagePairDataset, RoundRobinZipDatasets, TransformEosLangPairDataset
 from fairseq.data.language_pair_files import load_langpair_dataset
+from fairseq.data.multilingual.settings import boolean, languages_of, split_pairs
 from fairseq.dataclass.multilingual import MultilingualTranslationConfig
 from fairseq.errors import ConfigError, DataError
 from fairseq.file_io import exists
@@ -27,7 +28,6 @@ from fairseq.logging import metrics
 from fairseq.quantization.bits import bits_for
 from fairseq.tasks import register_task
 from fairseq.tasks.dictionaries import CarriesDictionaries, carried
-from fairseq.tasks.language_pairs import all_languages, boolean, split_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class MultilingualTranslationTask(CarriesDictionaries):
         cls.update_args(args)
         training = args.source_lang is None
         pairs = split_pairs(args.lang_pairs)
-        languages = all_languages(pairs)
+        languages = languages_of(pairs)
         if not training and f"{args.source_lang}-{args.target_lang}" not in pairs:
             raise ConfigError(f"{args.source_lang}-{args.target_lang} is none of --lang-pairs: {', '.join(pairs)}")
         paths = utils.split_paths(args.data or "")

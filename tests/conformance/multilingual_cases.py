@@ -24,11 +24,18 @@ SIZES = f"""
     --save-interval-updates 7
 """
 SEVERAL = "--task multilingual_translation --arch multilingual_transformer --lang-pairs de-en,fr-en,en-de"
+MIXED = """--task translation_multi_simple_epoch --arch transformer --lang-pairs de-en,fr-en,en-de --langs de,en,fr
+    --share-all-embeddings"""
 RUNS = {
     "apart": f"{SEVERAL} {SIZES} --max-tokens 60 --lr 0.01",
     "shared, with tokens": f"""{SEVERAL} {SIZES} --encoder-langtok tgt --decoder-langtok --share-encoders
         --share-decoders --share-all-embeddings --batch-size 5 --update-freq 2 --lr 0.02 --left-pad-source False
         --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --clip-norm 1""",
+    "mixed by temperature": f"""{MIXED} {SIZES} --encoder-langtok src --decoder-langtok --max-tokens 60 --lr 0.01
+        --sampling-method temperature --sampling-temperature 5 --virtual-epoch-size 70""",
+    "mixed by weights": f"""{MIXED} {SIZES} --encoder-langtok tgt --decoder-langtok --lang-tok-replacing-bos-eos
+        --sampling-weights {{'main:de-en':0.2,'main:fr-en':0.5,'main:en-de':0.3}} --virtual-data-size 90
+        --lang-tok-style mbart --batch-size 6 --lr 0.02""",
 }
 
 

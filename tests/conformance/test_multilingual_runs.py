@@ -3,12 +3,15 @@ make_multilingual_fixtures.py), and translates with them.
 """
 
 import json
+import re
 
 import pytest
 from make_multilingual_fixtures import OUT
 from multilingual_cases import RUNS, UPDATES, binarise, words, write_start, write_text
 from test_training_runs import check
 from training_cases import after, printed
+
+from fairseq.errors import ConfigError, DataError
 
 EXPECTED = json.loads(OUT.read_text(encoding="utf-8"))
 
@@ -100,7 +103,6 @@ def test_a_joined_dictionary_is_needed_to_share(data, tmp_path):
     from types import SimpleNamespace
 
     from fairseq.data import Dictionary
-    from fairseq.errors import ConfigError
     from fairseq.models.multilingual_transformer import MultilingualTransformerModel
 
     dictionaries = {language: Dictionary() for language in ("de", "en", "fr")}
@@ -110,3 +112,66 @@ def test_a_joined_dictionary_is_needed_to_share(data, tmp_path):
         args = SimpleNamespace(encoder_embed_dim=8, decoder_embed_dim=8, **{option: True})
         with pytest.raises(ConfigError, match=f"model.{option} needs a joined dictionary: those of de and fr differ"):
             MultilingualTransformerModel.build_model(args, task)
+
+
+def mixed_task(data, *flags):
+    from fairseq import options, tasks
+
+    line = [str(data), *RUNS["mixed by temperature"].split(), *flags]
+    return tasks.setup_task(options.parse_args_and_arch(options.get_training_parser(), line))
+
+
+def test_an_epoch_within_a_pass_is_the_same_after_a_resume(data):
+    epochs = {}
+    for first in (1, 3):
+        task = mixed_task(data)
+        task.load_dataset("train", epoch=first)
+        iterator = task.get_batch_iterator(task.dataset("train"), max_tokens=60, epoch=first)
+        for epoch in range(first, 5):
+            batches = [batch["net_input"]["src_tokens"].tolist() for batch in iterator.next_epoch_itr()]
+            assert epochs.setdefault(epoch, batches) == batches
+    assert len({str(batches) for batches in epochs.values()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--langs de,en", "language 'fr' of --lang-pairs is none of --langs: de, en"),
+        ("--lang-dict nowhere.txt", "--langs and --lang-dict cannot both be specified"),
+        ("--langtoks nonsense(", "--langtoks: 'nonsense(' is no mapping"),
+        ("--extra-data {'mined':'x'}", "--extra-data and --extra-lang-pairs name different kinds of data"),
+        ("--source-lang de", "--source-lang and --target-lang belong together"),
+    ],
+)
+def test_mistakes_of_mixtures(flags, message, data):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        mixed_task(data, *flags.split())
+
+
+def test_weights_of_other_data_sets_are_refused(data):
+    task = mixed_task(data, "--sampling-weights", "{'main:de-en': 1}")
+    with pytest.raises(ConfigError, match="sampling weights are for main:de-en; the data sets are main:de-en, main:fr"):
+        task.load_dataset("train")
+
+
+def test_extra_data_has_shares_of_its_own(data):
+    more = ["--extra-data", f"{{'mined': '{data}'}}", "--extra-lang-pairs", "{'mined': 'de-en'}"]
+    task = mixed_task(data, *more, "--langtoks", "{'mined': (None, 'tgt')}")
+    task.load_dataset("train")
+    mixture = task.dataset("train")
+    assert mixture.keys == ["main:de-en", "main:fr-en", "main:en-de", "mined:de-en"]
+    plain, mined = mixture.datasets[0][0], mixture.datasets[3][0]
+    assert (
+        plain["source"].tolist()[1:] == mined["source"].tolist()
+        and plain["target"].tolist() == mined["target"].tolist()
+    )
+
+
+def test_dictionaries_that_differ_are_refused(data, tmp_path):
+    import shutil
+
+    shutil.copytree(data, tmp_path / "bin")
+    with open(tmp_path / "bin" / "dict.fr.txt", "a") as file:
+        file.write("bonjour 1\n")
+    with pytest.raises(DataError, match="all source languages need one dictionary; those of de and fr differ"):
+        mixed_task(tmp_path / "bin")
