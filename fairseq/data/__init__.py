@@ -14,6 +14,7 @@ _MODULES = {
     "colorize_dataset": ["ColorizeDataset"],
     "concat_dataset": ["ConcatDataset"],
     "concat_sentences_dataset": ["ConcatSentencesDataset"],
+    "denoising_dataset": ["DenoisingDataset"],
     "dictionary": ["Dictionary", "TruncatedDictionary"],
     "fairseq_dataset": ["FairseqDataset", "FairseqIterableDataset"],
     "fasta_dataset": ["EncodedFastaDataset", "FastaDataset"],

@@ -33,6 +33,10 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "sentence_prediction": Builtin("tasks:SentencePredictionConfig", "tasks.sentence_prediction"),
         "sentence_ranking": Builtin("tasks:SentenceRankingConfig", "tasks.sentence_ranking"),
         "masked_lm": Builtin("tasks:MaskedLMConfig", "tasks.masked_lm"),
+        "multilingual_masked_lm": Builtin("pretraining:MultilingualMaskedLMConfig", "tasks.multilingual_masked_lm"),
+        "span_masked_lm": Builtin("pretraining:SpanMaskedLMConfig", "tasks.span_masked_lm"),
+        "denoising": Builtin("pretraining:DenoisingConfig", "tasks.denoising"),
+        "multilingual_denoising": Builtin("pretraining:MultilingualDenoisingConfig", "tasks.multilingual_denoising"),
         "language_modeling": Builtin("tasks:LanguageModelingConfig", "tasks.language_modeling"),
         "translation": Builtin("tasks:TranslationConfig", "tasks.translation"),
         "multilingual_translation": Builtin(
@@ -41,10 +45,15 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "translation_multi_simple_epoch": Builtin(
             "multilingual:TranslationMultiSimpleEpochConfig", "tasks.translation_multi_simple_epoch"
         ),
+        "translation_from_pretrained_bart": Builtin(
+            "pretraining:TranslationFromPretrainedBARTConfig", "tasks.translation_from_pretrained_bart"
+        ),
     },
     "model": {
         "roberta": Builtin("models:RobertaConfig", "models.roberta"),
+        "roberta_enc_dec": Builtin("models:RobertaEncDecConfig", "models.roberta.enc_dec"),
         "transformer": Builtin("transformer_sizes:TransformerModelConfig", "models.transformer"),
+        "bart": Builtin("bart:BartLargeConfig", "models.bart"),
         "transformer_lm": Builtin("language_models:TransformerLanguageModelConfig", "models.transformer_lm"),
         "fconv": Builtin("convolutional_models:FConvConfig", "models.fconv"),
         "fconv_lm": Builtin("convolutional_models:FConvLanguageModelConfig", "models.fconv_lm"),
@@ -135,6 +144,13 @@ SIZES: dict[str, dict[str, str]] = {
     },
     "multilingual_transformer": {
         "multilingual_transformer_iwslt_de_en": "multilingual_models:MultilingualTransformerIwsltConfig",
+    },
+    "bart": {
+        "bart_base": "bart:BartBaseConfig",
+        "bart_large": "bart:BartLargeConfig",
+        "mbart_base": "bart:MBartBaseConfig",
+        "mbart_large": "bart:MBartLargeConfig",
+        "mbart_base_wmt20": "bart:MBartBaseWmt20Config",
     },
     "transformer_lm": {
         "transformer_lm_big": "language_models:LMBigConfig",

@@ -14,6 +14,7 @@ __all__ = [
     "GENERATION_CONSTRAINTS_CHOICES",
     "GENERATION_DECODING_FORMAT_CHOICES",
     "LOG_FORMAT_CHOICES",
+    "MASK_LENGTH_CHOICES",
     "PIPELINE_CHECKPOINT_CHOICES",
     "PRINT_ALIGNMENT_CHOICES",
     "SAMPLE_BREAK_MODE_CHOICES",
@@ -128,3 +129,6 @@ class SAMPLING_METHOD_CHOICES(StrEnum):
     temperature = "temperature"
     concat = "concat"
     RoundRobin = "RoundRobin"
+
+
+MASK_LENGTH_CHOICES = ChoiceEnum(["subword", "word", "span-poisson"])  # read by name, which has a hyphen

@@ -95,6 +95,17 @@ class RobertaPrenormConfig(RobertaConfig):
 
 
 @dataclass
+class RobertaEncDecConfig(RobertaConfig):
+    """`model=roberta_enc_dec`: RoBERTa as the encoder, a decoder of the same size behind it."""
+
+    pretrained_mlm_checkpoint: Optional[str] = option(None, "checkpoint of a RoBERTa to begin with", path="in")
+    pretrained_decoder: bool = option(False, "begin the decoder, too, with that RoBERTa's layers")
+    hack_layernorm_embedding: bool = option(False, "no layer norm on embeddings, for old checkpoints without it")
+    share_decoder_input_output_embed: bool = option(False, "the output layer uses the decoder embedding's weights")
+    share_all_embeddings: bool = option(False, "encoder, decoder and output layer share one embedding")
+
+
+@dataclass
 class RobertaLargeConfig(RobertaConfig):
     """`model=roberta_large`: 24 layers, 1024 wide."""
 

@@ -79,6 +79,7 @@ class MaskedLMConfig(FairseqDataclass):
     )
     freq_weighted_replacement: bool = option(False, "draw random tokens by their frequency instead of uniformly")
     mask_whole_words: bool = option(False, "mask all subwords of a word together; needs bpe")
+    bpe: Optional[str] = option(None, "subword encoding of the data; default: the one that bpe chooses")
     mask_multiple_length: int = option(1, "mask runs of this many tokens", within=at_least(1))
     mask_stdev: float = option(0.0, "standard deviation of the length of masked runs", within=at_least(0))
     shorten_method: SHORTEN_METHOD_CHOICES = option(

@@ -44,14 +44,16 @@ def _flat(prefix: str, dataclass: type) -> list[tuple[str, Any, Field]]:
 
 def _option(declared: Field, default: Any, help_text: str) -> Any:
     """A field like `declared` with another default and help text."""
-    return option(default, help_text, within=declared.metadata.get("within"))
+    # a switch whose default is on can still be given on the command line, as fairseq's sizes allow
+    const = True if default is True else None
+    return option(default, help_text, const=const, within=declared.metadata.get("within"))
 
 
 def _config(class_name: str, doc: str, bases: tuple[type, ...], keys: list[tuple[str, Any, Field]]) -> Any:
     return make_dataclass(class_name, keys, bases=bases, namespace={"__doc__": doc, "__module__": __name__})
 
 
-def _sized(class_name: str, doc: str, base: Any, **defaults: Any) -> Any:
+def sized(class_name: str, doc: str, base: Any, **defaults: Any) -> Any:
     """`base` with other defaults."""
     declared = {key.name: key for key in fields(base)}
     keys = [(n, declared[n].type, _option(declared[n], v, declared[n].metadata["help"])) for n, v in defaults.items()]
@@ -64,7 +66,7 @@ TransformerModelConfig: Any = _config(
     (FairseqDataclass,),
     _flat("", TransformerConfig),
 )
-TransformerTinyConfig = _sized(
+TransformerTinyConfig = sized(
     "TransformerTinyConfig",
     "`model=transformer_tiny`: 2 + 2 layers, 64 wide.",
     TransformerModelConfig,
@@ -75,7 +77,7 @@ TransformerTinyConfig = _sized(
     decoder_layers=2,
     decoder_attention_heads=2,
 )
-TransformerIwsltConfig = _sized(
+TransformerIwsltConfig = sized(
     "TransformerIwsltConfig",
     "`model=transformer_iwslt_de_en`: 4 heads and narrower feed-forward blocks.",
     TransformerModelConfig,
@@ -83,7 +85,7 @@ TransformerIwsltConfig = _sized(
     encoder_attention_heads=4,
     decoder_attention_heads=4,
 )
-TransformerBigConfig = _sized(
+TransformerBigConfig = sized(
     "TransformerBigConfig",
     "`model=transformer_vaswani_wmt_en_de_big`: 1024 wide, 16 heads, dropout 0.3.",
     TransformerModelConfig,
@@ -93,19 +95,19 @@ TransformerBigConfig = _sized(
     decoder_attention_heads=16,
     dropout=0.3,
 )
-TransformerBigEnFrConfig = _sized(
+TransformerBigEnFrConfig = sized(
     "TransformerBigEnFrConfig",
     "`model=transformer_vaswani_wmt_en_fr_big`: big, dropout 0.1.",
     TransformerBigConfig,
     dropout=0.1,
 )
-TransformerBigAttentionDropoutConfig = _sized(
+TransformerBigAttentionDropoutConfig = sized(
     "TransformerBigAttentionDropoutConfig",
     "`model=transformer_wmt_en_de_big`: big, dropout 0.1 on attention.",
     TransformerBigConfig,
     attention_dropout=0.1,
 )
-TransformerBigPrenormConfig = _sized(
+TransformerBigPrenormConfig = sized(
     "TransformerBigPrenormConfig",
     "`model=transformer_wmt_en_de_big_t2t`: big, pre-norm, dropout 0.1 on attention and activations.",
     TransformerBigConfig,

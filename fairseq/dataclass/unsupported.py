@@ -118,6 +118,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "task.data_buffer_size": _IN_DATASET,
     "task.use_plasma_view": _FOLLOWS,
     "task.plasma_path": _FOLLOWS,
+    "task.valid_subset": "set dataset.valid_subset",
     "criterion.tpu": _FOLLOWS,
     "optimizer.tpu": _FOLLOWS,
 }

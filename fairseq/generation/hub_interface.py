@@ -133,13 +133,19 @@ class GeneratorHubInterface(nn.Module):
                     "a translation model scores given targets, not sources: use fairseq-generate --score-reference"
                 )
             batch = utils.move_to_device(batch, self.device)
-            found = self.task.inference_step(generator, self.models, batch, **(inference_step_args or {}))
+            found = self.task.inference_step(
+                generator, self.models, batch, **self._step_args(batch, inference_step_args or {})
+            )
             results += zip(batch["id"].tolist(), found, strict=True)
         outputs = [hypotheses for _, hypotheses in sorted(results, key=lambda result: result[0])]
         if verbose:
             for source, hypotheses in zip(tokenized_sentences, outputs, strict=False):
                 self._show(source, hypotheses, settings.print_alignment)
         return outputs
+
+    def _step_args(self, batch: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        """What the task's `inference_step` gets for a batch; a subclass may add to it."""
+        return given
 
     def _show(self, source: Tensor, hypotheses: list[Hypothesis], alignment: Any) -> None:
         logger.info(f"S\t{self.string(source)}")

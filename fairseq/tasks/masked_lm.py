@@ -3,8 +3,8 @@
     wiki-bin/{dict.txt,train.bin,train.idx,valid.bin,valid.idx}
 
 The text is cut into blocks of `tokens_per_sample` (`<s>` included) as `sample_break_mode` says; `mask_prob` of the
-tokens are to be predicted. Masks depend on (seed, epoch, example) and nothing else. With several folders
-(`a-bin:b-bin`) each epoch reads the next.
+tokens are to be predicted, or with `mask_whole_words` (and the `bpe` of the data) of the words. Masks depend on (seed,
+epoch, example) and nothing else. With several folders (`a-bin:b-bin`) each epoch reads the next.
 """
 
 import logging
@@ -13,7 +13,6 @@ from typing import Any, Optional
 
 import numpy as np
 
-from fairseq import utils
 from fairseq.data import (
     Dictionary,
     IdDataset,
@@ -27,12 +26,12 @@ from fairseq.data import (
     TokenBlockDataset,
     data_utils,
 )
-from fairseq.data.shorten_dataset import maybe_shorten_dataset
 from fairseq.dataclass.tasks import MaskedLMConfig
-from fairseq.errors import ConfigError, DataError
+from fairseq.errors import ConfigError
 from fairseq.file_io import exists
 from fairseq.tasks import register_task
 from fairseq.tasks.dictionaries import CarriesDictionaries, carried
+from fairseq.tasks.running_text import dictionary_path, part_of_epoch, split_text, text_dictionary, word_starts
 
 logger = logging.getLogger(__name__)
 
@@ -56,28 +55,16 @@ class MaskedLMTask(CarriesDictionaries):
     @classmethod
     def setup_task(cls, cfg: Any, task_state: Optional[dict[str, Any]] = None, **kwargs: Any) -> "MaskedLMTask":
         """Load the dictionary from `cfg.data`; without that folder, from the state that a checkpoint carries."""
-        for option in ("d2v2_multi", "mask_whole_words"):
-            if getattr(cfg, option):
-                raise ConfigError(f"task.{option} is not supported; set it to false")
+        if cfg.d2v2_multi:
+            raise ConfigError("task.d2v2_multi is not supported; set it to false")
         dictionary = carried(task_state, "source")
-        if dictionary is None or exists(cls._dict_path(cfg)):
+        if dictionary is None or exists(dictionary_path(cfg.data)):
             dictionary = cls.load_dict(cfg)
         return cls(cfg, dictionary, **kwargs)
 
-    @staticmethod
-    def _dict_path(cfg: Any) -> str:
-        return os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
-
     @classmethod
     def load_dict(cls, cfg: Any) -> Dictionary:
-        path = cls._dict_path(cfg)
-        if not exists(path):
-            raise DataError(
-                f"task.data={cfg.data}: there is no {path}; prepare a data folder with fairseq-preprocess --only-source"
-            )
-        dictionary = Dictionary.load(path)
-        logger.info(f"dictionary: {len(dictionary)} types")
-        return dictionary
+        return text_dictionary(cfg.data, logger)
 
     def dictionaries(self) -> dict[str, Dictionary]:
         return {"source": self.dictionary}
@@ -87,16 +74,8 @@ class MaskedLMTask(CarriesDictionaries):
     def _load_dataset_split(self, split: str, epoch: int, combine: bool) -> Any:
         """The blocks of a split, `<s>` in front of each."""
         cfg = self.cfg
-        folders = utils.split_paths(cfg.data)
-        path = os.path.join(folders[(epoch - 1) % len(folders)], split)
-        text = data_utils.load_indexed_dataset(path, self.dictionary, combine=combine)
-        if text is None:
-            raise DataError(f"task.data={cfg.data} has no split {split!r}: there is no {path}.idx")
-        if len(text) == 0:
-            raise DataError(f"task.data={cfg.data}: split {split!r} is empty ({path}.idx)")
-        text = maybe_shorten_dataset(
-            text, split, cfg.shorten_data_split_list, cfg.shorten_method, cfg.tokens_per_sample, cfg.seed
-        )
+        folder = part_of_epoch(cfg.data, epoch)
+        text = split_text(cfg, folder, split, self.dictionary, combine)
         blocks = TokenBlockDataset(
             text,
             text.sizes,
@@ -105,7 +84,7 @@ class MaskedLMTask(CarriesDictionaries):
             eos=self.dictionary.eos(),
             break_mode=str(cfg.sample_break_mode),
         )
-        logger.info(f"loaded {len(blocks)} blocks from: {path}")
+        logger.info(f"loaded {len(blocks)} blocks from: {os.path.join(folder, split)}")
         return PrependTokenDataset(blocks, self.dictionary.bos())
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:  # type: ignore[override]
@@ -129,6 +108,7 @@ class MaskedLMTask(CarriesDictionaries):
                 leave_unmasked_prob=cfg.leave_unmasked_prob,
                 random_token_prob=cfg.random_token_prob,
                 freq_weighted_replacement=cfg.freq_weighted_replacement,
+                mask_whole_words=self._word_starts() if cfg.mask_whole_words else None,
                 mask_multiple_length=cfg.mask_multiple_length,
                 mask_stdev=cfg.mask_stdev,
             )
@@ -153,6 +133,9 @@ class MaskedLMTask(CarriesDictionaries):
         self.datasets[split] = SortDataset(
             NestedDictionaryDataset(parts, sizes=[source.sizes]), sort_order=[shuffle, source.sizes]
         )
+
+    def _word_starts(self) -> Any:
+        return word_starts(self.cfg, self.dictionary, "task.mask_whole_words")
 
     def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True, **kwargs: Any) -> Any:
         """Sentences to predict in, one example each, shortest first with `sort`."""

@@ -4,6 +4,7 @@ Only names that both have are used. `CASES` maps a name to a function without ar
 """
 
 import data_cases_basics
+import data_cases_denoising
 import data_cases_iterators
 import data_cases_mixing
 import data_cases_tasks
@@ -13,6 +14,7 @@ from data_case_tools import CASES
 __all__ = [
     "CASES",
     "data_cases_basics",
+    "data_cases_denoising",
     "data_cases_iterators",
     "data_cases_mixing",
     "data_cases_tasks",

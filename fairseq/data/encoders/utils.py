@@ -5,6 +5,7 @@ from typing import Any, Optional
 import torch
 
 from fairseq.data.encoders import build_bpe
+from fairseq.errors import ConfigError
 
 
 def get_whole_word_mask(args: Any, dictionary: Any) -> Optional[torch.Tensor]:
@@ -14,10 +15,15 @@ def get_whole_word_mask(args: Any, dictionary: Any) -> Optional[torch.Tensor]:
 
     Args:
         args: the `bpe` config or its name, as for `build_bpe`.
+
+    Raises:
+        ConfigError: a BPE that cannot tell.
     """
     bpe = build_bpe(args)
     if bpe is None:
         return None
+    if not hasattr(bpe, "is_beginning_of_word"):
+        raise ConfigError(f"bpe {type(bpe).__name__} cannot say which symbols begin words; mask without whole words")
 
     def begins_word(idx: int) -> bool:
         symbol = dictionary[idx]

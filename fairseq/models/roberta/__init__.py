@@ -3,6 +3,7 @@
 >>> from fairseq.models.roberta import roberta_large_architecture       # fairseq's names for the sizes
 """
 
+import importlib
 from typing import Any
 
 from fairseq.models.roberta import model
@@ -30,4 +31,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("RobertaEncDecModel", "base_enc_dec_architecture"):  # only those need a decoder
+        return getattr(importlib.import_module("fairseq.models.roberta.enc_dec"), name)
     return getattr(model, name)  # the functions of named sizes, `roberta_large_architecture`

@@ -8,13 +8,13 @@ roberta.predict_label("sentence_classification_head", tokens)            # its n
 
 from typing import Any, Optional, Union
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq.data.class_names import task_class_names
 from fairseq.data.encoders.hf_tokenizer import PieceEncoder
+from fairseq.data.sentence_marks import decode_marked, encode_marked, encode_symbols
 from fairseq.errors import ConfigError, DataError, unknown
 from fairseq.models.roberta import alignment_utils
 from fairseq.quantization.bits import bits_for
@@ -50,24 +50,12 @@ class RobertaHubInterface(nn.Module):
         Args:
             no_separator: put a single `</s>` between sentences instead of two.
         """
-        parts = [f"<s> {self._pieces(sentence)} </s>"]
-        for addl in addl_sentences:
-            parts.append(f"{self._pieces(addl)} </s>" if no_separator else f"</s> {self._pieces(addl)} </s>")
-        return self._ids(" ".join(parts))
+        pieces = [self._pieces(each) for each in (sentence, *addl_sentences)]
+        return encode_marked(pieces, self.task.source_dictionary, no_separator)
 
     def decode(self, tokens: Tensor) -> Union[str, list[str]]:
         """The text of `tokens` (T,); a list of texts if there are several sentences."""
-        if tokens.dim() != 1:
-            raise ValueError(f"decode takes one row of tokens, not a tensor of shape {tuple(tokens.shape)}")
-        ids = tokens.cpu().numpy()
-        dictionary = self.task.source_dictionary
-        if len(ids) and ids[0] == dictionary.bos():
-            ids = ids[1:]
-        ends = ids == dictionary.eos()
-        cuts = (ends[1:] & ends[:-1]).nonzero()[0] + 1  # where one </s> follows another, a sentence begins
-        pieces = [dictionary.string(torch.from_numpy(part)) for part in np.split(ids, cuts)]
-        sentences = [piece if self.bpe is None else self.bpe.decode(piece) for piece in pieces]
-        return sentences[0] if len(sentences) == 1 else sentences
+        return decode_marked(tokens, self.task.source_dictionary, self.bpe)
 
     def _pieces(self, text: str) -> str:
         return text if self.bpe is None else self.bpe.encode(text)
@@ -82,8 +70,7 @@ class RobertaHubInterface(nn.Module):
         return self.bpe.decode(symbol)
 
     def _ids(self, pieces: str) -> Tensor:
-        dictionary = self.task.source_dictionary
-        return dictionary.encode_line(pieces, append_eos=False, add_if_not_exist=False).long()
+        return encode_symbols(pieces, self.task.source_dictionary)
 
     # --- features and predictions ---------------------------------------------------------------------------------
 
