@@ -14,8 +14,9 @@ from fairseq_cli.entry import command
 DESCRIPTION = """\
 Write one HTML page of training runs: settings and what differs between runs,
 curves, bits, costs, memory, the precision plan, errors of quantizers (recorded
-with common.point_errors_interval), checkpoints and the end of the log. The page
-is one file and needs no network. What cannot be read is named on it.
+with common.point_errors_interval), checkpoints and the end of the log; or the
+page of a study. It is one file and needs no network. What cannot be read is
+named on it.
 """
 EXAMPLES = """\
 examples:
@@ -34,7 +35,11 @@ def get_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN_DIR", help="a run's checkpoint.save_dir, or a folder with several"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN_DIR",
+        help="a run's checkpoint.save_dir, a folder with several, or the folder of a study",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE.html", help="default: report.html in the only RUN_DIR, or here"
@@ -63,20 +68,25 @@ def cli_main() -> None:
     if out is None:
         out = args.runs[0] / "report.html" if len(args.runs) == 1 and args.runs[0].is_dir() else Path("report.html")
     check_page(out, args.overwrite)
-    text, count = _maker(args)()
+    text, what = _maker(args)()
     write_page(out, text)
-    print(f"{out}: {count} run{'' if count == 1 else 's'}, {len(text.encode()) / 1e6:.2f} MB")
+    print(f"{out}: {what}, {len(text.encode()) / 1e6:.2f} MB")
 
 
-def _maker(args: argparse.Namespace, live: bool = False) -> Callable[[], tuple[str, int]]:
-    """Makes the page, and counts its runs."""
+def _maker(args: argparse.Namespace, live: bool = False) -> Callable[[], tuple[str, str]]:
+    """Makes the page, and says what it is of."""
     from fairseq.pages.run_data import find_run_folders, read_run
     from fairseq.pages.run_page import run_page
+    from fairseq.pages.study_page import study_page
+    from fairseq.studies.study_folder import STUDY_FILE, read_study
 
-    def make() -> tuple[str, int]:
+    def make() -> tuple[str, str]:
+        if len(args.runs) == 1 and (args.runs[0] / STUDY_FILE).is_file():
+            study = read_study(args.runs[0])
+            return study_page(study, args.title, live=live), f"{len(study.cells)} cells"
         found = dict.fromkeys(each for path in args.runs for each in find_run_folders(path))
         runs = [read_run(name, folder) for name, folder in found]
-        return run_page(runs, args.title, live=live), len(runs)
+        return run_page(runs, args.title, live=live), f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
 
     return make
 

@@ -65,7 +65,7 @@ def cli_main(argv: Optional[Sequence[str]] = None) -> None:
 
     out = args.out or Path(args.config.stem)
     failed = run_study(config, out, jobs=args.jobs, launcher=args.launcher, say=_say)
-    print(f"results: {out / 'results.csv'}, {out / 'table.md'}")
+    print(f"results: {out / 'results.csv'}, {out / 'table.md'}, {out / 'index.html'}")
     for cell in failed:
         print(f"failed: {cell.name}: {cell.last_line} ({cell.log_file})", file=sys.stderr)
     if failed:

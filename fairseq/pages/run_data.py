@@ -51,6 +51,7 @@ class RunData:
         usual: dotted key -> default, of the settings that differ from it.
         plan: the rows of the precision plan; [] of a run in full precision.
         missing: lines that say what could not be read, and why.
+        open_checkpoints: settings may be taken from one.
     """
 
     run: Run
@@ -63,6 +64,7 @@ class RunData:
     log: list[str] = field(default_factory=list)
     checkpoints: list[CheckpointFile] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    open_checkpoints: bool = True
 
     @property
     def name(self) -> str:
@@ -123,9 +125,14 @@ def _name(path: Path, folder: Path) -> str:
     return "/".join(parts)
 
 
-def read_run(name: str, folder: Path) -> RunData:
-    """Read what is there; never raises for what is in the folder."""
+def read_run(name: str, folder: Path, of_older_builds: bool = True) -> RunData:
+    """Read what is there; never raises for what is in the folder.
+
+    Args:
+        of_older_builds: take the settings from a checkpoint, which takes a second, where there is no `run.json`.
+    """
     data = RunData(Run(name, []), folder)
+    data.open_checkpoints = of_older_builds
     for read in (_read_history, _read_record, _read_plan, _read_errors, _read_log, _read_checkpoints):
         try:
             read(data)
@@ -169,7 +176,8 @@ def _read_record(data: RunData) -> None:
         data.missing.append(f"{RECORD}: holds no settings; those of a checkpoint are shown, if there is one")
     if not path.exists():
         data.missing.append(f"{RECORD}: not there (runs of older builds have none), so no memory, command or versions")
-    _config_of_a_checkpoint(data)
+    if data.open_checkpoints:
+        _config_of_a_checkpoint(data)
 
 
 def _config_of_a_checkpoint(data: RunData) -> None:

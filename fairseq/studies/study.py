@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.errors import ConfigError, DataError, FairseqError, reason
+from fairseq.pages.study_page import write_study_page
 from fairseq.studies.claims import FILE as CLAIM
 from fairseq.studies.claims import claim
 from fairseq.studies.commands import module_of
@@ -83,6 +84,7 @@ def run_study(
                 raise DataError(f"no job could run {free[0].name}; see {out / 'jobs'} and {free[0].folder}")
     study = read_study(out)
     write_results(study, plots=True)
+    write_study_page(study)
     return study.failed
 
 

@@ -82,3 +82,31 @@ def error_records(updates, text):
 
 def write_lines(path, records):
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def make_study(folder: Path, text: str = "plain") -> Path:
+    """A study of two tasks, three rows and two seeds: one cell failed, one waits; `text` is its title and an error."""
+    from fairseq.studies.study_folder import FAILED, FINISHED, WAITING, Cell, Step
+
+    names = []
+    for number, (task, row, seed) in enumerate(
+        (task, row, seed) for task in ("rte", "cola") for row in ("fp32", "int8", "cpt") for seed in (1, 2)
+    ):
+        name = f"{row}-{task}-seed{seed}"
+        names.append(name)
+        cell = Cell(name, row, seed, {"task": task}, "accuracy", folder=folder / "cells" / name)
+        cell.steps = [Step("train", "fairseq-hydra-train", [f"task.data={task}", f"common.seed={seed}"])]
+        if number == 11:
+            cell.status = WAITING
+        else:
+            updates = 60 if number == 10 else 100
+            make_run(cell.folder, row != "fp32", updates, state="failed" if number == 10 else "done", text=text)
+            cell.status = FAILED if number == 10 else FINISHED
+            cell.metrics = {"accuracy": 70.0 + number + seed, "loss": 0.5, "wps": 100.0} if number != 10 else {}
+            cell.num_updates, cell.seconds, cell.peak_memory = updates, 10.0 + number, 300 << 20
+            cell.relative_bitops = {"fp32": 1.0, "int8": 0.12, "cpt": 0.07}[row]
+            cell.last_line = f"error: {text}" if number == 10 else ""
+        cell.write()
+    config = {"command": "fairseq-hydra-train", "title": text, "control": "fp32", "cells": names}
+    (folder / "study.yaml").write_text(json.dumps(config))
+    return folder

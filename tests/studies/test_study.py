@@ -88,6 +88,7 @@ def test_results(whole):
     assert "| fp32 |" in table and "100.0 %" in table and "In brackets: difference to fp32" in table
     for picture in ("bitops.png", "curves.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    assert (out / "index.html").read_text().count('class="cell"') == 12
     cell = read_study(out).cells[6]
     assert cell.folder.name == "int8-seed1" and (cell.folder / "checkpoint_last.pt").is_file()
     assert "| INFO | valid |" in cell.log_file.read_text()

@@ -221,6 +221,12 @@
   try { const kept = localStorage.getItem("fairseq-theme"); if (kept === "dark" || kept === "light") root.dataset.theme = kept; } catch { /* as above */ }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", label);
   label();
+  const openTarget = () => { // a link to a closed cell opens it
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target?.matches("details")) { target.open = true; target.scrollIntoView(); }
+  };
+  addEventListener("hashchange", openTarget);
+  openTarget();
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = all("details:not([open], .values)");
