@@ -1,17 +1,7 @@
-"""fairseq-study: a grid of training runs, dimensions x rows x seeds, that survives a kill.
+"""fairseq-study: a grid of training runs that survives a kill.
 
-    fairseq-study study.yaml --out OUT
-    fairseq-study study.yaml --out OUT --jobs 2 'seeds=[1]' rows.int8.cost=2
-
-The same command goes on with a study that was interrupted. The smallest study.yaml:
-
-    command: fairseq-hydra-train
-    config_dir: examples/acceptability/config
-    config_name: acceptability
-    common: [optimization.max_update=300]
-    rows: {fp32: [quantization=none], int8: [quantization=int8]}
-    seeds: [1, 2]
-    metric: accuracy
+fairseq-study study.yaml --out OUT
+fairseq-study study.yaml --out OUT --jobs 2 'seeds=[1]' rows.int8.cost=2
 """
 
 import argparse
@@ -22,13 +12,30 @@ from typing import Optional
 
 from fairseq_cli.entry import command
 
+EPILOG = """\
+The same command goes on with a study that was interrupted. A small study.yaml:
+
+  command: fairseq-hydra-train
+  config_dir: examples/acceptability/config
+  config_name: acceptability
+  common: [optimization.max_update=300]
+  rows: {fp32: [quantization=none], int8: [quantization=int8]}
+  seeds: [1, 2]
+  metric: accuracy
+
+  fairseq-study study.yaml --out OUT --jobs 2
+
+Results: OUT/results.csv, OUT/table.md, OUT/*.png; runs: OUT/cells/ROW-seedN.
+docs/studies.md explains everything that the file may say.
+"""
 LAUNCHERS = ("joblib", "submitit", "submitit-local")
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-study",
-        description=__doc__,
+        description="Run a grid of training runs: dimensions x rows x seeds.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -49,7 +56,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @command
 def cli_main(argv: Optional[Sequence[str]] = None) -> None:
-    args = get_parser().parse_args(argv)
+    args = get_parser().parse_intermixed_args(argv)
     from fairseq.errors import ConfigError
     from fairseq.studies.grid import expand
     from fairseq.studies.study_config import read_config

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 
 from fairseq.logging import metrics
@@ -113,6 +115,9 @@ def _torch_switches() -> Iterator[None]:
 @contextlib.contextmanager
 def _process() -> Iterator[None]:
     hydra, environ, argv, folder = Singleton.get_state(), dict(os.environ), sys.argv[:], os.getcwd()
+    # a job of Hydra's may run inside a study's one, which is another
+    own = {kind: each for kind, each in hydra["instances"].items() if kind not in (GlobalHydra, HydraConfig)}
+    Singleton.set_state({**hydra, "instances": own})
     try:
         with warnings.catch_warnings():
             yield

@@ -79,7 +79,7 @@ def as_table(study: Study) -> str:
         cells = [cell for group in by_column.values() for cell in group if cell.status == FINISHED]
         values = [_mean_text(_values(by_column.get(column, []))) for column in columns]
         if control and key[0] != study.config.get("control"):
-            values = [_with_difference(text, _values(by_column.get(column, [])), control.get(column))
+            values = [_with_difference(text, _values(by_column.get(column, [])), control.get(column, control.get("")))
                       for text, column in zip(values, columns, strict=True)]  # fmt: skip
         if len(columns) > 1:
             values.append(_mean_text(_averages(by_column, columns)))

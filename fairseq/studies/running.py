@@ -27,6 +27,8 @@ from fairseq.studies.peak_memory import PeakMemory
 from fairseq.studies.study_config import HYDRA_COMMANDS
 from fairseq.studies.study_folder import CELL_FILE, CELLS, FAILED, FINISHED, RUNNING, WAITING, Cell, Step, read_cell
 
+QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none")  # our log lines stay as they are
+
 
 def run_cell(cell: Cell, study: Path) -> None:
     """Run `cell`, which this process has claimed.
@@ -107,7 +109,7 @@ def _config(step: Step) -> list[str]:
         return []
     given = [("--config-dir", step.config_dir), ("--config-name", step.config_name)]
     options = [word for flag, value in given if value is not None for word in (flag, value)]
-    return [*options, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
+    return [*options, "hydra.run.dir=.", "hydra.output_subdir=null", *QUIET]
 
 
 def _finished(folder: Path) -> Optional[RunResult]:

@@ -19,6 +19,7 @@ TINY = (
     "model.encoder_layers=1 model.encoder_embed_dim=16 model.encoder_ffn_embed_dim=32 model.encoder_attention_heads=2 "
     "optimization.max_update=3 dataset.num_workers=0"
 )
+LIST = TINY.replace(" ", ", ")
 TINY_FLAGS = (
     "--encoder-layers 1 --encoder-embed-dim 16 --encoder-ffn-embed-dim 32 --encoder-attention-heads 2 --max-update 3 "
     "--num-workers 0"
@@ -40,6 +41,8 @@ fairseq-export-onnx() {{ ! {python} -c 'import onnx' 2> /dev/null || {python} -m
 fairseq-quant-report() {{ {python} -m fairseq_cli.quant_report "$@" --batches 1; }}
 fairseq-quantize-checkpoint() {{ {python} -m fairseq_cli.quantize_checkpoint "$@"; }}
 fairseq-precision-range-test() {{ {python} -m fairseq_cli.precision_range_test "$@" {tiny} --updates-per-bits 2; }}
+fairseq-make-acceptability() {{ {python} -m fairseq_cli.make_acceptability "$@" --train 40 --valid 10 --overwrite; }}
+fairseq-study() {{ {python} -m fairseq_cli.study "$@" 'common=[{tiny_list}]' 'seeds=[1]'; }}
 fairseq-plot() {{ {python} -m fairseq_cli.plot "$@"; }}
 fairseq-report() {{ {python} -m fairseq_cli.report "$@"; }}
 # installing is what scripts/check_package.sh tests; test.sh is what runs this
@@ -122,7 +125,9 @@ def environment(repository, bpe, folder):
 
 
 def run(script: str, folder: Path, environment: dict[str, str], bpe: Path) -> str:
-    preamble = PREAMBLE.format(python=sys.executable, bpe=shlex.quote(str(bpe)), tiny=TINY, tiny_flags=TINY_FLAGS)
+    preamble = PREAMBLE.format(
+        python=sys.executable, bpe=shlex.quote(str(bpe)), tiny=TINY, tiny_flags=TINY_FLAGS, tiny_list=LIST
+    )
     done = subprocess.run(
         ["bash", "-c", preamble + with_paths(script)],
         cwd=folder,

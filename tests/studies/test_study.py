@@ -186,6 +186,8 @@ def test_chains_and_rows_after_rows(study, tmp_path, config_dir):
           int8: {after: fp32, steps: {
             ptq: {command: fairseq-quantize-checkpoint, set: [
               "{after}/checkpoint_last.pt", --quantization, int8, --data, DATA, --out, "{here}/int8.pt"]},
+            hydra: {command: fairseq-hydra-validate, set: [
+              "common_eval.path={ptq}/int8.pt", "task.data=DATA", common.cpu=true]},
             valid: {command: fairseq-validate, set: [DATA, --path, "{ptq}/int8.pt", --batch-size, "8", --cpu]},
             qat: [quantization=int8, RESTORED]}}},
         keep_checkpoints: none
@@ -200,7 +202,9 @@ def test_chains_and_rows_after_rows(study, tmp_path, config_dir):
     assert set(metrics) >= {"accuracy", "valid/accuracy", "qat/accuracy", "valid/loss"}
     assert metrics["accuracy"] == metrics["qat/accuracy"]
     assert 0 < cells["int8"].relative_bitops < 1
-    assert [step.finished for step in cells["int8"].steps] == [True] * 3
+    assert [step.finished for step in cells["int8"].steps] == [True] * 4
+    assert metrics["hydra/accuracy"] == metrics["valid/accuracy"]
+    assert not list(tmp_path.rglob(".hydra"))
     assert not list((tmp_path / name).rglob("checkpoint*.pt"))
 
 

@@ -1,5 +1,7 @@
 """What a study's file may say, and what it becomes."""
 
+import re
+
 import pytest
 
 from fairseq.errors import ConfigError
@@ -85,6 +87,17 @@ def test_the_file_that_a_study_leaves_asks_for_the_same():
     assert expand(again) == expand(study)
     steps = from_text("{rows: {b: {set: {qat: [y=2]}}}, steps: {train: {}, qat: [z=1]}}")
     assert from_text(as_yaml(steps, [])) == steps
+
+
+def test_the_documentation(repository):
+    text = (repository / "docs/studies.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    whole = [block for block in blocks if "config_dir" in block]
+    assert [len(expand(from_text(block))) for block in whole] == [4, 2 * 3 + 2 * 5 * 3]
+    (steps,) = (block for block in blocks if "steps" in block)
+    chained = expand(from_text("command: fairseq-hydra-train\nrows:\n  fp32: []\n" + steps))
+    assert [step.name for step in chained[1].steps] == ["prune", "score", "tune"]
+    assert expand(read_config(repository / "examples/acceptability/study.yaml"))
 
 
 def test_folders():
