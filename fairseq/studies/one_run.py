@@ -10,6 +10,7 @@ equal numbers, whatever ran between them. Modules of `--user-dir` stay imported 
 
 import importlib
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ def run_training(
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with PeakMemory() as peak, isolated(folder / LOG_FILE):
+        sys.argv[:] = [command, *_options(config_dir, config_name), *overrides]  # the run records its command
         if command == "fairseq-train":
             cfg = _from_flags(overrides, folder)
         else:
@@ -143,6 +145,11 @@ def _numbers(record: dict[str, Any]) -> dict[str, float]:
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)  # a history keeps NaN and infinities as null
+
+
+def _options(config_dir: Any, config_name: Optional[str]) -> list[str]:
+    given = (("--config-dir", config_dir), ("--config-name", config_name))
+    return [str(word) for flag, value in given if value is not None for word in (flag, value)]
 
 
 def compose_run(overrides: Sequence[str], config_dir: Any = None, config_name: Optional[str] = None) -> Any:

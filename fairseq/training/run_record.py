@@ -114,7 +114,7 @@ class RunRecord:
         """Write what is known by now."""
         if not self._contents:
             return
-        quantized = self._trainer.quantized_training
+        counting = self._trainer.quantized_training or self._trainer.full_precision_cost
         self._contents.update(
             state=state,
             updated=_now(),
@@ -122,7 +122,7 @@ class RunRecord:
             seconds=round(self._trainer.cumulative_training_time(), 1),
             peak_memory=_larger(self._contents["peak_memory"], _peak_memory()),
             best={"metric": self.cfg.checkpoint.best_checkpoint_metric, "value": self._trainer.best_score},
-            bitops=None if quantized is None else asdict(quantized.meter.total),
+            bitops=None if counting is None else asdict(counting.meter.total),
         )
         with self._output.attempt():
             text = json.dumps(self._contents, default=str, indent=1)
