@@ -46,6 +46,7 @@ def main(cfg: Any) -> Any:
 def _main(cfg: Any, output_file: TextIO) -> Any:
     from fairseq import scoring, tasks
     from fairseq.allocator import keep_freed_memory
+    from fairseq.data.part_of_dataset import load_subset
     from fairseq.dataclass.utils import as_config
     from fairseq.plugins import import_user_module
 
@@ -60,7 +61,7 @@ def _main(cfg: Any, output_file: TextIO) -> Any:
     seed(cfg)
     task = tasks.setup_task(cfg.task)
     loaded = load(cfg, task, logger)
-    task.load_dataset(cfg.dataset.gen_subset)
+    load_subset(task, cfg.dataset.gen_subset)
     _check_raw(loaded)
     scorer = scoring.build_scorer(cfg.scoring, task.target_dictionary)
     found = _generate(loaded, scorer, output_file)

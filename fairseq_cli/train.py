@@ -23,9 +23,12 @@ def setup_logging() -> None:
     )
 
 
-def main(cfg: Any) -> Optional[float]:
+def main(cfg: Any, on_validation: Any = None) -> Optional[float]:
     """Train as `cfg` says; returns the best value of `checkpoint.best_checkpoint_metric`, None if nothing was
     validated. Exits with 128 + signal where SIGTERM or Ctrl-C stopped it.
+
+    Args:
+        on_validation: see `TrainingLoop`.
     """
     from fairseq.dataclass.utils import as_config
     from fairseq.training.console import short_lines
@@ -33,19 +36,20 @@ def main(cfg: Any) -> Optional[float]:
 
     cfg = as_config(cfg)
     with short_lines(cfg), RunRecord(cfg) as record:
-        best, exit_code = _train(cfg, record)
+        best, exit_code = _train(cfg, record, on_validation)
     if exit_code:
         # here no frame holds the data loader any more: its workers have been shut down
         sys.exit(exit_code)
     return best
 
 
-def _train(cfg: Any, record: Any) -> tuple[Optional[float], int]:
+def _train(cfg: Any, record: Any, on_validation: Any) -> tuple[Optional[float], int]:
     """The best value, and the exit code (0 unless a signal stopped the run)."""
     from fairseq import checkpoint_utils, tasks, utils
     from fairseq.allocator import keep_freed_memory, persistent_allocations, return_free_memory
     from fairseq.data import data_utils
     from fairseq.data.iterating.loading import deaths_of_workers
+    from fairseq.data.part_of_dataset import load_subset
     from fairseq.distributed import utils as distributed_utils
     from fairseq.logging import metrics
     from fairseq.logging.side_outputs import report_all_once
@@ -86,7 +90,7 @@ def _train(cfg: Any, record: Any) -> tuple[Optional[float], int]:
     # validation data first: it is small, and errors of the data folder are reported before training data is read
     data_utils.raise_if_valid_subsets_unintentionally_ignored(cfg)
     for subset in cfg.dataset.valid_subset.split(","):
-        task.load_dataset(subset, combine=bool(cfg.dataset.combine_valid_subsets), epoch=1)
+        load_subset(task, subset, combine=bool(cfg.dataset.combine_valid_subsets), epoch=1)
 
     trainer = Trainer(cfg, task, model, criterion)
     log_setup(cfg, trainer)
@@ -112,7 +116,7 @@ def _train(cfg: Any, record: Any) -> tuple[Optional[float], int]:
         trainer.get_valid_iterator(subset)
 
     with StopRequest() as stop, deaths_of_workers():
-        loop = TrainingLoop(cfg, trainer, task, stop)
+        loop = TrainingLoop(cfg, trainer, task, stop, on_validation=on_validation)
         loop.run_log.on_summary = record.update
         loop.check_metric()
         best = loop.run(epoch_itr)

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Optional
 
+from fairseq.data.part_of_dataset import load_subset
 from fairseq.errors import DataError
 
 
@@ -17,7 +18,7 @@ def batches_of(task: Any, subset: str, batch_size: int, count: Optional[int], sh
         DataError: the task has no such subset, or it has no examples.
     """
     try:
-        task.load_dataset(subset, combine=False, epoch=1)
+        load_subset(task, subset, combine=False, epoch=1)
         dataset = task.dataset(subset)
     except KeyError:
         raise DataError(f"the task has no subset {subset!r}; choose one with --subset") from None

@@ -60,6 +60,7 @@ def run_training(
     config_name: Optional[str] = None,
     folder: Path,
     command: str = "fairseq-hydra-train",
+    on_validation: Optional[Callable[[dict[str, Any]], Optional[str]]] = None,
 ) -> RunResult:
     """Train as `command` would with these words, in this process.
 
@@ -69,6 +70,7 @@ def run_training(
         overrides: words of the command line, `"model.dropout=0.3"`; flags for `fairseq-train`.
         config_dir, config_name: for `fairseq-hydra-train`.
         folder: made if missing; it is `checkpoint.save_dir`, and holds `train.log`.
+        on_validation: called with the numbers of each validation; returns a reason to stop, or None.
 
     Raises:
         FairseqError: anything that is wrong with the words, the data or the training.
@@ -94,7 +96,7 @@ def run_training(
         # by name, since commands stand above the library
         launch = importlib.import_module("fairseq.distributed.utils").call_main
         main: Callable[[Any], Any] = importlib.import_module("fairseq_cli.train").main
-        launch(cfg, main)
+        launch(cfg, main, **({} if on_validation is None else {"on_validation": on_validation}))
         del cfg
     seconds = time.perf_counter() - start
     return read_result(folder, subsets, seconds=seconds, peak_memory=peak.bytes)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from fairseq import utils
+from fairseq.data.part_of_dataset import load_subset
 from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import CheckpointError, TrainingError
 
@@ -38,7 +39,7 @@ def train_iterator(
     dataset_cfg = cfg.dataset
     if load_dataset:
         logger.info(f"loading train data for epoch {epoch}")
-        task.load_dataset(dataset_cfg.train_subset, epoch=epoch, combine=combine, data_selector=data_selector)
+        load_subset(task, dataset_cfg.train_subset, epoch=epoch, combine=combine, data_selector=data_selector)
     return task.get_batch_iterator(
         dataset=task.dataset(dataset_cfg.train_subset),
         max_tokens=dataset_cfg.max_tokens,

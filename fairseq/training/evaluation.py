@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from fairseq import checkpoint_utils, utils
 from fairseq.checkpoint_tools.batches import batches_of
 from fairseq.data.iterating.loading import deaths_of_workers
+from fairseq.data.part_of_dataset import load_subset
 from fairseq.dataclass.utils import to_container
 from fairseq.distributed import utils as distributed_utils
 from fairseq.errors import ConfigError, DataError, unknown
@@ -132,7 +133,7 @@ def evaluate(evaluation: Evaluation, subset: str) -> dict[str, Any]:
     """Score every example of `subset` once, print the line that training prints, and return its numbers."""
     cfg, task, criterion = evaluation.cfg, evaluation.task, evaluation.criterion
     try:
-        task.load_dataset(subset, combine=False, epoch=1)
+        load_subset(task, subset, combine=False, epoch=1)
         dataset = task.dataset_for_scoring(subset)
     except KeyError:
         raise DataError(f"the task has no subset {subset!r}; choose one with --valid-subset") from None

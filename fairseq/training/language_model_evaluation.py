@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fairseq import checkpoint_utils, tasks, utils
+from fairseq.data.part_of_dataset import load_subset
 from fairseq.errors import ConfigError
 from fairseq.generation.language_model_scores import eval_lm
 from fairseq.logging import progress_bar
@@ -53,7 +54,7 @@ def evaluate_language_model(cfg: Any) -> dict[str, float]:
     _check_length(cfg, longest)
 
     split = cfg.dataset.gen_subset
-    task.load_dataset(split)
+    load_subset(task, split)
     dataset = task.dataset(split)
     logger.info(f"{cfg.task.data} {split} {len(dataset):,} examples")
     batches = task.eval_lm_dataloader(

@@ -36,6 +36,8 @@ class TrainingLoop:
     Args:
         on_update: called after each update with what it logged, averaged over this update alone; returns a reason to
             stop, or None.
+        on_validation: called with the numbers of each validation of the first subset, `num_updates` among them; the
+            same.
     """
 
     def __init__(
@@ -45,9 +47,12 @@ class TrainingLoop:
         task: Any,
         stop: Optional[StopRequest] = None,
         on_update: Optional[Callable[[dict[str, Any]], Optional[str]]] = None,
+        on_validation: Optional[Callable[[dict[str, Any]], Optional[str]]] = None,
     ):
-        self.cfg, self.trainer, self.task, self.on_update = cfg, trainer, task, on_update
+        self.cfg, self.trainer, self.task = cfg, trainer, task
+        self.on_update, self.on_validation = on_update, on_validation
         self._reason: Optional[str] = None  # why `on_update` stops the run
+        self._reason_of_validation: Optional[str] = None
         self.stop = stop or StopRequest()
         self.valid_subsets = cfg.dataset.valid_subset.split(",")
         self.metric = cfg.checkpoint.best_checkpoint_metric
@@ -159,7 +164,7 @@ class TrainingLoop:
         valid_losses: list[Optional[float]] = [None]
         if validate and not self.cfg.dataset.disable_validation:
             valid_losses = self.validate(epoch_itr)
-            early = self.trainer.early_stopping.observe(valid_losses[0])
+            early = self.trainer.early_stopping.observe(valid_losses[0]) or self._reason_of_validation
             if early is not None:
                 logger.info(early)
                 reason = early
@@ -236,4 +241,6 @@ class TrainingLoop:
             better = max if self.cfg.checkpoint.maximize_best_checkpoint_metric else min
             stats[f"best_{self.metric}"] = better(best, stats[self.metric])
         self.run_log.summary(progress, subset, stats, epoch_itr.epoch)
+        if self.on_validation is not None and subset == self.valid_subsets[0]:
+            self._reason_of_validation = self.on_validation(dict(stats))
         return stats[self.metric]

@@ -32,7 +32,7 @@ class DatasetConfig(FairseqDataclass):
         None, "format of binarised data; default: as the files themselves say"
     )
     data_buffer_size: int = option(10, "batches that are loaded ahead", within=at_least(0))
-    train_subset: str = option("train", "name of the split to train on")
+    train_subset: str = option("train", "split to train on; train[:90%] is a part of it, train[90%:] the rest")
     valid_subset: str = option("valid", "splits to validate on, separated by commas; the first selects the best model")
     combine_valid_subsets: Optional[bool] = option(
         None, "validate on valid, valid1, valid2 ... as one split", alias=["--combine-val"]
