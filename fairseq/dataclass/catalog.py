@@ -57,6 +57,8 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "transformer_lm": Builtin("language_models:TransformerLanguageModelConfig", "models.transformer_lm"),
         "fconv": Builtin("convolutional_models:FConvConfig", "models.fconv"),
         "fconv_lm": Builtin("convolutional_models:FConvLanguageModelConfig", "models.fconv_lm"),
+        "lightconv": Builtin("lightconv_models:LightConvConfig", "models.lightconv"),
+        "lightconv_lm": Builtin("lightconv_models:LightConvLanguageModelConfig", "models.lightconv_lm"),
         "lstm": Builtin("recurrent_models:LSTMConfig", "models.lstm"),
         "lstm_lm": Builtin("recurrent_models:LSTMLanguageModelConfig", "models.lstm_lm"),
         "multilingual_transformer": Builtin(
@@ -184,6 +186,14 @@ SIZES: dict[str, dict[str, str]] = {
         "fconv_lm_dauphin_wikitext103": "convolutional_models:FConvWikiText103Config",
         "fconv_lm_dauphin_gbw": "convolutional_models:FConvGbwConfig",
     },
+    "lightconv": {
+        "lightconv_iwslt_de_en": "lightconv_models:LightConvIwsltConfig",
+        "lightconv_wmt_en_de": "lightconv_models:LightConvConfig",
+        "lightconv_wmt_en_de_big": "lightconv_models:LightConvBigConfig",
+        "lightconv_wmt_en_fr_big": "lightconv_models:LightConvBigEnFrConfig",
+        "lightconv_wmt_zh_en_big": "lightconv_models:LightConvBigZhEnConfig",
+    },
+    "lightconv_lm": {"lightconv_lm_gbw": "lightconv_models:LightConvGbwConfig"},
     "lstm": {
         "lstm_wiseman_iwslt_de_en": "recurrent_models:LSTMWisemanConfig",
         "lstm_luong_wmt_en_de": "recurrent_models:LSTMLuongConfig",

@@ -12,22 +12,17 @@ Sizes of GPT-2, GPT-3 and of Baevski and Auli (arXiv:1809.10853) are lines of `f
 (2, 96, 96)
 """
 
-import ast
 from collections.abc import Callable
 from typing import Any, Optional
 
 from fairseq.dataclass.catalog import SIZES
 from fairseq.dataclass.language_models import LMBaseConfig, TransformerLanguageModelConfig
-from fairseq.errors import ConfigError
 from fairseq.models.config import fill_defaults, has, writable
 from fairseq.models.fairseq_model import FairseqLanguageModel
 from fairseq.models.registries import ARCH_CONFIG_REGISTRY, register_model, register_sizes
-from fairseq.models.transformer.embedding import Embedding
 from fairseq.models.transformer.transformer_config import DEFAULT_MAX_TARGET_POSITIONS, DEFAULT_MIN_PARAMS_TO_WRAP
 from fairseq.models.transformer.transformer_decoder import TransformerDecoder
-from fairseq.modules.adaptive_input import AdaptiveInput
-from fairseq.modules.character_token_embedder import CharacterTokenEmbedder
-from fairseq.utils import eval_str_list
+from fairseq.models.word_vectors import check_adaptive, word_vectors
 
 __all__ = [
     "DEFAULT_MAX_TARGET_POSITIONS",
@@ -91,71 +86,14 @@ class TransformerLanguageModel(FairseqLanguageModel):
                 tokens = args.tokens_per_sample if has(args, "tokens_per_sample") else DEFAULT_MAX_TARGET_POSITIONS
                 args.max_target_positions = tokens
             args.checkpoint_activations = args.checkpoint_activations or args.offload_activations
-        _check(args)
+        check_adaptive(args)
         embed_tokens = cls.build_embedding(args, task.source_dictionary, args.decoder_input_dim)
         return cls(TransformerDecoder(args, task.target_dictionary, embed_tokens, no_encoder_attn=True))
 
     @classmethod
     def build_embedding(cls, args: Any, dictionary: Any, embed_dim: int, path: Optional[str] = None) -> Any:
         """What turns token ids into vectors: a table, adaptive bands, or convolutions over characters."""
-        if args.character_embeddings:
-            return CharacterTokenEmbedder(
-                dictionary,
-                _filters(args.character_filters),
-                args.character_embedding_dim,
-                args.decoder_embed_dim,
-                args.char_embedder_highway_layers,
-            )
-        if args.adaptive_input:
-            return AdaptiveInput(
-                len(dictionary),
-                dictionary.pad(),
-                args.decoder_input_dim,
-                args.adaptive_input_factor,
-                args.decoder_embed_dim,
-                _cutoff(args.adaptive_input_cutoff, "adaptive_input", "adaptive_input_cutoff"),
-                args.quant_noise_pq,
-                args.quant_noise_pq_block_size,
-            )
-        return Embedding(len(dictionary), embed_dim, dictionary.pad())
-
-
-def _check(args: Any) -> None:
-    """Raise ConfigError for settings that contradict each other."""
-    if args.tie_adaptive_weights:
-        if not args.adaptive_input or args.adaptive_softmax_cutoff is None:
-            raise ConfigError("model.tie_adaptive_weights needs adaptive_input and adaptive_softmax_cutoff")
-        for one, other in (
-            ("adaptive_input_factor", "adaptive_softmax_factor"),
-            ("adaptive_input_cutoff", "adaptive_softmax_cutoff"),
-            ("decoder_input_dim", "decoder_output_dim"),
-        ):
-            if getattr(args, one) != getattr(args, other):
-                raise ConfigError(
-                    f"model.tie_adaptive_weights needs {one} and {other} to be equal; they are "
-                    f"{getattr(args, one)} and {getattr(args, other)}"
-                )
-    if args.share_decoder_input_output_embed and (args.adaptive_input or args.character_embeddings):
-        raise ConfigError(
-            "model.share_decoder_input_output_embed needs one table of embeddings; with adaptive_input, "
-            "tie_adaptive_weights shares them"
-        )
-
-
-def _cutoff(text: Optional[str], option: str, key: str) -> list[int]:
-    if not text:
-        raise ConfigError(f"model.{option} needs {key}: where its bands end, as 20000,60000")
-    return eval_str_list(text, type=int)  # type: ignore[return-value]
-
-
-def _filters(text: Any) -> list[tuple[int, int]]:
-    try:
-        pairs = ast.literal_eval(text) if isinstance(text, str) else text
-        return [(int(width), int(number)) for width, number in pairs]
-    except (ValueError, SyntaxError, TypeError):
-        raise ConfigError(
-            f"model.character_filters: {text!r} is not a list of (width, number), as [(1, 64), (2, 128)]"
-        ) from None
+        return word_vectors(args, dictionary, embed_dim)
 
 
 def base_lm_architecture(args: Any) -> None:

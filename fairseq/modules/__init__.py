@@ -6,7 +6,7 @@ from fairseq.modules.beamable_mm import BeamableMM
 from fairseq.modules.character_token_embedder import CharacterTokenEmbedder
 from fairseq.modules.conv_tbc import ConvTBC
 from fairseq.modules.cross_entropy import cross_entropy
-from fairseq.modules.dynamic_convolution import DynamicConv, DynamicConv1dTBC
+from fairseq.modules.dynamic_convolution import DynamicConv, DynamicConv1dTBC, DynamicConv_scripatable
 from fairseq.modules.ema_module import EMAModule, EMAModuleConfig
 from fairseq.modules.espnet_multihead_attention import (
     ESPNETMultiHeadedAttention,
@@ -48,6 +48,7 @@ __all__ = [
     "ConvTBC",
     "DynamicConv",
     "DynamicConv1dTBC",
+    "DynamicConv_scripatable",
     "EMAModule",
     "EMAModuleConfig",
     "ESPNETMultiHeadedAttention",

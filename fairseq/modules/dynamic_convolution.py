@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from fairseq.incremental_decoding_utils import IncrementalState
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.lightweight_convolution import WindowedConv
+from fairseq.modules.matmul import MatMul
 from fairseq.modules.unfold import unfold1d
+from fairseq.quantization.bits import bits_for
 
 
 def DynamicConv(input_size: int, *args: Any, **kwargs: Any) -> "DynamicConv1dTBC":
@@ -68,8 +70,14 @@ class DynamicConv1dTBC(WindowedConv):
         self.weight_dropout_module = FairseqDropout(weight_dropout, module_name=type(self).__name__)
         kernels = num_heads * kernel_size
         self.weight_linear = Linear(self.query_size, kernels + (input_size if in_proj else 0), bias=bias or in_proj)
-        self.conv_bias = nn.Parameter(torch.empty(input_size)) if conv_bias else None
+        self.adds_bias = conv_bias
+        self.conv_bias = self._bias(input_size, conv_bias)
+        self.product = MatMul("input", "kernel")
         self.reset_parameters()
+
+    @staticmethod
+    def _bias(input_size: int, conv_bias: bool) -> Optional[nn.Parameter]:
+        return nn.Parameter(torch.empty(input_size)) if conv_bias else None
 
     @property
     def in_proj(self) -> bool:
@@ -86,9 +94,10 @@ class DynamicConv1dTBC(WindowedConv):
         incremental_state: Optional[IncrementalState] = None,
         query: Optional[Tensor] = None,
         unfold: Optional[bool] = None,
+        num_bits: Optional[int] = None,
     ) -> Tensor:
         """`unfold` is fairseq's choice between two forms of the same computation; there is one here."""
-        kernels = self.weight_linear(x if query is None else query)
+        kernels = self.weight_linear(x if query is None else query, **bits_for(self.weight_linear, num_bits))
         if self.in_proj:
             x, kernels = kernels.split([self.input_size, self.num_heads * self.kernel_size], -1)
         kernels = kernels.unflatten(2, (self.num_heads, -1))  # (T, B, H, K)
@@ -98,8 +107,8 @@ class DynamicConv1dTBC(WindowedConv):
         if self.weight_softmax:
             kernels = kernels.softmax(-1, dtype=torch.float32).type_as(kernels)
         kernels = self.weight_dropout_module(kernels)
-        output = torch.einsum("tbhrk,tbhk->tbhr", windows, kernels).flatten(2)
-        return output if self.conv_bias is None else output + self.conv_bias
+        output = self._convolve(windows, kernels, num_bits)
+        return output + self.conv_bias if self.adds_bias and self.conv_bias is not None else output
 
     def _before_the_first(self, kernels: Tensor, windows: Tensor, incremental_state: Any) -> Tensor:
         """-inf at the places of windows that are padding, 0 elsewhere."""
@@ -129,3 +138,12 @@ class DynamicConv1dTBC(WindowedConv):
             f"num_heads={self.num_heads}, weight_softmax={self.weight_softmax}, "
             f"conv_bias={self.conv_bias is not None}, renorm_padding={self.renorm_padding}, in_proj={self.in_proj}"
         )
+
+
+class DynamicConv_scripatable(DynamicConv1dTBC):
+    """The same, as models have it, under fairseq's name: a bias (1, 1, C) is always there, also where none is added,
+    since it is a key of checkpoints."""
+
+    @staticmethod
+    def _bias(input_size: int, conv_bias: bool) -> Optional[nn.Parameter]:
+        return nn.Parameter(torch.empty(1, 1, input_size))

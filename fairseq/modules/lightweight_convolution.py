@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from fairseq.incremental_decoding_utils import FairseqIncrementalState, IncrementalState
 from fairseq.modules.fairseq_dropout import FairseqDropout
+from fairseq.modules.matmul import MatMul
 from fairseq.modules.unfold import unfold1d
+from fairseq.quantization.bits import bits_for
 
 
 def LightweightConv(
@@ -37,6 +39,16 @@ class WindowedConv(FairseqIncrementalState, nn.Module):
     padding_l: Optional[int]
     num_heads: int
     weight_dropout_module: FairseqDropout
+    product: MatMul  # of windows and kernels
+
+    def _convolve(self, windows: Tensor, kernels: Tensor, num_bits: Optional[int]) -> Tensor:
+        """Windows (T, B, H, C/H, K) and kernels (T, B, H, K), or (H, K) for all steps -> (T, B, C)."""
+        bits = bits_for(self.product, num_bits)
+        if kernels.dim() == 4:
+            return self.product(windows, kernels.unsqueeze(-1), **bits).flatten(2)  # (T, B, H, C/H, 1)
+        by_head = windows.movedim(2, 0)  # (H, T, B, C/H, K)
+        output = self.product(by_head.flatten(1, 3), kernels.unsqueeze(-1), **bits)  # (H, T*B*C/H, 1)
+        return output.view(by_head.shape[:-1]).movedim(0, 2).flatten(2)
 
     def _windows(self, x: Tensor, incremental_state: Optional[IncrementalState]) -> Tensor:
         """(T, B, C) -> (T, B, H, C/H, K)."""
@@ -88,6 +100,7 @@ class LightweightConv1dTBC(WindowedConv):
         self.weight_dropout_module = FairseqDropout(weight_dropout, module_name=type(self).__name__)
         self.weight = nn.Parameter(torch.empty(num_heads, 1, kernel_size))
         self.bias = nn.Parameter(torch.empty(input_size)) if bias else None
+        self.product = MatMul("input", "kernel")
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -95,13 +108,19 @@ class LightweightConv1dTBC(WindowedConv):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, incremental_state: Optional[IncrementalState] = None, unfold: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        incremental_state: Optional[IncrementalState] = None,
+        unfold: bool = False,
+        num_bits: Optional[int] = None,
+    ) -> Tensor:
         """`unfold` is fairseq's choice between two forms of the same computation; there is one here."""
         weight = self.weight.view(self.num_heads, self.kernel_size)
         if self.weight_softmax:
             weight = weight.softmax(-1, dtype=torch.float32).type_as(weight)
         weight = self.weight_dropout_module(weight)
-        output = torch.einsum("tbhrk,hk->tbhr", self._windows(x, incremental_state), weight).flatten(2)
+        output = self._convolve(self._windows(x, incremental_state), weight, num_bits)
         return output if self.bias is None else output + self.bias
 
     def extra_repr(self) -> str:

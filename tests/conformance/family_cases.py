@@ -25,6 +25,15 @@ LSTM = {
     "decoder_hidden_size": 8, "decoder_layers": 2, "decoder_out_embed_dim": 6,
 }  # fmt: skip
 LSTM_LM = {"decoder_embed_dim": 6, "decoder_hidden_size": 8, "decoder_layers": 2, "decoder_out_embed_dim": 5}
+LIGHTCONV = {
+    "encoder_embed_dim": 8, "encoder_ffn_embed_dim": 12, "encoder_layers": 2, "encoder_attention_heads": 2,
+    "decoder_layers": 2, "decoder_attention_heads": 2, "encoder_kernel_size_list": [3, 5],
+    "decoder_kernel_size_list": [3],
+}  # fmt: skip
+LIGHTCONV_LM = {
+    "decoder_embed_dim": 8, "decoder_ffn_embed_dim": 12, "decoder_layers": 2, "decoder_attention_heads": 2,
+    "decoder_kernel_size_list": [3, 1],
+}  # fmt: skip
 # name -> architecture, settings
 CASES = {
     "fconv": ("fconv", FCONV),
@@ -41,6 +50,50 @@ CASES = {
     "fconv_lm adaptive": (
         "fconv_lm",
         {"decoder_embed_dim": 8, "decoder_layers": "[(16, 3), (16, 4, 0)]", "adaptive_softmax_cutoff": "10,20"},
+    ),
+    "lightconv": ("lightconv", LIGHTCONV),
+    "lightconv lightweight": (
+        "lightconv",
+        {
+            **LIGHTCONV,
+            "encoder_conv_type": "lightweight",
+            "decoder_conv_type": "lightweight",
+            "encoder_glu": False,
+            "decoder_glu": False,
+            "encoder_conv_dim": 12,
+            "decoder_conv_dim": 4,
+            "encoder_normalize_before": True,
+            "decoder_normalize_before": True,
+            "share_all_embeddings": True,
+            "weight_softmax": False,
+        },
+    ),
+    "lightconv adaptive": (
+        "lightconv_iwslt_de_en",
+        {
+            **LIGHTCONV,
+            "adaptive_softmax_cutoff": "10,20",
+            "encoder_learned_pos": True,
+            "decoder_learned_pos": True,
+            "decoder_embed_dim": 8,
+            "adaptive_softmax_factor": 2,
+            "tie_adaptive_weights": False,
+            "tie_adaptive_proj": False,
+        },
+    ),
+    "lightconv_lm": ("lightconv_lm", {**LIGHTCONV_LM, "share_decoder_input_output_embed": True}),
+    "lightconv_lm adaptive": (
+        "lightconv_lm",
+        {
+            **LIGHTCONV_LM,
+            "adaptive_input": True,
+            "adaptive_input_cutoff": "10,20",
+            "adaptive_input_factor": 2,
+            "adaptive_softmax_cutoff": "10,20",
+            "adaptive_softmax_factor": 2,
+            "tie_adaptive_weights": True,
+            "tie_adaptive_proj": True,
+        },
     ),
     "lstm": ("lstm", {**LSTM, "encoder_bidirectional": True}),
     "lstm plain": (
@@ -72,19 +125,34 @@ def task():
     words = dictionary()
     return Namespace(
         source_dictionary=words, target_dictionary=words, src_dict=words, tgt_dict=words, dictionary=words,
+        output_dictionary=words,
         cfg=Namespace(left_pad_source=True, left_pad_target=False),
     )  # fmt: skip
 
 
-def parsed(arch):
-    """The namespace of an architecture, without flags."""
+def parsed(arch, **given):
+    """The namespace of an architecture, without flags but those `given`."""
     from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
     ARCH_MODEL_REGISTRY[arch].add_args(parser)
     args = parser.parse_args([])
+    vars(args).update(given)
     ARCH_CONFIG_REGISTRY[arch](args)
     return args
+
+
+def followers(arch):
+    """Which settings of an architecture follow which number."""
+    usual, found = vars(parsed(arch)), {}
+    for key, value in usual.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or key.endswith("_layers"):
+            continue
+        other = vars(parsed(arch, **{key: 7 if isinstance(value, int) and value else 0.77}))
+        changed = sorted(name for name in usual if name != key and usual[name] != other[name])
+        if changed:
+            found[key] = changed
+    return found
 
 
 def flags(arch):
@@ -219,8 +287,11 @@ def describe(name):
     """All that is compared of a case, as plain data."""
     model = build(name)
     state = {key: value.float() for key, value in model.state_dict().items()}
-    # adaptive softmaxes draw their weights in another order here
-    result = {"initial": {key: round(float(v.sum()), 4) for key, v in state.items() if "adaptive_softmax" not in key}}
+    # adaptive softmaxes and inputs draw their weights in another order here
+    other = ("adaptive_softmax", "embeddings.", "_float_tensor", "conv_bias")  # the last two: by chance in fairseq
+    result = {
+        "initial": {k: round(float(v.sum()), 4) for k, v in state.items() if not any(part in k for part in other)}
+    }
     result["shapes"] = {key: list(value.shape) for key, value in model.state_dict().items()}
     result["parameters"] = [key for key, parameter in model.named_parameters() if parameter.requires_grad]
     batch = sample(fill(model).eval())

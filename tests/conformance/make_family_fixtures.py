@@ -19,6 +19,7 @@ def main(target: Path) -> None:
         "architectures": {
             a: {k: family_cases.plain(v) for k, v in vars(family_cases.parsed(a)).items()} for a in archs
         },
+        "followers": {arch: family_cases.followers(arch) for arch in archs},
         "flags": {arch: family_cases.flags(arch) for arch in archs},
     }
     lines = []

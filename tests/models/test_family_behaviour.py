@@ -14,7 +14,7 @@ from fairseq.quantization import PRESETS, keep_integer_weights, quantize_model
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "conformance"))
 import family_cases
 
-ONE_OF_EACH = ["fconv", "lstm"]
+ONE_OF_EACH = ["fconv", "lstm", "lightconv", "lightconv lightweight"]
 WITHOUT_BLOCKS = ("fconv", "lstm")  # of feed-forward or attention, which two presets tell apart
 CANNOT_EXPORT = {"lstm": "packed sequences depend on the values of lengths"}
 
@@ -24,13 +24,13 @@ def built(name, preset="none", **settings):
     return model if preset == "none" else quantize_model(model, preset, **settings)
 
 
-def decoder_input(model, batch):
-    """The decoder's tokens, and what else it is given."""
+def encoder_output(model, batch):
+    """What the decoder is given beside tokens: the second source's output."""
     if family_cases.is_language_model(model):
-        return batch["net_input"]["src_tokens"], {}
+        return {}
     net_input = batch["net_input"]
     encoder_out = model.encoder(net_input["src_tokens"], src_lengths=net_input["src_lengths"])
-    return net_input["prev_output_tokens"], {"encoder_out": encoder_out}
+    return {"encoder_out": model.encoder.reorder_encoder_out(encoder_out, torch.tensor([1]))}
 
 
 @pytest.mark.parametrize("name", family_cases.CASES)
@@ -38,11 +38,8 @@ def decoder_input(model, batch):
 def test_incremental_decoding_equals_full_recomputation(name, preset):
     model = built(name, preset).eval()
     with torch.no_grad():
-        tokens, given = decoder_input(model, family_cases.sample(model))
-        tokens = tokens[:1]  # without padding, as a search has it
-        if given:
-            given = {"encoder_out": model.encoder.reorder_encoder_out(given["encoder_out"], torch.tensor([1]))}
-            tokens = torch.tensor([[2, 22, 31, 9, 17, 5]])
+        given = encoder_output(model, family_cases.sample(model))
+        tokens = torch.tensor([[2, 22, 31, 9, 17, 5]])  # without padding, as a search has it
         whole = model.get_normalized_probs(model.decoder(tokens, **given), log_probs=True)
         state = {}
         for length in range(1, tokens.size(1) + 1):
@@ -80,7 +77,9 @@ def test_every_product_is_quantized_and_follows_the_calls_bits(name, caplog):
     assert 0 < error[8] < 0.3 and error[8] < error[4]
     quantized = {row.quantizer.rpartition(".")[0] for row in model.quantization.plan.active}
     products = {path for path, module in exact.named_modules() if type(module).__name__.endswith(("Linear", "ConvTBC"))}
-    heads = {path for path in products if path.endswith(("fc3", "fc_out")) or "adaptive_softmax" in path}
+    ends = ("fc3", "fc_out", "output_projection")
+    parts = ("adaptive_softmax", "embeddings")
+    heads = {path for path in products if path.endswith(ends) or any(part in path for part in parts)}
     assert products - heads <= quantized and not heads & quantized
 
 
@@ -152,6 +151,9 @@ def test_weights_of_weight_norm_follow_what_they_are_made_of():
         ("fconv", {"decoder_attention": "maybe"}, "is not True, False or a list"),
         ("fconv", {"share_input_output_embed": True}, "decoder_embed_dim is 6, decoder_out_embed_dim 5"),
         ("fconv_lm", {"decoder_attention": "True"}, "a language model has no encoder"),
+        ("lightconv", {"encoder_kernel_size_list": [3, 3, 3]}, "3 sizes for 2 layers"),
+        ("lightconv", {"decoder_output_dim": 6, "share_decoder_input_output_embed": True}, "8 wide, the output 6"),
+        ("lightconv", {"decoder_embed_dim": 6, "share_all_embeddings": True}, "needs equal widths"),
         ("lstm", {"encoder_layers": 1}, "must be equal"),
         ("lstm", {"decoder_attention": "perhaps"}, "must be 1 or 0"),
         ("lstm", {"decoder_out_embed_dim": 7, "share_all_embeddings": True}, "needs equal widths"),
