@@ -169,6 +169,8 @@ def check_dictionary(
             continue
         if saved.dim() != 2:
             continue  # no table of embeddings: loading says so
+        if len(saved) - len(current) == getattr(model, "spare_rows", 0):
+            continue
         of_targets = key.startswith("decoder.") and any(name.startswith("encoder.") for name in ours)
         size = len(dictionary) if dictionary is not None and not of_targets else len(current)
         side = "target " if of_targets else ""

@@ -66,6 +66,11 @@ class BARTModel(TransformerModel):
     def supported_targets(self) -> set[str]:
         return {"self"}
 
+    @property
+    def spare_rows(self) -> int:
+        """Rows that a checkpoint's embeddings may have beyond this dictionary: that of `<mask>`."""
+        return int("<mask>" not in self.encoder.dictionary)
+
     def forward(  # type: ignore[override]
         self,
         src_tokens: Tensor,
@@ -162,10 +167,8 @@ class BARTModel(TransformerModel):
         super().upgrade_state_dict_named(state_dict, name)
         upgrade.sort_out_heads(self, state_dict, prefix)
         upgrade.keep_missing_parts(self, state_dict, prefix)
-        dictionary = self.encoder.dictionary
-        for table in _TABLES:
-            key = f"{prefix}{table}.weight"
-            if key in state_dict and len(state_dict[key]) == len(dictionary) + 1 and "<mask>" not in dictionary:
+        for key in (f"{prefix}{table}.weight" for table in _TABLES):
+            if self.spare_rows and key in state_dict and len(state_dict[key]) == len(self.encoder.dictionary) + 1:
                 state_dict[key] = state_dict[key][:-1]
 
     @classmethod
