@@ -11,6 +11,7 @@ a page from elsewhere cannot read this one through a name that leads to this mac
 
 import hashlib
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from fairseq.errors import ConfigError, reason
+from fairseq.errors import ConfigError, FairseqError, reason
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 FRESH = 1.0  # seconds for which a page is not made again
@@ -63,6 +64,11 @@ class PageServer(ThreadingHTTPServer):
         """What changes with the page, but not with the time at which it was made."""
         return hashlib.sha256(_MADE.sub("", self.page()).encode()).hexdigest()[:16]
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of an answer is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
     def is_known(self, host: str) -> bool:
         """Whether a request's Host header names this server."""
         name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
@@ -76,12 +82,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self.server.is_known(self.headers.get("Host", "")):
             self._answer(HTTPStatus.FORBIDDEN, "text/plain", "another host's name")
-        elif self.path == "/":
-            self._answer(HTTPStatus.OK, "text/html", self.server.page())
-        elif self.path == "/version":
-            self._answer(HTTPStatus.OK, "text/plain", self.server.version())
-        else:
+            return
+        make = {"/": self.server.page, "/version": self.server.version}.get(self.path)
+        if make is None:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", "nothing is here")
+            return
+        try:
+            self._answer(HTTPStatus.OK, "text/html" if self.path == "/" else "text/plain", make())
+        except FairseqError as error:  # such as a folder that is gone; it may come back
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", str(error))
 
     def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:
         body = text.encode()

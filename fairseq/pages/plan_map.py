@@ -110,13 +110,20 @@ def _scale() -> Html:
 
 
 def _shortened(layers: Sequence[str]) -> dict[str, str]:
-    """Without the beginning that all numbered layers have in common."""
+    """Without what comes before the number, where all numbered layers share it; else, and without a number, the last
+    part of the path, where that is enough to tell them apart.
+    """
     numbered = [layer for layer in layers if re.search(r"\d$", layer)]
     stems = {re.sub(r"\d+$", "", layer) for layer in numbered}
-    if len(stems) != 1:
-        return {layer: layer for layer in layers}
-    stem = stems.pop()
-    return {layer: f"layer {layer[len(stem) :]}" if layer.startswith(stem) else layer for layer in layers}
+    stem = stems.pop() if len(stems) == 1 else None
+    ends = [layer.rpartition(".")[2] for layer in layers]
+    short = {}
+    for layer, end in zip(layers, ends, strict=True):
+        if stem is not None and layer in numbered:
+            short[layer] = f"layer {layer[len(stem) :]}"
+        else:
+            short[layer] = end if ends.count(end) == 1 and layer not in numbered else layer
+    return short
 
 
 def _turned(column: str) -> str:

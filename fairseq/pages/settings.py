@@ -28,7 +28,7 @@ def settings_section(runs: Sequence[RunData]) -> Html:
         tag("p", tag("label", "Filter ", tag("input", type="search", class_="filter", autocomplete="off"))),
         _table(runs, keys, differing, "all settings"),
     )
-    parts.append(tag("details", tag("summary", f"All {len(keys)} settings"), everything))
+    parts.append(tag("details", tag("summary", f"All {len(keys)} settings"), everything, class_="bulk"))
     return join(*parts)
 
 

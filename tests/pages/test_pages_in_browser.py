@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from page_runs import HOSTILE, make_run
 
+from fairseq.errors import DataError
 from fairseq.pages.live import PageServer
 from fairseq.pages.run_data import read_run
 from fairseq.pages.run_page import run_page
@@ -165,9 +166,9 @@ def test_it_prints_everything_on_white(page):
     page.call("Emulation.setEmulatedMedia", media="print")
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate("[...document.querySelectorAll('details:not(.values)')].every((d) => d.open)")
+    assert page.evaluate("[...document.querySelectorAll('details:not(.values, .bulk)')].every((d) => d.open)")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert not page.evaluate("[...document.querySelectorAll('details:not(.values)')].every((d) => d.open)")
+    assert not page.evaluate("[...document.querySelectorAll('details:not(.values, .bulk)')].every((d) => d.open)")
     printed = page.print()
     assert printed.startswith(b"%PDF") and len(printed) > 20_000
 
@@ -223,3 +224,11 @@ def test_a_server_gives_the_page_and_nothing_else():
                 urllib.request.urlopen(urllib.request.Request(server.url + path, headers=headers))
             assert error.value.code == (403 if headers else 404)
             error.value.close()
+
+    def gone():
+        raise DataError("the folder is gone")
+
+    with serving(gone) as server:
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(server.url + "version")
+        assert error.value.code == 503 and error.value.read() == b"the folder is gone"

@@ -229,7 +229,7 @@
   openTarget();
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = all("details:not([open], .values)");
+    opened = all("details:not([open], .values, .bulk)");
     opened.forEach((details) => { details.open = true; });
   });
   addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));
@@ -251,8 +251,8 @@
   }
   async function refresh(version) {
     try {
-      const now = await (await fetch("version")).text();
-      if (now !== version) {
+      const answer = await fetch("version"), now = await answer.text();
+      if (answer.ok && now !== version) {
         const fresh = new DOMParser().parseFromString(await (await fetch("./")).text(), "text/html");
         const before = state(), focused = document.activeElement?.closest("main");
         if (!focused && tip.hidden && !String(getSelection())) {
