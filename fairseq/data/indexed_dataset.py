@@ -12,6 +12,7 @@ from typing import IO, Any, Optional
 
 import numpy as np
 
+from fairseq.data.huffman.huffman_mmap_indexed_dataset import HuffmanMMapIndexedDataset
 from fairseq.data.indexed.legacy import IndexedCachedDataset, IndexedDataset, IndexedDatasetBuilder
 from fairseq.data.indexed.mmap import MMapIndexedDataset
 from fairseq.data.indexed.mmap_builder import MMapIndexedDatasetBuilder
@@ -51,12 +52,12 @@ __all__ = [
 _code_to_dtype = DTYPES
 _dtype_header_code = dtype_code
 _READERS = {"mmap": MMapIndexedDataset, "cached": IndexedCachedDataset, "lazy": IndexedDataset}
-_UNSUPPORTED = ("huffman", "fasta")
+_UNSUPPORTED = ("fasta",)
 
 
 def get_available_dataset_impl() -> list[str]:
     """Names `--dataset-impl` accepts."""
-    return ["raw", "lazy", "cached", "mmap"]
+    return ["raw", "lazy", "cached", "mmap", "huffman"]
 
 
 def _check(impl: Optional[str], path: str) -> None:
@@ -73,6 +74,8 @@ def make_builder(out_file: str, impl: str, vocab_size: Optional[int] = None) -> 
     _check(impl, out_file)
     if impl == "raw":
         raise ConfigError("dataset_impl 'raw' is plain text and has no builder; choose 'mmap'")
+    if impl == "huffman":
+        raise ConfigError("dataset_impl 'huffman' is written by fairseq.data.huffman.HuffmanMMapIndexedDatasetBuilder")
     return IndexedDatasetBuilder(out_file)
 
 
@@ -101,6 +104,8 @@ def make_dataset(
         return None
     if impl == "mmap":
         return MMapIndexedDataset(path)
+    if impl == "huffman":
+        return HuffmanMMapIndexedDataset(path)
     return _READERS[impl](path, fix_lua_indexing=fix_lua_indexing)  # type: ignore[index]
 
 

@@ -178,7 +178,7 @@ def test_which_format(tmp_path):
     assert {"raw", "lazy", "cached", "mmap"} <= set(get_available_dataset_impl())
     with pytest.raises(ConfigError, match="did you mean 'mmap'"):
         make_dataset(mmap, "mmaps")
-    with pytest.raises(DataError, match="huffman"):
+    with pytest.raises(DataError, match="no index of Huffman codes"):
         make_dataset(mmap, "huffman")
 
 
