@@ -124,6 +124,8 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "sacrebleu": Builtin("scoring:SacrebleuConfig", "scoring.bleu"),
         "chrf": Builtin("scoring:ChrFConfig", "scoring.chrf"),
         "wer": Builtin("scoring:WerConfig", "scoring.wer"),
+        "meteor": Builtin("scoring:MeteorConfig", "scoring.meteor"),
+        "bert_score": Builtin("scoring:BertScoreConfig", "scoring.bertscore"),
     },
 }
 

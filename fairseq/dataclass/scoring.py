@@ -41,3 +41,15 @@ class WerConfig(FairseqDataclass):
     wer_remove_punct: bool = option(False, "leave out words that are punctuation")
     wer_char_level: bool = option(False, "compare characters instead of words")
     wer_lowercase: bool = option(False, "compare lower-cased text")
+
+
+@dataclass
+class MeteorConfig(FairseqDataclass):
+    """`scoring=meteor`: METEOR by the nltk library."""
+
+
+@dataclass
+class BertScoreConfig(FairseqDataclass):
+    """`scoring=bert_score`: BERTScore by the bert-score library."""
+
+    bert_score_lang: str = option("en", "language of the texts, which chooses the model")

@@ -3,7 +3,7 @@
 GLUE's measures are functions in `fairseq.scoring.glue_metrics`.
 
 >>> list(SCORER_REGISTRY)
-['bleu', 'chrf', 'sacrebleu', 'wer']
+['bert_score', 'bleu', 'chrf', 'meteor', 'sacrebleu', 'wer']
 """
 
 from abc import ABC, abstractmethod

@@ -15,8 +15,8 @@ from typing import Any
 from fairseq.errors import ConfigError, DataError, reason
 
 
-def library(module: str, package: str, component: str) -> Any:
-    """The module that `component` needs.
+def library(module: str, package: str, component: str, extra: str = "text") -> Any:
+    """The module that `component` needs; `extra` is the one of this distribution that brings it.
 
     Raises:
         ConfigError: it is not installed.
@@ -25,7 +25,7 @@ def library(module: str, package: str, component: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise ConfigError(
-            f"{component} needs the package {package}: pip install {package} (or this package with [text])"
+            f"{component} needs the package {package}: pip install {package} (or this package with [{extra}])"
         ) from None
 
 
