@@ -28,7 +28,7 @@ BITS, BITS_OF_PLAN = "4", "2,3,4,6,8"
 
 def add_sensitivity(parser: argparse.ArgumentParser) -> None:
     """The flags of `--sensitivity`."""
-    group = parser.add_argument_group("what is lost when one product runs at few bits (needs --data)")
+    group = parser.add_argument_group("what is lost when one product runs at few bits (--data: default its own)")
     group.add_argument(
         "--sensitivity", action="store_true", help="measure it; --num-bits is for the rest (0: full precision)"
     )
@@ -73,8 +73,6 @@ def check_sensitivity(args: argparse.Namespace) -> None:
         if given:
             raise ConfigError(f"--{given[0].replace('_', '-')} has no effect without --sensitivity")
         return
-    if args.data is None:
-        raise ConfigError("--sensitivity needs --data, the data folder of the checkpoint's task")
     if args.examples is not None and args.examples < 1:
         raise ConfigError(f"--examples must be at least 1, got {args.examples}")
     for name in ("plan", "score_subset"):
@@ -131,6 +129,8 @@ def _progress(total: int) -> Callable[[], None]:
     from tqdm import tqdm
 
     bar = tqdm(total=total, desc="sensitivity", unit="product", disable=None, file=sys.stderr, leave=False)
+    if bar.disable:
+        print(f"{total} measurements", flush=True)
     return lambda: bar.update() and None
 
 

@@ -1,6 +1,6 @@
 """Which products of a checkpoint's model bear few bits: what `fairseq-quant-report --sensitivity` does.
 
-    measured = measure_sensitivity("checkpoint_best.pt", Settings(preset="int8", data=Path("RTE-bin")))
+    measured = measure_sensitivity("checkpoint_best.pt", Settings(preset="int8"))
     plan = choose(measured.rows, budget=4)
     fragment = measured.fragment(plan.rules())              # a `quantization` group
     measured.score(fragment, "valid")                       # of the whole model, quantized so
@@ -52,12 +52,12 @@ class Settings:
         candidates: what each product is rounded to: bits, or number formats.
         rest: bits of the other products, 0 for full precision. None: 0 for a float checkpoint, its own evaluation bits
             for a quantized one.
-        data, subset: the data, and the split of it.
+        data, subset: the data, None for the checkpoint's own, and the split of it.
         examples, batch_size: so many of the split, drawn at random.
         metric: the score; None: that by which the checkpoint's training chose its best one.
     """
 
-    data: Path
+    data: Optional[Path] = None
     preset: Optional[str] = None
     candidates: Sequence[str] = ("4",)
     rest: Optional[int] = None
@@ -180,9 +180,8 @@ def measure_sensitivity(
         DataError: no data.
     """
     candidates = [Candidate.of(word) for word in settings.candidates]
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
-        [checkpoint], arg_overrides={"data": str(settings.data)}
-    )
+    overrides = {} if settings.data is None else {"data": str(settings.data)}
+    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], arg_overrides=overrides)
     trained = cfg.quantization.preset != "none"
     _check(checkpoint, models[0], str(cfg.quantization.preset), settings, candidates)
     criterion = task.build_criterion(cfg.criterion)

@@ -12,26 +12,27 @@ from fairseq.training.quantize import config_of
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted((ROOT / "examples/studies").glob("*.yaml"))
 CPT = ROOT / "examples/roberta/studies/cpt_glue.yaml"
-FOLDERS = dict.fromkeys(("here", "cell", "after", "prune"), "/some/folder")
 
 
-def composed(cell):
+def composed(cell, folder):
     """The words of a cell's commands under Hydra, and their configs."""
     for step in cell.steps:
         if step.command in HYDRA_COMMANDS:
-            words = [fill(word, FOLDERS, hydra=True) for word in step.words]
+            folders = dict.fromkeys(("here", "cell", "after", "prune", "plan"), str(folder))
+            words = [fill(word, folders, hydra=True) for word in step.words]
             yield words, compose(step.config_name, step.config_dir, words, check=False)
 
 
 @pytest.mark.parametrize("path", [*SWEEPS, CPT], ids=lambda path: path.stem)
-def test_rows_can_be_run(path, monkeypatch):
+def test_rows_can_be_run(path, monkeypatch, tmp_path):
+    (tmp_path / "plan.yaml").write_text("preset: int8")  # which a cell of sensitivity.yaml writes
     monkeypatch.chdir(ROOT)
     study = read_config(path)
     cells = expand(study)
     assert study.control in study.rows and len(study.seeds) > 1
     for row in study.rows:
         cell = next(cell for cell in cells if cell.row == row)
-        for words, cfg in composed(cell):
+        for words, cfg in composed(cell, tmp_path):
             asked = any(word.startswith("quantization=") and not word.endswith("=none") for word in words)
             assert config_of(cfg.quantization).is_on == asked, (row, words)
             assert cfg.task.data.startswith(("study-data/", "cpt-glue-data/"))
