@@ -129,15 +129,18 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, float]:
 
 
 def table(name: str, unit: str, values: dict[str, list[float]], better: str = "lower") -> dict[str, Any]:
-    """Print one measure of all sides and its ratio (above 1: ours is better); returns it as plain data."""
+    """Print one measure of all sides and the first's ratio to each other (above 1: it is better); returns it as plain
+    data, `ratio` to the second side and `ratios` to all."""
     result: dict[str, Any] = {"unit": unit, "runs": values}
     for label, runs in values.items():
         print(f"{name:<28} {label:<14} {statistics.median(runs):8.2f} {unit}   ({min(runs):.2f} - {max(runs):.2f})")
-    if len(values) == 2:
-        ours, theirs = values.values()
-        result["ratio"] = ratio(theirs, ours) if better == "lower" else ratio(ours, theirs)
-        r = result["ratio"]
-        print(f"{name:<28} {'ratio':<14} {r['median']:8.2f} x   ({r['min']:.2f} - {r['max']:.2f})")
+    (_, ours), *others = values.items()
+    ratios = {label: ratio(runs, ours) if better == "lower" else ratio(ours, runs) for label, runs in others}
+    for label, r in ratios.items():
+        what = "ratio" if len(others) == 1 else f"/ {label}"
+        print(f"{name:<28} {what:<14} {r['median']:8.2f} x   ({r['min']:.2f} - {r['max']:.2f})")
+    if ratios:
+        result |= {"ratio": next(iter(ratios.values())), "ratios": ratios}
     return result
 
 

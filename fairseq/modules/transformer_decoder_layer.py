@@ -137,7 +137,7 @@ class TransformerDecoderLayerBase(TransformerLayer):
             **bits_for(self.self_attn, num_bits),
         )
         x = self._scaled_attention(x)
-        x = self.after(self.self_attn_layer_norm, self.dropout_module(x), residual)
+        x = self._finish(self.self_attn_layer_norm, x, residual)
 
         if self.encoder_attn is not None and encoder_out is not None:
             assert self.encoder_attn_layer_norm is not None
@@ -154,17 +154,19 @@ class TransformerDecoderLayerBase(TransformerLayer):
                 need_head_weights=need_head_weights,
                 **bits_for(self.encoder_attn, num_bits),
             )
-            x = self.after(self.encoder_attn_layer_norm, self.dropout_module(x), residual)
+            x = self._finish(self.encoder_attn_layer_norm, x, residual)
 
         residual, x = x, self.before(self.final_layer_norm, x)
         if self.w_resid is not None:
             residual = self.w_resid * residual
-        x = self.after(
-            self.final_layer_norm,
-            self.dropout_module(self.feed_forward(x, **bits_for(self, num_bits, "feed_forward"))),
-            residual,
-        )
-        return x, attn, None
+        x = self.feed_forward(x, **bits_for(self, num_bits, "feed_forward"))
+        return self._finish(self.final_layer_norm, x, residual), attn, None
+
+    def _finish(self, norm: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
+        """The output of a block, in one pass where no gradient is wanted."""
+        if torch.is_grad_enabled() or type(self).after is not TransformerLayer.after:
+            return self.after(norm, self.dropout_module(x), residual)
+        return self.finish(norm, x, residual)
 
     def _scaled_attention(self, x: Tensor) -> Tensor:
         """The result of self-attention (T, B, C), each head times its factor and normalised, where those are there."""

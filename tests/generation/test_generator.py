@@ -232,6 +232,16 @@ def test_settings_that_cannot_be_used(options, message):
         generate(generation_models.load("forward"), **options)
 
 
+def test_a_beam_wider_than_the_vocabulary():
+    """All words but padding, as in fairseq 0.12: as many hypotheses, each once."""
+    model = generation_models.load("forward")
+    found = generate(model, beam_size=10 * len(WORDS), max_len_b=2)
+    assert_same(found, generate(model, beam_size=len(WORDS) - 1, max_len_b=2))
+    for sentence in found:
+        assert 1 < len(sentence) <= len(WORDS) - 1
+        assert len({tuple(hypothesis["tokens"].tolist()) for hypothesis in sentence}) == len(sentence)
+
+
 def test_scores_that_are_not_numbers_are_an_error():
     model = generation_models.load("forward")
     model.decoder.output_projection.register_forward_hook(lambda module, args, out: out.fill_(math.nan))

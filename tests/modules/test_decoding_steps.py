@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fairseq.incremental_decoding_utils import OwnStates
-from fairseq.modules import MultiheadAttention
+from fairseq.modules import MultiheadAttention, TransformerDecoderLayer, transformer_layer_base
 from fairseq.modules.attention import caches, steps
 from fairseq.quantization import quantize_model
 from fairseq.quantization.kernels import step_attention
@@ -101,6 +101,28 @@ def test_a_decoder_that_reorders_itself_gets_ordinary_states():
     model.decoder.__class__ = Own
     assert_same(generate([model]), expected)
     assert kept and all("prev_key" in entry for entry in kept[0].values())
+
+
+@pytest.mark.parametrize("kind", ["forward", "backward", "language"])
+def test_residual_and_norm_in_one_pass(kind, monkeypatch):
+    """Norms behind a block and its residual connection, where no gradient is wanted; not where a layer scales them."""
+    model = generation_models.load(kind)
+    expected = generate([model])
+    monkeypatch.setattr("fairseq.native.norm.MIN_KERNEL_ELEMENTS", 1)
+    calls = counted(monkeypatch, transformer_layer_base, "add_and_normalize")
+    assert_same(generate([model]), expected)
+    assert bool(calls) is (kind != "backward")  # whose norms stand in front
+    calls.clear()
+
+    class Own(TransformerDecoderLayer):
+        def residual_connection(self, x, residual):
+            return 0.5 * residual + x
+
+    for layer in model.decoder.layers:
+        layer.__class__ = Own
+    encoder_layers = len(model.encoder.layers) if hasattr(model, "encoder") else 0
+    assert generate([model])[0][0]["score"] != expected[0][0]["score"]
+    assert len(calls) == (2 * encoder_layers if kind == "forward" else 0)
 
 
 # --- one module -----------------------------------------------------------------------------------------------------

@@ -63,6 +63,27 @@ def switching() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("switching")
+@pytest.mark.parametrize("kind", [AverageFromZero, ExponentialAverage])
+def test_the_numbers_of_a_range_are_those_of_its_tensors(kind: type[RunningObserver]) -> None:
+    """To the last bit, also where a subclass corrects them otherwise."""
+
+    class Wider(kind):  # type: ignore[misc, valid-type]
+        def corrected(self) -> tuple[torch.Tensor, torch.Tensor]:
+            low, width = super().corrected()
+            return 2 * low, 2 * width
+
+    torch.manual_seed(1)
+    for made in (kind, Wider):
+        for _ in range(30):
+            observer = made(momentum=0.9, shape=(1,))
+            for _ in range(3):
+                low, high = torch.randn(2).sort().values
+                observer.update(Range(low, high, True))
+                observer.commit()
+            tensors = observer.eval().evaluation_range(torch.empty(()))
+            assert observer.evaluation_numbers() == (tensors.low.item(), tensors.high.item())
+
+
 def test_threads_that_train_one_model_lose_no_range() -> None:
     context = QuantizationContext()
     observer = ExponentialAverage(shape=(1,), context=context)

@@ -9,6 +9,7 @@ Shapes: R rows, C columns.
 """
 
 import ctypes
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
@@ -88,19 +89,24 @@ def encode_rows(x: Tensor, number_format: NumberFormat, qparams: QParams, num_bi
 
 
 def _codes(data: Tensor, kernel_qparams: KernelQParams) -> QuantizedMatrix:
-    offset = (
-        torch.tensor([[kernel_qparams.offset]], dtype=torch.float32, device="cpu")
-        if kernel_qparams.has_offset
-        else None
-    )
-    zero_point = torch.tensor([[kernel_qparams.zero_point]], dtype=torch.int32, device="cpu")
+    # grids of running ranges come back with every call; tensors made in inference mode must not outlive it
+    known = bool(kernel_qparams.has_range) and not torch.is_inference_mode_enabled()
+    make = _known_grid if known else _grid
+    offset = kernel_qparams.offset if kernel_qparams.has_offset else None
     return QuantizedMatrix(
-        data,
-        torch.tensor([[kernel_qparams.scale]], dtype=torch.float32, device="cpu"),
-        zero_point,
-        offset,
-        kernel_qparams.num_bits,
+        data, *make(kernel_qparams.scale, kernel_qparams.zero_point, offset), kernel_qparams.num_bits
     )
+
+
+def _grid(scale: float, zero_point: int, offset: Optional[float]) -> tuple[Tensor, Tensor, Optional[Tensor]]:
+    return (
+        torch.tensor([[scale]], dtype=torch.float32, device="cpu"),
+        torch.tensor([[zero_point]], dtype=torch.int32, device="cpu"),
+        None if offset is None else torch.tensor([[offset]], dtype=torch.float32, device="cpu"),
+    )
+
+
+_known_grid = functools.lru_cache(maxsize=4096)(_grid)
 
 
 class _EncodeRequest(ctypes.Structure):

@@ -95,6 +95,18 @@ class RunningObserver(Observer):
 
     def evaluation_range(self, x: Tensor) -> Range:
         """The running range, shaped to broadcast against `x`."""
+        self._complete()
+        low, width = self.corrected()
+        if low.numel() == 1:
+            low, width = low.view([1] * x.dim()), width.view([1] * x.dim())
+        return Range(low, low + width, covers=False)
+
+    def evaluation_numbers(self) -> tuple[float, float]:
+        """Both ends of `evaluation_range`, of a tensor as a whole."""
+        low, high, _ = self.evaluation_range(torch.empty(()))
+        return float(low), float(high)
+
+    def _complete(self) -> None:
         self.commit()
         if not self.has_data:
             raise TrainingError(
@@ -102,10 +114,6 @@ class RunningObserver(Observer):
                 "train, calibrate by model.quantization.calibrate(model, batches), or load a checkpoint that holds "
                 "quantizer state"
             )
-        low, width = self.corrected()
-        if low.numel() == 1:
-            low, width = low.view([1] * x.dim()), width.view([1] * x.dim())
-        return Range(low, low + width, covers=False)
 
     def corrected(self) -> tuple[Tensor, Tensor]:
         """Minimum and width as they are used."""
@@ -190,6 +198,14 @@ class AverageFromZero(RunningObserver):
 @OBSERVERS.register("ema")
 class ExponentialAverage(RunningObserver):
     """Average with bias correction."""
+
+    def evaluation_numbers(self) -> tuple[float, float]:
+        if type(self) is not ExponentialAverage or self.running_low.device.type != "cpu":
+            return super().evaluation_numbers()
+        self._complete()  # the same to the last bit, without operations of tensors
+        weight = self.weight.item()
+        low, width = _rounded(self.running_low.item() / weight), _rounded(self.running_width.item() / weight)
+        return low, _rounded(low + width)
 
     def corrected(self) -> tuple[Tensor, Tensor]:
         return self.running_low / self.weight, self.running_width / self.weight

@@ -121,8 +121,7 @@ def input_codes(quantizer: Quantizer, x: Tensor, num_bits: int, state: Optional[
         and one_range(quantizer)
         and not (observer.training or context.calibrating)
     ):
-        low, high, _ = observer.evaluation_range(torch.empty(()))
-        min_max = float(low), float(high)  # in evaluation each has its own running range
+        min_max = observer.evaluation_numbers()  # in evaluation each has its own running range
     shares = quantizer.may_share and (
         min_max is not None or not observer.is_running or quantizer.training or context.calibrating
     )

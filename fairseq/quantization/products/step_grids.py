@@ -4,8 +4,6 @@ keys and values can be kept: those of running ranges, in evaluation.
 
 from typing import Any, NamedTuple, Optional
 
-import torch
-
 from fairseq.quantization.kernels.kernel_qparams import KernelQParams
 from fairseq.quantization.kernels.step_attention import StepGrids
 from fairseq.quantization.observers.minmax import MinMax
@@ -30,8 +28,7 @@ class GridKey(NamedTuple):
         found = []
         for quantizer, num_bits in self.operands:
             observer: Any = quantizer.observer
-            low, high, _ = observer.evaluation_range(torch.empty(()))
-            found.append(KernelQParams.of(quantizer.format, num_bits, (float(low), float(high))))
+            found.append(KernelQParams.of(quantizer.format, num_bits, observer.evaluation_numbers()))
         return StepGrids(*found)
 
 
