@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from fairseq.studies.files import replace_file
 from fairseq.studies.study_folder import FINISHED, Cell, Study
+from fairseq.studies.study_lines import panel_dimension
 
 CSV, TABLE = "results.csv", "table.md"
 COSTS = ("num_updates", "bitops", "relative_bitops", "relative_product_bitops", "seconds", "peak_memory")
@@ -61,8 +62,9 @@ def _number(value: Any) -> Any:
 
 
 def as_table(study: Study) -> str:
-    """Markdown: a line for each row, a column for each value of the first dimension; below, failed cells."""
-    first, *others = study.dimensions or {"": [""]}
+    """Markdown: a line for each row and number, a column for each value of the first dimension of names."""
+    first = panel_dimension(study, []) or ""
+    others = [name for name in study.dimensions if name != first]
     columns = study.dimensions.get(first, [""])
     lines: dict[tuple[str, ...], dict[str, list[Cell]]] = {}
     for cell in study.cells:
@@ -74,13 +76,14 @@ def as_table(study: Study) -> str:
         head.append("average")
     head += ["BitOPs", "BitOPs of products", "seconds", "seeds"]
     rows = []
-    control = _control_values(study, first)
     for key, by_column in lines.items():
         cells = [cell for group in by_column.values() for cell in group if cell.status == FINISHED]
         values = [_mean_text(_values(by_column.get(column, []))) for column in columns]
-        if control and key[0] != study.config.get("control"):
-            values = [_with_difference(text, _values(by_column.get(column, [])), control.get(column, control.get("")))
-                      for text, column in zip(values, columns, strict=True)]  # fmt: skip
+        if key[0] != study.config.get("control"):
+            place = {name: value for name, value in zip(others, key[1:], strict=True) if value}
+            controls = [_control(study, {**place, first: column} if first else place) for column in columns]
+            values = [_with_difference(text, _values(by_column.get(column, [])), control)
+                      for text, column, control in zip(values, columns, controls, strict=True)]  # fmt: skip
         if len(columns) > 1:
             values.append(_mean_text(_averages(by_column, columns)))
         values += [_percent([cell.relative_bitops for cell in cells])]
@@ -125,14 +128,13 @@ def _averages(by_column: dict[str, list[Cell]], columns: Sequence[str]) -> list[
     return found
 
 
-def _control_values(study: Study, dimension: str) -> dict[str, float]:
-    """Value of the first dimension -> mean of the control row."""
-    control = study.config.get("control")
-    found: dict[str, list[float]] = {}
-    for cell in study.cells:
-        if cell.row == control:
-            found.setdefault(cell.dimensions.get(dimension, ""), []).extend(_values([cell]))
-    return {value: statistics.mean(values) for value, values in found.items() if values}
+def _control(study: Study, where: dict[str, str]) -> Optional[float]:
+    """Mean of the control row's cells at the place `where`; dimensions that the row lacks do not matter."""
+    row = study.config.get("control")
+    cells = [cell for cell in study.cells if cell.row == row
+             and all(cell.dimensions.get(name, value) == value for name, value in where.items())]  # fmt: skip
+    values = _values(cells)
+    return statistics.mean(values) if values else None
 
 
 def _with_difference(text: str, values: Sequence[float], control: Optional[float]) -> str:

@@ -41,6 +41,15 @@ class Line:
         pairs = [(cost(cell), cell.value) for cell in self.cells]
         return [(spent, value) for spent, value in pairs if spent is not None and value is not None]
 
+    def points(self, dimensions: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+        """Those by the values of `dimensions`, "4" or "4, 0.5"."""
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            name = ", ".join(cell.dimensions[each] for each in dimensions if each in cell.dimensions)
+            found.setdefault(name, []).append(cell)
+        points = {name: Line(self.label, self.row, cells).costs_and_values() for name, cells in found.items()}
+        return {name: pairs for name, pairs in points.items() if pairs}
+
 
 def numeric_dimensions(study: Study) -> list[str]:
     """Dimensions of at least three numbers."""

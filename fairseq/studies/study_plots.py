@@ -9,7 +9,7 @@
 One panel for each value of the first dimension that holds no numbers, such as the task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from fairseq.studies.plots import LABELS, colors, new_figure, save, style
@@ -36,16 +36,14 @@ def draw_study(study: Study) -> list[str]:
 def draw_bitops(study: Study) -> Optional[Any]:
     """Metric against BitOPs; None where no cell has both."""
     figure, axes, hues = _panels(study, [])
+    numbers = numeric_dimensions(study)
     drawn = False
     for axis, panel in axes:
-        for place, line in enumerate(lines(study, panel.cells)):
-            points = line.costs_and_values()
+        for line in lines(study, panel.cells, numbers):
+            points = line.points(numbers)
             if points:
                 drawn = True
-                x, y = (list(values) for values in zip(*points, strict=True))
-                marker = "osD^vPX*"[place // len(hues) % 8] if len(hues) < place else "o"
-                axis.errorbar(100 * mean(x), mean(y), deviation(y), 100 * deviation(x), fmt=marker, markersize=6,
-                              capsize=3, elinewidth=1.2, color=hues[line.row], label=line.label)  # fmt: skip
+                _points(axis, points, hues[line.row], line.label)
         axis.set_xlabel("BitOPs of training (% of full precision)", fontsize=9)
     return _finished(figure, axes) if drawn else None
 
@@ -85,7 +83,7 @@ def draw_dimension(study: Study, name: str) -> Optional[Any]:
 def _panels(study: Study, taken: Sequence[str]) -> tuple[Any, list[tuple[Any, Panel]], dict[str, Any]]:
     """A figure, its axes with their panels, and the colour of each row."""
     found = panels(study, taken)
-    columns = min(len(found), 3)
+    columns = 2 if len(found) == 4 else min(len(found), 3)
     rows = -(-len(found) // columns)
     figure = new_figure()
     figure.set_size_inches(5.2 * columns, 0.9 + 3.6 * rows)
@@ -96,6 +94,18 @@ def _panels(study: Study, taken: Sequence[str]) -> tuple[Any, list[tuple[Any, Pa
         metric = LABELS.get(panel.metric, panel.metric)
         style(axis, f"{panel.value}: {metric}" if panel.value else metric)
     return figure, list(zip(axes, found)), dict(zip(study.rows, colors(len(study.rows)), strict=True))  # noqa: B905
+
+
+def _points(axis: Any, points: Mapping[str, Sequence[tuple[float, float]]], color: Any, label: str) -> None:
+    """Name -> (cost, metric) over seeds: one point each with error bars and its name, joined by a line."""
+    columns = [[list(values) for values in zip(*pairs, strict=True)] for pairs in points.values()]
+    x, dx = ([100 * of(costs) for costs, _ in columns] for of in (mean, deviation))
+    y, dy = ([of(values) for _, values in columns] for of in (mean, deviation))
+    axis.errorbar(
+        x, y, dy, dx, fmt="o-", markersize=6, capsize=3, elinewidth=1.2, linewidth=1, color=color, label=label
+    )
+    for name, *place in zip(points, x, y, strict=True):
+        axis.annotate(name, place, xytext=(5, 5), textcoords="offset points", fontsize=7.5, color=color)
 
 
 def _band(axis: Any, points: Sequence[tuple[float, Sequence[float]]], color: Any, label: str) -> None:
