@@ -49,6 +49,7 @@ _MODULES = {
     "strip_token_dataset": ["StripTokenDataset"],
     "subsample_dataset": ["SubsampleDataset"],
     "token_block_dataset": ["TokenBlockDataset"],
+    "transform_eos_concat_langpair_dataset": ["TransformEosConcatLangPairDataset"],
     "transform_eos_dataset": ["TransformEosDataset"],
     "transform_eos_lang_pair_dataset": ["TransformEosLangPairDataset"],
 }
