@@ -57,6 +57,7 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "transformer_lm": Builtin("language_models:TransformerLanguageModelConfig", "models.transformer_lm"),
         "fconv": Builtin("convolutional_models:FConvConfig", "models.fconv"),
         "fconv_lm": Builtin("convolutional_models:FConvLanguageModelConfig", "models.fconv_lm"),
+        "transformer_align": Builtin("transformer_sizes:TransformerAlignConfig", "models.transformer_align"),
         "lightconv": Builtin("lightconv_models:LightConvConfig", "models.lightconv"),
         "lightconv_lm": Builtin("lightconv_models:LightConvLanguageModelConfig", "models.lightconv_lm"),
         "lstm": Builtin("recurrent_models:LSTMConfig", "models.lstm"),
@@ -73,6 +74,10 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         ),
         "label_smoothed_cross_entropy": Builtin(
             "criterions:LabelSmoothedCrossEntropyConfig", "criterions.label_smoothed_cross_entropy"
+        ),
+        "label_smoothed_cross_entropy_with_alignment": Builtin(
+            "criterions:LabelSmoothedCrossEntropyWithAlignmentConfig",
+            "criterions.label_smoothed_cross_entropy_with_alignment",
         ),
         "masked_lm": Builtin("criterions:MaskedLmCriterionConfig", "criterions.masked_lm"),
         "sentence_ranking": Builtin("criterions:SentenceRankingCriterionConfig", "criterions.sentence_ranking"),
@@ -188,6 +193,7 @@ SIZES: dict[str, dict[str, str]] = {
         "fconv_lm_dauphin_wikitext103": "convolutional_models:FConvWikiText103Config",
         "fconv_lm_dauphin_gbw": "convolutional_models:FConvGbwConfig",
     },
+    "transformer_align": {"transformer_wmt_en_de_big_align": "transformer_sizes:TransformerBigAlignConfig"},
     "lightconv": {
         "lightconv_iwslt_de_en": "lightconv_models:LightConvIwsltConfig",
         "lightconv_wmt_en_de": "lightconv_models:LightConvConfig",

@@ -62,6 +62,13 @@ class LabelSmoothedCrossEntropyConfig(FairseqDataclass):
 
 
 @dataclass
+class LabelSmoothedCrossEntropyWithAlignmentConfig(LabelSmoothedCrossEntropyConfig):
+    """`criterion=label_smoothed_cross_entropy_with_alignment`: smoothed, and attention follows given alignments."""
+
+    alignment_lambda: float = option(0.05, "weight of the alignments' loss", within=at_least(0))
+
+
+@dataclass
 class SentenceRankingCriterionConfig(FairseqDataclass):
     """`criterion=sentence_ranking`: cross entropy over candidates that a head with one output scores."""
 

@@ -12,6 +12,7 @@ from dataclasses import Field, fields, is_dataclass, make_dataclass
 from typing import Any, Optional
 
 from fairseq.dataclass.base import FairseqDataclass, option
+from fairseq.dataclass.ranges import at_least
 from fairseq.dataclass.transformer import TransformerConfig
 
 # what differs between the flat form and the sections
@@ -115,4 +116,31 @@ TransformerBigPrenormConfig = sized(
     decoder_normalize_before=True,
     attention_dropout=0.1,
     activation_dropout=0.1,
+)
+TransformerAlignConfig = _config(
+    "TransformerAlignConfig",
+    "`model=transformer_align` (Garg et al., arXiv:1909.02074): 6 + 6 layers, one of whose heads learns alignments.",
+    (TransformerModelConfig,),
+    [
+        ("alignment_heads", int, option(1, "heads that are averaged and learn alignments", within=at_least(1))),
+        ("alignment_layer", int, option(4, "decoder layer, from 0, whose heads learn alignments", within=at_least(0))),
+        (
+            "full_context_alignment",
+            bool,
+            option(False, "alignments come from a second pass, in which targets see later ones"),
+        ),
+    ],
+)
+TransformerBigAlignConfig = sized(
+    "TransformerBigAlignConfig",
+    "`model=transformer_wmt_en_de_big_align`: 1024 wide, 16 heads, dropout 0.3 and 0.1 on attention.",
+    TransformerAlignConfig,
+    encoder_embed_dim=1024,
+    encoder_ffn_embed_dim=4096,
+    encoder_attention_heads=16,
+    decoder_embed_dim=1024,
+    decoder_ffn_embed_dim=4096,
+    decoder_attention_heads=16,
+    dropout=0.3,
+    attention_dropout=0.1,
 )

@@ -34,8 +34,15 @@ LIGHTCONV_LM = {
     "decoder_embed_dim": 8, "decoder_ffn_embed_dim": 12, "decoder_layers": 2, "decoder_attention_heads": 2,
     "decoder_kernel_size_list": [3, 1],
 }  # fmt: skip
+ALIGN = {
+    "encoder_embed_dim": 8, "decoder_embed_dim": 8, "encoder_ffn_embed_dim": 12, "decoder_ffn_embed_dim": 12,
+    "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+    "alignment_layer": 0, "full_context_alignment": False,
+}  # fmt: skip
 # name -> architecture, settings
 CASES = {
+    "transformer_align": ("transformer_align", ALIGN),
+    "transformer_align full": ("transformer_align", {**ALIGN, "full_context_alignment": True, "alignment_heads": 2}),
     "fconv": ("fconv", FCONV),
     "fconv shared": (
         "fconv",
@@ -232,13 +239,23 @@ def sample(model):
             "prev_output_tokens": previous,
         }
     ntokens = sum(len(row) for row in targets)
-    return {"id": torch.arange(3), "net_input": net_input, "target": target, "ntokens": ntokens, "nsentences": 3}
+    result = {"id": torch.arange(3), "net_input": net_input, "target": target, "ntokens": ntokens, "nsentences": 3}
+    if hasattr(model, "alignment_layer"):
+        result["alignments"] = torch.tensor([[0, 1], [3, 2], [2, 8], [4, 9], [5, 9]])
+        result["align_weights"] = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.5])
+    return result
 
 
 def criterion_of(model):
     from fairseq.criterions.adaptive_loss import AdaptiveLoss
     from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 
+    if hasattr(model, "alignment_layer"):
+        from fairseq.criterions.label_smoothed_cross_entropy_with_alignment import (
+            LabelSmoothedCrossEntropyCriterionWithAlignment,
+        )
+
+        return LabelSmoothedCrossEntropyCriterionWithAlignment(task(), False, 0.1, 0.5)
     adaptive = getattr(model.decoder, "adaptive_softmax", None) is not None
     return (AdaptiveLoss if adaptive else CrossEntropyCriterion)(task(), False)
 

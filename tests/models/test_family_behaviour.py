@@ -14,7 +14,7 @@ from fairseq.quantization import PRESETS, keep_integer_weights, quantize_model
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "conformance"))
 import family_cases
 
-ONE_OF_EACH = ["fconv", "lstm", "lightconv", "lightconv lightweight"]
+ONE_OF_EACH = ["transformer_align", "fconv", "lstm", "lightconv", "lightconv lightweight"]
 WITHOUT_BLOCKS = ("fconv", "lstm")  # of feed-forward or attention, which two presets tell apart
 CANNOT_EXPORT = {"lstm": "packed sequences depend on the values of lengths"}
 
