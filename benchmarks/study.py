@@ -3,9 +3,8 @@
     python benchmarks/study.py --cells 40 --updates 50 --json benchmarks/results/study.json
 
 A 1-layer RoBERTa of width 32 on the embedded data set, half of the cells with quantization=int8, a checkpoint each.
-The commands are measured in blocks that lie between the parts of the study, so that other load on the machine meets
-both: the study is stopped after every block of its cells and goes on, which costs it a new process each time, and is
-counted. The numbers of all runs (history.jsonl, times aside) must be equal.
+Half of the commands run before the study and half after it, so that other load on the machine meets both. The numbers
+of all runs (history.jsonl, times aside) must be equal.
 """
 
 import argparse
@@ -33,62 +32,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=40, metavar="N", help="an even number (default: 40)")
     parser.add_argument("--updates", type=int, default=50, metavar="N", help="of each (default: 50)")
-    parser.add_argument("--blocks", type=int, default=2, metavar="N", help="turns of both sides (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        results = compare(Path(temporary), args.cells, args.updates, args.blocks)
+        results = compare(Path(temporary), args.cells, args.updates)
     report = {"machine": machine(1), "command": " ".join(sys.argv), "results": results}
     print(json.dumps(report, indent=1))
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def compare(folder: Path, cells: int, updates: int, blocks: int) -> dict[str, Any]:
+def compare(folder: Path, cells: int, updates: int) -> dict[str, Any]:
     call(["fairseq_cli.make_acceptability", "--dest", "data", "--train", "1600", "--valid", "200"], folder)
     words = [f"task.data={folder}/data", f"optimization.max_update={updates}", *WORDS]
     config = str(REPOSITORY / "examples/acceptability/config")
     seeds = list(range(1, cells // 2 + 1))
-    parts = [seeds[block::blocks] for block in range(blocks)]
     study = {"config_dir": config, "config_name": "acceptability", "common": words, "metric": "accuracy"}
     study["rows"] = {row: [word] for row, word in ROWS.items()}
     (folder / "study.yaml").write_text(json.dumps({**study, "seeds": [str(seed) for seed in seeds]}))
-    sides: dict[str, list[tuple[float, float]]] = {"study": [], "commands": []}
-    known: list[int] = []
-    for part in parts:
-        known += part
-        sides["study"].append(call(["fairseq_cli.study", "study.yaml", "--out", "study", f"seeds={known}"], folder))
-        seconds, processor = 0.0, 0.0
-        for seed in part:
-            for row, word in ROWS.items():
-                saved = f"{folder}/commands/{row}-seed{seed}"
-                line = [
-                    "fairseq_cli.hydra_train",
-                    "--config-dir",
-                    config,
-                    "--config-name",
-                    "acceptability",
-                    *words,
-                    word,
-                ]
-                line += [f"common.seed={seed}", f"checkpoint.save_dir={saved}", f"hydra.run.dir={saved}"]
-                spent = call(line, folder)
-                seconds, processor = seconds + spent[0], processor + spent[1]
-        sides["commands"].append((seconds, processor))
-        print({side: [round(value, 1) for value in values[-1]] for side, values in sides.items()}, flush=True)
+    lines = [
+        [
+            *("fairseq_cli.hydra_train", "--config-dir", config, "--config-name", "acceptability", *words, word),
+            *(f"common.seed={seed}", f"checkpoint.save_dir={folder}/commands/{row}-seed{seed}"),
+            f"hydra.run.dir={folder}/commands/{row}-seed{seed}",
+        ]
+        for seed in seeds
+        for row, word in ROWS.items()
+    ]
+    half = len(lines) // 2
+    turns = [[call(line, folder) for line in lines[:half]]]
+    own = call(["fairseq_cli.study", "study.yaml", "--out", "study"], folder)
+    turns.append([call(line, folder) for line in lines[half:]])
+    halves = [[sum(spent[i] for spent in turn) for i in (0, 1)] for turn in turns]
+    wall, processor = (halves[0][i] + halves[1][i] for i in (0, 1))
     names = [f"{row}-seed{seed}" for row in ROWS for seed in seeds]
     different = [name for name in names if numbers(folder, "study/cells", name) != numbers(folder, "commands", name)]
-    ratios = [study[0] / commands[0] for study, commands in zip(*sides.values(), strict=True)]
-    total = {side: [sum(value[i] for value in values) for i in (0, 1)] for side, values in sides.items()}
     return {
         "cells": cells,
         "updates": updates,
         "cells_with_other_numbers": different,
-        "wall_seconds_by_turn": {side: [value[0] for value in values] for side, values in sides.items()},
-        "processor_seconds": {side: value[1] for side, value in total.items()},
-        "ratio_of_wall_time": total["study"][0] / total["commands"][0],
-        "ratio_by_turn": ratios,
-        "ratio_of_processor_time": total["study"][1] / total["commands"][1],
+        "wall_seconds": {"study": own[0], "commands": wall, "commands_by_half": [each[0] for each in halves]},
+        "processor_seconds": {"study": own[1], "commands": processor},
+        "ratio_of_wall_time": own[0] / wall,
+        "ratio_of_processor_time": own[1] / processor,
     }
 
 

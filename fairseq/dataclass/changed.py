@@ -6,6 +6,7 @@
 [('dataset', 'batch_size', 4, None), ('optimizer', 'weight_decay', 0.01, 0.0)]
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Optional
@@ -48,7 +49,7 @@ def component(cfg: Any, slot: str) -> Optional[str]:
 
 
 def _changes(cfg: Any, node: Any, dataclass_: type, place: str, prefix: str = "") -> Iterator[ChangedSetting]:
-    default = OmegaConf.structured(dataclass_())
+    default = _defaults(dataclass_)
     for key, field in schema.keys_of(dataclass_).items():
         if key not in node or OmegaConf.is_missing(node, key):
             continue
@@ -59,6 +60,12 @@ def _changes(cfg: Any, node: Any, dataclass_: type, place: str, prefix: str = ""
         usual = _usual(cfg, node, default, key)
         if value != usual:
             yield ChangedSetting(place, f"{prefix}{key}", value, usual)
+
+
+@functools.cache
+def _defaults(dataclass_: type) -> DictConfig:
+    """Built once: it takes longer than all else here, and a study asks in each of its runs."""
+    return OmegaConf.structured(dataclass_())
 
 
 def _usual(cfg: Any, node: Any, default: DictConfig, key: str) -> Any:
