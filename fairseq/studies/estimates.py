@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
     """For a person.
 
     >>> duration(59), duration(754), duration(7300)
-    ('59 s', '12 min 34 s', '2 h 2 min')
+    ('59 s', '12 min 34 s', '2 h 1 min')
     """
     whole = round(seconds)
     if whole < 60:
