@@ -19,11 +19,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
 
-import yaml
-
-from fairseq.errors import DataError, reason
+from fairseq.errors import ConfigError, DataError, reason
 from fairseq.logging.history import FILE_NAME, read_history
 from fairseq.studies.files import replace_file
+from fairseq.studies.yaml_text import parse
 
 STUDY_FILE, CELL_FILE, CELLS = "study.yaml", "cell.json", "cells"
 WAITING, RUNNING, FINISHED, FAILED = "waiting", "running", "finished", "failed"
@@ -193,8 +192,8 @@ def read_study(folder: Path) -> Study:
     """
     path = folder / STUDY_FILE
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # every scalar as it is written
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        config = parse(path.read_text(encoding="utf-8"))  # every scalar as it is written
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
         raise DataError(f"no study at {folder}: cannot read {path}: {reason(error)}") from None
     if not isinstance(config, dict):
         raise DataError(f"no study at {folder}: {path} is damaged")

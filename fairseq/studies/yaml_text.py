@@ -41,7 +41,11 @@ def parse(text: str) -> Any:
         ConfigError: it is no YAML.
     """
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)  # a safe one: it makes dicts, lists and strings only
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark is not None else ""
