@@ -10,7 +10,7 @@ Sentinels are the last ids of the dictionary, counted downwards. The last span r
 Spans depend on (seed, epoch, index) only, and are those of fairseq.
 
 >>> segment_lengths(7, 3, np.random.RandomState(0))
-array([2, 1, 4])
+array([3, 2, 2])
 """
 
 from typing import Any, Optional
