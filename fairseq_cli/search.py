@@ -26,12 +26,13 @@ EXAMPLE = """example:
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairseq-search",
-        description="Search settings of a training run: architecture, number formats by layer, compression, any key.",
+        description="Search settings of a training run: architecture, formats by layer, compression.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="what to search; see docs/search.md")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="keys in place of the file's: seeds=[1,2]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the search (default: search-runs/CONFIG)")
     parser.add_argument("--trials", type=int, metavar="N", help="of each sampler and seed, in place of the file's")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of this machine (default: 1)")
@@ -43,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def cli_main(argv: Optional[Sequence[str]] = None) -> None:
     words = sys.argv[1:] if argv is None else list(argv)
-    args = get_parser().parse_args(words)
+    args = get_parser().parse_intermixed_args(words)
     from dataclasses import replace
 
     from fairseq.errors import ConfigError
@@ -53,7 +54,7 @@ def cli_main(argv: Optional[Sequence[str]] = None) -> None:
     for name, value in (("--trials", args.trials), ("--jobs", args.jobs)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} must be 1 or more, got {value}")
-    config = read_config(args.config)
+    config = read_config(args.config, args.changes)
     if args.trials is not None:
         config = replace(config, trials=args.trials)
     out = args.out or Path("search-runs") / args.config.stem

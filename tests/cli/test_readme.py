@@ -43,6 +43,7 @@ fairseq-quantize-checkpoint() {{ {python} -m fairseq_cli.quantize_checkpoint "$@
 fairseq-precision-range-test() {{ {python} -m fairseq_cli.precision_range_test "$@" {tiny} --updates-per-bits 2; }}
 fairseq-make-acceptability() {{ {python} -m fairseq_cli.make_acceptability "$@" --train 40 --valid 10 --overwrite; }}
 fairseq-study() {{ {python} -m fairseq_cli.study "$@" 'common=[{tiny_list}]' 'seeds=[1]'; }}
+fairseq-search() {{ {python} -m fairseq_cli.search "$@" trials=1 'common=[task.data=acceptability-bin, {tiny_list}]'; }}
 fairseq-plot() {{ {python} -m fairseq_cli.plot "$@"; }}
 fairseq-report() {{ {python} -m fairseq_cli.report "$@"; }}
 # installing is what scripts/check_package.sh tests; test.sh is what runs this

@@ -8,7 +8,7 @@ from fairseq.errors import ConfigError
 from fairseq.graph import quantize as quantize_pass
 from fairseq.graph import trace
 from fairseq.quantization import quantize_model
-from fairseq.studies.search.config import build_config
+from fairseq.studies.search.config import build_config, read_config
 from fairseq.studies.search.costs import average_bits, costs, memory, products
 from fairseq.studies.search.precision import Precision
 from fairseq.studies.search.results import verdict
@@ -176,6 +176,22 @@ def test_passes_may_be_chosen_whole_or_by_option():
     assert "quantize" not in space.assignment({**labels, "quantize": "none"}).passes
     with pytest.raises(ConfigError, match="a range without a step"):
         _ = space.size
+
+
+def test_words_of_the_command_line_take_the_place_of_the_files(tmp_path):
+    file = tmp_path / "search.yaml"
+    file.write_text("config_name: tiny\nspace: {x: [1, 2]}\nmetric: accuracy\ncompress: {finetune: [a=1]}\n")
+    config = read_config(file, ["trials=3", "seeds=[4, 5]", "compress.stages=[finetuned]", "space={y: [1, 2]}"])
+    assert (config.trials, config.seeds, config.stages, dict(config.space)) == (
+        3,
+        (4, 5),
+        ("finetuned",),
+        {"y": [1, 2]},
+    )
+    assert config.finetune == ("a=1",) and read_config(file).stages == ("none", "compressed", "finetuned")
+    for change, message in (("trial=3", "unknown key 'trial'"), ("trials", "write KEY=VALUE"), ("seeds=[1", "no YAML")):
+        with pytest.raises(ConfigError, match=message):
+            read_config(file, [change])
 
 
 def test_the_verdict_says_what_noise_allows():

@@ -17,13 +17,13 @@ Trials are scored on `train[90%:]`, which they do not train on (`holdout: 10`), 
 (`select: valid`). `test: valid` is scored once, by the best one. The file is read as YAML 1.2 (or TOML).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from fairseq.errors import ConfigError, unknown
-from fairseq.graph.config.files import read_file
+from fairseq.graph.config.files import read_file, read_yaml
 from fairseq.studies.search.objectives import MAXIMIZE, Objective
 from fairseq.studies.search.samplers import Pruner, Sampler
 
@@ -99,14 +99,31 @@ KEYS = (
 )  # fmt: skip
 
 
-def read_config(path: Union[str, Path]) -> SearchConfig:
+def read_config(path: Union[str, Path], changes: Sequence[str] = ()) -> SearchConfig:
     """The search that a file describes.
+
+    Args:
+        changes: `KEY=VALUE` in place of the file's, the value as in YAML; `compress.stages=[none]` for a key below one.
 
     Raises:
         ConfigError: the file, a key or a value of it, in one line.
     """
     path = Path(path)
-    return build_config(read_file(path), str(path), path.parent)
+    values = read_file(path)
+    for change in changes:
+        _change(values, change)
+    return build_config(values, str(path), path.parent)
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{change!r} is no setting of the search; write KEY=VALUE, such as trials=10")
+    *above, last = key.split(".") if key.split(".")[0] in ("compress", "precision", "pruner") else [key]
+    for name in above:
+        inner = values.get(name)
+        values[name] = values = dict(inner) if isinstance(inner, Mapping) else {}
+    values[last] = read_yaml(f"value: {text}", change)["value"]
 
 
 def build_config(values: Mapping[str, Any], where: str = "search", folder: Path = Path()) -> SearchConfig:
