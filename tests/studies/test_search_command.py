@@ -35,7 +35,7 @@ def numbers(row):
 
 
 ARCHITECTURE = {
-    "architecture": {"model.encoder_layers": [1, 2], "model.encoder_attention_heads": [1, 2, 4]},
+    "architecture": {"model.encoder_layers": [1, 2], "model.encoder_attention_heads": [2, 4]},
     "space": {"model.dropout": {"low": 0.0, "high": 0.2}},
     "objectives": ["accuracy", "parameters"],
 }
@@ -71,14 +71,12 @@ def test_best_yaml_trains_as_it_is_to_the_score_on_the_test_split(searched, tmp_
     assert again.metrics["loss"] == test["metrics"]["loss"]
 
 
-def test_the_same_command_again_runs_nothing_and_more_trials_only_those(searched, config_dir):
+def test_the_same_command_again_runs_nothing(searched, config_dir):
     out, _ = searched
     before = rows_of(out)
     said = []
     search(config_dir, out, said.append, samplers=["random", "tpe"], **ARCHITECTURE)
     assert rows_of(out) == before and not any(" trial " in line and "scoring" not in line for line in said)
-    search(config_dir, out, said.append, samplers=["random"], **ARCHITECTURE)
-    assert rows_of(out) == before[:2]
 
 
 def test_the_selection_is_a_part_of_train_that_is_not_trained_on(searched):
@@ -90,27 +88,27 @@ def test_the_selection_is_a_part_of_train_that_is_not_trained_on(searched):
 
 
 def test_equal_trials_give_equal_values_and_none_after_a_quantized_trial_is_unquantized(config_dir, tmp_path):
-    """Two samplers go through the same four cells, each of which is really run."""
+    """Two samplers go through the same two cells, each of which is really run."""
     search(
         config_dir, tmp_path, reuse=False, samplers=["grid", "brute_force"], trials=8, test=None,
-        precision={"choices": ["none", "symmetric/4"], "modules": ["*layers*", "*heads*.dense"]},
+        precision={"choices": ["none", "symmetric/4"], "modules": ["*layers*"]},
         objectives=["loss", "average_bits"],
     )  # fmt: skip
     cells = {}
     for row in rows_of(tmp_path):
         key = tuple(value for name, value in row.items() if name.startswith("choice"))
         cells.setdefault(key, []).append(numbers(row))
-    assert len(cells) == 4 and len(list((tmp_path / "runs").glob("*/result.json"))) == 8
+    assert len(cells) == 2 and len(list((tmp_path / "runs").glob("*/result.json"))) == 4
     for one, other in cells.values():
         assert one == other
-    plain = cells["none", "none"][0]
+    plain = cells["none",][0]
     assert float(plain["average_bits"]) == 32
     unquantized = run_training(
         ["dataset.train_subset='train[:75%]'", "dataset.valid_subset='train[75%:]'"],
         config_dir=config_dir, config_name="tiny", folder=tmp_path / "plain",
     )  # fmt: skip
     assert float(plain["loss"]) == unquantized.metrics["loss"]
-    assert float(cells["symmetric/4", "symmetric/4"][0]["loss"]) != unquantized.metrics["loss"]
+    assert float(cells["symmetric/4",][0]["loss"]) != unquantized.metrics["loss"]
 
 
 @pytest.fixture(scope="module")

@@ -101,8 +101,8 @@ def _samplers(config: SearchConfig, found: Mapping[str, list[list[float]]], axis
         finals = [line[-1] for line in lines if not math.isnan(line[-1])]
         if finals:
             rows.append({
-                "sampler": label, "mean": round(statistics.fmean(finals), 3),
-                "deviation": round(_deviation(finals), 3), "seeds": len(finals), "trials": len(lines[0]),
+                "sampler": label, "mean": f"{statistics.fmean(finals):.5g}",
+                "deviation": f"{_deviation(finals):.3g}", "seeds": len(finals), "trials": len(lines[0]),
                 "each seed": ", ".join(f"{value:.4g}" for value in finals),
             })  # fmt: skip
     return markdown(rows)
