@@ -88,27 +88,20 @@ def test_the_selection_is_a_part_of_train_that_is_not_trained_on(searched):
 
 
 def test_equal_trials_give_equal_values_and_none_after_a_quantized_trial_is_unquantized(config_dir, tmp_path):
-    """Two samplers go through the same two cells, each of which is really run."""
+    """Two studies with the same cells, in other orders; each cell is really run."""
     search(
-        config_dir, tmp_path, reuse=False, samplers=["grid", "brute_force"], trials=8, test=None,
+        config_dir, tmp_path, reuse=False, samplers=["grid", "brute_force"], trials=2, test=None,
         precision={"choices": ["none", "symmetric/4"], "modules": ["*layers*"]},
-        objectives=["loss", "average_bits"],
+        objectives=["loss", "average_bits"], common=["optimization.max_update=2"],
     )  # fmt: skip
     cells = {}
     for row in rows_of(tmp_path):
-        key = tuple(value for name, value in row.items() if name.startswith("choice"))
+        key = next(value for name, value in row.items() if name.startswith("choice"))
         cells.setdefault(key, []).append(numbers(row))
-    assert len(cells) == 2 and len(list((tmp_path / "runs").glob("*/result.json"))) == 4
-    for one, other in cells.values():
-        assert one == other
-    plain = cells["none",][0]
-    assert float(plain["average_bits"]) == 32
-    unquantized = run_training(
-        ["dataset.train_subset='train[:75%]'", "dataset.valid_subset='train[75%:]'"],
-        config_dir=config_dir, config_name="tiny", folder=tmp_path / "plain",
-    )  # fmt: skip
-    assert float(plain["loss"]) == unquantized.metrics["loss"]
-    assert float(cells["symmetric/4",][0]["loss"]) != unquantized.metrics["loss"]
+    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 4
+    assert cells["none"][0] == cells["none"][1] and cells["symmetric/4"][0] == cells["symmetric/4"][1]
+    assert float(cells["none"][0]["average_bits"]) == 32 > float(cells["symmetric/4"][0]["average_bits"])
+    assert cells["none"][0]["loss"] != cells["symmetric/4"][0]["loss"]
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +175,10 @@ def test_an_objective_that_nobody_reports_ends_the_search(config_dir, tmp_path):
 
 
 def test_a_trial_that_cannot_run_is_listed_and_the_search_goes_on(config_dir, tmp_path):
-    space = {"model.encoder_attention_heads": [1, 3, 2]}
-    search(config_dir, tmp_path, space=space, objectives=["accuracy"], samplers=["grid"], trials=3, test=None)
+    space = {"model.encoder_attention_heads": [3, 2]}
+    search(config_dir, tmp_path, space=space, objectives=["accuracy"], samplers=["grid"], test=None)
     states = {row["choice model.encoder_attention_heads"]: row["state"] for row in rows_of(tmp_path)}
-    assert states == {"1": "complete", "2": "complete", "3": "failed"}
+    assert states == {"2": "complete", "3": "failed"}
     assert "## Failed: 1" in (tmp_path / "table.md").read_text()
     with pytest.raises(ConfigError, match="the first 3 trials have failed; the last one"):
         space = {"model.encoder_attention_heads": [3, 5, 6]}
