@@ -28,14 +28,18 @@ MASK_LENGTHS = ("subword", "word", "span-poisson")
 def collate(
     samples: list[dict[str, Any]],
     pad_idx: int,
-    eos_idx: int,
+    eos_idx: Optional[int],
     vocab: Any,
     left_pad_source: bool = False,
     left_pad_target: bool = False,
     input_feeding: bool = True,
     pad_to_length: Optional[dict[str, int]] = None,
 ) -> dict[str, Any]:
-    """A batch of items `{"id", "source", "target"}`, as `LanguagePairDataset` makes them."""
+    """A batch of items `{"id", "source", "target"}`, as `LanguagePairDataset` makes them.
+
+    Args:
+        eos_idx: what `prev_output_tokens` begin with; None: the last token of each target.
+    """
     return collate_pairs(
         samples, pad_idx, eos_idx, left_pad_source, left_pad_target, input_feeding, pad_to_length=pad_to_length
     )
@@ -189,8 +193,11 @@ class DenoisingDataset(FairseqDataset):
     # -- batches -----------------------------------------------------------------------------------------------------
 
     def collater(self, samples: list[dict[str, Any]], pad_to_length: Optional[dict[str, int]] = None) -> dict[str, Any]:
-        """A batch as `LanguagePairDataset` makes them: `id`, `nsentences`, `ntokens`, `net_input`, `target`."""
-        return collate(samples, self.vocab.pad(), self.eos, self.vocab, pad_to_length=pad_to_length)
+        """A batch as `LanguagePairDataset` makes them: `id`, `nsentences`, `ntokens`, `net_input`, `target`.
+
+        `prev_output_tokens` begin with the last token of each target, which may be that of its language.
+        """
+        return collate(samples, self.vocab.pad(), None, self.vocab, pad_to_length=pad_to_length)
 
     def num_tokens(self, index: int) -> int:
         return int(self.sizes[index])

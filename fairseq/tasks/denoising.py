@@ -2,8 +2,9 @@
 
     wiki-bin/{dict.txt,train.bin,train.idx,valid.bin,valid.idx}
 
-The text is cut into blocks of `tokens_per_sample` (`<s>` and `</s>` included) as `sample_break_mode` says, and noise
-is put in, see `fairseq.data.sequence_noise`. BART's own:
+The text is cut into blocks of `tokens_per_sample` (`<s>` and `</s>` included) as `sample_break_mode` says
+(`complete_doc` does what `complete` does, as in fairseq 0.12), and noise is put in, see `fairseq.data.sequence_noise`.
+BART's own:
 
     --mask 0.3 --mask-length span-poisson --replace-length 1 --mask-random 0.1 --permute-sentences 1 --rotate 0
 
@@ -87,8 +88,13 @@ class DenoisingTask(CarriesDictionaries):
         logging.getLogger(type(self).__module__).info(f"loaded {len(blocks)} blocks from: {folder}/{split}")
         return blocks
 
-    def blocks_of(self, text: Any, end: int) -> Any:
-        """`text` in blocks with `<s>` in front and `end` behind."""
+    def blocks_of(self, text: Any, end: int, document_sep_len: int = 0) -> Any:
+        """`text` in blocks with `<s>` in front and `end` behind.
+
+        Args:
+            document_sep_len: tokens in the lines between documents; 0: there are none. That is fairseq 0.12's value,
+                which knows of documents in `multilingual_denoising` only.
+        """
         blocks = TokenBlockDataset(
             text,
             text.sizes,
@@ -96,6 +102,7 @@ class DenoisingTask(CarriesDictionaries):
             pad=self.dictionary.pad(),
             eos=end,
             break_mode=str(self.cfg.sample_break_mode),
+            document_sep_len=document_sep_len,
         )
         return AppendTokenDataset(PrependTokenDataset(blocks, self.dictionary.bos()), end)
 

@@ -55,7 +55,7 @@ class MultilingualDenoisingTask(DenoisingTask):
         def load(language: str, split: str) -> Any:
             end = self.dictionary.index(f"[{language}]") if cfg.add_lang_token else self.dictionary.eos()
             text = split_text(cfg, os.path.join(folder, language), split, self.dictionary, combine)
-            blocks = self.blocks_of(text, end)
+            blocks = self.blocks_of(text, end, document_sep_len=1)
             logger.info(f"loaded {len(blocks)} blocks from: {folder}/{language}/{split}")
             return self.noisy(blocks, self._words_of(language, words), end)
 
