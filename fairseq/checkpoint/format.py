@@ -1,6 +1,6 @@
 """The layout of a checkpoint, and what a model needs to take weights from one.
 
-args                 None (files of 2020 and before: a namespace, and no cfg)
+args                 None, or the flags, see `fairseq.checkpoint.flags` (files of 2020 and before: those, and no cfg)
 cfg                  the run's config as plain dicts and lists
 model, criterion     state dicts, fp32 on the CPU; criterion None if it has no parameters
 optimizer_history    [{criterion_name, optimizer_name, lr_scheduler_state, num_updates}, ...], this run's last
@@ -16,6 +16,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
+from fairseq.checkpoint.flags import flags_of
 from fairseq.checkpoint.layout import restoring
 from fairseq.checkpoint.sizes import differing_sizes
 from fairseq.errors import CheckpointError
@@ -45,10 +46,11 @@ def build_state(
     """
     from fairseq.dataclass.utils import to_container
 
+    plain = to_container(cfg)
     has_parameters = any(True for _ in criterion.parameters())
     state: dict[str, Any] = {
-        "args": None,
-        "cfg": to_container(cfg),
+        "args": flags_of(plain),
+        "cfg": plain,
         "model": model_state,
         "criterion": criterion.state_dict() if has_parameters else None,
         "optimizer_history": [

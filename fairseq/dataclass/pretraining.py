@@ -45,9 +45,8 @@ class DenoisingConfig(FairseqDataclass):
     mask_length: MASK_LENGTH_CHOICES = option(  # type: ignore[valid-type]
         MASK_LENGTH_CHOICES("subword"), "what is masked: subwords, words, or runs of words; the last two need bpe"
     )
-    permute_sentences: float = option(
-        -1, "share of sentences that change places (-1: none)", within=between(0, 1, also=-1)
-    )
+    # an integer as in fairseq 0.12, which reads no other from a checkpoint
+    permute_sentences: int = option(-1, "1: all sentences change places; 0 or -1: none do", within=between(-1, 1))
     seed: int = option(II("common.seed"), "seed of noise and order; follows common.seed")
     shorten_method: SHORTEN_METHOD_CHOICES = option(
         SHORTEN_METHOD_CHOICES.none, "what happens to lines longer than tokens_per_sample"

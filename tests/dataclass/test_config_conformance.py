@@ -37,9 +37,6 @@ OTHER_TYPES = {
     ("model", "transformer_lm", "activation_fn"): (
         "choice(gelu,gelu_accurate,gelu_fast,linear,relu,relu_squared,swish,tanh)"
     ),
-    # a share of the sentences, of which an integer can say all or none
-    ("task", "denoising", "permute_sentences"): "float",
-    ("task", "multilingual_denoising", "permute_sentences"): "float",
 }
 
 # defaults of ours that are not fairseq's, where they follow keys that do not exist
