@@ -39,7 +39,8 @@ def test_examples_of_validation_name_a_checkpoint_and_no_training_key():
     assert "common_eval.path=" in examples and "restore_file" not in examples and "optimization.lr" not in examples
 
 
-def test_with_a_config_the_keys_of_its_components_with_its_values():
+def test_with_a_config_the_keys_of_its_components_with_its_values(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")  # a worker of pytest-xdist has 80
     output = text("--config-dir", GLUE, "--config-name", "rte", "model.dropout=0.25")
     for key in schema.keys_of(catalog.group("model")["roberta"]):
         assert re.search(rf"^  {key} = ", section(output, "model=roberta"), re.MULTILINE), key
