@@ -108,14 +108,14 @@ class ACTIVATION_FN_CHOICES(StrEnum):
     swish = "swish"
 
 
-class LANGUAGE_TOKEN_CHOICES(StrEnum):
+class EncoderLangtok(StrEnum):
     """Whose token ends a source: that of the source's language or the target's."""
 
     src = "src"
     tgt = "tgt"
 
 
-class LANGUAGE_TOKEN_STYLE_CHOICES(StrEnum):
+class LangTokStyle(StrEnum):
     """How language tokens are written: `__de__` or `[de_DE]`."""
 
     multilingual = "multilingual"

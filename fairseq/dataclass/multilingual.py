@@ -10,9 +10,9 @@ from typing import Any, Optional
 from fairseq.dataclass.base import II, FairseqDataclass, option
 from fairseq.dataclass.constants import (
     DATASET_IMPL_CHOICES,
-    LANGUAGE_TOKEN_CHOICES,
-    LANGUAGE_TOKEN_STYLE_CHOICES,
     SAMPLING_METHOD_CHOICES,
+    EncoderLangtok,
+    LangTokStyle,
 )
 from fairseq.dataclass.ranges import above, at_least
 
@@ -34,7 +34,7 @@ class MultilingualTranslationConfig(FairseqDataclass):
     max_source_positions: int = option(1024, "tokens in a source at most", within=at_least(1))
     max_target_positions: int = option(1024, "tokens in a target at most", within=at_least(1))
     upsample_primary: int = option(1, "repeat train so many times beside train1, train2, ...", within=at_least(1))
-    encoder_langtok: Optional[LANGUAGE_TOKEN_CHOICES] = option(
+    encoder_langtok: Optional[EncoderLangtok] = option(
         None, "end sources with the token of the source's language (src) or the target's (tgt) in place of </s>"
     )
     decoder_langtok: bool = option(False, "begin decoder inputs with the token of the target's language")
@@ -61,12 +61,12 @@ class TranslationMultiSimpleEpochConfig(FairseqDataclass):
     source_dict: Optional[str] = option(None, "dictionary of all source languages", path="in")
     target_dict: Optional[str] = option(None, "dictionary of all target languages", path="in")
     fixed_dictionary: Optional[str] = option(None, "dictionary of all languages", path="in")
-    encoder_langtok: Optional[LANGUAGE_TOKEN_CHOICES] = option(
+    encoder_langtok: Optional[EncoderLangtok] = option(
         None, "put the token of the source's language (src) or the target's (tgt) in front of sources"
     )
     decoder_langtok: bool = option(False, "put the token of the target's language in front of targets")
-    lang_tok_style: LANGUAGE_TOKEN_STYLE_CHOICES = option(
-        LANGUAGE_TOKEN_STYLE_CHOICES.multilingual, "how tokens are written: __de__ (multilingual) or [de_DE] (mbart)"
+    lang_tok_style: LangTokStyle = option(
+        LangTokStyle.multilingual, "how tokens are written: __de__ (multilingual) or [de_DE] (mbart)"
     )
     lang_tok_replacing_bos_eos: bool = option(
         False, "tokens take the place of the source's </s> and of what decoder inputs begin with"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from fairseq.dataclass.base import II, option
-from fairseq.dataclass.constants import LANGUAGE_TOKEN_CHOICES
+from fairseq.dataclass.constants import EncoderLangtok
 from fairseq.dataclass.ranges import at_least
 from fairseq.dataclass.transformer_sizes import TransformerModelConfig
 
@@ -25,9 +25,7 @@ class MultilingualTransformerConfig(TransformerModelConfig):  # type: ignore[mis
     lang_pairs: Any = option(II("task.lang_pairs"), "follows task.lang_pairs")
     left_pad_source: str = option(II("task.left_pad_source"), "follows task.left_pad_source")
     left_pad_target: str = option(II("task.left_pad_target"), "follows task.left_pad_target")
-    encoder_langtok: Optional[LANGUAGE_TOKEN_CHOICES] = option(
-        II("task.encoder_langtok"), "follows task.encoder_langtok"
-    )
+    encoder_langtok: Optional[EncoderLangtok] = option(II("task.encoder_langtok"), "follows task.encoder_langtok")
     decoder_langtok: bool = option(II("task.decoder_langtok"), "follows task.decoder_langtok")
 
 

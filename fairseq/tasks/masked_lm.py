@@ -55,7 +55,7 @@ class MaskedLMTask(CarriesDictionaries):
     @classmethod
     def setup_task(cls, cfg: Any, task_state: Optional[dict[str, Any]] = None, **kwargs: Any) -> "MaskedLMTask":
         """Load the dictionary from `cfg.data`; without that folder, from the state that a checkpoint carries."""
-        if cfg.d2v2_multi:
+        if getattr(cfg, "d2v2_multi", False):
             raise ConfigError("task.d2v2_multi is not supported; set it to false")
         dictionary = carried(task_state, "source")
         if dictionary is None or exists(dictionary_path(cfg.data)):
@@ -73,8 +73,10 @@ class MaskedLMTask(CarriesDictionaries):
 
     def _load_dataset_split(self, split: str, epoch: int, combine: bool) -> Any:
         """The blocks of a split, `<s>` in front of each."""
+        return self._blocks(part_of_epoch(self.cfg.data, epoch), split, combine)
+
+    def _blocks(self, folder: str, split: str, combine: bool) -> PrependTokenDataset:
         cfg = self.cfg
-        folder = part_of_epoch(cfg.data, epoch)
         text = split_text(cfg, folder, split, self.dictionary, combine)
         blocks = TokenBlockDataset(
             text,
@@ -87,6 +89,23 @@ class MaskedLMTask(CarriesDictionaries):
         logger.info(f"loaded {len(blocks)} blocks from: {os.path.join(folder, split)}")
         return PrependTokenDataset(blocks, self.dictionary.bos())
 
+    def _masked(self, blocks: Any, words: Any, **more: Any) -> Any:
+        """(source, target) of blocks; `words` says which tokens begin one, None masks tokens."""
+        cfg = self.cfg
+        return MaskTokensDataset.apply_mask(
+            blocks,
+            self.dictionary,
+            pad_idx=self.dictionary.pad(),
+            mask_idx=self.mask_idx,
+            seed=cfg.seed,
+            mask_prob=cfg.mask_prob,
+            leave_unmasked_prob=cfg.leave_unmasked_prob,
+            random_token_prob=cfg.random_token_prob,
+            freq_weighted_replacement=cfg.freq_weighted_replacement,
+            mask_whole_words=words,
+            **more,
+        )
+
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:  # type: ignore[override]
         """Load a split.
 
@@ -98,17 +117,9 @@ class MaskedLMTask(CarriesDictionaries):
         if cfg.skip_masking:
             source = target = blocks
         else:
-            source, target = MaskTokensDataset.apply_mask(
+            source, target = self._masked(
                 blocks,
-                self.dictionary,
-                pad_idx=pad,
-                mask_idx=self.mask_idx,
-                seed=cfg.seed,
-                mask_prob=cfg.mask_prob,
-                leave_unmasked_prob=cfg.leave_unmasked_prob,
-                random_token_prob=cfg.random_token_prob,
-                freq_weighted_replacement=cfg.freq_weighted_replacement,
-                mask_whole_words=self._word_starts() if cfg.mask_whole_words else None,
+                self._word_starts() if cfg.mask_whole_words else None,
                 mask_multiple_length=cfg.mask_multiple_length,
                 mask_stdev=cfg.mask_stdev,
             )

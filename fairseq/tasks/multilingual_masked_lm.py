@@ -13,29 +13,23 @@ from typing import Any, Optional
 
 from fairseq.data import (
     Dictionary,
-    IdDataset,
-    MaskTokensDataset,
     NestedDictionaryDataset,
     NumelDataset,
     NumSamplesDataset,
-    PadDataset,
-    PrependTokenDataset,
     RawLabelDataset,
-    SortDataset,
-    TokenBlockDataset,
+    RightPadDataset,
 )
 from fairseq.dataclass.pretraining import MultilingualMaskedLMConfig
-from fairseq.file_io import exists
 from fairseq.tasks import register_task
-from fairseq.tasks.dictionaries import CarriesDictionaries, carried
 from fairseq.tasks.languages import languages_in, load_languages, sample_probabilities
-from fairseq.tasks.running_text import dictionary_path, part_of_epoch, split_text, text_dictionary, word_starts
+from fairseq.tasks.masked_lm import MaskedLMTask
+from fairseq.tasks.running_text import part_of_epoch
 
 logger = logging.getLogger(__name__)
 
 
 @register_task("multilingual_masked_lm", dataclass=MultilingualMaskedLMConfig)
-class MultiLingualMaskedLMTask(CarriesDictionaries):
+class MultiLingualMaskedLMTask(MaskedLMTask):
     """Masked language modelling in several languages; see the head of this file.
 
     Args:
@@ -43,27 +37,12 @@ class MultiLingualMaskedLMTask(CarriesDictionaries):
         dictionary: of the text; `<mask>` is added where it is missing.
     """
 
-    def __init__(self, args: Any, dictionary: Dictionary):
-        super().__init__(args)
+    def __init__(self, args: Any, dictionary: Optional[Dictionary] = None):
+        super().__init__(args, dictionary)
         self.args = args
-        self.dictionary = dictionary
-        self.mask_idx = dictionary.add_symbol("<mask>")
-
-    @classmethod
-    def setup_task(  # type: ignore[override]
-        cls, args: Any, task_state: Optional[dict[str, Any]] = None, **kwargs: Any
-    ) -> "MultiLingualMaskedLMTask":
-        """Load the dictionary from `args.data`; without that folder, from the state that a checkpoint carries."""
-        dictionary = carried(task_state, "source")
-        if dictionary is None or exists(dictionary_path(args.data)):
-            dictionary = text_dictionary(args.data, logger)
-        return cls(args, dictionary, **kwargs)
-
-    def dictionaries(self) -> dict[str, Dictionary]:
-        return {"source": self.dictionary}
 
     def _get_whole_word_mask(self) -> Any:
-        return word_starts(self.args, self.dictionary, "task.mask_whole_words")
+        return self._word_starts()
 
     def _get_sample_prob(self, dataset_lens: Any) -> Any:
         return sample_probabilities(dataset_lens, self.args.multilang_sampling_alpha)
@@ -81,7 +60,7 @@ class MultiLingualMaskedLMTask(CarriesDictionaries):
 
         def load(language: str, split: str) -> Any:
             blocks = self._blocks(os.path.join(folder, language), split, combine)
-            return self._masked(blocks, words, languages.index(language))
+            return self._examples(*self._masked(blocks, words), languages.index(language))
 
         loaded = load_languages(
             split,
@@ -96,68 +75,18 @@ class MultiLingualMaskedLMTask(CarriesDictionaries):
         )
         self.datasets.update(loaded)
 
-    def _blocks(self, folder: str, split: str, combine: bool) -> Any:
-        text = split_text(self.args, folder, split, self.dictionary, combine)
-        blocks = TokenBlockDataset(
-            text,
-            text.sizes,
-            self.args.tokens_per_sample - 1,  # one less for <s>
-            pad=self.dictionary.pad(),
-            eos=self.dictionary.eos(),
-            break_mode=str(self.args.sample_break_mode),
-        )
-        logger.info(f"loaded {len(blocks)} blocks from: {folder}/{split}")
-        return PrependTokenDataset(blocks, self.dictionary.bos())
-
-    def _masked(self, blocks: Any, words: Any, language: int) -> NestedDictionaryDataset:
-        args, pad = self.args, self.dictionary.pad()
-        source, target = MaskTokensDataset.apply_mask(
-            blocks,
-            self.dictionary,
-            pad_idx=pad,
-            mask_idx=self.mask_idx,
-            seed=args.seed,
-            mask_prob=args.mask_prob,
-            leave_unmasked_prob=args.leave_unmasked_prob,
-            random_token_prob=args.random_token_prob,
-            freq_weighted_replacement=args.freq_weighted_replacement,
-            mask_whole_words=words,
-        )
+    def _examples(self, source: Any, target: Any, language: int) -> NestedDictionaryDataset:
+        pad = self.dictionary.pad()
         return NestedDictionaryDataset(
             {
                 "net_input": {
-                    "src_tokens": PadDataset(source, pad_idx=pad, left_pad=False),
+                    "src_tokens": RightPadDataset(source, pad_idx=pad),
                     "src_lengths": NumelDataset(source, reduce=False),
                 },
-                "target": PadDataset(target, pad_idx=pad, left_pad=False),
+                "target": RightPadDataset(target, pad_idx=pad),
                 "nsentences": NumSamplesDataset(),
                 "ntokens": NumelDataset(source, reduce=True),
                 "lang_id": RawLabelDataset([language] * len(source)),
             },
             sizes=[source.sizes],
         )
-
-    def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True, **kwargs: Any) -> Any:
-        """Sentences to predict in, one example each, shortest first with `sort`."""
-        pad, eos = self.dictionary.pad(), self.dictionary.eos()
-        blocks = TokenBlockDataset(
-            src_tokens, src_lengths, self.args.tokens_per_sample - 1, pad=pad, eos=eos, break_mode="eos"
-        )
-        source = PrependTokenDataset(blocks, self.dictionary.bos())
-        net_input = {
-            "src_tokens": PadDataset(source, pad_idx=pad, left_pad=False),
-            "src_lengths": NumelDataset(source, reduce=False),
-        }
-        dataset = NestedDictionaryDataset({"id": IdDataset(), "net_input": net_input}, sizes=src_lengths)
-        return SortDataset(dataset, sort_order=[src_lengths]) if sort else dataset
-
-    def max_positions(self) -> int:
-        return self.args.tokens_per_sample  # type: ignore[no-any-return]
-
-    @property
-    def source_dictionary(self) -> Dictionary:
-        return self.dictionary
-
-    @property
-    def target_dictionary(self) -> Dictionary:
-        return self.dictionary

@@ -116,10 +116,15 @@ class TranslationTask(CarriesDictionaries):
             num_buckets=cfg.num_batch_buckets,
             shuffle=split != "test",
             pad_to_multiple=cfg.required_seq_len_multiple,
+            **self.pair_settings(),
         )
         if len(dataset) == 0:
             raise DataError(f"task.data={cfg.data}: split {split!r} is empty")
         self.datasets[split] = dataset
+
+    def pair_settings(self) -> dict[str, Any]:
+        """More settings of `load_langpair_dataset`, for tasks whose pairs are marked."""
+        return {}
 
     def build_dataset_for_inference(
         self, src_tokens: list[Tensor], src_lengths: Any, constraints: Any = None, **kwargs: Any

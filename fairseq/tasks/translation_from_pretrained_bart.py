@@ -10,9 +10,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-from fairseq import utils
 from fairseq.data import Dictionary, LanguagePairDataset
-from fairseq.data.language_pair_files import load_langpair_dataset
 from fairseq.dataclass.pretraining import TranslationFromPretrainedBARTConfig
 from fairseq.errors import ConfigError
 from fairseq.sequence_scorer import SequenceScorer
@@ -44,32 +42,8 @@ class TranslationFromPretrainedBARTTask(TranslationTask):
                 dictionary.add_symbol(f"[{language}]")
             dictionary.add_symbol("<mask>")
 
-    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:  # type: ignore[override]
-        """Load a split.
-
-        Raises:
-            DataError: missing, empty, or with sides that do not fit.
-        """
-        args = self.args
-        paths = utils.split_paths(args.data)
-        self.datasets[split] = load_langpair_dataset(
-            paths[(epoch - 1) % len(paths)] if split == args.train_subset else paths[0],
-            split,
-            args.source_lang,
-            self.src_dict,
-            args.target_lang,
-            self.tgt_dict,
-            combine=combine,
-            dataset_impl=None if args.dataset_impl is None else str(args.dataset_impl),
-            upsample_primary=args.upsample_primary,
-            left_pad_source=args.left_pad_source,
-            left_pad_target=args.left_pad_target,
-            max_source_positions=args.max_source_positions,
-            max_target_positions=args.max_target_positions,
-            load_alignments=args.load_alignments,
-            prepend_bos=args.prepend_bos,
-            append_source_id=True,
-        )
+    def pair_settings(self) -> dict[str, Any]:
+        return {"prepend_bos": self.args.prepend_bos, "append_source_id": True}
 
     def build_generator(  # type: ignore[override]
         self, models: Any, args: Any, extra_gen_cls_kwargs: Optional[dict[str, Any]] = None, **kwargs: Any

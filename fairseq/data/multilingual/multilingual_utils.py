@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Optional
 
+from fairseq.dataclass.constants import EncoderLangtok, LangTokStyle
 
-class EncoderLangtok(Enum):
-    """Whose token a source gets: that of its language, or of the target's."""
-
-    src = "src"
-    tgt = "tgt"
+__all__ = ["EncoderLangtok", "LangTokSpec", "LangTokStyle", "augment_dictionary", "get_lang_tok"]
 
 
 class LangTokSpec(Enum):
@@ -21,13 +18,6 @@ class LangTokSpec(Enum):
 
     main = "main"
     mono_dae = "mono_dae"
-
-
-class LangTokStyle(Enum):
-    """How tokens are written: `__de__` or `[de_DE]`."""
-
-    multilingual = "multilingual"
-    mbart = "mbart"
 
 
 def get_lang_tok(lang: str, lang_tok_style: str, spec: str = LangTokSpec.main.value) -> str:
