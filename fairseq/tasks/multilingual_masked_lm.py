@@ -60,7 +60,8 @@ class MultiLingualMaskedLMTask(MaskedLMTask):
 
         def load(language: str, split: str) -> Any:
             blocks = self._blocks(os.path.join(folder, language), split, combine)
-            return self._examples(*self._masked(blocks, words), languages.index(language))
+            source, target = self._masked(blocks, words)
+            return self._examples(source, target, languages.index(language))
 
         loaded = load_languages(
             split,
