@@ -28,7 +28,8 @@ class Worker:
     def __init__(self, label: str, python: str, spec: Spec):
         # the errors of a library that is not there are kept to be told, warnings of those that work are not shown
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
-        command = [python, str(REPOSITORY / "benchmarks" / "worker.py"), json.dumps(spec)]
+        script = REPOSITORY / "benchmarks" / spec.get("script", "worker.py")
+        command = [python, str(script), json.dumps(spec)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
             cwd=tempfile.gettempdir(), env=Side(label, python).environment(spec["threads"]),
@@ -177,6 +178,10 @@ def run(args: Any, parser: Any, sides: dict[str, tuple[str, str]], common: Spec,
         if "versions" in found:
             print(f"{label}: {', '.join(f'{name} {number}' for name, number in found['versions'].items())}")
     if args.json:
-        report = {"machine": info, "settings": common, "results": results}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.json, info, common, results)
+
+
+def write_report(path: Path, info: dict[str, Any], common: Spec, results: dict[str, Any]) -> None:
+    """All figures as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": info, "settings": common, "results": results}, indent=1) + "\n")

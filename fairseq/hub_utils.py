@@ -77,7 +77,8 @@ def from_pretrained(
 
     paths = [str(folder / name) for name in checkpoint_file.split(os.pathsep)]
     models, cfg, task = load_model_ensemble_and_task(paths, arg_overrides=overrides, integer_weights=integer_weights)
-    if "bpe" not in chosen and cfg.get("bpe") is None:
+    carries_its_own = getattr(task, "carried_text", lambda: None)() is not None
+    if "bpe" not in chosen and cfg.get("bpe") is None and not carries_its_own:
         chosen["bpe"] = bpe_of(folder) or default_bpe  # None for a model without any
     for group, name in chosen.items():
         with open_dict(cfg):

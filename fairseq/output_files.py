@@ -20,8 +20,9 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Optional
 
-from fairseq.errors import ConfigError
+from fairseq.errors import ConfigError, DataError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
@@ -100,5 +101,36 @@ def staged(dest: Path, owned: Collection[str], overwrite: bool = False) -> Itera
                 shutil.move(file, dest / file.name)
         except OSError as error:
             raise ConfigError(f"cannot write {dest}: {error.strerror}; choose another --dest") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def new_folder(dest: Path, overwrite: bool, known: Optional[Collection[str]] = None) -> Iterator[Path]:
+    """A temporary folder next to `dest` that becomes `dest` when the block ends without an error.
+
+    Args:
+        known: names that a folder may hold that is replaced; None: any.
+
+    Raises:
+        DataError: `dest` is there and not to be replaced, or cannot be written.
+    """
+    if os.path.lexists(dest) and (not dest.is_dir() or any(dest.iterdir())):
+        if not overwrite:
+            raise DataError(f"{dest} exists; remove it, give another --dest, or --overwrite to replace it")
+        foreign = [] if known is None else sorted(path.name for path in dest.iterdir() if path.name not in known)
+        if foreign:
+            raise DataError(f"{dest} holds {foreign[0]}, which --overwrite would remove; move it, or change --dest")
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{dest.name}-", dir=dest.parent))
+    except OSError as error:
+        raise DataError(f"cannot write {dest}: {error.strerror}; choose another --dest") from None
+    try:
+        folder.chmod(0o755)
+        yield folder
+        if dest.exists():
+            shutil.rmtree(dest)
+        folder.rename(dest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,11 +12,21 @@ Label dictionaries go by frequency, so in SST-2, whose training set has more pos
 True
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.data.dictionary import Dictionary
 from fairseq.errors import ConfigError
+
+
+def label_dictionary(labels: Iterable[str]) -> Dictionary:
+    """The dictionary that `fairseq-preprocess` builds from the training labels."""
+    dictionary = Dictionary()
+    for label in labels:
+        dictionary.add_symbol(label)
+    dictionary.finalize()
+    return dictionary
 
 
 def label_names(dictionary: Dictionary) -> list[str]:

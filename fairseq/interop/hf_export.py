@@ -121,9 +121,9 @@ def export_encoder(
         names = source.class_names(head, data)
         config |= labels(classes, names)
     state = rename(source.model, head, has_lm_head, where)
-    tokenizer = own_tokenizer.find(source.bpe, checkpoint.parent, bpe_dir) if with_tokenizer else None
     size, extra = config["vocab_size"], 0
-    with staged(dest, WRITTEN, overwrite) as new:
+    with source.tokenizer_settings(where) as bpe, staged(dest, WRITTEN, overwrite) as new:
+        tokenizer = own_tokenizer.find(bpe, checkpoint.parent, bpe_dir) if with_tokenizer else None
         if tokenizer is not None:
             dictionary = dictionary_of(source, tokenizer, size)
             longest = int(source.model.max_positions())

@@ -165,7 +165,7 @@ def _compare(
     where: str,
 ) -> None:
     """Refuse files that give other ids than the tokenizer."""
-    from fairseq.data.glue.prepare import sentence_encoder
+    from fairseq.data.encoders.sentences import sentence_encoder
 
     theirs, ours = hf_describe.build(described, where), sentence_encoder(dest)
     texts = [*TEXTS, *probes(described, special)]

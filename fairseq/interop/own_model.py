@@ -6,6 +6,7 @@
 No data folder is needed. Weights of a head under spectral norm are what the head computes with.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from torch import nn
 from fairseq.checkpoint.format import load_weights
 from fairseq.data.class_names import known_class_names
 from fairseq.data.dictionary import Dictionary
+from fairseq.data.encoders import carried as carried_text
 from fairseq.errors import CheckpointError, ConfigError, unknown
 from fairseq.graph.replay import prepare
 from fairseq.interop.hf_import import OFFSET
@@ -35,6 +37,7 @@ class Source:
         task: config node of its task.
         preset: how it was quantized, None if it was not.
         has_lm_head: whether the file holds a language model head.
+        text: the tokenizer that it carries, None if it carries none.
     """
 
     model: Any
@@ -44,6 +47,11 @@ class Source:
     task: Any
     preset: Optional[str]
     has_lm_head: bool
+    text: Optional[dict[str, Any]] = None
+
+    def tokenizer_settings(self, where: str) -> AbstractContextManager[Any]:
+        """The config node of the tokenizer that the checkpoint carries, or else names, for a `with` block."""
+        return nullcontext(self.bpe) if self.text is None else carried_text.in_files(self.text, where)
 
     def chosen_head(self, head: Optional[str], where: str) -> Optional[str]:
         """The classification head named by `head`; None if the model has none and `head` is None.
@@ -102,6 +110,7 @@ def read(checkpoint: Path) -> Source:
         dictionary=carried(task_state, "source"),
         labels=carried(task_state, "label"),
         bpe=cfg.get("bpe"),
+        text=(task_state or {}).get(carried_text.KEY),
         task=cfg.get("task"),
         preset=None if preset == "none" else preset,
         has_lm_head=has_lm_head,

@@ -4,15 +4,17 @@
     RTE-bin/input1/...                                              second sentences, if there are pairs
     RTE-bin/label/{dict.txt,train.bin,...}                          classes, or
     RTE-bin/label/{train,valid}.label                               numbers, one line an example (regression)
+    RTE-bin/text.json, tokenizer/                                   what cuts texts (of fairseq-prepare-text)
 
 With `init_token=0 separator_token=2` the model reads `<s> A </s> </s> B </s>`. Class ids are the ids of the label
 dictionary less its special symbols, so they follow the frequency of labels in the training set. The examples of a
 split are in one random order that depends on `seed` only. To be scored, they go by length: batches of RTE at random
-are more padding than text.
+are more padding than text. Checkpoints take along the dictionaries, and the tokenizer where the data have one.
 """
 
 import logging
 import os
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -32,6 +34,7 @@ from fairseq.data import (
     data_utils,
 )
 from fairseq.data.class_names import label_names
+from fairseq.data.encoders import carried as carried_text
 from fairseq.data.shorten_dataset import maybe_shorten_dataset
 from fairseq.dataclass.tasks import SentencePredictionConfig
 from fairseq.errors import ConfigError, DataError
@@ -100,12 +103,34 @@ class SentencePredictionTask(CarriesDictionaries):
             return of_checkpoint
         raise DataError(
             f"task.data={data}: there is no {folder}/dict.txt; prepare a data folder with "
-            "fairseq-prepare-glue --task TASK --glue-dir DIR --dest DATA and name that"
+            "fairseq-prepare-glue or fairseq-prepare-text and name that"
         )
 
     def dictionaries(self) -> dict[str, Dictionary]:
         labels = {} if self._label_dictionary is None else {"label": self._label_dictionary}
         return {"source": self.dictionary, **labels}
+
+    def carried_text(self) -> Optional[dict[str, Any]]:
+        """Columns and tokenizer of the texts, as `data.encoders.carried` has them: of the data, else of the checkpoint.
+
+        Raises:
+            DataError: the data folder's are damaged.
+        """
+        if carried_text.KEY not in self.state.state_dict:
+            described = carried_text.read(Path(self.cfg.data))
+            if described is not None:
+                self.state.merge_state_dict({carried_text.KEY: described})
+        return self.state.state_dict.get(carried_text.KEY)
+
+    def state_dict(self) -> dict[str, Any]:
+        self.carried_text()
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        ours = self.carried_text()
+        super().load_state_dict(state_dict)
+        if ours is not None:  # the data on which training goes on
+            self.state.merge_state_dict({carried_text.KEY: ours})
 
     def check_sizes(self) -> None:
         """Compare classes with labels, and the tokens that are put in front with the dictionary."""

@@ -44,6 +44,8 @@ fairseq-precision-range-test() {{ {python} -m fairseq_cli.precision_range_test "
 fairseq-make-acceptability() {{ {python} -m fairseq_cli.make_acceptability "$@" --train 40 --valid 10 --overwrite; }}
 fairseq-study() {{ {python} -m fairseq_cli.study "$@" 'common=[{tiny_list}]' 'seeds=[1]'; }}
 fairseq-search() {{ {python} -m fairseq_cli.search "$@" trials=1 'common=[task.data=acceptability-bin, {tiny_list}]'; }}
+fairseq-prepare-text() {{ {python} -m fairseq_cli.prepare_text "$@"; }}
+fairseq-predict() {{ {python} -m fairseq_cli.predict "$@"; }}
 fairseq-plot() {{ {python} -m fairseq_cli.plot "$@"; }}
 fairseq-report() {{ {python} -m fairseq_cli.report "$@"; }}
 # installing is what scripts/check_package.sh tests; test.sh is what runs this
@@ -76,6 +78,10 @@ PATHS = {
     "rte.png": "Kurven é.png",
     "rte.html": "Seite é.html",
     "formats.png": "Formate é.png",
+    "reviews.csv": "Urteile é.csv",
+    "reviews-bin": "Urteile é (gelesen)",
+    "reviews-run": "Urteile é (gelernt)",
+    "reviews.pt": "Urteile é.pt",
 }
 NAMES = re.compile(rf"(?<![\w./-])(?<!quantization[ =])(?:{'|'.join(map(re.escape, PATHS))})(?![\w.-])")
 

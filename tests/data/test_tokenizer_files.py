@@ -8,7 +8,7 @@ import pytest
 from fairseq.data.encoders import tokenizer_files
 from fairseq.data.encoders.byte_level import ByteLevelBPE, byte_alphabet
 from fairseq.data.encoders.hf_tokenizer import from_json
-from fairseq.data.glue.prepare import RobertaEncoder
+from fairseq.data.encoders.sentences import RobertaEncoder
 from fairseq.errors import DataError
 
 LETTERS = {letter: index for index, letter in enumerate(sorted(byte_alphabet().values()))}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from fairseq.checkpoint import reading, writing
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.data.dictionary import Dictionary
-from fairseq.data.glue.prepare import sentence_encoder
+from fairseq.data.encoders.sentences import sentence_encoder
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.interop import hf_export_tokenizer, own_tokenizer
 from fairseq.interop.hf_export import export_encoder

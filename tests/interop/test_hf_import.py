@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from fairseq.checkpoint import reading
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
-from fairseq.data.glue.prepare import sentence_encoder
+from fairseq.data.encoders.sentences import sentence_encoder
 from fairseq.errors import CheckpointError
 from fairseq.interop.hf_files import locate
 from fairseq.interop.hf_import import import_encoder

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fairseq.checkpoint import reading
-from fairseq.data.glue.prepare import sentence_encoder
+from fairseq.data.encoders.sentences import sentence_encoder
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.interop import hf_compare
 from fairseq.interop.hf_import import import_encoder

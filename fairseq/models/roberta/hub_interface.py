@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fairseq.data import encoders
 from fairseq.data.class_names import task_class_names
+from fairseq.data.encoders import carried
 from fairseq.data.encoders.hf_tokenizer import PieceEncoder
 from fairseq.data.sentence_marks import decode_marked, encode_marked, encode_symbols
 from fairseq.errors import ConfigError, DataError, unknown
@@ -25,7 +27,7 @@ class RobertaHubInterface(nn.Module):
 
     Attributes:
         cfg, task, model: as they were loaded.
-        bpe: what turns text into the dictionary's symbols and back; None if the config names none.
+        bpe: what turns text into the dictionary's symbols and back; None if neither config nor data name one.
     """
 
     _float_tensor: Tensor
@@ -35,7 +37,7 @@ class RobertaHubInterface(nn.Module):
         self.cfg = cfg
         self.task = task
         self.model = model
-        self.bpe = _build_bpe(cfg.bpe)
+        self.bpe = _build_bpe(cfg.bpe, task)
         self.register_buffer("_float_tensor", torch.tensor([0], dtype=torch.float))  # lives where the model lives
 
     @property
@@ -183,9 +185,9 @@ class RobertaHubInterface(nn.Module):
             return self.task.disambiguate_pronoun(self.model, sentence, use_cuda=self.device.type == "cuda")
 
 
-def _build_bpe(cfg: Any) -> Any:
-    if cfg is None:
-        return None
-    from fairseq.data import encoders
-
-    return encoders.build_bpe(cfg)
+def _build_bpe(cfg: Any, task: Any) -> Any:
+    """The byte-pair encoding that a config names, or else the one that the task's checkpoint or data carry."""
+    if cfg is not None:
+        return encoders.build_bpe(cfg)
+    described = getattr(task, "carried_text", lambda: None)()
+    return None if described is None else carried.build(described, "the checkpoint")
