@@ -154,3 +154,10 @@ def hypothesis_lines(
         yield f"A-{sentence}\t" + " ".join(",".join(weights) for weights in alignment)
     if generation.print_step:  # a decoder takes one step for each token
         yield f"I-{sentence}\t{hypothesis.get('steps', len(hypothesis['tokens']))}"
+    for step, written in enumerate(hypothesis.get("history", ())):
+        yield f"E-{sentence}_{step}\t{_symbols(loaded, written['tokens'])}"
+
+
+def _symbols(loaded: Generation, tokens: Any) -> str:
+    words = loaded.task.target_dictionary.string(tokens.int().cpu(), loaded.cfg.common_eval.post_process)
+    return str(words)

@@ -39,6 +39,7 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "multilingual_denoising": Builtin("pretraining:MultilingualDenoisingConfig", "tasks.multilingual_denoising"),
         "language_modeling": Builtin("tasks:LanguageModelingConfig", "tasks.language_modeling"),
         "translation": Builtin("tasks:TranslationConfig", "tasks.translation"),
+        "translation_lev": Builtin("refining_tasks:TranslationLevenshteinConfig", "tasks.translation_lev"),
         "multilingual_translation": Builtin(
             "multilingual:MultilingualTranslationConfig", "tasks.multilingual_translation"
         ),
@@ -62,6 +63,20 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "lightconv_lm": Builtin("lightconv_models:LightConvLanguageModelConfig", "models.lightconv_lm"),
         "lstm": Builtin("recurrent_models:LSTMConfig", "models.lstm"),
         "lstm_lm": Builtin("recurrent_models:LSTMLanguageModelConfig", "models.lstm_lm"),
+        "nonautoregressive_transformer": Builtin(
+            "refining_models:NonautoregressiveTransformerConfig", "models.nat.nonautoregressive_transformer"
+        ),
+        "cmlm_transformer": Builtin("refining_models:CMLMTransformerConfig", "models.nat.cmlm_transformer"),
+        "iterative_nonautoregressive_transformer": Builtin(
+            "refining_models:IterativeTransformerConfig", "models.nat.iterative_nonautoregressive_transformer"
+        ),
+        "levenshtein_transformer": Builtin(
+            "refining_models:LevenshteinTransformerConfig", "models.nat.levenshtein_transformer"
+        ),
+        "insertion_transformer": Builtin(
+            "refining_models:InsertionTransformerConfig", "models.nat.insertion_transformer"
+        ),
+        "nacrf_transformer": Builtin("refining_models:NACRFTransformerConfig", "models.nat.nat_crf_transformer"),
         "multilingual_transformer": Builtin(
             "multilingual_models:MultilingualTransformerConfig", "models.multilingual_transformer"
         ),
@@ -79,6 +94,7 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
             "criterions:LabelSmoothedCrossEntropyWithAlignmentConfig",
             "criterions.label_smoothed_cross_entropy_with_alignment",
         ),
+        "nat_loss": Builtin("criterions:LabelSmoothedDualImitationConfig", "criterions.nat_loss"),
         "masked_lm": Builtin("criterions:MaskedLmCriterionConfig", "criterions.masked_lm"),
         "sentence_ranking": Builtin("criterions:SentenceRankingCriterionConfig", "criterions.sentence_ranking"),
     },
@@ -150,6 +166,18 @@ SIZES: dict[str, dict[str, str]] = {
         "transformer_vaswani_wmt_en_fr_big": "transformer_sizes:TransformerBigEnFrConfig",
         "transformer_wmt_en_de_big": "transformer_sizes:TransformerBigAttentionDropoutConfig",
         "transformer_wmt_en_de_big_t2t": "transformer_sizes:TransformerBigPrenormConfig",
+    },
+    "nonautoregressive_transformer": {
+        "nonautoregressive_transformer_wmt_en_de": "refining_models:NonautoregressiveTransformerConfig",
+    },
+    "cmlm_transformer": {"cmlm_transformer_wmt_en_de": "refining_models:CMLMTransformerConfig"},
+    "iterative_nonautoregressive_transformer": {
+        "iterative_nonautoregressive_transformer_wmt_en_de": "refining_models:IterativeTransformerConfig",
+    },
+    "levenshtein_transformer": {
+        "levenshtein_transformer_wmt_en_de": "refining_models:LevenshteinTransformerConfig",
+        "levenshtein_transformer_vaswani_wmt_en_de_big": "refining_models:LevenshteinBigConfig",
+        "levenshtein_transformer_wmt_en_de_big": "refining_models:LevenshteinBigPrenormConfig",
     },
     "multilingual_transformer": {
         "multilingual_transformer_iwslt_de_en": "multilingual_models:MultilingualTransformerIwsltConfig",

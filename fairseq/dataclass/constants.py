@@ -132,3 +132,12 @@ class SAMPLING_METHOD_CHOICES(StrEnum):
 
 
 MASK_LENGTH_CHOICES = ChoiceEnum(["subword", "word", "span-poisson"])  # read by name, which has a hyphen
+
+
+class NOISE_CHOICES(StrEnum):
+    """What is done to the targets that a refining model's decoder sees."""
+
+    random_delete = "random_delete"
+    random_mask = "random_mask"
+    no_noise = "no_noise"
+    full_mask = "full_mask"

@@ -69,6 +69,15 @@ class LabelSmoothedCrossEntropyWithAlignmentConfig(LabelSmoothedCrossEntropyConf
 
 
 @dataclass
+class LabelSmoothedDualImitationConfig(FairseqDataclass):
+    """`criterion=nat_loss`: the sum of the losses that a refining model reports."""
+
+    label_smoothing: float = option(
+        0.0, "share of the uniform distribution in the words' targets; 0 is plain cross entropy", within=between(0, 1)
+    )
+
+
+@dataclass
 class SentenceRankingCriterionConfig(FairseqDataclass):
     """`criterion=sentence_ranking`: cross entropy over candidates that a head with one output scores."""
 

@@ -26,7 +26,6 @@ from fairseq.errors import ConfigError
 
 logger = logging.getLogger("fairseq.config")
 
-_REFINES = "models that refine their output in several steps"
 _TWO_PASSES = "models that generate in two passes"
 
 REFUSED: dict[str, str] = {
@@ -38,13 +37,7 @@ REFUSED: dict[str, str] = {
     "optimization.use_bmuf": "block-wise model updates",
     "model.base_layers": "experts spread over several GPUs",
     "model.decoder_xformers_att_config": "attention of the xformers library",
-    "generation.iter_decode_eos_penalty": _REFINES,
-    "generation.iter_decode_max_iter": _REFINES,
-    "generation.iter_decode_force_max_iter": _REFINES,
-    "generation.iter_decode_with_beam": _REFINES,
-    "generation.iter_decode_with_external_reranker": _REFINES,
-    "generation.retain_iter_history": _REFINES,
-    "generation.decoding_format": _REFINES,
+    "generation.decoding_format": "ways to join the outputs of refining models",
     "generation.beam_mt": _TWO_PASSES,
     "generation.max_len_a_mt": _TWO_PASSES,
     "generation.max_len_b_mt": _TWO_PASSES,

@@ -7,6 +7,7 @@ from fairseq.modules.character_token_embedder import CharacterTokenEmbedder
 from fairseq.modules.conv_tbc import ConvTBC
 from fairseq.modules.cross_entropy import cross_entropy
 from fairseq.modules.dynamic_convolution import DynamicConv, DynamicConv1dTBC, DynamicConv_scripatable
+from fairseq.modules.dynamic_crf_layer import DynamicCRF
 from fairseq.modules.ema_module import EMAModule, EMAModuleConfig
 from fairseq.modules.espnet_multihead_attention import (
     ESPNETMultiHeadedAttention,
@@ -46,6 +47,7 @@ __all__ = [
     "BeamableMM",
     "CharacterTokenEmbedder",
     "ConvTBC",
+    "DynamicCRF",
     "DynamicConv",
     "DynamicConv1dTBC",
     "DynamicConv_scripatable",

@@ -13,6 +13,31 @@ from fairseq.dataclass import schema
 from fairseq.dataclass.groups.generation import GenerationConfig
 from fairseq.errors import ConfigError
 
+_REFINES = (
+    "iter_decode_eos_penalty",
+    "iter_decode_max_iter",
+    "iter_decode_force_max_iter",
+    "iter_decode_with_beam",
+    "iter_decode_with_external_reranker",
+    "retain_iter_history",
+)
+# beam and lengths are left alone: commands that serve both kinds of models give them
+_SEARCHES = (
+    "nbest",
+    "sampling",
+    "diverse_beam_groups",
+    "diversity_rate",
+    "match_source_len",
+    "constraints",
+    "prefix_size",
+    "no_repeat_ngram_size",
+    "score_reference",
+    "temperature",
+    "lenpen",
+    "unkpen",
+    "unnormalized",
+    "lm_path",
+)
 _DEFAULTS = {key: schema.default_of(declared) for key, declared in schema.keys_of(GenerationConfig).items()}
 
 
@@ -36,6 +61,7 @@ def build_generator(
         ConfigError: settings that exclude each other.
     """
     setting = _reader(args)
+    _refuse(setting, _REFINES, "only models that refine whole sentences read it (--task translation_lev)")
     if setting("score_reference"):
         from fairseq.sequence_scorer import SequenceScorer
 
@@ -66,6 +92,39 @@ def build_generator(
         search_strategy=strategy,
         **kwargs,
     )
+
+
+def build_refinement_generator(tgt_dict: Any, args: Any) -> Any:
+    """An `IterativeRefinementGenerator` with the settings `iter_decode_...`.
+
+    Args:
+        args: as for `build_generator`.
+
+    Raises:
+        ConfigError: settings of a search, which these models do not have.
+    """
+    from fairseq.iterative_refinement_generator import IterativeRefinementGenerator
+
+    setting = _reader(args)
+    _refuse(setting, _SEARCHES, "models that refine whole sentences have no search")
+    return IterativeRefinementGenerator(
+        tgt_dict,
+        eos_penalty=setting("iter_decode_eos_penalty"),
+        max_iter=setting("iter_decode_max_iter"),
+        beam_size=setting("iter_decode_with_beam"),
+        reranking=setting("iter_decode_with_external_reranker"),
+        decoding_format=setting("decoding_format"),
+        adaptive=not setting("iter_decode_force_max_iter"),
+        retain_history=setting("retain_iter_history"),
+        retain_dropout=setting("retain_dropout"),
+    )
+
+
+def _refuse(setting: Callable[[str], Any], names: tuple[str, ...], reason: str) -> None:
+    """Raise ConfigError where one of the settings is not at its default."""
+    for name in names:
+        if setting(name) != _DEFAULTS[name]:
+            raise ConfigError(f"generation.{name}={setting(name)} has no effect: {reason}; leave it out")
 
 
 def choose_search(tgt_dict: Any, args: Any, prefix_allowed_tokens_fn: Optional[Callable[..., Any]] = None) -> Any:

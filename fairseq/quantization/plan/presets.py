@@ -47,15 +47,18 @@ _NOT_WEIGHT = r"re:(?!(.*\.)?weight$).*"
 _FFN, _ATTENTION = r"re:.*\b(fc[12]|linear[12])\.(weight|input)", r"re:.*\b(self_attn|encoder_attn)\b.*"
 
 _HEADS_BEFORE = "classification_heads|lm_head|output_projection|adaptive_softmax"
-_HEADS = rf"{_HEADS_BEFORE}|decoder\.fc3|decoder\.fc_out"  # the last: of convolutional and recurrent models
+_HEADS_OF_2 = rf"{_HEADS_BEFORE}|decoder\.fc3|decoder\.fc_out"  # the last: of convolutional and recurrent models
+_HEADS = rf"{_HEADS_OF_2}|embed_length|embed_mask_ins|embed_word_del"  # the last: of models that refine sentences
 _ADAPTIVE_INPUT = r"embed_tokens\.embeddings\.\d+\.1"  # which an adaptive softmax may share
 
 FULL_PRECISION = (
     Rule(rf"re:(.*\.)?({_HEADS}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True),
     Rule(r"re:(.*\.)?output", quantize=False, optional=True),
 )
-# the first of these as configs of older files carry it: before convolutional models, and before adaptive softmaxes
+# the first of these as configs of older files carry it: before models that refine sentences, before convolutional
+# models, and before adaptive softmaxes
 _FIRST_BEFORE = (
+    Rule(rf"re:(.*\.)?({_HEADS_OF_2}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True),
     Rule(rf"re:(.*\.)?({_HEADS_BEFORE}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True),
     Rule(r"re:(.*\.)?(classification_heads|lm_head|output_projection)\b.*", quantize=False, optional=True),
 )
