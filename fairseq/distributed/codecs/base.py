@@ -118,6 +118,10 @@ class Codec(ABC):
         """This codec for values that both sides know to be kept by `mask`; itself where that saves nothing."""
         return self
 
+    def shares_mask(self, other: "Codec") -> bool:
+        """Whether values that `other` keeps are those that this codec keeps of their gradients."""
+        return False
+
     def _tag(self, shape: Shape) -> Tensor:
         digest = zlib.crc32(f"{self.spec} {list(shape)}".encode())
         return torch.frombuffer(bytearray(digest.to_bytes(TAG_BYTES, "little")), dtype=torch.uint8)

@@ -81,6 +81,9 @@ class TopK(Codec):
         same.spec = f"{self.spec} with a known mask"
         return same
 
+    def shares_mask(self, other: Codec) -> bool:
+        return isinstance(other, TopK) and other.share == self.share
+
 
 def largest(x: Tensor, count: int) -> Tensor:
     """A bitmap, uint8, of the `count` largest magnitudes of a flat tensor; NaN is the largest of all."""
