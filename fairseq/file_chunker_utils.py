@@ -8,8 +8,8 @@ for start, end in zip(offsets, offsets[1:]):
 
 import io
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
 
 from fairseq.errors import DataError
 
@@ -28,8 +28,13 @@ def find_offsets(filename: str, num_chunks: int) -> list[int]:
     return [*offsets, size]
 
 
-def iter_lines(filename: str, start: int = 0, end: int = -1) -> Iterator[str]:
+def iter_lines(
+    filename: str, start: int = 0, end: int = -1, seen: Optional[Callable[[int], None]] = None
+) -> Iterator[str]:
     r"""Lines between two offsets of `find_offsets` (`end < 0`: to the end), ends of line as "\n".
+
+    Args:
+        seen: told how many bytes have been read, a block at a time.
 
     Raises:
         DataError: the bytes are not UTF-8.
@@ -47,6 +52,8 @@ def iter_lines(filename: str, start: int = 0, end: int = -1) -> Iterator[str]:
             left -= len(block)
             start += len(block)
             yield from io.StringIO(text, newline=None)
+            if seen is not None:
+                seen(len(block))
 
 
 class ChunkLineIterator:
@@ -81,11 +88,11 @@ def _safe_readline(fd: Any) -> str:
 class Chunker:
     """Context manager around `iter_lines`."""
 
-    def __init__(self, path: str, start_offset: int, end_offset: int):
-        self.path, self.start_offset, self.end_offset = path, start_offset, end_offset
+    def __init__(self, path: str, start_offset: int, end_offset: int, seen: Optional[Callable[[int], None]] = None):
+        self.path, self.start_offset, self.end_offset, self._seen = path, start_offset, end_offset, seen
 
     def __enter__(self) -> Iterator[str]:
-        self._lines = iter_lines(self.path, self.start_offset, self.end_offset)
+        self._lines = iter_lines(self.path, self.start_offset, self.end_offset, self._seen)
         return self._lines
 
     def __exit__(self, *exc_info: object) -> None:

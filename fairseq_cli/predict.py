@@ -88,7 +88,7 @@ def cli_main() -> None:
 def run(predictor: Any, descriptor: int, args: argparse.Namespace) -> tuple[int, int, Optional[str]]:
     """Predict all lines of a file or pipe; returns how many there were, how many broken, and the first of these."""
     from fairseq.errors import DataError
-    from fairseq.logging.job_progress import JobProgress
+    from fairseq.job_progress import JobProgress
     from fairseq.prediction.lines import LineParser, count_lines, waiting_lines
 
     parser = LineParser(predictor.columns, args.json)

@@ -126,12 +126,11 @@ def report_sensitivity(args: argparse.Namespace) -> None:
 
 
 def _progress(total: int) -> Callable[[], None]:
-    from tqdm import tqdm
+    from fairseq.job_progress import JobProgress
 
-    bar = tqdm(total=total, desc="sensitivity", unit="product", disable=None, file=sys.stderr, leave=False)
-    if bar.disable:
+    if not sys.stderr.isatty():
         print(f"{total} measurements", flush=True)
-    return lambda: bar.update() and None
+    return JobProgress("sensitivity", total, "product").advance
 
 
 def _grids(measured: "Measured", measure: str) -> list[tuple[str, Any]]:

@@ -93,11 +93,13 @@ FLOORS = {
     "fairseq.dataclass": ("fairseq.errors", "fairseq.plugins"),
     "fairseq.plugins": ("fairseq.errors",),
     "fairseq.output_files": ("fairseq.errors",),
+    "fairseq.job_progress": (),
     "fairseq.data": (
         "fairseq.errors",
         "fairseq.dataclass",
         "fairseq.file_io",
         "fairseq.file_chunker_utils",
+        "fairseq.job_progress",
         "fairseq.orphans",
         "fairseq.output_files",
         "fairseq.plugins",

@@ -122,7 +122,7 @@ def quantize_checkpoint(
             )
         criterion = task.build_criterion(cfg.criterion)
         samples = batches_of(task, subset, batch_size, batches, shuffle=True)
-        calibrate(model, task, criterion, samples)
+        calibrate(model, task, criterion, samples, batches)
     packed, shared = pack_weights(model)
     if not packed:
         raise ConfigError(f"{checkpoint}: there is no weight to pack; its rules leave them in full precision")

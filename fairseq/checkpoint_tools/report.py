@@ -16,6 +16,7 @@ from fairseq import checkpoint_utils
 from fairseq.checkpoint_tools.batches import batches_of
 from fairseq.dataclass.quantization_file import read_quantization
 from fairseq.errors import ConfigError
+from fairseq.job_progress import track
 from fairseq.quantization.analysis.report import ReportRow, report
 from fairseq.quantization.products.integer_weight import QuantizedWeight
 from fairseq.quantization.quantized_model import quantization_of
@@ -73,7 +74,7 @@ def measure(
 
 def _backward(criterion: Any, model: nn.Module, samples: list[Any]) -> None:
     with torch.enable_grad():
-        for sample in samples:
+        for sample in track(samples, "measuring errors", unit="batch"):
             loss, _, _ = criterion(model, sample)
             loss.backward()
     model.zero_grad(set_to_none=True)

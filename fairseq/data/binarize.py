@@ -13,7 +13,6 @@ depend on the number of workers. The result gets its final name only when it is 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise, repeat
 from typing import Any, Optional, Protocol
@@ -21,10 +20,10 @@ from typing import Any, Optional, Protocol
 import torch
 
 from fairseq.data.dictionary import Dictionary
+from fairseq.data.file_work import over_pieces
 from fairseq.data.indexed_dataset import data_file_path, index_file_path, make_builder
 from fairseq.errors import DataError
 from fairseq.file_chunker_utils import Chunker, find_offsets
-from fairseq.orphans import end_with_parent
 from fairseq.tokenizer import tokenize_line
 
 
@@ -154,15 +153,8 @@ class FileBinarizer:
         chunks = list(pairwise(offsets))
         pieces = [_worker_prefix(output_prefix, number) for number in range(len(chunks))]
         try:
-            if len(chunks) == 1:
-                summaries = [self._binarize_chunk(input_file, pieces[0], *chunks[0])]
-            else:
-                with ProcessPoolExecutor(len(chunks), initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
-                    jobs = [
-                        pool.submit(self._binarize_chunk, input_file, piece, *chunk)
-                        for piece, chunk in zip(pieces, chunks, strict=True)
-                    ]
-                    summaries = [job.result() for job in jobs]
+            words = [(input_file, piece, *chunk) for piece, chunk in zip(pieces, chunks, strict=True)]
+            summaries = over_pieces(self._binarize_chunk, words, f"binarizing {os.path.basename(input_file)}")
             self._join(pieces, output_prefix)
         finally:
             for piece in (*pieces, f"{output_prefix}.part"):
@@ -172,11 +164,13 @@ class FileBinarizer:
             total.merge(summary)
         return total
 
-    def _binarize_chunk(self, input_file: str, piece: str, start: int, end: int) -> BinarizeSummary:
+    def _binarize_chunk(
+        self, input_file: str, piece: str, start: int, end: int, seen: Callable[[int], None]
+    ) -> BinarizeSummary:
         summary = BinarizeSummary()
         builder = make_builder(data_file_path(piece), impl=self.dataset_impl, vocab_size=self.vocab_size)
         binarize = self.binarizer.binarize_line
-        with Chunker(input_file, start, end) as lines:
+        with Chunker(input_file, start, end, seen) as lines:
             for line in lines:
                 builder.add_item(binarize(line, summary))
         builder.finalize(index_file_path(piece))

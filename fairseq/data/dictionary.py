@@ -12,15 +12,14 @@ tensor([4, 5, 6, 4, 5, 2], dtype=torch.int32)
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise, repeat
 from typing import Any, Optional, TextIO, Union
 
 import torch
 
 from fairseq.data.dictionary_file import check_duplicates, count_words, parse_entries, read_lines
+from fairseq.data.file_work import over_pieces
 from fairseq.file_chunker_utils import find_offsets
-from fairseq.orphans import end_with_parent
 from fairseq.tokenizer import tokenize_line
 
 
@@ -218,14 +217,8 @@ class Dictionary:
     ) -> None:
         """Count the words of a text file, one eos a line, with `num_workers` processes."""
         offsets = find_offsets(filename, max(num_workers, 1))
-        chunks = list(pairwise(offsets))
-        if len(chunks) == 1:
-            counters = [count_words(filename, tokenize, dict.eos_word, *chunks[0])]
-        else:
-            with ProcessPoolExecutor(len(chunks), initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
-                jobs = [pool.submit(count_words, filename, tokenize, dict.eos_word, *chunk) for chunk in chunks]
-                counters = [job.result() for job in jobs]
-        for counter in counters:
+        pieces = [(filename, tokenize, dict.eos_word, *chunk) for chunk in pairwise(offsets)]
+        for counter in over_pieces(count_words, pieces, f"counting words of {os.path.basename(filename)}"):
             for word, n in sorted(counter.items()):
                 dict.add_symbol(word, n)
 

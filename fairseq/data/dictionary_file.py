@@ -7,7 +7,7 @@ Entries(symbols=['the', 'a b', 'the'], counts=[30, 7, 1], overwrites={2})
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TextIO, Union
+from typing import NamedTuple, Optional, TextIO, Union
 
 from fairseq.data.errors import DuplicateSymbolError, MissingDataError
 from fairseq.errors import DataError
@@ -77,12 +77,21 @@ def check_duplicates(entries: Entries, known: set[str], first: int, name: str) -
 
 
 def count_words(
-    filename: str, tokenize: Callable[[str], list[str]], eos_word: str, start: int = 0, end: int = -1
+    filename: str,
+    tokenize: Callable[[str], list[str]],
+    eos_word: str,
+    start: int = 0,
+    end: int = -1,
+    seen: Optional[Callable[[int], None]] = None,
 ) -> Counter[str]:
-    """How often each word occurs between two offsets of `find_offsets`, with one `eos_word` a line."""
+    """How often each word occurs between two offsets of `find_offsets`, with one `eos_word` a line.
+
+    Args:
+        seen: told how many bytes have been read.
+    """
     counter: Counter[str] = Counter()
     num_lines = 0
-    for line in iter_lines(filename, start, end):
+    for line in iter_lines(filename, start, end, seen):
         counter.update(tokenize(line))
         num_lines += 1
     if num_lines:

@@ -10,7 +10,6 @@ file of an interrupted run is continued with an HTTP `Range` request, unless the
 import http.client
 import logging
 import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Optional
 
 from fairseq.data.download_manifest import is_as_recorded, record, sha256
 from fairseq.errors import DataError
+from fairseq.job_progress import JobProgress
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +101,13 @@ def _download(url: str, part: Path, name: str) -> None:
         start = have if resumed else 0
         total = start + int(length) if length and length.isdecimal() else None
         written = start
-        with part.open("ab" if resumed else "wb") as file, _bar(name, total, start) as bar:
+        with part.open("ab" if resumed else "wb") as file, JobProgress(name, total, "B", done=start) as progress:
             while block := response.read(_BLOCK):
                 written += len(block)
                 if written > MAX_BYTES:
                     break
                 file.write(block)
-                bar.update(len(block))
+                progress.advance(len(block))
             file.flush()
             os.fsync(file.fileno())
     if written > MAX_BYTES:
@@ -120,12 +120,6 @@ def _download(url: str, part: Path, name: str) -> None:
 
 def _forget_validator(part: Path) -> None:
     part.with_name(part.name + ".etag").unlink(missing_ok=True)
-
-
-def _bar(name: str, total: Optional[int], start: int):  # type: ignore[no-untyped-def]
-    from tqdm import tqdm
-
-    return tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, file=sys.stderr, mininterval=0.5)
 
 
 def warn_of_other_files(folder: Path, known: Mapping[str, str]) -> None:

@@ -17,6 +17,7 @@ from fairseq.checkpoint_tools.batches import batches_of
 from fairseq.errors import CheckpointError, ConfigError
 from fairseq.export.reading import num_classes
 from fairseq.export.runtime import Run
+from fairseq.job_progress import track
 from fairseq.models.roberta import RobertaModel
 
 
@@ -69,7 +70,8 @@ def compare_on_data(
     """
     examples = differing = 0
     logit = scale = 0.0
-    for tokens in _batches(checkpoint, data, subset, batches, batch_size):
+    found = _batches(checkpoint, data, subset, batches, batch_size)
+    for tokens in track(found, "comparing predictions", batches, "batch"):
         ours = model(tokens, classification_head_name=head)[0]
         theirs = run(tokens)["logits"]
         examples += len(tokens)

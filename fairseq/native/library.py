@@ -22,7 +22,7 @@ from typing import Optional
 
 import torch
 
-from fairseq.native import trusted
+from fairseq.native import announce, trusted
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ def _built(source: Path, uses_torch: bool = False) -> Path:
         return target
     flags = (f"-I{SOURCES}", *(_torch_flags() if uses_torch else ()))
     compiler = _compiler()
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    wait = announce.waiting(f"compiling the {source.stem} kernel, once for this machine")
+    with wait, tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
         try:
             _compile([compiler, *FLAGS, *NATIVE, str(source), "-o", str(made), *flags])

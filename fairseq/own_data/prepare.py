@@ -11,17 +11,17 @@ The folder appears when it is complete.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from fairseq.data.binarize import write_items
 from fairseq.data.class_names import label_dictionary, label_names
 from fairseq.data.encoders import carried
 from fairseq.data.errors import MissingDataError
 from fairseq.errors import ConfigError
-from fairseq.logging.job_progress import JobProgress
+from fairseq.job_progress import JobProgress
 from fairseq.output_files import new_folder
 from fairseq.own_data import splits, subwords, training_config
 from fairseq.own_data.examples import Examples, check_classes, check_known, read_examples
@@ -30,7 +30,6 @@ from fairseq.own_data.tables import read_table
 
 CONFIG = "train.yaml"
 WRITTEN = ("input0", "input1", "label", carried.FILE, carried.FOLDER, CONFIG)
-CHUNK = 4096  # texts that are encoded between two looks at the clock
 
 
 @dataclass
@@ -222,15 +221,8 @@ def _write_texts(folder: Path, parts: dict[str, Examples], words: Subwords) -> N
             target = folder / f"input{column}"
             words.dictionary.save(str(target / "dict.txt"))
             for split, part in parts.items():
-                items = _encode([text[column] for text in part.texts], words, progress)
+                items = progress.through(words.encode([text[column] for text in part.texts]))
                 write_items(str(target / split), items, vocab_size=len(words.dictionary))
-
-
-def _encode(texts: list[str], words: Subwords, progress: JobProgress) -> Iterator[Any]:
-    for start in range(0, len(texts), CHUNK):
-        chunk = texts[start : start + CHUNK]
-        yield from words.encode(chunk)
-        progress.advance(len(chunk))
 
 
 def _texts(examples: Examples, progress: JobProgress) -> Iterable[str]:

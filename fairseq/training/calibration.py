@@ -5,10 +5,11 @@ calibrate(model, task, criterion, batches_of(task, "train", batch_size=16, count
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 
 from torch import nn
 
+from fairseq.job_progress import track
 from fairseq.quantization.observers.running import RunningObserver
 from fairseq.quantization.quantized_model import quantization_of
 from fairseq.quantization.quantizer import ACTIVATION, Quantizer
@@ -32,6 +33,11 @@ def without_range(model: nn.Module) -> list[str]:
     return waiting
 
 
-def calibrate(model: nn.Module, task: Any, criterion: Any, samples: Iterable[Any]) -> None:
-    """Set the running ranges of `model`, which is quantized, by validation steps on `samples`."""
+def calibrate(model: nn.Module, task: Any, criterion: Any, samples: Iterable[Any], count: Optional[int] = None) -> None:
+    """Set the running ranges of `model`, which is quantized, by validation steps on `samples`.
+
+    Args:
+        count: how many samples come, to estimate the time left.
+    """
+    samples = track(samples, "measuring ranges", count, "batch")
     quantization_of(model).calibrate(model, samples, lambda model, sample: task.valid_step(sample, model, criterion))

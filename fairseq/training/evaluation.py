@@ -118,7 +118,8 @@ def _quantized(model: Any, cfg: Any, task: Any, criterion: Any, precision: Preci
         subset, size = cfg.dataset.train_subset.split(",")[0], cfg.dataset.batch_size or 16
         logger.info(f"measuring the ranges of {len(lacking)} quantizers on {BATCHES} batches of {subset!r}")
         samples = batches_of(task, subset, size, BATCHES, shuffle=True)
-        calibrate(model, task, criterion, (utils.move_to_device(sample, precision.device) for sample in samples))
+        moved = (utils.move_to_device(sample, precision.device) for sample in samples)
+        calibrate(model, task, criterion, moved, BATCHES)
     return model
 
 

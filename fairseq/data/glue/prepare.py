@@ -22,6 +22,7 @@ from fairseq.data.errors import MissingDataError
 from fairseq.data.glue import mrpc
 from fairseq.data.glue.tasks import GlueTask, Split, find_split, read_split, task
 from fairseq.errors import DataError
+from fairseq.job_progress import JobProgress
 from fairseq.output_files import new_folder
 
 logger = logging.getLogger(__name__)
@@ -45,12 +46,14 @@ def prepare(name: str, glue_dir: Path, dest: Path, bpe_dir: Path, overwrite: boo
     encoder = sentence_encoder(bpe_dir)
     with new_folder(dest, overwrite) as folder:
         splits = read_splits(glue_task, glue_dir)
-        for column in range(len(glue_task.text)):
-            target = folder / f"input{column}"
-            encoder.dictionary.save(str(target / "dict.txt"))
-            for split, examples in splits.items():
-                items = encoder.encode(examples.text[column])
-                write_items(str(target / split), items, vocab_size=len(encoder.dictionary))
+        count = len(glue_task.text) * sum(len(examples.text[0]) for examples in splits.values())
+        with JobProgress(f"encoding {name}", count, "sentence") as progress:
+            for column in range(len(glue_task.text)):
+                target = folder / f"input{column}"
+                encoder.dictionary.save(str(target / "dict.txt"))
+                for split, examples in splits.items():
+                    items = progress.through(encoder.encode(examples.text[column]))
+                    write_items(str(target / split), items, vocab_size=len(encoder.dictionary))
         _write_labels(glue_task, folder / "label", splits)
     return {split: len(examples.text[0]) for split, examples in splits.items()}
 

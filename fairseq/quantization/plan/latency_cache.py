@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from fairseq.native import library
+from fairseq.native import announce, library
 from fairseq.quantization.plan import calibrate_latency
 from fairseq.quantization.plan.latency import Latencies
 
@@ -41,7 +41,8 @@ def latencies(device_type: str = "cpu") -> Latencies:
         except (KeyError, OverflowError, TypeError, ValueError):  # of another version
             pass
     logger.info("quantization: measuring once how long integer products take on this machine (%s)", path)
-    found = calibrate_latency.measure(device_type)
+    with announce.waiting("measuring integer products, once for this machine"):
+        found = calibrate_latency.measure(device_type)
     _write(path, {**known, key: {"sources": sources, **found.as_lists()}})
     return found
 

@@ -28,12 +28,13 @@ class JobProgress:
         total: units in all; None if that is unknown.
         unit: what is counted, in the singular.
         stream: default stderr as it is when the job begins.
+        done: units that an earlier attempt has done.
     """
 
-    def __init__(self, what: str, total: Optional[int] = None, unit: str = "step", stream: Any = None):
+    def __init__(self, what: str, total: Optional[int] = None, unit: str = "step", stream: Any = None, done: int = 0):
         self.what, self.total, self.unit = what, total, unit
         self.stream = sys.stderr if stream is None else stream
-        self.done = 0
+        self.done = self._first = done
         self._start = time.monotonic()
         self._next_line = self._start + INTERVAL
         self._bar: Any = None
@@ -41,8 +42,8 @@ class JobProgress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total, desc=what, unit=f" {unit}", file=self.stream, delay=DELAY, leave=False, dynamic_ncols=True,
-                unit_scale=unit == "B", mininterval=0.2,
+                total=total, initial=done, desc=what, unit=f" {unit}", unit_scale=unit == "B", file=self.stream,
+                delay=DELAY, mininterval=0.2, leave=False, dynamic_ncols=True,
             )  # fmt: skip
 
     def __enter__(self) -> "JobProgress":
@@ -61,6 +62,12 @@ class JobProgress:
             self._next_line = now + INTERVAL
             print(self.line(now - self._start), file=self.stream, flush=True)
 
+    def through(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, each of which counts as one unit once it is done with."""
+        for item in items:
+            yield item
+            self.advance()
+
     def line(self, seconds: float) -> str:
         """What a pipe is told after so many seconds.
 
@@ -69,9 +76,9 @@ class JobProgress:
         """
         of = "" if self.total is None else f" of {self.total}"
         line = f"{self.what}: {self.done}{of} {_plural(self.unit)}"
-        if not self.done:
+        rate = (self.done - self._first) / max(seconds, 1e-9)
+        if not rate:
             return line
-        rate = self.done / seconds
         line += f", {rate:.3g}/s" if rate < 100 else f", {rate:.0f}/s"
         left = "" if self.total is None else f", {max(self.total - self.done, 0) / rate:.0f} s left"
         return line + left
@@ -82,9 +89,7 @@ def track(items: Iterable[T], what: str, total: Optional[int] = None, unit: str 
     if total is None and isinstance(items, Sized):
         total = len(items)
     with JobProgress(what, total, unit) as progress:
-        for item in items:
-            yield item
-            progress.advance()
+        yield from progress.through(items)
 
 
 def _plural(unit: str) -> str:
