@@ -94,6 +94,9 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
             "criterions:LabelSmoothedCrossEntropyWithAlignmentConfig",
             "criterions.label_smoothed_cross_entropy_with_alignment",
         ),
+        "label_smoothed_cross_entropy_with_rdrop": Builtin(
+            "criterions:RdropLabelSmoothedCrossEntropyConfig", "criterions.label_smoothed_cross_entropy_with_rdrop"
+        ),
         "nat_loss": Builtin("criterions:LabelSmoothedDualImitationConfig", "criterions.nat_loss"),
         "masked_lm": Builtin("criterions:MaskedLmCriterionConfig", "criterions.masked_lm"),
         "sentence_ranking": Builtin("criterions:SentenceRankingCriterionConfig", "criterions.sentence_ranking"),

@@ -69,6 +69,13 @@ class LabelSmoothedCrossEntropyWithAlignmentConfig(LabelSmoothedCrossEntropyConf
 
 
 @dataclass
+class RdropLabelSmoothedCrossEntropyConfig(LabelSmoothedCrossEntropyConfig):
+    """`criterion=label_smoothed_cross_entropy_with_rdrop`: smoothed, and two passes with dropout predict alike."""
+
+    rdrop_alpha: float = option(0.0, "weight of what two passes differ by; 0 makes one pass", within=at_least(0))
+
+
+@dataclass
 class LabelSmoothedDualImitationConfig(FairseqDataclass):
     """`criterion=nat_loss`: the sum of the losses that a refining model reports."""
 
