@@ -122,7 +122,7 @@ def attacks(marker: str):
         ("functools.partial", functools.partial(os.system, f"touch {marker}")),
         ("torch.serialization.load", Call(torch.load, marker)),
         ("operator.methodcaller", __import__("operator").methodcaller("touch")),
-        ("io.open", Call(open, marker, "w")),
+        (f"{open.__module__}.open", Call(open, marker, "w")),  # _io from Python 3.13 on
     ]
 
 
