@@ -38,6 +38,9 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "denoising": Builtin("pretraining:DenoisingConfig", "tasks.denoising"),
         "multilingual_denoising": Builtin("pretraining:MultilingualDenoisingConfig", "tasks.multilingual_denoising"),
         "language_modeling": Builtin("tasks:LanguageModelingConfig", "tasks.language_modeling"),
+        "multilingual_language_modeling": Builtin(
+            "language_tasks:MultilingualLanguageModelingConfig", "tasks.multilingual_language_modeling"
+        ),
         "translation": Builtin("tasks:TranslationConfig", "tasks.translation"),
         "translation_lev": Builtin("refining_tasks:TranslationLevenshteinConfig", "tasks.translation_lev"),
         "multilingual_translation": Builtin(

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from fairseq.errors import ConfigError, unknown
-from fairseq.models.fairseq_model import FairseqEncoderDecoderModel
 
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 DEFAULT_SIZES = (2, 11)  # of token ids: they differ, so that no axis is taken for another
@@ -53,7 +52,8 @@ def make_inputs(model: nn.Module, texts: Sequence[str], seed: int = 1) -> Option
     ids = _token_ids(model)
     if ids is None:
         return None
-    sizes = {ids: DEFAULT_SIZES, **(PAIR_SIZES if isinstance(model, FairseqEncoderDecoderModel) else {})}
+    takes = inspect.signature(model.forward).parameters
+    sizes = {ids: DEFAULT_SIZES, **(PAIR_SIZES if takes.keys() >= PAIR_SIZES.keys() else {})}
     made = {name: make_input(model, name, torch.int64, shape, seed) for name, shape in sizes.items()}
     return {**made, **_call_of_head(model)}
 

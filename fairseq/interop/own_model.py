@@ -78,8 +78,8 @@ def read(checkpoint: Path) -> Source:
     Raises:
         CheckpointError: the file cannot be read, does not say how its model is built, or holds no RoBERTa.
     """
-    from fairseq import models
     from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+    from fairseq.models.building import build_model
     from fairseq.models.config import writable
     from fairseq.models.roberta import RobertaModel
     from fairseq.tasks.dictionaries import carried
@@ -94,7 +94,7 @@ def read(checkpoint: Path) -> Source:
     task = SimpleNamespace(
         source_dictionary=_of_size(rows["embed_tokens"]), max_positions=lambda: rows["embed_positions"] - OFFSET
     )
-    model = prepare(models.build_model(cfg.model, task), state, str(checkpoint))
+    model = prepare(build_model(cfg.model, task), state, str(checkpoint))
     if not isinstance(model, RobertaModel):
         raise CheckpointError(f"{checkpoint} holds a {type(model).__name__}; only RoBERTa can be exported")
     has_lm_head = any(".lm_head." in name for name in state["model"])

@@ -17,6 +17,7 @@ from fairseq.dataclass.flags import add_flags_of
 from fairseq.models.fairseq_decoder import FairseqDecoder
 from fairseq.models.fairseq_encoder import FairseqEncoder
 from fairseq.models.layer_pruning import prune_state_dict
+from fairseq.models.registries import RegistrableModel
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def _remove_weight_norm(module: nn.Module) -> None:
             nn.utils.parametrize.remove_parametrizations(module, name)
 
 
-class BaseFairseqModel(nn.Module):
+class BaseFairseqModel(RegistrableModel, nn.Module):
     """Base class of every model."""
 
     def __init__(self) -> None:
@@ -55,11 +56,6 @@ class BaseFairseqModel(nn.Module):
         flag that is not given leaves nothing, for the architecture's function to fill in.
         """
         add_flags_of(cls, parser, delete_default=True)
-
-    @classmethod
-    def build_model(cls, args: Any, task: Any) -> "BaseFairseqModel":
-        """Build a model from its config."""
-        raise NotImplementedError(f"{cls.__name__} must define build_model")
 
     def get_targets(self, sample: dict[str, Any], net_output: Any) -> Tensor:
         """The targets that `net_output` is compared with."""
@@ -182,6 +178,29 @@ class BaseFairseqModel(nn.Module):
     def hub_models(cls) -> dict[str, Any]:
         """Published archives: name -> address."""
         return {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path: str,
+        checkpoint_file: str = "model.pt",
+        data_name_or_path: str = ".",
+        **kwargs: Any,
+    ) -> Any:
+        """A `GeneratorHubInterface`, with `translate`, `sample`, `score` and `generate`, on a folder with a checkpoint.
+
+        Args:
+            checkpoint_file: several between colons are an ensemble.
+            data_name_or_path: the folder with the dictionaries, where the checkpoint does not carry them; one that
+                begins with "." is below the model's.
+            kwargs: `bpe` and `tokenizer`; `integer_weights=True` keeps a quantized checkpoint's weights as integers
+                only; settings by bare name replace the checkpoint's (`source_lang="de"`).
+        """
+        from fairseq import hub_utils
+
+        return hub_utils.generator_from_pretrained(
+            model_name_or_path, checkpoint_file, data_name_or_path, archive_map=cls.hub_models(), **kwargs
+        )
 
 
 class FairseqEncoderDecoderModel(BaseFairseqModel):

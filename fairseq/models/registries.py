@@ -19,7 +19,6 @@ from typing import Any, Optional
 from fairseq.dataclass import catalog
 from fairseq.errors import ConfigError, unknown
 from fairseq.models.config import fill_defaults
-from fairseq.models.fairseq_model import BaseFairseqModel
 from fairseq.registry import Registry
 
 _ARCHS = catalog.modules("model")
@@ -35,13 +34,22 @@ ARCH_MODEL_INV_REGISTRY = Registry("model", _MODELS)  # model -> its architectur
 ARCH_CONFIG_REGISTRY = Registry("architecture", _ARCHS)  # architecture -> function that fills a config's gaps
 
 
+class RegistrableModel:
+    """What may be registered as a model; every BaseFairseqModel is."""
+
+    @classmethod
+    def build_model(cls, args: Any, task: Any) -> Any:
+        """Build a model from its config."""
+        raise NotImplementedError(f"{cls.__name__} must define build_model")
+
+
 def register_model(name: str, dataclass: Optional[type] = None) -> Callable[[type], type]:
     """Class decorator: make a BaseFairseqModel available as `name`; a name that is taken keeps its first class."""
 
     def decorate(cls: type) -> type:
         if MODEL_REGISTRY.registered(name):
             return MODEL_REGISTRY[name]
-        if not issubclass(cls, BaseFairseqModel):
+        if not issubclass(cls, RegistrableModel):
             raise ValueError(f"model {name!r} ({cls.__name__}) must extend BaseFairseqModel")
         MODEL_REGISTRY[name] = cls
         cls.__dataclass = dataclass  # type: ignore[attr-defined]
@@ -91,7 +99,7 @@ def _fill_size(args: Any, size: str, fill: Callable[[Any, type], None]) -> None:
     fill(args, catalog.group("model")[size])
 
 
-def model_class(name: str) -> type[BaseFairseqModel]:
+def model_class(name: str) -> type[RegistrableModel]:
     """The class behind the name of a model or an architecture."""
     for registry in (MODEL_REGISTRY, ARCH_MODEL_REGISTRY):
         if name in registry:

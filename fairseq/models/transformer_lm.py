@@ -53,28 +53,6 @@ class TransformerLanguageModel(FairseqLanguageModel):
         return found
 
     @classmethod
-    def from_pretrained(
-        cls,
-        model_name_or_path: str,
-        checkpoint_file: str = "model.pt",
-        data_name_or_path: str = ".",
-        **kwargs: Any,
-    ) -> Any:
-        """A GeneratorHubInterface, with `sample` and `score`, on a folder with a checkpoint and a dictionary.
-
-        Args:
-            checkpoint_file: several between colons are an ensemble.
-            data_name_or_path: the data folder; one that begins with "." is below the model's.
-            kwargs: `bpe` and `tokenizer`; `integer_weights=True` keeps a quantized checkpoint's weights as integers
-                only; settings by bare name replace the checkpoint's.
-        """
-        from fairseq import hub_utils
-
-        return hub_utils.generator_from_pretrained(
-            model_name_or_path, checkpoint_file, data_name_or_path, archive_map=cls.hub_models(), **kwargs
-        )
-
-    @classmethod
     def build_model(cls, args: Any, task: Any) -> "TransformerLanguageModel":
         """A model for `task.source_dictionary` and `task.target_dictionary`."""
         if not isinstance(args, TransformerLanguageModelConfig):

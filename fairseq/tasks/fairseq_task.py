@@ -268,11 +268,11 @@ class FairseqTask:
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """The model that `cfg` describes, for this task."""
-        from fairseq import models
+        from fairseq.models.building import build_model
 
         if getattr(cfg, "quant_noise_scalar", 0) > 0:
             logger.warning("model.quant_noise_scalar has no effect")
-        return models.build_model(cfg, self, from_checkpoint)
+        return build_model(cfg, self, from_checkpoint)
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """The criterion that `cfg` describes, for this task."""

@@ -133,17 +133,22 @@ class LanguageModelingTask(CarriesDictionaries):
 
     def load_dataset(  # type: ignore[override]
         self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any
-    ) -> MonolingualDataset:
+    ) -> Any:
         """Load a split.
 
         Raises:
             DataError: missing or empty.
         """
+        folders = utils.split_paths(self.args.data or "")
+        self.datasets[split] = self.read(folders[(epoch - 1) % len(folders)], split, combine)
+        return self.datasets[split]
+
+    def read(self, folder: str, split: str, combine: bool = False) -> MonolingualDataset:
+        """The blocks of a split in a folder."""
         args = self.args
         if not args.data or self.dictionary is None:
             raise ConfigError("task.data is not set: give the folder that fairseq-preprocess --only-source has written")
-        folders = utils.split_paths(args.data)
-        path = os.path.join(folders[(epoch - 1) % len(folders)], split)
+        path = os.path.join(folder, split)
         text = data_utils.load_indexed_dataset(path, self.dictionary, args.dataset_impl, combine=combine)
         if text is None:
             raise DataError(f"task.data={args.data} has no split {split!r}: there is no {path}.idx")
@@ -163,7 +168,7 @@ class LanguageModelingTask(CarriesDictionaries):
             include_targets=True,
         )
         batch_size = args.batch_size_valid if "valid" in split else args.batch_size
-        self.datasets[split] = MonolingualDataset(
+        return MonolingualDataset(
             blocks,
             blocks.sizes,
             self.dictionary,
@@ -175,19 +180,22 @@ class LanguageModelingTask(CarriesDictionaries):
             fixed_pad_length=args.tokens_per_sample if args.pad_to_fixed_length else None,
             pad_to_bsz=batch_size if args.pad_to_fixed_bsz else None,
         )
-        return self.datasets[split]
 
     def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, **kwargs: Any) -> Any:
         """Sentences to score or to continue, one example each.
 
         They begin with eos (with `add_bos_token` bos), without the eos at their end; the last target is padding.
         """
+        return self.starting_with(src_tokens, src_lengths, self._first_token())
+
+    def starting_with(self, src_tokens: Any, src_lengths: Any, first: int) -> Any:
+        """`build_dataset_for_inference`, of sentences that begin with the token `first`."""
         assert self.dictionary is not None
         pad, eos = self.dictionary.pad(), self.dictionary.eos()
         sentences = StripTokenDataset(
             TokenBlockDataset(src_tokens, src_lengths, block_size=None, pad=pad, eos=eos, break_mode="eos"), eos
         )
-        source = PrependTokenDataset(sentences, self._first_token())
+        source = PrependTokenDataset(sentences, first)
         target = AppendTokenDataset(sentences, pad)
         return NestedDictionaryDataset(
             {
@@ -209,9 +217,14 @@ class LanguageModelingTask(CarriesDictionaries):
         self, generator: Any, models: list[Any], sample: Any, prefix_tokens: Any = None, constraints: Any = None
     ) -> Any:
         """Continuations of a batch: without `prefix_tokens` of its own sentences."""
+        return self.continued(generator, models, sample, self._first_token(), prefix_tokens, constraints)
+
+    def continued(
+        self, generator: Any, models: list[Any], sample: Any, first: int, prefix_tokens: Any, constraints: Any
+    ) -> Any:
+        """`inference_step`, of sentences that begin with the token `first`."""
         if constraints is not None:
             raise ConfigError("generation.constraints: a language model has no source to constrain")
-        first = self._first_token()
         with torch.no_grad():
             source = sample["net_input"]["src_tokens"]
             if prefix_tokens is None and source.nelement():

@@ -267,7 +267,7 @@ def test_model_is_as_long_as_the_task_and_has_the_head(data, monkeypatch):
         built["max_positions"] = cfg.max_positions
         return Model()
 
-    monkeypatch.setattr("fairseq.models.build_model", build_model)
+    monkeypatch.setattr("fairseq.models.building.build_model", build_model)
     task = setup(data, max_positions=64, num_classes=3)
     from types import SimpleNamespace
 

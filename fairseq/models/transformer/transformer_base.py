@@ -32,29 +32,6 @@ class TransformerModelBase(FairseqEncoderDecoderModel):
         return published_models()
 
     @classmethod
-    def from_pretrained(
-        cls,
-        model_name_or_path: str,
-        checkpoint_file: str = "model.pt",
-        data_name_or_path: str = ".",
-        **kwargs: Any,
-    ) -> Any:
-        """A GeneratorHubInterface, with `translate` and `generate`, on a folder with a checkpoint.
-
-        Args:
-            checkpoint_file: several between colons are an ensemble.
-            data_name_or_path: the folder with the dictionaries, where the checkpoint does not carry them; one that
-                begins with "." is below the model's.
-            kwargs: `bpe` and `tokenizer`; `integer_weights=True` keeps a quantized checkpoint's weights as integers
-                only; settings by bare name replace the checkpoint's (`source_lang="de"`).
-        """
-        from fairseq import hub_utils
-
-        return hub_utils.generator_from_pretrained(
-            model_name_or_path, checkpoint_file, data_name_or_path, archive_map=cls.hub_models(), **kwargs
-        )
-
-    @classmethod
     def build_model(cls, cfg: TransformerConfig, task: Any) -> BaseFairseqModel:
         """A model for `task.source_dictionary` and `task.target_dictionary`."""
         for stack in (cfg.encoder, cfg.decoder):
