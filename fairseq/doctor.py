@@ -5,23 +5,20 @@ print(examined.text())          # one screen of 80 columns
 examined.problems               # what keeps the project from working, empty where nothing does
 """
 
-import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import textwrap
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from packaging.requirements import Requirement
 
 import fairseq
+from fairseq import required
 from fairseq.data.download import cache_dir
 from fairseq.distributed.codecs import kernels as codecs
 from fairseq.native import library, trusted
@@ -29,10 +26,8 @@ from fairseq.quantization.kernels import gemm
 from fairseq.quantization.kernels import library as quantization_library
 from fairseq.quantization.plan import latency_cache
 
-DISTRIBUTION = "fairseq-any-precision"
 WIDTH = 80
 LABEL = 11  # columns in front of the text
-PYTHON = (3, 11)
 # extra -> what it is for
 EXTRAS = {
     "plot": "pictures: fairseq-plot, reports, studies",
@@ -69,7 +64,7 @@ class Examined:
             lines.append(_cut(f"  {extra:{LABEL}} {state:25.25} {EXTRAS[extra]}"))
         lacking = [extra for extra, missing in self.extras.items() if missing]
         if lacking:
-            lines.append(f"  install: pip install '{DISTRIBUTION}[{lacking[0]}]', and so on")
+            lines.append(f"  install: pip install '{required.DISTRIBUTION}[{lacking[0]}]', and so on")
         for problem in self.problems:
             lines += _wrapped("PROBLEM", problem)
         return "\n".join(lines if self.problems else [*lines, "no problems"])
@@ -78,9 +73,9 @@ class Examined:
 def examine() -> Examined:
     """Look at everything; takes a second, most of it for importing torch."""
     found = Examined()
-    requirements = list(_requirements())
+    wanted = list(required.requirements())
     found.rows["project"] = f"{fairseq.__version__} in {_short(Path(fairseq.__file__).parent)}"
-    versions = [f"{name} {_version(name) or 'missing'}" for name in SHOWN]
+    versions = [f"{name} {required.version(name) or 'missing'}" for name in SHOWN]
     found.rows["python"] = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     found.rows["packages"] = ", ".join([f"torch {torch.__version__}", *versions])
     found.rows["processor"] = _processor()
@@ -96,8 +91,8 @@ def examine() -> Examined:
             found.problems.append(f"{folder} cannot be written ({reason}): set XDG_CACHE_HOME or FAIRSEQ_CACHE")
     found.rows["features"] = "extras, and what they are for"
     for extra in EXTRAS:
-        found.extras[extra] = [name for name, _ in _lacking(requirements, extra)]
-    found.problems += _problems(requirements)
+        found.extras[extra] = [name for name, _ in required.lacking(wanted, extra)]
+    found.problems += required.problems(wanted)
     return found
 
 
@@ -110,53 +105,6 @@ def compile_kernels() -> Iterator[tuple[str, bool]]:
 
 def _kernel_files() -> list[Path]:
     return [path for folder in KERNELS for path in sorted(folder.glob("*.cpp"))]
-
-
-def _problems(requirements: list[Requirement]) -> list[str]:
-    problems = []
-    if sys.version_info < PYTHON:
-        problems.append(f"Python {platform.python_version()} is older than {'.'.join(map(str, PYTHON))}")
-    for name, wanted in _lacking(requirements, None):
-        problems.append(f"{name} is {_version(name) or 'missing'}, {wanted} is needed: pip install '{name}{wanted}'")
-    return problems
-
-
-def _lacking(requirements: Iterable[Requirement], extra: Optional[str]) -> Iterator[tuple[str, str]]:
-    """Requirements of an extra (None: of the project) that the environment does not meet."""
-    for requirement in requirements:
-        if _belongs(requirement, extra):
-            version = _version(requirement.name)
-            if version is None or not requirement.specifier.contains(version, prereleases=True):
-                yield requirement.name, str(requirement.specifier)
-
-
-def _belongs(requirement: Requirement, extra: Optional[str]) -> bool:
-    marker = requirement.marker
-    if extra is None:
-        return marker is None or marker.evaluate({"extra": ""})
-    return marker is not None and not marker.evaluate({"extra": ""}) and marker.evaluate({"extra": extra})
-
-
-def _requirements() -> Iterator[Requirement]:
-    """Of the project: by its checkout, else by what was installed."""
-    project = Path(fairseq.__file__).parents[1] / "pyproject.toml"
-    if project.is_file():
-        table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-        yield from map(Requirement, table["dependencies"])
-        for extra, lines in table["optional-dependencies"].items():
-            yield from (Requirement(f"{line}; extra == '{extra}'") for line in lines)
-        return
-    try:
-        yield from map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
-    except importlib.metadata.PackageNotFoundError:
-        return
-
-
-def _version(name: str) -> Optional[str]:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

@@ -37,10 +37,8 @@ def cli_main() -> None:
     args = get_parser().parse_args()
     try:
         from fairseq import doctor
-    except ImportError as error:
-        from fairseq.errors import ConfigError
-
-        raise ConfigError(f"{error.name or error} cannot be imported: pip install -c constraints.txt .") from None
+    except Exception as error:  # a torch that is missing, broken or too old fails in many ways
+        sys.exit(_without_torch(error))
     if args.compile:
         failed = [name for name, works in doctor.compile_kernels() if not works]
         if failed:
@@ -49,6 +47,19 @@ def cli_main() -> None:
     print(json.dumps(doctor.as_json(found), indent=1) if args.json else found.text())
     if found.problems:
         sys.exit(1)
+
+
+def _without_torch(error: Exception) -> int:
+    """Say what can be said where the project cannot be imported; returns the exit status."""
+    try:
+        from fairseq import required
+
+        problems = required.problems(list(required.requirements()))
+    except ImportError as missing:
+        problems = [f"{missing.name} is missing: pip install -c constraints.txt ."]
+    for problem in problems or [f"the project cannot be imported: {' '.join(str(error).split())[:300]}"]:
+        print(f"PROBLEM     {problem}")
+    return 1
 
 
 if __name__ == "__main__":

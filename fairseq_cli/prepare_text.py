@@ -133,6 +133,14 @@ def notes(prepared: "Prepared", label: str) -> list[str]:
         lines.append(f"note: {prepared.unlabelled} rows without a {label!r} were left out")
     if prepared.empty:
         lines.append(f"note: {prepared.empty} examples have no text; they are kept")
+    if prepared.cut:
+        total = sum(prepared.counts.values())
+        lines.append(
+            f"note: {prepared.cut} of {total} examples have more than {prepared.most_tokens} tokens, and their end is "
+            "cut; task.max_positions of train.yaml says where"
+        )
+    if prepared.seen:
+        lines.append(f"note: {prepared.seen} examples of the development set have a text that is trained on, too")
     for name, counts in prepared.classes.items():
         if not counts.get("valid", 1):
             lines.append(f"note: the development set has no example of class {name!r}")

@@ -101,8 +101,8 @@ check_other() {
     "task.data=$work/none" --cfg job > "$work/config.txt"
   grep -q "encoder_embed_dim: 128" "$work/config.txt"
   run "$venv/bin/fairseq-prepare-text" --help > "$work/help.txt"
-  if run "$venv/bin/fairseq-doctor" 2> "$work/error.txt"; then return; fi
-  grep -q "cannot be imported: pip install" "$work/error.txt"  # torch of another version: one line that says what to do
+  if run "$venv/bin/fairseq-doctor" > "$work/doctor.txt"; then return; fi
+  grep -q "^PROBLEM" "$work/doctor.txt"  # torch of another version: a line that says so
 }
 
 check checkout "$work/checkout"

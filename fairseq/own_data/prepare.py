@@ -11,10 +11,12 @@ The folder appears when it is complete.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
+
+import numpy as np
 
 from fairseq.data.binarize import write_items
 from fairseq.data.class_names import label_dictionary, label_names
@@ -110,6 +112,9 @@ class Prepared:
         unlabelled: how many rows without a label were left out.
         pieces: size of the dictionary.
         num_classes: for the task; 1 is a regression.
+        most_tokens: how long an example may be in train.yaml.
+        cut: how many examples are longer, so that their end is cut.
+        seen: how many texts of the development set are in the training set, too.
     """
 
     counts: dict[str, int]
@@ -118,6 +123,9 @@ class Prepared:
     unlabelled: int = 0
     pieces: int = 0
     num_classes: int = 1
+    most_tokens: int = 0
+    cut: int = 0
+    seen: int = 0
 
 
 def prepare(
@@ -155,7 +163,7 @@ def prepare(
         words = subword.make(parts["train"], folder / carried.FOLDER)
         words.copy_to(folder / carried.FOLDER)
         carried.write(folder, table.text, words.settings)
-        _write_texts(folder, parts, words)
+        lengths = _write_texts(folder, parts, words)
         _write_labels(folder / "label", parts, names)
         num_classes = max(len(names), 1)
         start = None if subword.bpe_dir is None else subword.bpe_dir / "model.pt"
@@ -163,6 +171,7 @@ def prepare(
             num_classes, len(parts["train"]), start if start is not None and start.is_file() else None
         )
         training_config.write(folder / CONFIG, config, f"trains on this folder: task.data={dest}")
+    known = set(parts["train"].texts)
     return Prepared(
         counts={split: len(part) for split, part in parts.items()},
         classes={name: {split: _count(part, name) for split, part in parts.items() if part.labels} for name in names},
@@ -170,6 +179,9 @@ def prepare(
         unlabelled=sum(part.unlabelled for split, part in parts.items() if split != "valid" or valid is not None),
         pieces=len(words.dictionary),
         num_classes=num_classes,
+        most_tokens=config["task"]["max_positions"],
+        cut=sum(length > config["task"]["max_positions"] for length in lengths),
+        seen=sum(text in known for text in parts["valid"].texts),
     )
 
 
@@ -214,15 +226,27 @@ def _classes(parts: dict[str, Examples], table: TableOptions) -> list[str]:
     return names
 
 
-def _write_texts(folder: Path, parts: dict[str, Examples], words: Subwords) -> None:
+def _write_texts(folder: Path, parts: dict[str, Examples], words: Subwords) -> list[int]:
+    """Write the texts of all splits; returns how many tokens the model reads of each example, marks included."""
+    totals: list[np.ndarray] = []
     columns = len(parts["train"].texts[0])
     with JobProgress("encoding", columns * sum(map(len, parts.values())), "text") as progress:
         for column in range(columns):
             target = folder / f"input{column}"
             words.dictionary.save(str(target / "dict.txt"))
             for split, part in parts.items():
+                lengths: list[int] = []
                 items = progress.through(words.encode([text[column] for text in part.texts]))
-                write_items(str(target / split), items, vocab_size=len(words.dictionary))
+                write_items(str(target / split), _measured(items, lengths), vocab_size=len(words.dictionary))
+                totals.append(np.array(lengths) + 1)  # <s>, or the mark between the two
+    splits = len(parts)
+    return [int(length) for split in range(splits) for length in np.sum(totals[split::splits], axis=0)]
+
+
+def _measured(items: Iterable[np.ndarray], lengths: list[int]) -> Iterator[np.ndarray]:
+    for item in items:
+        lengths.append(len(item))
+        yield item
 
 
 def _texts(examples: Examples, progress: JobProgress) -> Iterable[str]:

@@ -8,6 +8,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +128,14 @@ def trained(texts: Iterable[str], kind: str, size: int, cased: bool, dest: Path)
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
+        texts = list(texts)
+        letters, pieces = _alphabet(tokenizer, texts, size // 4)
         trainer = trainers.WordPieceTrainer(
-            vocab_size=size, special_tokens=[UNKNOWN], limit_alphabet=size // 2, show_progress=False
+            vocab_size=size,
+            special_tokens=[UNKNOWN, *pieces],  # given in an order, as the library's own is another one in each process
+            initial_alphabet=letters,
+            limit_alphabet=len(letters),
+            show_progress=False,
         )
     with library_errors("cannot learn subwords from these texts"):
         tokenizer.train_from_iterator(texts, trainer)
@@ -137,6 +144,20 @@ def trained(texts: Iterable[str], kind: str, size: int, cased: bool, dest: Path)
     description["added_tokens"] = []  # so that [UNK], spelled out in a text, is three pieces as in every text
     (dest / "tokenizer.json").write_text(json.dumps(description, ensure_ascii=False) + "\n", encoding="utf-8")
     return from_folder(dest)
+
+
+def _alphabet(tokenizer: Any, texts: Iterable[str], most: int) -> tuple[list[str], list[str]]:
+    """The most frequent characters of texts, and the pieces of one character that they make, both in order."""
+    first: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    for text in texts:
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            first[word[0]] += 1
+            later.update(word[1:])
+    ranked = sorted((first + later).items(), key=lambda entry: (-entry[1], entry[0]))
+    letters = sorted(letter for letter, _ in ranked[:most])
+    kept = set(letters)
+    return letters, [*sorted(kept & set(first)), *(f"##{letter}" for letter in sorted(kept & set(later)))]
 
 
 def dictionary_of(tokenizer: Any) -> Dictionary:

@@ -72,6 +72,16 @@ def test_pairs_given_splits_and_wordpiece(tmp_path):
     assert not (tmp_path / "bin" / "label" / "test.idx").exists()
 
 
+def test_notes_tell_what_is_cut_and_what_was_seen(tmp_path, command):
+    rows = [f"{'long ' * 200 if i == 3 else f'text {i}'},{'xy'[i % 2]}" for i in range(8)]
+    (tmp_path / "t.csv").write_text(table(rows))
+    (tmp_path / "v.csv").write_text(table(["text 2,x", "new,y"]))
+    words = [tmp_path / "t.csv", "--valid", tmp_path / "v.csv", "--text", "review", "--label", "verdict"]
+    done = command("prepare_text", *words, "--dest", tmp_path / "bin")
+    assert done.code == 0 and "note: 1 of 10 examples have more than 128 tokens, and their end is cut" in done.err
+    assert "note: 1 examples of the development set have a text that is trained on, too" in done.err
+
+
 def test_regression(tmp_path):
     (tmp_path / "t.csv").write_text("text,y\n" + "".join(f"t{i},{i / 10}\n" for i in range(20)))
     prepared = prepare(tmp_path / "t.csv", tmp_path / "bin", TableOptions(["text"], "y", regression=True))
@@ -146,6 +156,16 @@ def test_learned_subwords_take_any_text_as_text(tmp_path):
     assert words.bpe().decode(words.bpe().encode("<s> 日本 <mask>")) == "<s> 日本 <mask>"
     with pytest.raises(ConfigError, match="bpe takes 256 or more pieces"):
         subwords.trained(["a"], "bpe", 200, False, tmp_path / "small")
+
+
+@pytest.mark.parametrize("kind", subwords.KINDS)
+def test_the_same_texts_give_the_same_subwords(tmp_path, kind):
+    texts = ["the cat sat on the mat and the dog ate a rat that ran to the hat", "Ein Ärgernis: 日本, 1234."] * 3
+    for number in range(4):
+        subwords.trained(texts, kind, 300, False, tmp_path / str(number))
+    assert len({(tmp_path / str(number) / "tokenizer.json").read_bytes() for number in range(4)}) == 1
+    words = subwords.from_folder(tmp_path / "0").bpe()
+    assert "[UNK]" not in words.encode("the hat the ärgernis").split()
 
 
 @pytest.mark.parametrize("cased", [False, True])
