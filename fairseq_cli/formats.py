@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_cli.entry import command
+from fairseq_cli.fitting import show
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -66,7 +67,7 @@ def cli_main() -> None:
     data: Any
     if args.action == "list":
         described = formats.descriptions()
-        print(formats.table(formats.lines()))
+        show(formats.table(formats.lines()))
         print(formats.LEGEND, end="")
         data = [asdict(row) for row in described]
     elif args.action == "values":
@@ -76,7 +77,7 @@ def cli_main() -> None:
         numbers = formats.random_data() if args.checkpoint is None else _weights(args.checkpoint)
         chosen = None if args.formats is None else [_spec(text) for text in args.formats]
         rows = formats.compare(numbers, chosen, granularity=args.granularity, num_bits=args.num_bits)
-        print(formats.table(rows))
+        show(formats.table(rows))
         print(formats.unscaled_note(chosen), end="")
         if picture is not None:
             formats.write_plot(rows, picture)

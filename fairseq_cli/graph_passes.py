@@ -3,6 +3,8 @@
 import argparse
 import json
 
+from fairseq_cli.fitting import show
+
 ACTIONS = {
     "passes": "passes of transform and what each does; with a NAME its options, their meaning and defaults",
 }
@@ -22,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     if args.name is None:
         rows = passes.pass_rows()
         listed = f"{text_table(rows)}\n\n{passes.ALWAYS}\nOptions of one: fairseq-graph passes NAME"
-        print(json.dumps({"passes": rows}, indent=1) if args.json else listed)
+        print(json.dumps({"passes": rows}, indent=1)) if args.json else show(listed)
         return
     name = PASSES.canonical(ALIASES.get(args.name, args.name))
     options = passes.option_rows(name)
@@ -32,6 +34,5 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps({"pass": name, "also called": others, "does": does, "options": options}, indent=1))
         return
     head = f"[passes.{name}]" + (f"  also called {', '.join(others)}" if others else "")
-    print(
-        "\n\n".join(filter(None, [f"{head}\n{does}", more, text_table(options) if options else "It has no options."]))
-    )
+    told = [f"{head}\n{does}", more, text_table(options) if options else "It has no options."]
+    show("\n\n".join(filter(None, told)))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
+from fairseq_cli.fitting import show
 from fairseq_cli.graph_arguments import add_config, add_inputs, add_model, add_overwrite
 from fairseq_cli.graph_batches import from_data, made_up
 
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if args.png is not None:
         profile_output.draw(rows, args.png)
     tables = "\n\n".join([profile_output.tables(rows), *notes])
-    print(json.dumps({"rows": profile_output.json_rows(rows)}, indent=1) if args.json else tables)
+    print(json.dumps({"rows": profile_output.json_rows(rows)}, indent=1)) if args.json else show(tables)
 
 
 def _by_flags(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[list[Any], list[str]]:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fairseq_cli.fitting import show
 from fairseq_cli.graph_arguments import add_config, add_inputs, add_model
 
 ACTIONS = {
@@ -39,4 +40,4 @@ def run(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
         write=True,
     )
-    print(done)
+    show(str(done))

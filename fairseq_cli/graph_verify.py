@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
+from fairseq_cli.fitting import show
 from fairseq_cli.graph_arguments import add_inputs, add_model, add_overwrite
 from fairseq_cli.graph_batches import from_data, made_up
 
@@ -59,5 +60,5 @@ def run(args: argparse.Namespace) -> None:
     found = verify(model, batches, num_bits=args.num_bits, run=call, stored=args.stored)
     if args.out is not None:
         args.out.write_text(found.csv_text(), encoding="utf-8")
-    print(json.dumps(found.as_dict(), indent=1) if args.json else found)
+    print(json.dumps(found.as_dict(), indent=1)) if args.json else show(str(found))
     found.check()

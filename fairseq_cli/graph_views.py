@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fairseq_cli.fitting import show
 from fairseq_cli.graph_arguments import add_inputs, add_model, add_overwrite
 
 ACTIONS = {
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
         text += f"\n\nno shapes are known without inputs; give them, such as {example_inputs(model)}"
     if args.out is None:
-        print(text)
+        print(text) if args.json else show(text)
     else:
         args.out.write_text(text + "\n", encoding="utf-8")
 

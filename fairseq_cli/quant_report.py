@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fairseq_cli.batch_arguments import add_batch_arguments, batch_settings
 from fairseq_cli.entry import command
+from fairseq_cli.fitting import show
 from fairseq_cli.sensitivity import add_sensitivity, check_sensitivity, report_sensitivity
 from fairseq_cli.user_dir import add_user_dir
 
@@ -77,7 +78,7 @@ def cli_main() -> None:
         num_bits=args.num_bits,
         **settings,
     )
-    print(report.table(rows))
+    show(report.table(rows))
     if args.json:
         args.json.write_text(report.to_json(rows) + "\n", encoding="utf-8")
     if args.png:

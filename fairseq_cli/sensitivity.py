@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from fairseq.errors import ConfigError
+from fairseq_cli.fitting import show
 
 if TYPE_CHECKING:
     from fairseq.checkpoint_tools.sensitivity import Measured
@@ -111,7 +112,7 @@ def report_sensitivity(args: argparse.Namespace) -> None:
     label = MEASURES[args.measure].format(metric=measured.data.metric)
     grids = _grids(measured, args.measure)
     for title, grid in grids:
-        print(f"\n{label}, one product at {title}\n{_table(grid)}")
+        show(f"\n{label}, one product at {title}\n{_table(grid)}")
     if args.png:
         from fairseq.quantization.analysis.heatmap import write_grids
 
@@ -180,7 +181,7 @@ def _tell_plan(measured: "Measured", plan: "MixedPlan", args: argparse.Namespace
     from fairseq.quantization.analysis.mixed_plan import uniform
 
     print(f"\nmixed plan, {args.budget:g} bits by {args.weigh}, least sum of {args.by!r} (dynamic programming)")
-    print(_table_of_plan(plan))
+    show(_table_of_plan(plan))
     print(
         f"average {plan.average_bits:.3f} bits; BitOPs of these products in the forward pass "
         f"{100 * plan.bitops:.3g} % of full precision's"
