@@ -103,6 +103,7 @@ class QuantizationContext:
         self.seed = seed
         self.fused = fused
         self.update = 0
+        self.total_updates = 0  # of the run, where a scheduler knows them
         self.micro_batch = 0
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
@@ -232,6 +233,11 @@ class QuantizationContext:
     def set(self, update: int, micro_batch: int = 0) -> None:
         """Say which update and which of its micro-batches (counted over all processes) comes next."""
         self.update, self.micro_batch, self.counts_itself = update, micro_batch, False
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done: 0 at its first update, 1 at its last; 0 where nobody knows its length."""
+        return min(self.update / (self.total_updates - 1), 1.0) if self.total_updates > 1 else 0.0
 
     def noise_key(self, layer: int) -> NoiseKey:
         """The key of the noise that quantizer number `layer` adds now."""

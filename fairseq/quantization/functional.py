@@ -19,13 +19,13 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from fairseq.errors import ConfigError, unknown
+from fairseq.errors import ConfigError
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import FormatSpec, NumberFormat, QParams, build_format
 from fairseq.quantization.kernels.rounding import round_to_levels
 from fairseq.quantization.quantizer import ACTIVATION, Quantizer, QuantizerSpec
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey
-from fairseq.quantization.rounding.straight_through import BACKWARDS, Backward, Plain, Sloped
+from fairseq.quantization.rounding.straight_through import Backward, Plain, Sloped, build_backward
 
 PLACE = "fake_quantize"
 
@@ -70,9 +70,7 @@ def fake_quantize(
         raise ConfigError(f"{PLACE}: dim is the number of one axis, got {dim!r}")
     if x.dim() and not -x.dim() <= dim < x.dim():
         raise ConfigError(f"{PLACE}: dim {dim} does not exist in a tensor of shape {tuple(x.shape)}")
-    if ste not in BACKWARDS:
-        raise ConfigError(unknown("ste", str(ste), BACKWARDS.names(), where=PLACE))
-    backward = BACKWARDS.lookup(ste)()
+    backward = build_backward(ste, PLACE)
     backward.check(number_format, PLACE)
     if scale is not None:
         return _scaled(x, number_format.with_scale(), bits, scale, rounding, backward, seed)
@@ -138,7 +136,9 @@ def _scaled(
         value = torch.empty_like(wide)
         round_to_levels(number_format, wide, qparams, noise, value, clamp=True, fused=False)
         value = value.to(x.dtype)
-        slope = backward.slope(number_format, wide, qparams) if takes_gradient and not backward.is_plain else None
+        slope = None
+        if takes_gradient and not backward.is_plain:
+            slope = backward.slope(number_format, wide, qparams, 0.0)
     if not takes_gradient:
         return value
     if slope is None:

@@ -55,7 +55,7 @@ def packable_weights(model: nn.Module) -> tuple[list[PackableWeight], list[str]]
     """The weights of a quantized model that codes can stand for, and the keys of those that are shared."""
     num_bits = _evaluation_bits(model)
     uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
-    found, shared = [], []
+    found, shared, rotated = [], [], []
     for target in find_targets(model):
         for quantizer, _ in target.weights() if target.keeps_codes else ():
             owner: Any = target.module
@@ -63,10 +63,16 @@ def packable_weights(model: nn.Module) -> tuple[list[PackableWeight], list[str]]
             if bits is None or weight is None:  # in full precision; made from others, as under spectral norm
                 continue
             key = f"{target.path}.weight".lstrip(".")
-            if uses[id(weight)] > 1 or getattr(owner, "max_norm", None) is not None:
+            if quantizer.transform is not None and quantizer.transform.is_rotation:
+                rotated.append(key)
+            elif uses[id(weight)] > 1 or getattr(owner, "max_norm", None) is not None:
                 shared.append(key)
             else:
                 found.append(PackableWeight(key, owner, quantizer, bits, target.layout()))
+    if rotated:
+        raise ConfigError(
+            f"weight {rotated[0]} has no codes to be kept: it is rounded behind a rotation, and products take values"
+        )
     return found, shared
 
 

@@ -74,6 +74,7 @@ class PrecisionScheduler:
         self._run = ScheduleRun(schedule if schedule is not None else schedule_of(quantization.config))
         for line in self._run.lay_out(total_updates):
             logger.warning(line)
+        quantization.lay_out(total_updates)
         quantization.is_driven = True
         # prepended, so that it comes before the hook that takes `num_bits` from the call
         self._hook = self.model.register_forward_pre_hook(self._before_call, prepend=True, with_kwargs=True)

@@ -91,6 +91,10 @@ class Quantization:
         self.context.set(update, micro_batch)
         self.context.frozen = not counts
 
+    def lay_out(self, total_updates: int) -> None:
+        """Say how many updates the run has, for estimators that change over it."""
+        self.context.total_updates = total_updates
+
     def end_update(self, model: nn.Module, group: Any = None) -> None:
         """Fold the update's ranges into the running ones; over all processes of `group` if torch.distributed runs."""
         self.context.frozen = False

@@ -30,9 +30,10 @@ from fairseq.quantization.observers.base import Range, Request
 from fairseq.quantization.observers.minmax import MinMax
 from fairseq.quantization.observers.running import RunningObserver, build_observer
 from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS, LearnedQParams
-from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, layer_number
-from fairseq.quantization.rounding.straight_through import BACKWARDS, Plain, PlainResult, Sloped
+from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state, layer_number
+from fairseq.quantization.rounding.straight_through import Plain, PlainResult, Sloped, build_backward
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
+from fairseq.quantization.transforms import build_transform
 
 __all__ = [
     "ACTIVATION",
@@ -96,11 +97,14 @@ class Quantizer(nn.Module):
         granularity = spec.granularity if self.format.takes_range else "tensor"
         self.granularity = Granularity.parse(granularity, axis=0 if role == WEIGHT else -1, where=path)
         self.stochastic = spec.rounding == "stochastic"
-        self.backward = BACKWARDS.lookup(self.spec.ste)()
+        self.backward = build_backward(self.spec.ste)
+        self.transform = build_transform(spec.transform, path)
         self.layer = layer_number(path)
+        self.owner = layer_number(path.rpartition(".")[0])  # quantizers of one layer draw the same signs
         # a group's ranges come in two parts; noise, learned grids and masks belong to one quantizer
         one_range = self.granularity.kind not in ("group", "block") or self.format.block is not None
         self.may_share = role == ACTIVATION and one_range and not self.stochastic
+        self.may_share = self.may_share and (self.transform is None or not self.transform.is_random)
         source = spec.range if self.format.takes_range else "minmax"  # which keeps nothing, and is never asked
         self.observer = build_observer(source, path, shape=(1,), context=context)
         # blocks that find their scales need no look at the whole tensor first
@@ -117,7 +121,7 @@ class Quantizer(nn.Module):
                 reference,
                 context,
                 needs_data=role != WEIGHT,
-                values_shape=shape,
+                values_shape=shape if shape is not None or features is None else (features,),
             )
         elif self.observer.is_running and self.format.zero_points_per_range > 1:
             raise ConfigError(
@@ -167,13 +171,47 @@ class Quantizer(nn.Module):
         """
         if num_bits is None or x.numel() == 0:
             return Quantized(x, x)
+        if self.transform is not None and not self.is_straight and not torch.compiler.is_exporting():
+            y = self._transformed(x, num_bits)
+            return Quantized(y, y.detach())
+        return self._quantized(x, num_bits, state)
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether gradients pass as if nothing had been rounded, and nothing is learned."""
+        is_rotation = self.transform is None or self.transform.is_rotation
+        return self.learned is None and self.backward.is_plain and is_rotation
+
+    def _transformed(self, x: Tensor, num_bits: int) -> Tensor:
+        """`x` transformed, rounded with the estimator's gradient, and transformed back."""
+        assert self.transform is not None
+        seed = self._sign_seed(None)
+        wide = x if x.dtype == torch.float64 else x.float()
+        changed = self.transform.apply(wide, seed)
+        if not (torch.is_grad_enabled() and (wide.requires_grad or self.learned is not None)):
+            rounded = self._fake(changed, num_bits)
+        else:
+            rounded = self._quantized(changed, num_bits, None, transformed=True).tensor()
+        return self.transform.undo(rounded, x.shape[-1], seed).to(x.dtype)
+
+    def _sign_seed(self, key: Optional[NoiseKey]) -> int:
+        """What random signs are drawn by: the same for the quantizers of a layer in one micro-batch."""
+        if self.transform is None or not self.transform.is_random:
+            return 0
+        own = key or self.context.noise_key(self.layer)
+        turned = own.layer >= ACROSS
+        return hash_state(own._replace(layer=self.owner + (ACROSS if turned else 0)))
+
+    def _quantized(self, x: Tensor, num_bits: int, state: Optional[CallState], transformed: bool = False) -> Quantized:
         if self.learned is not None and not torch.compiler.is_exporting():
             y = self.learned(x if x.dtype == torch.float64 else x.float(), num_bits).to(x.dtype)
             self._notify(x, y, num_bits)
             return Quantized(y, y.detach())
         if self.backward.is_plain or not (x.requires_grad and torch.is_grad_enabled()):
+            if transformed:
+                return Quantized(x, self._fake(x, num_bits))
             return Quantized(x, self._shared(x, num_bits, state) if self.may_share else self.fake(x, num_bits))
-        value, slope = self.fake(x, num_bits), self._slope(x, num_bits)
+        value, slope = self._fake(x, num_bits), self._slope(x, num_bits)
         grad_target: Tensor = Sloped.apply(x, value, slope)  # type: ignore[no-untyped-call]
         return Quantized(grad_target, grad_target.detach())
 
@@ -204,6 +242,23 @@ class Quantizer(nn.Module):
         """
         if x.numel() == 0:
             return x
+        if self.transform is None:
+            return self._fake(x, num_bits, out, key, ranges)
+        seed = self._sign_seed(key)
+        changed = self.transform.apply(x if x.dtype == torch.float64 else x.float(), seed)
+        rounded = self._fake(changed, num_bits, None, key, ranges)
+        return self.transform.undo(rounded, x.shape[-1], seed).to(x.dtype)
+
+    @torch.no_grad()
+    def _fake(
+        self,
+        x: Tensor,
+        num_bits: int,
+        out: Optional[Tensor] = None,
+        key: Optional[NoiseKey] = None,
+        ranges: Optional[list[Range]] = None,
+    ) -> Tensor:
+        """`fake` of what the transform has made."""
         wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
         if self.learned is not None:
             self.learned.ensure_initialized(wide)
@@ -262,10 +317,12 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def codes(self, x: Tensor, num_bits: int) -> Tensor:
-        """Codes of `x` as the smallest integer type that holds them. DataError where `x` is not finite."""
+        """Codes of `x`, or of what the transform makes of it, as the smallest integer type that holds them. DataError
+        where `x` is not finite.
+        """
         if not bool(x.isfinite().all()):
             raise DataError(f"{self.path}: a tensor with inf or NaN has no codes")
-        x = x if x.dtype == torch.float64 else x.float()
+        x = self._before_rounding(x)
         if self.learned is not None:
             self.learned.ensure_initialized(x)
             x = self.learned.steered(x)
@@ -279,9 +336,13 @@ class Quantizer(nn.Module):
     @torch.no_grad()
     def qparams(self, x: Tensor, num_bits: int) -> list[QParams]:
         """The levels that `x` is rounded to, twice where a last group is shorter than the others."""
-        wide = x if x.dtype == torch.float64 else x.float()
+        wide = self._before_rounding(x)
         number_format = self.format.bound_to(wide)
         return [self._qparams(piece, num_bits, None, number_format)[0] for piece in self.pieces(wide)]
+
+    def _before_rounding(self, x: Tensor) -> Tensor:
+        wide = x if x.dtype == torch.float64 else x.float()
+        return wide if self.transform is None else self.transform.apply(wide, self._sign_seed(None))
 
     def pieces(self, x: Tensor) -> Iterator[Tensor]:
         """Views of `x` in which ranges run over whole axes."""
@@ -318,7 +379,7 @@ class Quantizer(nn.Module):
         return found
 
     def _noise(self, x: Tensor, key: Optional[NoiseKey], index: int) -> Optional[HashNoise]:
-        if not self.stochastic:
+        if not self.stochastic or (self.role == WEIGHT and not self.training):
             return None
         if torch.compiler.is_exporting() and self.role != WEIGHT:
             raise ConfigError(
@@ -334,7 +395,7 @@ class Quantizer(nn.Module):
         slope = torch.empty_like(wide, dtype=torch.bool if self.backward.is_mask else None)
         for piece, target in zip(self.pieces(wide), self.pieces(slope), strict=True):
             qparams = self._qparams(piece, num_bits, None, number_format)[0]
-            target.copy_(self.backward.slope(number_format, piece, qparams))
+            target.copy_(self.backward.slope(number_format, piece, qparams, self.context.progress))
         return slope
 
     def extra_repr(self) -> str:

@@ -32,9 +32,10 @@ class QuantizerSpec:
         granularity: which values share a range, as text.
         range: range source, a name or `{name: ..., options}`.
         ste: gradient of rounding: `plain` (or `straight_through`) passes it everywhere, `clipped` only between the
-            outermost levels; `tanh` is for two levels.
+            outermost levels; others, some with a number (`within:1.3`), are in `rounding/`.
         learned: `scale` (LSQ), `clip` (PACT), `flexround` or `none`.
-        rounding: `nearest` or `stochastic`.
+        rounding: `nearest` or `stochastic`; weights are rounded to nearest in evaluation.
+        transform: what is done to the tensor first: `hadamard:N`, `standardize` (`transforms/`).
         compute: how the product is carried out: `simulate` multiplies rounded values in floating point, `integer` codes
             of 8 bits or fewer (more bits are simulated), `auto` does what is faster for the layer's shape.
     """
@@ -48,6 +49,7 @@ class QuantizerSpec:
     learned: str = "none"
     rounding: str = "nearest"
     compute: str = "simulate"
+    transform: str = "none"
 
     def check(self, path: str, role: str) -> "QuantizerSpec":
         """Itself, without aliases, if every setting can be used for a quantizer of that role at `path`; else
@@ -57,15 +59,17 @@ class QuantizerSpec:
         from fairseq.quantization.formats import build_format
         from fairseq.quantization.granularity import Granularity
         from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS
-        from fairseq.quantization.rounding.straight_through import BACKWARDS
+        from fairseq.quantization.rounding.straight_through import build_backward, canonical_backward
+        from fairseq.quantization.transforms import build_transform
 
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(unknown(name, str(getattr(self, name)), choices, where=f"the rules for {path!r}"))
         number_format = build_format(self.format, path)
-        if self.ste not in BACKWARDS:
-            raise ConfigError(unknown("ste", str(self.ste), BACKWARDS.names(), where=f"the rules for {path!r}"))
-        BACKWARDS.lookup(self.ste)().check(number_format, path)
+        build_backward(self.ste, f"the rules for {path!r}").check(number_format, path)
+        transform = build_transform(self.transform, path)
+        if transform is not None and role not in transform.roles:
+            raise ConfigError(f"{path}: the transform {self.transform} is not for a tensor of this role, {role}")
         if self.learned != "none" and self.learned not in LEARNED_QPARAMS:
             known = ("none", *LEARNED_QPARAMS)
             raise ConfigError(unknown("learned", str(self.learned), known, where=f"the rules for {path!r}"))
@@ -96,11 +100,7 @@ class QuantizerSpec:
                 )
             if kind not in ("tensor", "channel"):
                 raise ConfigError(f"{path}: learned {self.learned} needs granularity tensor or channel, not {kind}")
-            if not (number_format.is_uniform and number_format.has_exact_zero and number_format.scale_is_free):
-                raise ConfigError(
-                    f"{path}: learned {self.learned} needs evenly spaced levels with an exact zero and a free scale, "
-                    f"which the format {number_format} does not have"
-                )
+            LEARNED_QPARAMS.lookup(self.learned).check(number_format, path, self.learned)
             if self.rounding != "nearest":
                 raise ConfigError(f"{path}: learned {self.learned} rounds to nearest; remove rounding: {self.rounding}")
         if role == GRADIENT and self.quantize and not number_format.holds_gradients:
@@ -109,7 +109,7 @@ class QuantizerSpec:
             )
         if self.rounding == "stochastic" and not number_format.takes_noise:
             raise ConfigError(f"{path}: the format {number_format} cannot round stochastically; use rounding: nearest")
-        return replace(self, ste=BACKWARDS.canonical(self.ste))
+        return replace(self, ste=canonical_backward(self.ste))
 
     def in_blocks(self, block: tuple[int, int], path: str) -> "QuantizerSpec":
         """The settings of a format that finds the scales of its blocks (rows, columns) itself.
@@ -163,6 +163,7 @@ class QuantizerSpec:
             "rounding": self.rounding,
             "ste": self.ste,
             "compute": self.compute,
+            **({} if self.transform == "none" else {"transform": self.transform}),
         }
 
 

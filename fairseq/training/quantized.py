@@ -103,6 +103,7 @@ class QuantizedTraining:
             how="optimization.max_update or optimization.max_epoch (--max-update, --max-epoch)",
         ):
             logger.warning(line)
+        self.handle.lay_out(0 if total is None else total)
 
     @property
     def schedule(self) -> Any:

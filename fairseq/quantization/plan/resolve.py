@@ -10,7 +10,7 @@ from fairseq.quantization.observers import OBSERVERS
 from fairseq.quantization.plan.rules import Rule, resolve
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.targets import QuantizationTarget
-from fairseq.quantization.rounding.straight_through import BACKWARDS
+from fairseq.quantization.rounding.straight_through import canonical_backward
 from fairseq.quantization.spec import BIAS, CACHE, QuantizerSpec
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def _canonical(spec: QuantizerSpec, path: str, role: str) -> QuantizerSpec:
     elif "name" in source:
         source = {**source, "name": OBSERVERS.canonical(source["name"])}
     number_format = build_format(spec.format, path)
-    spec = replace(spec, format=number_format.spec(), range=source, ste=BACKWARDS.canonical(spec.ste))
+    spec = replace(spec, format=number_format.spec(), range=source, ste=canonical_backward(spec.ste))
     if role == CACHE:
         spec = spec.of_cache(path)
     if role == BIAS:

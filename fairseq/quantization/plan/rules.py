@@ -14,7 +14,7 @@ pattern that ends in its name (`re:.*\\.(input|output)`). `*.input` means the in
 no bias.
 
 Fields: `bits` (a number pins the bits, `follow` takes the threaded value; implies `quantize: true`), `grad_bits` for
-gradients, `quantize`, `format`, `granularity`, `range`, `ste`, `learned`, `rounding`, `compute`; their values:
+gradients, `quantize`, `format`, `granularity`, `range`, `ste`, `learned`, `rounding`, `compute`, `transform`; values:
 `QuantizerSpec`.
 
 >>> rules = read_rules([{"match": "*", "format": "symmetric"}, {"match": "fc1.*", "bits": 4, "grad_bits": 8}])
@@ -49,6 +49,7 @@ class Rule:
     learned: Optional[str] = None
     rounding: Optional[str] = None
     compute: Optional[str] = None
+    transform: Optional[str] = None
     optional: bool = False
 
     def matcher(self) -> Callable[[str], bool]:

@@ -39,6 +39,8 @@ def obstacle(left: Named, right: Named, grad: Named, right_role: str = "activati
             return f"{path} has granularity {granularity}, whose scales change along the contraction"
         if spec.learned != "none":
             return f"{path} learns its {spec.learned}, for which the rounded values are needed"
+        if spec.transform != "none":
+            return f"{path} has transform {spec.transform}, which the values are needed for"
         if spec.ste != "plain":
             return f"{path} has ste {spec.ste}, for which the values outside the grid are needed"
     path, spec = grad

@@ -97,7 +97,7 @@ class WeightedProduct(ProductQuantizers):
         matrix = self.matrix(weight)
         if torch.compiler.is_exporting():  # a cache would keep the tracer's tensors
             return self._own_shape(quantizer(matrix, num_bits), matrix, weight)
-        trains_grid = quantizer.learned is not None or quantizer.spec.ste != "plain"
+        trains_grid = not quantizer.is_straight
         if num_bits is None or (trains_grid and torch.is_grad_enabled()):
             self._cached = None
             return self._own_shape(quantizer(matrix, num_bits), matrix, weight)

@@ -20,7 +20,7 @@ from typing import ClassVar, Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq.errors import TrainingError
+from fairseq.errors import ConfigError, TrainingError
 from fairseq.quantization.context import QuantizationContext
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.formats.integer.uniform import MIN_SCALE
@@ -42,7 +42,7 @@ class LearnedQParams(MetadataState):
         calibration_bits: bits for which a scale is learned; at other bits the grid keeps its extent.
         context: state shared by the model's quantizers.
         needs_data: False for weights, which are at hand also without training.
-        values_shape: of the tensor, for a weight.
+        values_shape: of the tensor, for a weight; of an activation its last axis, where that is known.
 
     Attributes:
         what: what is learned, in messages.
@@ -71,6 +71,15 @@ class LearnedQParams(MetadataState):
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
         self.is_initialized = False  # the same without asking the device
         self.create_parameters(shape)
+
+    @classmethod
+    def check(cls, number_format: NumberFormat, path: str, name: str) -> None:
+        """ConfigError where the kind, by its `name`, does not suit the format."""
+        if not (number_format.is_uniform and number_format.has_exact_zero and number_format.scale_is_free):
+            raise ConfigError(
+                f"{path}: learned {name} needs evenly spaced levels with an exact zero and a free scale, "
+                f"which the format {number_format} does not have"
+            )
 
     def create_parameters(self, shape: tuple[int, ...]) -> None:
         raise NotImplementedError

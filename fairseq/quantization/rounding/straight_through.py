@@ -4,14 +4,16 @@
     clipped   1 between the outermost levels, 0 where clamping took the value
     tanh      1 - tanh(x / a)^2, of a binary format with scale a: the slope of a tanh(x / a), which looks like its step
 
-Every kind is a class, found by `BACKWARDS`, that gives dL/dx as dL/dy times a slope. tanh: Qin et al., arXiv:1909.10788
+Every kind is a class, found by `BACKWARDS`, that gives dL/dx as dL/dy times a slope. A number behind a colon is its
+setting; `estimators.py` has more of them. tanh: Qin et al., arXiv:1909.10788
 (IR-Net), equation 9 with t = k = 1 and x in units of a.
 
 >>> from fairseq.quantization.formats import build_format
 >>> symmetric = build_format("symmetric")
 >>> qparams = symmetric.qparams(torch.tensor([-3.0]), torch.tensor([3.0]), num_bits=3)
 >>> x = torch.tensor([0.2, 5.0], requires_grad=True)
->>> Sloped.apply(x, torch.tensor([0.0, 3.0]), Clipped().slope(symmetric, x.detach(), qparams)).sum().backward()
+>>> slope = Clipped().slope(symmetric, x.detach(), qparams, 0.0)
+>>> Sloped.apply(x, torch.tensor([0.0, 3.0]), slope).sum().backward()
 >>> x.grad
 tensor([1., 0.])
 """
@@ -21,7 +23,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fairseq.errors import ConfigError
+from fairseq.errors import ConfigError, unknown
 from fairseq.quantization.formats import NumberFormat, QParams
 from fairseq.quantization.registry import Registry
 
@@ -40,8 +42,12 @@ class Backward:
     def check(self, number_format: NumberFormat, where: str) -> None:
         """ConfigError where the kind does not suit the format."""
 
-    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams) -> Tensor:
-        """What dL/dy is multiplied by: booleans or numbers, of x's shape."""
+    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams, progress: float) -> Tensor:
+        """What dL/dy is multiplied by: booleans or numbers, of x's shape.
+
+        Args:
+            progress: share of the run that is done, 0 at its first update and 1 at its last.
+        """
         raise NotImplementedError
 
 
@@ -61,8 +67,28 @@ class Clipped(Backward):
 
     is_mask = True
 
-    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams) -> Tensor:
+    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams, progress: float) -> Tensor:
         return number_format.is_inside(x, qparams)
+
+
+def build_backward(text: str, where: str = "ste") -> Backward:
+    """The kind that `text` names, with the number behind its colon; ConfigError where there is none."""
+    name, colon, number = str(text).partition(":")
+    if name not in BACKWARDS:
+        raise ConfigError(unknown("ste", name, BACKWARDS.names(), where=where))
+    kind = BACKWARDS.lookup(name)
+    if not colon:
+        return kind()
+    try:
+        return kind(float(number))  # type: ignore[call-arg]
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}: ste {name} takes no {number!r} behind its colon") from None
+
+
+def canonical_backward(text: str) -> str:
+    """`text` without aliases."""
+    name, colon, number = str(text).partition(":")
+    return f"{BACKWARDS.canonical(name)}{colon}{number}"
 
 
 @BACKWARDS.register("tanh")
@@ -73,7 +99,7 @@ class Tanh(Backward):
         if number_format.fixed_bits != 1 or not number_format.is_symmetric:
             raise ConfigError(f"{where}: ste tanh is for two levels, -a and a; the format {number_format} has others")
 
-    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams) -> Tensor:
+    def slope(self, number_format: NumberFormat, x: Tensor, qparams: QParams, progress: float) -> Tensor:
         return (x / qparams.scale).tanh_().square_().neg_().add_(1)
 
 

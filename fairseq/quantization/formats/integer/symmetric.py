@@ -10,7 +10,7 @@ Products of such codes need no zero-point corrections, and int8 never meets -128
 tensor([-3.,  0.,  1.])
 """
 
-from typing import Optional
+from typing import ClassVar, Optional
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Symmetric(IntegerFormat):
     has_exact_zero = True
     covers_ends = True
     is_symmetric = True
-    kernel_id = 1
+    kernel_id: ClassVar[Optional[int]] = 1
 
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
         scale = (torch.maximum(-low, high) / self.max_value(num_bits)).clamp(min=MIN_SCALE)
