@@ -124,7 +124,16 @@ def test_roberta_sizes_equal_fairseqs_architectures(arch):
 # flags that we have and fairseq's parser of the same name does not
 ADDED_FLAGS = {
     *("compile", "dense_embedding_gradients", "trainable", "point_errors_interval", "count_bitops"),
-    *("quantization", "num_bits", "num_grad_bits", "eval_bits", "quantization_rules", "quantization_compute"),
+    *(
+        "quantization",
+        "num_bits",
+        "num_grad_bits",
+        "eval_bits",
+        "quantization_rules",
+        "quantization_pattern",
+        "quantization_keep_last",
+        "quantization_compute",
+    ),
     *("precision_schedule", "min_bits", "precision_cycles", "precision_schedule_options"),
     *("rounding_seed", "no_fused_rounding", "integer_weights"),
 }

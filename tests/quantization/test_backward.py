@@ -16,7 +16,8 @@ from fairseq.quantization.rounding.straight_through import BACKWARDS
 
 
 def test_registries() -> None:
-    assert list(BACKWARDS) == ["clipped", "plain", "tanh"] and list(LEARNED_QPARAMS) == ["clip", "flexround", "scale"]
+    assert list(BACKWARDS) == ["clipped", "ede", "plain", "tanh", "trust", "within"]
+    assert list(LEARNED_QPARAMS) == ["alpha", "clip", "elastic", "flexround", "scale"]
     spec = QuantizerSpec(ste="straight_through")
     assert Quantizer("x", ACTIVATION, spec, QuantizationContext()).spec == QuantizerSpec(ste="plain")
     model = quantize_model(nn.Sequential(nn.Linear(3, 2)), "int8", rules=[{"match": "*", "ste": "straight_through"}])

@@ -153,7 +153,20 @@ def test_config_errors(config: dict[str, object], message: str, transformer: nn.
     assert "\n" not in str(error.value)
 
 
-WEIGHTS_ALONE = ("w8", "w4", "w2", "ternary", "binary")
+PARETOQ = ("paretoq_1", "paretoq_t", "paretoq_2", "paretoq_3", "paretoq_4")
+WEIGHTS_ALONE = ("w8", "w4", "w2", "ternary", "binary", "binary_bwn", "binary_irnet", *PARETOQ)
+LINEAR_LAYERS = ("quest_w4a4", "quest_w1a1", "bitnet_158")  # their weights and inputs
+WITHOUT_GRADIENTS = ("w8a8", "binary_bit")
+
+
+def rounds(preset: str, path: str) -> bool:
+    """Whether `preset` rounds a tensor of an attention."""
+    role = path.rpartition(".")[2]
+    if preset in WEIGHTS_ALONE:
+        return role == "weight"
+    if preset in LINEAR_LAYERS:
+        return role in ("weight", "input")
+    return role != "grad_output" or preset not in WITHOUT_GRADIENTS
 
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "none"])
@@ -164,7 +177,7 @@ def test_presets_train_and_evaluate(preset: str, transformer: nn.Module, tokens:
     model.eval()(tokens)
     attention = "layers.0.self_attn"
     for path in ("q_proj.weight", "out_proj.input", "query", "key", "probs", "value", "qk_matmul.grad_output"):
-        assert plan[f"{attention}.{path}"].active == (preset not in WEIGHTS_ALONE or path == "q_proj.weight"), path
+        assert plan[f"{attention}.{path}"].active == rounds(preset, path), path
     for path in ("embed.weight", "classification_heads.weight", f"{attention}.output"):
         assert not plan[path].active, path
     table = plan.table().splitlines()

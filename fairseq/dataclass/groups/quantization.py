@@ -77,6 +77,17 @@ class QuantizationGroup(FairseqDataclass):
         "quantize: false}]",
         flag="--quantization-rules",
     )
+    pattern: Optional[str] = option(
+        None,
+        "parts of the model that are quantized: mha, ffn, cls, all, or all with two of attention's projections only, "
+        "all_qk, all_qv, all_kv (null: what the preset names)",
+        flag="--quantization-pattern",
+    )
+    keep_last: Optional[bool] = option(
+        None,
+        "the last layer stays in full precision (null: where the pattern takes the classifier)",
+        flag="--quantization-keep-last",
+    )
     seed: int = option(1, "seed of stochastic rounding", flag="--rounding-seed", within=SEEDS)
     compute: str = option(
         "simulate",

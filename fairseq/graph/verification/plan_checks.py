@@ -9,6 +9,7 @@ from torch import nn
 
 from fairseq.errors import ConfigError
 from fairseq.quantization.formats import build_format, format_text
+from fairseq.quantization.plan.config import base_rules
 from fairseq.quantization.plan.presets import PRESETS
 from fairseq.quantization.plan.rules import Rule
 from fairseq.quantization.plan.table import PlanRow
@@ -52,8 +53,8 @@ def _row(row: PlanRow, quantizer: Optional[Quantizer], num_bits: Optional[int]) 
 def rule_failures(quantization: Quantization, live: Mapping[str, Quantizer]) -> list[str]:
     """Rules of the user that decide nothing in the model as it is."""
     config = quantization.config
-    preset = PRESETS[config.preset].rules
-    own = config.rules[len(preset) :] if config.rules[: len(preset)] == preset else config.rules
+    preset = base_rules(config.pattern, PRESETS[config.preset])
+    own = config.rules[len(preset) :] if tuple(config.rules[: len(preset)]) == preset else config.rules
     active = {row.quantizer for row in quantization.plan.active}
     found = []
     for rule in own:

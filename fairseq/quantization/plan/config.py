@@ -14,12 +14,13 @@ fairseq.errors.ConfigError: unknown key 'num_bit' in quantization; did you mean 
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any, TypeGuard, Union
+from typing import Any, Optional, TypeGuard, Union
 
 from fairseq.errors import ConfigError, unknown
 from fairseq.quantization.plan.kinds import check_kinds
-from fairseq.quantization.plan.presets import PRESETS, renewed
-from fairseq.quantization.plan.rules import read_rules
+from fairseq.quantization.plan.patterns import HEADS, pattern_rules
+from fairseq.quantization.plan.presets import FULL_PRECISION, LANGUAGE_HEADS, PRESETS, renewed
+from fairseq.quantization.plan.rules import Rule, read_rules
 from fairseq.quantization.plan.settings import QuantizationConfig, ScheduleConfig
 from fairseq.quantization.spec import CHOICES
 
@@ -56,7 +57,8 @@ def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig
 def _given(config: QuantizationConfig) -> dict[str, Any]:
     """The settings that decide about bits, where they are set; rules first."""
     own = {"rules": len(config.rules)} if config.rules else {}
-    values: dict[str, Any] = {name: getattr(config, name) for name in ("num_bits", "num_grad_bits", "eval_bits")}
+    names = ("num_bits", "num_grad_bits", "eval_bits", "pattern", "keep_last")
+    values: dict[str, Any] = {name: getattr(config, name) for name in names}
     schedule = config.schedule
     values.update({f"schedule.{name}": getattr(schedule, name) for name in ("name", "min_bits", "num_cycles")})
     return {**own, **{name: value for name, value in values.items() if value is not None}}
@@ -110,9 +112,10 @@ def _fill(config: QuantizationConfig, preset: QuantizationConfig) -> Quantizatio
         options={**base.options, **own.options} if own.name in (None, base.name) else own.options,
     )
     num_bits = config.num_bits if config.num_bits is not None else preset.num_bits
+    first = base_rules(config.pattern, preset)
     # a config that has been filled already carries the preset's rules
-    filled = renewed(config.rules[: len(preset.rules)]) == preset.rules
-    rules = (*preset.rules, *(config.rules[len(preset.rules) :] if filled else config.rules))
+    filled = renewed(config.rules[: len(first)]) == first
+    rules = (*first, *(config.rules[len(first) :] if filled else config.rules))
     return replace(
         config,
         num_bits=num_bits,
@@ -123,6 +126,15 @@ def _fill(config: QuantizationConfig, preset: QuantizationConfig) -> Quantizatio
     )
 
 
+def base_rules(pattern: Optional[str], preset: QuantizationConfig) -> tuple[Rule, ...]:
+    """The rules before those of the user: the preset's, in which a pattern that takes the classifier turns it on."""
+    if pattern is None:
+        return tuple(preset.rules)
+    kept = [rule for rule in preset.rules if not (pattern in HEADS and rule == FULL_PRECISION[0])]
+    languages = [LANGUAGE_HEADS] if pattern in HEADS else []
+    return (*kept, *languages, *pattern_rules(pattern))
+
+
 def _check(config: QuantizationConfig) -> QuantizationConfig:
     for name, value in (("num_bits", config.num_bits), ("eval_bits", config.eval_bits)):
         if not _is_whole(value) or value < 1:  # how many bits can be had, the formats say
@@ -131,6 +143,11 @@ def _check(config: QuantizationConfig) -> QuantizationConfig:
     if grad_bits and (not _is_whole(grad_bits) or grad_bits < 1):
         raise ConfigError(
             f"quantization.num_grad_bits: must be a whole number of bits, or 0 for full precision, got {grad_bits!r}"
+        )
+    if grad_bits == 1:
+        raise ConfigError(
+            "quantization.num_grad_bits: gradients of 1 bit have lost their size, and nothing trains on them; use 0 "
+            "for full precision, or 2 or more"
         )
     if not _is_whole(config.seed):
         raise ConfigError(f"quantization.seed: needs a whole number, got {config.seed!r}")

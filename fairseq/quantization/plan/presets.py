@@ -20,6 +20,8 @@ gradients in full precision:
 | `w2` | symmetric, learned scale per channel | | |
 | `ternary`, `binary` | the same, per channel | | |
 
+`w8a8` is `int8` with gradients in full precision. Published recipes are files of `recipes/` (`recipes.py`).
+
 Sources: Micikevicius et al., arXiv:2209.05433 (`fp8`: e5m2 for gradients); Rouhani et al., arXiv:2310.10537 (`mx`; they
 round gradients to the format of the weights, here they keep 8 bits); Li and Liu, arXiv:1605.04711 (`ternary`);
 Rastegari et al., arXiv:1603.05279 (`binary`: its BWN).
@@ -33,9 +35,11 @@ of adaptive ones, stay in full precision unless a rule quantizes them; attention
 ScheduleConfig(name='CR', min_bits=4, num_cycles=32, options={})
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Optional, Union
 
+from fairseq.quantization.plan.recipes import read_recipe, recipe_names
 from fairseq.quantization.plan.rules import Rule
 from fairseq.quantization.plan.settings import QuantizationConfig, ScheduleConfig
 
@@ -55,6 +59,8 @@ FULL_PRECISION = (
     Rule(rf"re:(.*\.)?({_HEADS}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True),
     Rule(r"re:(.*\.)?output", quantize=False, optional=True),
 )
+_OTHER_HEADS = _HEADS.replace("classification_heads|", "")
+LANGUAGE_HEADS = Rule(rf"re:(.*\.)?({_OTHER_HEADS}|{_ADAPTIVE_INPUT})\b.*", quantize=False, optional=True)
 # the first of these as configs of older files carry it: before models that refine sentences, before convolutional
 # models, and before adaptive softmaxes
 _FIRST_BEFORE = (
@@ -118,7 +124,26 @@ def _scaled(name: str) -> Format:
     return {"format": name, "scaled": True}
 
 
-PRESETS: Mapping[str, QuantizationConfig] = {
+class Presets(Mapping[str, QuantizationConfig]):
+    """Presets by name: those of this file, and recipes, whose files are read when they are asked for."""
+
+    def __getitem__(self, name: str) -> QuantizationConfig:
+        if name in _OWN:
+            return _OWN[name]
+        if name not in recipe_names():
+            raise KeyError(name)
+        recipe = read_recipe(name)
+        return replace(recipe, rules=(*recipe.rules, *FULL_PRECISION))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _OWN
+        yield from recipe_names()
+
+    def __len__(self) -> int:
+        return len(_OWN) + len(recipe_names())
+
+
+_OWN: dict[str, QuantizationConfig] = {
     "none": QuantizationConfig(),
     "cpt": _cpt(3, 8, 8),
     "cpt_3_8": _cpt(3, 8, 8),
@@ -139,4 +164,6 @@ PRESETS: Mapping[str, QuantizationConfig] = {
     "w2": _weights(2, _weight("symmetric", learned="scale")),
     "ternary": _weights(2, _weight("ternary")),
     "binary": _weights(1, _weight("binary")),
+    "w8a8": _integer(8, 0),
 }
+PRESETS = Presets()

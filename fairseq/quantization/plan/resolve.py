@@ -1,12 +1,16 @@
 """From a config to the settings of every quantizer that a model can have."""
 
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from fairseq.quantization.cpt_specs import reference_spec
 from fairseq.quantization.formats import build_format
 from fairseq.quantization.observers import OBSERVERS
+from fairseq.quantization.plan.config import base_rules
+from fairseq.quantization.plan.patterns import HEADS, check_pattern, last_layer
+from fairseq.quantization.plan.presets import PRESETS
 from fairseq.quantization.plan.rules import Rule, resolve
 from fairseq.quantization.plan.settings import QuantizationConfig
 from fairseq.quantization.plan.targets import QuantizationTarget
@@ -30,7 +34,15 @@ def plan_specs(targets: list[QuantizationTarget], config: QuantizationConfig) ->
             else:
                 start[path] = replace(spec, compute=config.compute, quantize=target.converts_by_default)
     others = {target.path: target.kind for target in targets if not target.quantizers}
-    specs = resolve(config.rules, roles, start, others, on_request)
+    rules = list(config.rules)
+    if config.pattern is not None:
+        check_pattern(config.pattern, [path for path in roles if path not in on_request])
+    if config.keep_last or (config.keep_last is None and config.pattern in HEADS):
+        last = last_layer([target.path for target in targets if target.converts_by_default and target.quantizers])
+        if last is not None:  # in front of the rules of the user, which win
+            place = len(base_rules(config.pattern, PRESETS[config.preset])) if config.preset in PRESETS else 0
+            rules.insert(place, Rule(f"re:{re.escape(last)}\\..*", quantize=False, optional=True))
+    specs = resolve(rules, roles, start, others, on_request)
     return {path: _canonical(spec, path, roles[path]) for path, spec in specs.items()}
 
 

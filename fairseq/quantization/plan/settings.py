@@ -39,6 +39,8 @@ class QuantizationConfig:
         eval_bits: bits of evaluation and of saved models; `num_bits` if None.
         schedule: bits over the course of training.
         rules: by quantizer path, appended to the preset's.
+        pattern: which parts of the model are quantized, of `plan/patterns.py`; all that the preset names if None.
+        keep_last: the last layer stays in full precision; None: where a pattern that takes heads is given.
         seed: of stochastic rounding.
         compute: how products are carried out where no rule says otherwise.
         fused: round large tensors in compiled kernels; the numbers are the same without.
@@ -50,6 +52,8 @@ class QuantizationConfig:
     eval_bits: Optional[int] = None
     schedule: ScheduleConfig = ScheduleConfig()
     rules: Sequence[Rule] = ()
+    pattern: Optional[str] = None
+    keep_last: Optional[bool] = None
     seed: int = 1
     compute: str = "simulate"
     fused: bool = True

@@ -31,6 +31,10 @@ LISTS: list[tuple[FormatSpec, int]] = [
     (UNEVEN, 3),
     ("binary", 1),
     ("binary_unsigned", 1),
+    ({"format": "binary", "scale": "power_of_two"}, 1),
+    *(("midrise", bits) for bits in (1, 2, 4, 8)),
+    *(("stretched", bits) for bits in (2, 4)),
+    ({"format": "stretched", "zero": True}, 2),
 ]
 THREE: FormatSpec = {"format": "binary_residual", "terms": 3}
 OWN: list[tuple[FormatSpec, int]] = [*LISTS, ("ternary", 2), ("binary_residual", 2), (THREE, 3)]
@@ -65,7 +69,7 @@ def test_nearest_level(spec: FormatSpec, num_bits: int, dtype: torch.dtype) -> N
     number_format = build_format(spec)
     levels = number_format.values(num_bits).tolist()
     assert levels == sorted(set(levels)) and len(levels) == number_format.num_levels(num_bits) <= 2**num_bits
-    assert max(map(abs, levels)) == (1.5 if spec is UNEVEN else 1)
+    assert number_format.name == "stretched" or max(map(abs, levels)) == (1.5 if spec is UNEVEN else 1)
     x, qparams = awkward(levels, dtype), unit(number_format, num_bits, dtype)
     y = number_format.fake_quantize(x, qparams)
     assert y.tolist() == [nearest(value, levels) for value in x.tolist()]
