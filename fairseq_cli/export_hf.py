@@ -40,18 +40,20 @@ def get_parser() -> argparse.ArgumentParser:
 def cli_main() -> None:
     args = get_parser().parse_args()
     from fairseq.interop import hf_export
+    from fairseq.native.announce import waiting
 
     path = args.checkpoint / "model.pt" if args.checkpoint.is_dir() else args.checkpoint
-    export = hf_export.export_encoder(
-        path,
-        args.dest,
-        args.bpe_dir,
-        args.head,
-        overwrite=args.overwrite,
-        with_tokenizer=not args.no_tokenizer,
-        drop_quantizers=args.drop_quantizers,
-        data=args.data,
-    )
+    with waiting("exporting, and comparing what was written"):
+        export = hf_export.export_encoder(
+            path,
+            args.dest,
+            args.bpe_dir,
+            args.head,
+            overwrite=args.overwrite,
+            with_tokenizer=not args.no_tokenizer,
+            drop_quantizers=args.drop_quantizers,
+            data=args.data,
+        )
     for note in export.notes():
         print(note, file=sys.stderr)
     if export.tokenizer is None and not args.no_tokenizer:

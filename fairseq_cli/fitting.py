@@ -35,8 +35,8 @@ def _block(block: str, width: int) -> str:
     if max(map(len, lines)) <= width:
         return block
     # lines above a table belong to it: it begins where it has most columns
-    tables = [(title, _cells(lines[title:])) for title in range(min(TITLES, len(lines) - 2) + 1)]
-    title, cells = max(tables, key=lambda table: len(table[1][0]), default=(0, [[]]))
+    tables = [(title, _cells(lines[title:])) for title in range(max(min(TITLES, len(lines) - 2), 0) + 1)]
+    title, cells = max(tables, key=lambda table: len(table[1][0]))
     if len(cells[0]) > 1:
         return "\n".join([*(_wrapped(line, width) for line in lines[:title]), _table(cells, width)])
     return "\n".join(_wrapped(line, width) for line in lines)

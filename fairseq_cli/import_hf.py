@@ -30,8 +30,11 @@ def get_parser() -> argparse.ArgumentParser:
 def cli_main() -> None:
     args = get_parser().parse_args()
     from fairseq.interop import hf_files, hf_import
+    from fairseq.native.announce import waiting
 
-    imported = hf_import.import_encoder(hf_files.locate(args.model), args.dest, args.overwrite)
+    folder = hf_files.locate(args.model)
+    with waiting("importing, and comparing what was written"):
+        imported = hf_import.import_encoder(folder, args.dest, args.overwrite)
     if imported.left_out:
         print(f"left out, our model has no place for it: {', '.join(imported.left_out)}", file=sys.stderr)
     print(imported.comparison.summary())

@@ -25,6 +25,7 @@ from fairseq.export.reading import num_classes, read_classifier
 from fairseq.export.roberta import Point, build
 from fairseq.export.runtime import runner
 from fairseq.models.roberta import RobertaModel
+from fairseq.native.announce import waiting
 from fairseq.output_files import check_output
 
 MAX_FILE_BYTES = 2**31  # bytes: what a protobuf message holds
@@ -92,7 +93,8 @@ def export_onnx(
     model, labels = read_classifier(str(checkpoint))
     head = chosen_head(model, head, str(checkpoint))
     names = known_class_names(labels, data, num_classes(model, head))
-    file, comparison = serialize(model, head, opset, names)
+    with waiting("writing the graph and comparing it with the model"):
+        file, comparison = serialize(model, head, opset, names)
     found = None
     if data is not None:
         run = runner(file)[1]
