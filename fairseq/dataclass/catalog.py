@@ -111,6 +111,7 @@ BUILTINS: dict[str, dict[str, Builtin]] = {
         "adagrad": Builtin("optimizers:AdagradConfig", "optim.adagrad"),
         "adadelta": Builtin("optimizers:AdadeltaConfig", "optim.adadelta"),
         "adamax": Builtin("optimizers:AdamaxConfig", "optim.adamax"),
+        "composite": Builtin("optimizers:CompositeOptimizerConfig", "optim.composite"),
         "adafactor": Builtin("optimizers:AdafactorConfig", "optim.adafactor"),
     },
     "lr_scheduler": {

@@ -4,8 +4,8 @@
 1e-08
 """
 
-from dataclasses import dataclass
-from typing import Any, List, Optional
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional
 
 from fairseq.dataclass.base import II, FairseqDataclass, option
 from fairseq.dataclass.ranges import above, any_number, at_least, below_one, between
@@ -95,4 +95,25 @@ class AdafactorConfig(FairseqDataclass):
     scale_parameter: bool = option(False, "multiply the learning rate by the root mean square of the parameter")
     relative_step: bool = option(False, "set the learning rate by the number of updates instead of optimization.lr")
     warmup_init: bool = option(False, "with relative_step: let the learning rate rise from 1e-6")
+    lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")
+
+
+@dataclass
+class OptimizerAndSchedulerConfig(FairseqDataclass):
+    """One group of `optimizer=composite`: its optimizer and its schedule, each a mapping with `_name`."""
+
+    optimizer: Any = option(None, "its optimizer, as {_name: adam}")
+    lr_scheduler: Optional[Any] = option(None, "its schedule, as {_name: inverse_sqrt, warmup_updates: 4000}")
+    lr: List[float] = option(II("optimization.lr"), "learning rate of each epoch")
+    lr_float: Optional[float] = option(None, "one learning rate, in place of lr", within=at_least(0))
+
+
+@dataclass
+class CompositeOptimizerConfig(FairseqDataclass):
+    """`optimizer=composite`: an optimizer and a schedule for each group of parameters that the model marks."""
+
+    groups: Dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "name of a group -> {optimizer: ..., lr_scheduler: ..., lr: ...}"}
+    )
+    dynamic_groups: bool = option(False, "groups by settings that single parameters bring")
     lr: List[float] = option(II("optimization.lr"), "follows optimization.lr")

@@ -40,6 +40,7 @@ REFUSED: dict[str, str] = {
     "task.baseline_model": "languages drawn by a model's losses",
     "task.baseline_model_langs": "languages drawn by a model's losses",
     "task.lang_to_offline_shard_ratio": "shares of languages that other folders hold",
+    "optimizer.dynamic_groups": "groups by settings that single parameters bring",
     "generation.decoding_format": "ways to join the outputs of refining models",
     "generation.beam_mt": _TWO_PASSES,
     "generation.max_len_a_mt": _TWO_PASSES,

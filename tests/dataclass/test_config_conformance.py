@@ -22,6 +22,8 @@ COMMANDS = json.loads((FIXTURES / "commands.json").read_text())
 
 # keys of ours that fairseq does not have
 ADDED = {
+    "composite": {"lr"},  # what groups without one take
+    "multilingual_language_modeling": {"use_plasma_view", "plasma_path"},  # as language_modeling
     "common": {"compile", "count_bitops", "point_errors_interval"},
     "common_eval": {"integer_weights"},
     "optimization": {"dense_embedding_gradients", "trainable"},
@@ -41,6 +43,9 @@ OTHER_TYPES = {
 
 # defaults of ours that are not fairseq's, where they follow keys that do not exist
 OTHER_DEFAULTS = {
+    # fairseq names fields that its common group does not have
+    ("task", "multilingual_language_modeling", "train_subset"): "${dataset.train_subset}",
+    ("task", "multilingual_language_modeling", "valid_subset"): "${dataset.valid_subset}",
     ("task", "multilingual_denoising", "train_subset"): "${dataset.train_subset}",
     ("task", "multilingual_denoising", "valid_subset"): "${dataset.valid_subset}",
 }

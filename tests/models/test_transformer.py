@@ -224,6 +224,8 @@ class TestOptions:
     def test_adaptive_input_is_refused(self):
         with pytest.raises(ConfigError, match="adaptive_input is for language models"):
             build(adaptive_input=True)
+        with pytest.raises(ConfigError, match="tie_adaptive_weights shares the weights of an adaptive input"):
+            build(adaptive_softmax_cutoff="5,10", tie_adaptive_weights=True)
 
     def test_cutoffs_have_to_fit_the_dictionary(self):
         for cutoff in ("10,200", "20,10"):

@@ -116,6 +116,11 @@ class TransformerDecoderBase(FairseqIncrementalDecoder):
     def build_output_projection(self, cfg: TransformerConfig, dictionary: Any, embed_tokens: nn.Embedding) -> None:
         """Make `output_projection`, with the embedding's weights where they are shared, or `adaptive_softmax`."""
         if cfg.adaptive_softmax_cutoff is not None:
+            if cfg.tie_adaptive_weights and not isinstance(embed_tokens, AdaptiveInput):
+                raise ConfigError(
+                    "model.tie_adaptive_weights shares the weights of an adaptive input, which language models"
+                    " have; leave it out"
+                )
             self.adaptive_softmax = AdaptiveSoftmax(
                 len(dictionary),
                 self.output_embed_dim,
