@@ -14,7 +14,8 @@ interface.
 import logging
 import time
 from collections.abc import Iterator
-from typing import Any, NoReturn, Optional
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 import torch
 from torch import nn
@@ -40,6 +41,9 @@ from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.gradients import UpdateGradients, trained_parameters
 from fairseq.training.precision import Precision, choose_device, compile_model
 from fairseq.training.quantized import QuantizedTraining
+
+if TYPE_CHECKING:
+    from fairseq.training.pipelined import Pipelined
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +76,21 @@ class Trainer:
             self.ema = build_ema(self._model, cfg.ema, self.device, seed.get("model"))
         if cfg.common.compile:
             compile_model(self._model)
-        self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
+        # layers spread over processes, None otherwise
+        self.pipelined: Optional[Pipelined] = None
+        self._wrapped_model = self._model
+        kind: Any = UpdateGradients
+        if cfg.distributed_training.pipeline_model_parallel:
+            from fairseq.training import pipelined  # torch's pipelines take time to import
+
+            self.pipelined = pipelined.Pipelined.of(cfg, self._model, self._criterion, task, self.device)
+            kind = partial(pipelined.PipelineGradients, pipelined=self.pipelined)
+        else:
+            self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
         # bits and costs of a quantized model, None for any other
         self.quantized_training = QuantizedTraining.of(self._model, cfg.optimization, self.device)
+        if self.quantized_training is not None:
+            self.quantized_training.shards = self._shards
         self.full_precision_cost = FullPrecisionCost.of(self._model, cfg.common.count_bitops, self.device)
         self._optimizer: Optional[Any] = None
         self._lr_scheduler: Optional[Any] = None
@@ -86,7 +102,7 @@ class Trainer:
         metrics.log_start_time("wall", priority=790, round=0)  # fairseq needs it in the checkpoints it resumes
         self._previous_training_time = 0.0
         self._batches = DeviceBatches(self.device)
-        self._gradients = UpdateGradients(
+        self._gradients = kind(
             task=task,
             model=self._wrapped_model,
             criterion=self._criterion,
@@ -135,15 +151,20 @@ class Trainer:
 
     @property
     def data_parallel_world_size(self) -> int:
-        return distributed_utils.get_world_size()
+        return distributed_utils.get_world_size() if self.pipelined is None else self.pipelined.pipeline.num_replicas
 
     @property
     def data_parallel_rank(self) -> int:
-        return distributed_utils.get_rank()
+        return distributed_utils.get_rank() if self.pipelined is None else self.pipelined.pipeline.replica
+
+    @property
+    def _shards(self) -> tuple[int, int]:
+        """How many processes share the batches, and the number of this one among them."""
+        return self.data_parallel_world_size, self.data_parallel_rank
 
     @property
     def is_data_parallel_master(self) -> bool:
-        return self.data_parallel_rank == 0
+        return distributed_utils.get_rank() == 0
 
     @property
     def should_save_checkpoint_on_current_rank(self) -> bool:
@@ -177,12 +198,13 @@ class Trainer:
     # -- optimizer and learning rate ---------------------------------------------------------------------------------
 
     def _build_optimizer(self) -> None:
-        self._optimizer = optim.build_optimizer(self.cfg.optimizer, trained_parameters((self._model, self._criterion)))
+        trained = trained_parameters((self._model, self._criterion)) if self.pipelined is None else self.pipelined.own
+        self._optimizer = optim.build_optimizer(self.cfg.optimizer, trained)
         self._optimizer.loss_scale = self.loss_scale
         if (
             not self.cfg.optimization.dense_embedding_gradients
             and self._optimizer.supports_row_gradients
-            and self.data_parallel_world_size == 1
+            and distributed_utils.get_world_size() == 1
             and not self.cfg.common.compile  # row gradients cannot be traced
         ):
             use_row_gradients(self._model)
@@ -236,6 +258,7 @@ class Trainer:
             data_selector=data_selector,
             shard_batch_itr=shard_batch_itr,
             disable_iterator_cache=disable_iterator_cache,
+            shards=self._shards,
         )
         self._batches.take_dummies_from(itr)
         if self.quantized_training is not None:
@@ -244,7 +267,7 @@ class Trainer:
 
     def get_valid_iterator(self, subset: str, disable_iterator_cache: bool = False) -> Any:
         """The `EpochBatchIterator` over this process's share of a validation set."""
-        itr = batches.valid_iterator(self.cfg, self.task, self._model, subset, disable_iterator_cache)
+        itr = batches.valid_iterator(self.cfg, self.task, self._model, subset, disable_iterator_cache, self._shards)
         self._batches.take_dummies_from(itr)
         return itr
 
@@ -334,6 +357,9 @@ class Trainer:
 
     def _explain_non_finite(self, samples: list[Any]) -> NoReturn:
         """Run the update again under `NanDetector` (same seed, so the same numbers) and raise with what it found."""
+        advice = "lower optimization.lr, set optimization.clip_norm or look at the data of this update"
+        if self.pipelined is not None:
+            raise TrainingError(f"update {self._num_updates + 1}: loss or gradient is NaN or infinite; {advice}")
         self.zero_grad()
         self._seed_update()
         with NanDetector(self.get_model()) as detector:
@@ -341,8 +367,7 @@ class Trainer:
         found = distributed_utils.all_gather_list(detector.first)  # by the rank that had the data
         where = next(filter(None, found), "the gradient norm only")
         raise TrainingError(
-            f"update {self._num_updates + 1}: loss or gradient is NaN or infinite, first in {where}; "
-            "lower optimization.lr, set optimization.clip_norm or look at the data of this update"
+            f"update {self._num_updates + 1}: loss or gradient is NaN or infinite, first in {where}; {advice}"
         )
 
     def valid_step(self, sample: Any, raise_oom: bool = False) -> dict[str, Any]:
@@ -351,19 +376,31 @@ class Trainer:
             self._model.eval()
             self._criterion.eval()
             sample, is_dummy = self._batches.prepare(sample)
-            with self.precision.autocast():
-                _, sample_size, logging_output = self.task.valid_step(sample, self.model, self.criterion)
-        logging_outputs = statistics.contribution(self.task, self.criterion, logging_output, is_dummy)
+            sample_size, outputs = self._validate(sample)
+        logging_outputs = [
+            kept for each in outputs for kept in statistics.contribution(self.task, self.criterion, each, is_dummy)
+        ]
         sample_size = 0 if is_dummy else sample_size
+        group = None if self.pipelined is None else self.pipelined.pipeline.replicas
         logging_outputs, sample_size = statistics.aggregate(
-            logging_outputs, sample_size, statistics.can_be_summed(self.task, self.criterion), self.device
+            logging_outputs, sample_size, statistics.can_be_summed(self.task, self.criterion), self.device, group
         )
         return statistics.log_step(self.task, self.criterion, logging_outputs, sample_size)
+
+    def _validate(self, sample: Any) -> tuple[Any, list[dict[str, Any]]]:
+        """Sample size and logging outputs of one batch."""
+        if self.pipelined is not None:
+            return self.pipelined.evaluate(sample, self.task, self._model, self._criterion, self.precision)
+        with self.precision.autocast():
+            _, sample_size, logging_output = self.task.valid_step(sample, self.model, self.criterion)
+        return sample_size, [logging_output]
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
     def consolidate_optimizer(self) -> None:
-        """Gather sharded optimizer state on rank 0; nothing is sharded yet."""
+        """Bring weights and optimizer state of a pipeline's processes to rank 0; nothing else is spread."""
+        if self.pipelined is not None:
+            self.pipelined.ownership.gather(self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a checkpoint holds, in fairseq's layout."""

@@ -33,7 +33,6 @@ REFUSED: dict[str, str] = {
     "checkpoint.model_parallel_size": "layers spread over several GPUs",
     "common.quantization_config_path": "product quantization; for integer formats choose quantization=int8",
     "distributed_training.ddp_comm_hook": "compressed exchange of gradients",
-    "distributed_training.pipeline_model_parallel": "layers spread over several GPUs",
     "optimization.use_bmuf": "block-wise model updates",
     "model.base_layers": "experts spread over several GPUs",
     "model.decoder_xformers_att_config": "attention of the xformers library",
@@ -53,7 +52,7 @@ _SHOWN = "the run's other trackers are common.tensorboard_logdir and common.wand
 _GENERATES = "only commands that generate or score text would read it"  # so where no model is chosen, it is read
 _SHARDS = "only ddp_backend=fully_sharded would read it, which is not supported"
 _SLOWMO = "only ddp_backend=slowmo would read it, which is not supported"
-_PIPELINE = "only pipeline_model_parallel would read it, which is not supported"
+_PIPELINE = "pipeline_balance has the layers of encoder and decoder, and the rank of a process says its device"
 _BMUF = "only optimization.use_bmuf would read it, which is not supported"
 _PROCESSES = "a command starts distributed_world_size processes, or one where distributed_init_method is given"
 _EXPERTS = "only base_layers would read it, which is not supported"
@@ -89,14 +88,12 @@ WITHOUT_EFFECT: dict[str, str] = {
     "distributed_training.slowmo_base_algorithm": _SLOWMO,
     "distributed_training.localsgd_frequency": _SLOWMO,
     "distributed_training.nprocs_per_node": _SLOWMO,
-    "distributed_training.pipeline_balance": _PIPELINE,
     "distributed_training.pipeline_devices": _PIPELINE,
-    "distributed_training.pipeline_chunks": _PIPELINE,
     "distributed_training.pipeline_encoder_balance": _PIPELINE,
     "distributed_training.pipeline_encoder_devices": _PIPELINE,
     "distributed_training.pipeline_decoder_balance": _PIPELINE,
     "distributed_training.pipeline_decoder_devices": _PIPELINE,
-    "distributed_training.pipeline_checkpoint": _PIPELINE,
+    "distributed_training.pipeline_checkpoint": "no micro-batch recomputes its activations",
     "distributed_training.zero_sharding": "every process keeps the whole optimizer state",
     "distributed_training.no_reshard_after_forward": _SHARDS,
     "distributed_training.fp32_reduce_scatter": _SHARDS,

@@ -111,20 +111,20 @@ class SimpleDataParallel(_ForwardsAttributes):
         average_gradients(p for p in self.module.parameters() if p.requires_grad)
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Gradients become their average over the processes; where one did not use a parameter, its share is zero. A
-    parameter that none of them used keeps no gradient, as in a single process.
+def average_gradients(parameters: Iterable[nn.Parameter], group: Any = None) -> None:
+    """Gradients become their average over the processes of `group`, of all by default; where one did not use a
+    parameter, its share is zero. A parameter that none of them used keeps no gradient, as in a single process.
     """
     parameters = list(parameters)
-    if not parameters or get_world_size() == 1:
+    if not parameters or get_world_size(group) == 1:
         return
     first = parameters[0]
     used = torch.tensor([float(p.grad is not None) for p in parameters], dtype=first.dtype, device=first.device)
     flat = torch.cat(
         [used, *(torch.zeros(p.numel()).to(p) if p.grad is None else p.grad.flatten() for p in parameters)]
     )
-    dist.all_reduce(flat)
-    flat /= get_world_size()
+    dist.all_reduce(flat, group=group)
+    flat /= get_world_size(group)
     used, *grads = flat.split([len(parameters), *(p.numel() for p in parameters)])
     for parameter, grad, share in zip(parameters, grads, used.tolist(), strict=True):
         parameter.grad = grad.view_as(parameter) if share > 0 else None

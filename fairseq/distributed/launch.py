@@ -5,7 +5,7 @@ Who starts the processes:
   group;
 - a Slurm step of several tasks (`srun -n 2`): likewise, the first node of the job is the meeting point;
 - otherwise `distributed_training.distributed_world_size` > 1: this process becomes rank 0 and starts the others on
-  this machine.
+  this machine. For a pipeline, it is as many as it has stages, unless it is set.
 
 The size of a group started by a launcher takes precedence over `distributed_world_size`: a run that ignored it would
 be N separate runs writing to one folder.
@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from fairseq.dataclass.devices import count_gpus, place_in_group, started_by_torchrun
 from fairseq.distributed.membership import Membership, run_member
+from fairseq.distributed.pipeline.schedules import processes_for
 from fairseq.errors import ConfigError
 
 
@@ -68,6 +69,10 @@ def call_main(cfg: Any, main: Callable[..., Any], **kwargs: Any) -> Any:
     member = membership_from_environment(distributed)
     if member is not None and member.world_size > 1:
         return run_member(cfg, member, main, kwargs)
+    if distributed.pipeline_model_parallel and distributed.distributed_world_size == 1:
+        distributed.distributed_world_size = processes_for(
+            distributed.pipeline_balance or "", str(distributed.pp_schedule)
+        )
     if distributed.distributed_world_size > 1:
         if distributed.distributed_no_spawn:
             raise ConfigError(

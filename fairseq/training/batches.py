@@ -28,6 +28,7 @@ def train_iterator(
     data_selector: Any = None,
     shard_batch_itr: bool = True,
     disable_iterator_cache: bool = False,
+    shards: tuple[int, int] = (1, 0),
 ) -> Any:
     """Batches of `dataset.train_subset`, sharded over the processes. Samples that are too long are skipped, with a
     log line.
@@ -35,6 +36,7 @@ def train_iterator(
     Args:
         cfg: the root config.
         shard_batch_itr: False gives every process all batches.
+        shards: how many processes share the batches, and the number of this one among them.
     """
     dataset_cfg = cfg.dataset
     if load_dataset:
@@ -48,8 +50,8 @@ def train_iterator(
         ignore_invalid_inputs=True,
         required_batch_size_multiple=dataset_cfg.required_batch_size_multiple,
         seed=cfg.common.seed + epoch if dataset_cfg.update_ordered_indices_seed else cfg.common.seed,
-        num_shards=distributed_utils.get_world_size() if shard_batch_itr else 1,
-        shard_id=distributed_utils.get_rank() if shard_batch_itr else 0,
+        num_shards=shards[0] if shard_batch_itr else 1,
+        shard_id=shards[1] if shard_batch_itr else 0,
         num_workers=dataset_cfg.num_workers,
         epoch=epoch,
         data_buffer_size=dataset_cfg.data_buffer_size,
@@ -60,7 +62,14 @@ def train_iterator(
     )
 
 
-def valid_iterator(cfg: Any, task: Any, model: Any, subset: str, disable_iterator_cache: bool = False) -> Any:
+def valid_iterator(
+    cfg: Any,
+    task: Any,
+    model: Any,
+    subset: str,
+    disable_iterator_cache: bool = False,
+    shards: tuple[int, int] = (1, 0),
+) -> Any:
     """Batches of a validation subset, in the task's order for scoring. Samples that are too long are an error unless
     the config says to skip them.
     """
@@ -73,8 +82,8 @@ def valid_iterator(cfg: Any, task: Any, model: Any, subset: str, disable_iterato
         ignore_invalid_inputs=dataset_cfg.skip_invalid_size_inputs_valid_test,
         required_batch_size_multiple=dataset_cfg.required_batch_size_multiple,
         seed=cfg.common.seed,
-        num_shards=distributed_utils.get_world_size(),
-        shard_id=distributed_utils.get_rank(),
+        num_shards=shards[0],
+        shard_id=shards[1],
         num_workers=dataset_cfg.num_workers,
         epoch=1,
         data_buffer_size=dataset_cfg.data_buffer_size,

@@ -60,6 +60,7 @@ class QuantizedTraining:
 
     Attributes:
         errors: records the errors of quantizers; None where they are not asked for.
+        shards: how many processes share the batches, and the number of this one among them; None: all processes do.
     """
 
     def __init__(self, model: nn.Module, optimization: Any, device: torch.device):
@@ -80,6 +81,7 @@ class QuantizedTraining:
         self._saved: Mapping[str, Any] = {}
         self._bits = self.schedule.high
         self.errors: Optional[PointErrorLog] = None
+        self.shards: Optional[tuple[int, int]] = None
         watch_unquantized_products(model, handle.context)
 
     @classmethod
@@ -152,7 +154,7 @@ class QuantizedTraining:
 
     def begin_micro_batch(self, num_updates: int, index: int, is_dummy: bool) -> None:
         """Before the batch number `index` of this process in the update; `is_dummy` if it replaces a missing one."""
-        world, rank = distributed_utils.get_world_size(), distributed_utils.get_rank()
+        world, rank = self.shards or (distributed_utils.get_world_size(), distributed_utils.get_rank())
         self.handle.begin_micro_batch(num_updates, index * world + rank, counts=not is_dummy)
 
     def see_gradients(self, num_updates: int, parameters: list[nn.Parameter]) -> None:

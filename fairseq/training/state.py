@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 from torch import nn
 
@@ -20,6 +20,9 @@ from fairseq.training.early_stopping import EarlyStopping
 from fairseq.training.quantized import QuantizedTraining
 from fairseq.training.statistics import restart_time_meters
 
+if TYPE_CHECKING:
+    from fairseq.training.pipelined import Pipelined
+
 logger = logging.getLogger("fairseq.trainer")
 
 
@@ -33,6 +36,7 @@ class Trained(Protocol):
     quantized_training: Optional[QuantizedTraining]
     full_precision_cost: Optional[FullPrecisionCost]
     early_stopping: EarlyStopping
+    pipelined: "Optional[Pipelined]"  # layers spread over processes
     optimizer_history: list[dict[str, Any]]
 
     @property
@@ -68,6 +72,8 @@ def build(trainer: Trained, extra_state: Optional[dict[str, Any]] = None) -> dic
             **(extra_state or {}),
         },
     )
+    if trainer.pipelined is not None and "last_optimizer_state" in state:  # of all processes, not of this one alone
+        state["last_optimizer_state"] = checkpoint_format.portable(trainer.pipelined.ownership.optimizer_state)
     if trainer.quantized_training is not None:
         state["quantization"] = checkpoint_format.portable(trainer.quantized_training.state_dict())
     if trainer.full_precision_cost is not None:
@@ -129,10 +135,20 @@ def load(
         _load_optimizer(trainer, state, filename, reset_lr_scheduler, optimizer_overrides)
     if state.get("cfg") is not None:
         # positions count each process's batches; the run that continues may have another number of processes
-        workers = max(1, state["cfg"].distributed_training.distributed_world_size)
+        workers = _shards(state["cfg"].distributed_training)
         state["extra_state"]["train_iterator"].setdefault("num_shards", workers)
     report_changes(state.get("cfg"), trainer.cfg, filename, state["extra_state"]["train_iterator"], reset_optimizer)
     return _load_progress(trainer, state["extra_state"], filename, reset_optimizer, reset_meters)
+
+
+def _shards(distributed: Any) -> int:
+    """How many processes shared the batches of the run that saved a file."""
+    world_size = max(1, distributed.distributed_world_size)
+    if not distributed.pipeline_model_parallel:
+        return world_size
+    from fairseq.distributed.pipeline.settings import PipelineSettings
+
+    return max(1, world_size // PipelineSettings.of(distributed).ranks(world_size))
 
 
 def _load_weights(trainer: Trained, state: dict[str, Any], filename: str) -> None:
@@ -188,7 +204,9 @@ def _load_optimizer(
         with restoring(filename, "lr_scheduler_state", "set checkpoint.reset_lr_scheduler to start it again"):
             trainer.lr_scheduler.load_state_dict(last["lr_scheduler_state"])
     with restoring(filename, "last_optimizer_state", "set checkpoint.reset_optimizer to start it again"):
-        trainer.optimizer.load_state_dict(state["last_optimizer_state"], optimizer_overrides=overrides)
+        saved = state["last_optimizer_state"]
+        saved = saved if trainer.pipelined is None else trainer.pipelined.ownership.part_of(saved)
+        trainer.optimizer.load_state_dict(saved, optimizer_overrides=overrides)
         trainer.set_num_updates(last["num_updates"])
 
 

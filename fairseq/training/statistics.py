@@ -14,18 +14,24 @@ from fairseq.logging import meters, metrics
 
 
 def aggregate(
-    logging_outputs: list[dict[str, Any]], sample_size: Any, summable: bool, device: torch.device
+    logging_outputs: list[dict[str, Any]],
+    sample_size: Any,
+    summable: bool,
+    device: torch.device,
+    group: Optional[Any] = None,
 ) -> tuple[list[dict[str, Any]], Any]:
-    """Logging outputs and sample size over all processes: summed where the criterion says they can be, gathered
-    otherwise.
+    """Logging outputs and sample size over all processes (of `group`): summed where the criterion says they can be,
+    gathered otherwise.
     """
-    if distributed_utils.get_world_size() == 1:
+    if distributed_utils.get_world_size(group) == 1:
         return logging_outputs, sample_size
     if summable:
         summed = {key: sum(output[key] for output in logging_outputs if key in output) for key in logging_outputs[0]}
-        reduced = distributed_utils.all_reduce_dict({"__sample_size": sample_size, **summed}, device=device)
+        reduced = distributed_utils.all_reduce_dict(
+            {"__sample_size": sample_size, **summed}, device=device, group=group
+        )
         return [{key: value for key, value in reduced.items() if key != "__sample_size"}], reduced["__sample_size"]
-    gathered = distributed_utils.all_gather_list((logging_outputs, float(sample_size)))
+    gathered = distributed_utils.all_gather_list((logging_outputs, float(sample_size)), group)
     return [output for outputs, _ in gathered for output in outputs], sum(size for _, size in gathered)
 
 

@@ -8,9 +8,20 @@ from fairseq.errors import ConfigError
 
 def config(**overrides):
     defaults = dict(
-        distributed_world_size=1, distributed_rank=0, device_id=0, distributed_init_method=None, distributed_port=-1
-    )
+        distributed_world_size=1, distributed_rank=0, device_id=0, distributed_init_method=None, distributed_port=-1,
+        pipeline_model_parallel=False, pipeline_balance=None, pp_schedule="1f1b",
+    )  # fmt: skip
     return SimpleNamespace(**{**defaults, **overrides})
+
+
+def test_a_pipeline_starts_as_many_processes_as_it_has_stages(monkeypatch):
+    from fairseq.distributed import workers
+
+    monkeypatch.setattr(workers, "run_with_workers", lambda cfg, main, kwargs: cfg.distributed_training)
+    stages = dict(pipeline_model_parallel=True, pipeline_balance="[1, 1, 1, 1]", distributed_no_spawn=False)
+    for schedule, expected in (("1f1b", 4), ("zbv", 2)):
+        cfg = SimpleNamespace(distributed_training=config(**stages, pp_schedule=schedule))
+        assert call_main(cfg, None).distributed_world_size == expected
 
 
 def test_alone_without_any_launcher():

@@ -83,10 +83,21 @@ class DistributedTrainingConfig(FairseqDataclass):
     nprocs_per_node: int = _measured(_one_per_gpu, "GPUs per machine, all of which hold one copy of the local model")
 
     # pipeline parallel
-    pipeline_model_parallel: bool = option(False, "spread the layers of one model over several GPUs")
-    pipeline_balance: Optional[str] = option(None, "layers per GPU, such as [4,4]; their sum is the number of layers")
+    pipeline_model_parallel: bool = option(False, "spread the layers of one model over several processes")
+    pipeline_balance: Optional[str] = option(
+        None, "layers of each stage, such as 6,6, those of an encoder first; their sum is the number of layers"
+    )
     pipeline_devices: Optional[str] = option(None, "GPU numbers in the order of pipeline_balance")
     pipeline_chunks: Optional[int] = option(0, "micro-batches that a batch is cut into", within=at_least(0))
+    pp_schedule: str = option(
+        "1f1b",
+        "in which order stages work on micro-batches: gpipe, 1f1b, interleaved, looped_bfs, interleaved_zero_bubble, "
+        "zbv, dualpipev",
+    )
+    pp_codec_fwd: Optional[str] = option(
+        None, "codec of activations between stages, such as group:4,64 (docs/communication.md); none: fp32"
+    )
+    pp_codec_bwd: Optional[str] = option(None, "codec of gradients between stages, such as group:8,64,sr; none: fp32")
     pipeline_encoder_balance: Optional[str] = option(None, "as pipeline_balance, for the encoder")
     pipeline_encoder_devices: Optional[str] = option(None, "as pipeline_devices, for the encoder")
     pipeline_decoder_balance: Optional[str] = option(None, "as pipeline_balance, for the decoder")

@@ -31,12 +31,21 @@ SCHEDULES = {
     "dualpipev": _Schedule("DualPipeV", "v"),
 }
 
+ZERO_BUBBLE = ("interleaved_zero_bubble", "zbv", "dualpipev")  # gradients of activations first, of weights later
+
 
 def places(name: str, num_stages: int, num_ranks: int) -> list[int]:
     """The rank, of those of a pipeline, that has each stage."""
     if _schedule(name).kind == "v":
         return [min(stage, num_stages - 1 - stage) for stage in range(num_stages)]
     return [stage % num_ranks for stage in range(num_stages)]
+
+
+def processes_for(balance: str, name: str) -> int:
+    """How many processes a pipeline of stages written as in `pipeline_balance` is usually run by."""
+    stages = len([part for part in balance.strip("[] ").split(",") if part.strip()])
+    per_process = 1 if name not in SCHEDULES or SCHEDULES[name].kind == "single" else 2
+    return max(1, stages // per_process)
 
 
 def check(name: str, num_stages: int, num_ranks: int, num_micro_batches: int) -> None:

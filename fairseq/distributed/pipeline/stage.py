@@ -13,12 +13,14 @@ exchanged where torch's stage makes them.
 
 import time
 import zlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 from torch.distributed.pipelining import PipelineStage
+from torch.distributed.pipelining._utils import InferenceMode
 
 from fairseq.distributed.codecs import Codec
 
@@ -68,6 +70,13 @@ class CodecStage(PipelineStage):
         self._masks: dict[tuple[int, int, int], Optional[Tensor]] = {}  # by boundary, micro-batch and place
         self._sent: list[Tensor] = []
 
+    def prepare_forward(self, places: Sequence[int], num_micro_batches: int) -> None:
+        """Get ready for forwards without a schedule. `places`: the rank of each stage in the group."""
+        self.stage_index_to_group_rank = dict(enumerate(places))
+        self.has_backward = False
+        self._inference_mode = InferenceMode.STATIC
+        self._prepare_forward_infra(num_micro_batches, (), {}, has_backward=False)
+
     # --- sending --------------------------------------------------------------------------------------------------
 
     def get_fwd_send_ops(self, fwd_chunk_id: int) -> list[dist.P2POp]:
@@ -87,9 +96,11 @@ class CodecStage(PipelineStage):
                 start = time.perf_counter()
                 op.tensor = codec.encode(x, message_seed(self.update, boundary, direction, chunk))
                 traffic.encoding += time.perf_counter() - start
-                self._sent.append(op.tensor)
                 if direction == "forward" and self._shares_masks:
                     self._masks[boundary, chunk, place] = codec.mask(op.tensor, x.shape)
+            else:
+                op.tensor = x.contiguous()  # which gradients of a transposed product are not
+            self._sent.append(op.tensor)
             traffic.sent += op.tensor.numel() * op.tensor.element_size()
             traffic.messages += 1
         return ops
