@@ -105,6 +105,7 @@ class QuantizationContext:
         self.update = 0
         self.total_updates = 0  # of the run, where a scheduler knows them
         self.micro_batch = 0
+        self.waiting = False  # before the update from which on anything is rounded
         self.counts_itself = True  # until a trainer says which update it is
         self.calibrating = False
         self.frozen = False  # running ranges stay as they are
@@ -141,12 +142,12 @@ class QuantizationContext:
         alone = training and self.counts_itself and (state is None or not state.running)
         if alone and torch._C._current_graph_task_id() == -1:  # else a part that has been counted is run again
             self.update += 1
-        if num_bits is None or (state is not None and state.off):
+        if num_bits is None or self.waiting or (state is not None and state.off):
             return self._resolved(num_bits, state), state
         return (num_bits if type(num_bits) is int and num_bits >= 0 else whole_bits(num_bits)), state
 
     def _resolved(self, num_bits: Optional[int], state: Optional[CallState]) -> int:
-        if state is not None and state.off:
+        if self.waiting or (state is not None and state.off):
             return OFF
         if num_bits is None:
             num_bits = self.default_bits if state is None else state.bits

@@ -50,6 +50,7 @@ class Quantization:
     def __init__(self, config: QuantizationConfig, plan: Plan, context: QuantizationContext, threaded: bool):
         self.config, self.plan, self.context, self.threaded = config, plan, context, threaded
         self.is_driven = False
+        self.first_update = 0  # before it nothing is rounded
         self._call: Optional[ModelCall] = None
         self.hooks: list[RemovableHandle] = []
 
@@ -89,11 +90,34 @@ class Quantization:
             counts: False for a batch that stands in for a missing one: ranges do not look at it.
         """
         self.context.set(update, micro_batch)
+        self.reach(update)
         self.context.frozen = not counts
 
-    def lay_out(self, total_updates: int) -> None:
-        """Say how many updates the run has, for estimators that change over it."""
+    def lay_out(self, total_updates: int, epoch: Optional[int] = None) -> None:
+        """Say how many updates the run has, 0 where nobody knows, and how many an epoch has.
+
+        Raises:
+            ConfigError: the run ends before anything would be rounded, or epochs are asked for where there are none.
+        """
+        config = self.config
         self.context.total_updates = total_updates
+        self.first_update = config.full_precision_updates or 0
+        name = "full_precision_updates"
+        if config.full_precision_epochs:
+            if epoch is None:
+                raise ConfigError(
+                    "quantization.full_precision_epochs: this loop has no epochs; set full_precision_updates"
+                )
+            self.first_update, name = config.full_precision_epochs * epoch, "full_precision_epochs"
+        if total_updates and self.first_update >= total_updates:
+            raise ConfigError(
+                f"quantization.{name}={getattr(config, name)}: the run ends before anything is rounded, which would be "
+                f"from update {self.first_update + 1} of {total_updates} on; lower it or train longer"
+            )
+
+    def reach(self, update: int) -> None:
+        """Say that the run is at `update`, from 0."""
+        self.context.waiting = update < self.first_update
 
     def end_update(self, model: nn.Module, group: Any = None) -> None:
         """Fold the update's ranges into the running ones; over all processes of `group` if torch.distributed runs."""

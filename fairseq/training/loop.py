@@ -164,6 +164,8 @@ class TrainingLoop:
         valid_losses: list[Optional[float]] = [None]
         if validate and not self.cfg.dataset.disable_validation:
             valid_losses = self.validate(epoch_itr)
+            if self.trainer.quantized_training is not None and self.trainer.quantized_training.is_waiting:
+                valid_losses = [None for _ in valid_losses]  # scores of another model than the one that is trained for
             early = self.trainer.early_stopping.observe(valid_losses[0]) or self._reason_of_validation
             if early is not None:
                 logger.info(early)

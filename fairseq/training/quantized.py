@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FULL_BITS = 32
 PLAN_FILE = "quantization_plan.json"
 
 
@@ -105,7 +106,7 @@ class QuantizedTraining:
             how="optimization.max_update or optimization.max_epoch (--max-update, --max-epoch)",
         ):
             logger.warning(line)
-        self.handle.lay_out(0 if total is None else total)
+        self.handle.lay_out(total or 0, max(-(-batches_per_epoch // freq), 1))
 
     @property
     def schedule(self) -> Any:
@@ -142,6 +143,7 @@ class QuantizedTraining:
         """Around forward and backward of the update that follows `num_updates` done ones; gives its bits."""
         assert self.total_updates is not None, "get the training iterator first: it says how long the run is"
         self._bits = self.run.bits(num_updates)
+        self.handle.reach(num_updates)
         context = self.handle.context
         errors = contextlib.nullcontext() if self.errors is None else self.errors.watching(context, num_updates)
         with context.running_at(self._bits), context.with_callback(self.meter), errors:
@@ -150,7 +152,12 @@ class QuantizedTraining:
     @property
     def bits(self) -> int:
         """Bits of the last update."""
-        return self._bits
+        return FULL_BITS if self.is_waiting else self._bits
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the last update came before anything is rounded."""
+        return self.handle.context.waiting
 
     def begin_micro_batch(self, num_updates: int, index: int, is_dummy: bool) -> None:
         """Before the batch number `index` of this process in the update; `is_dummy` if it replaces a missing one."""
@@ -169,7 +176,7 @@ class QuantizedTraining:
             self.errors.write(num_updates + 1)
         self._write_plan()  # the first call may have added products that are no modules
         self.run.end_update(num_updates, logged.get("loss"), "and the criterion logs none")
-        metrics.log_scalar("num_bits", self._bits, weight=0, priority=350)
+        metrics.log_scalar("num_bits", self.bits, weight=0, priority=350)
         metrics.log_scalar("bitops", self.meter.total.total, weight=0, priority=360)
 
     def drop_update(self) -> None:

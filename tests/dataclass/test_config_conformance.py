@@ -138,6 +138,8 @@ ADDED_FLAGS = {
         "quantization_rules",
         "quantization_pattern",
         "quantization_keep_last",
+        "full_precision_updates",
+        "full_precision_epochs",
         "quantization_compute",
     ),
     *("precision_schedule", "min_bits", "precision_cycles", "precision_schedule_options"),

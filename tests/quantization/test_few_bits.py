@@ -1,6 +1,8 @@
 """Formats, estimators, transforms and recipes of one to four bits against formulas written out here, in fp64."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -274,6 +276,19 @@ def test_bitnet_is_the_formula() -> None:
     assert len(w.unique()) == 3
 
 
+def test_bitnet_is_that_of_transformers() -> None:
+    path = Path(__file__).parents[1] / "fixtures" / "few_bits" / "bitnet.json"
+    oracle = {name: torch.tensor(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    layer = quantize_model(nn.Sequential(nn.Linear(12, 5, bias=False)), "bitnet_158")
+    layer.load_state_dict({"0.weight": oracle["weight"]})
+    x = oracle["x"].requires_grad_()
+    y = layer(x)
+    y.backward(oracle["grad"])
+    close(y, oracle["y"])
+    close(layer[0].weight.grad, oracle["grad_weight"])
+    close(x.grad, oracle["grad_x"])
+
+
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
 
@@ -357,4 +372,30 @@ def test_rules_win_over_patterns() -> None:
 def test_bad_settings_end_in_one_line(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError) as error:
         quantize_model(nn.Sequential(nn.Linear(4, 4)), **{"preset": "binary_bwn", **settings})
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+# --- a start in full precision ----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_rounded_before_the_first_update_of_the_plan() -> None:
+    model = quantize_model(nn.Sequential(nn.Linear(8, 8)), "quest_w4a4", full_precision_updates=2)
+    scheduler = PrecisionScheduler(model, total_updates=4)
+    weight, x, rounded = model[0].weight.detach().clone(), torch.randn(3, 8), []
+    for _ in range(4):
+        rounded.append(not torch.equal(model(x), nn.functional.linear(x, model[0].weight, model[0].bias)))
+        scheduler.step()
+    assert rounded == [False, False, True, True] and torch.equal(model[0].weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"full_precision_updates": 4}, "the run ends before anything is rounded, which would be from update 5 of 4"),
+     ({"full_precision_epochs": 1}, "this loop has no epochs"),
+     ({"full_precision_epochs": 1, "full_precision_updates": 4}, "exclude each other"),
+     ({"full_precision_updates": -1}, "must be a whole number, 0 or more")],
+)  # fmt: skip
+def test_a_switch_beyond_the_run(settings: dict[str, int], words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        PrecisionScheduler(quantize_model(nn.Sequential(nn.Linear(4, 4)), "w4", **settings), total_updates=4)
     assert words in str(error.value) and "\n" not in str(error.value)

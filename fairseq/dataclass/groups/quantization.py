@@ -88,6 +88,14 @@ class QuantizationGroup(FairseqDataclass):
         "the last layer stays in full precision (null: where the pattern takes the classifier)",
         flag="--quantization-keep-last",
     )
+    full_precision_updates: Optional[int] = option(
+        None, "first updates of the run, in which nothing is rounded (null: none)", within=at_least(0)
+    )
+    full_precision_epochs: Optional[int] = option(
+        None,
+        "the same in epochs; the best checkpoint is chosen among validations behind them (null: none)",
+        within=at_least(0),
+    )
     seed: int = option(1, "seed of stochastic rounding", flag="--rounding-seed", within=SEEDS)
     compute: str = option(
         "simulate",

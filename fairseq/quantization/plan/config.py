@@ -57,7 +57,10 @@ def read_config(config: ConfigLike = None, **changes: Any) -> QuantizationConfig
 def _given(config: QuantizationConfig) -> dict[str, Any]:
     """The settings that decide about bits, where they are set; rules first."""
     own = {"rules": len(config.rules)} if config.rules else {}
-    names = ("num_bits", "num_grad_bits", "eval_bits", "pattern", "keep_last")
+    names = (
+        *("num_bits", "num_grad_bits", "eval_bits", "pattern", "keep_last"),
+        *("full_precision_updates", "full_precision_epochs"),
+    )
     values: dict[str, Any] = {name: getattr(config, name) for name in names}
     schedule = config.schedule
     values.update({f"schedule.{name}": getattr(schedule, name) for name in ("name", "min_bits", "num_cycles")})
@@ -149,6 +152,12 @@ def _check(config: QuantizationConfig) -> QuantizationConfig:
             "quantization.num_grad_bits: gradients of 1 bit have lost their size, and nothing trains on them; use 0 "
             "for full precision, or 2 or more"
         )
+    for name in ("full_precision_updates", "full_precision_epochs"):
+        value = getattr(config, name)
+        if value is not None and (not _is_whole(value) or value < 0):
+            raise ConfigError(f"quantization.{name}: must be a whole number, 0 or more, got {value!r}")
+    if config.full_precision_updates and config.full_precision_epochs:
+        raise ConfigError("quantization: full_precision_updates and full_precision_epochs exclude each other; set one")
     if not _is_whole(config.seed):
         raise ConfigError(f"quantization.seed: needs a whole number, got {config.seed!r}")
     if config.compute not in CHOICES["compute"]:

@@ -41,6 +41,9 @@ class QuantizationConfig:
         rules: by quantizer path, appended to the preset's.
         pattern: which parts of the model are quantized, of `plan/patterns.py`; all that the preset names if None.
         keep_last: the last layer stays in full precision; None: where a pattern that takes heads is given.
+        full_precision_updates: the first updates of a run, before anything is rounded; then weights stay, and learned
+            scales start from what they see.
+        full_precision_epochs: the same in epochs.
         seed: of stochastic rounding.
         compute: how products are carried out where no rule says otherwise.
         fused: round large tensors in compiled kernels; the numbers are the same without.
@@ -54,6 +57,8 @@ class QuantizationConfig:
     rules: Sequence[Rule] = ()
     pattern: Optional[str] = None
     keep_last: Optional[bool] = None
+    full_precision_updates: Optional[int] = None
+    full_precision_epochs: Optional[int] = None
     seed: int = 1
     compute: str = "simulate"
     fused: bool = True
