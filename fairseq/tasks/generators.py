@@ -37,6 +37,8 @@ _SEARCHES = (
     "unkpen",
     "unnormalized",
     "lm_path",
+    "print_alignment",
+    "replace_unk",
 )
 _DEFAULTS = {key: schema.default_of(declared) for key, declared in schema.keys_of(GenerationConfig).items()}
 
@@ -61,6 +63,9 @@ def build_generator(
         ConfigError: settings that exclude each other.
     """
     setting = _reader(args)
+    for model in models:
+        if hasattr(type(model), "initialize_output_tokens"):
+            raise ConfigError(f"{type(model).__name__} refines whole sentences: generate with --task translation_lev")
     _refuse(setting, _REFINES, "only models that refine whole sentences read it (--task translation_lev)")
     if setting("score_reference"):
         from fairseq.sequence_scorer import SequenceScorer

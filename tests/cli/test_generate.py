@@ -132,7 +132,7 @@ def test_long_sentences_are_refused_or_left_out(run, refused, binarised):
         (["--diverse-beam-groups", "2", "--match-source-len"], "exclude each other"),
         (["--replace-unk", "--print-alignment"], "--dataset-impl raw"),
         (["--replace-unk"], "add --print-alignment"),
-        (["--iter-decode-max-iter", "3"], "models that refine their output in several steps"),
+        (["--iter-decode-max-iter", "3"], "only models that refine whole sentences read it"),
         (["--gen-subset", "nope"], "Dataset not found: nope"),
         (["--path", "nope.pt"], "nope.pt"),
         (["--scoring", "blue"], "did you mean 'bleu'"),

@@ -134,6 +134,7 @@ def test_bleu_while_training(ours, data, tmp_path):
         ("--iter-decode-with-beam 2", "LevenshteinTransformerModel predicts no lengths of which to try several"),
         ("--iter-decode-with-external-reranker", "give the checkpoint that ranks last in --path"),
         ("--prefix-size 2", "generation.prefix_size=2 has no effect"),
+        ("--print-alignment", "generation.print_alignment=hard has no effect"),
     ],
 )
 def test_mistakes(flags, message, ours, data, tmp_path_factory, capfd):
@@ -175,6 +176,8 @@ def test_a_search_has_no_refinement():
 
     from fairseq.tasks.generators import build_generator
 
+    with pytest.raises(ConfigError, match="NATransformerModel refines whole sentences: generate with --task transl"):
+        build_generator(family_cases.dictionary(), [refinement_cases.build("cmlm")], Namespace())
     with pytest.raises(ConfigError, match="iter_decode_max_iter=3 has no effect: only models that refine"):
         build_generator(family_cases.dictionary(), [], Namespace(iter_decode_max_iter=3))
 
