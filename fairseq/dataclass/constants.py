@@ -44,6 +44,10 @@ class DDP_BACKEND_CHOICES(StrEnum):
 class DDP_COMM_HOOK_CHOICES(StrEnum):
     none = "none"
     fp16 = "fp16"
+    bf16 = "bf16"
+    int8_ef = "int8_ef"
+    topk_ef = "topk_ef"
+    lowrank = "lowrank"
 
 
 class PIPELINE_CHECKPOINT_CHOICES(StrEnum):

@@ -32,7 +32,6 @@ REFUSED: dict[str, str] = {
     "common.model_parallel_size": "layers spread over several GPUs",
     "checkpoint.model_parallel_size": "layers spread over several GPUs",
     "common.quantization_config_path": "product quantization; for integer formats choose quantization=int8",
-    "distributed_training.ddp_comm_hook": "compressed exchange of gradients",
     "optimization.use_bmuf": "block-wise model updates",
     "model.base_layers": "experts spread over several GPUs",
     "model.decoder_xformers_att_config": "attention of the xformers library",

@@ -7,6 +7,7 @@ gradients in `.grad`.
 
 import contextlib
 import inspect
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,7 +18,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fairseq.distributed.collectives import get_world_size
+from fairseq.distributed.hooks import add_hook
 from fairseq.errors import ConfigError, TrainingError
+
+logger = logging.getLogger(__name__)
 
 # newer versions of torch warn about the older name
 _BUFFERS = next(
@@ -33,11 +37,13 @@ def wrap_model(cfg: Any, model: nn.Module, device: torch.device) -> nn.Module:
     Raises:
         ConfigError: a backend that is not supported.
     """
+    backend, hook = str(cfg.ddp_backend), str(cfg.ddp_comm_hook)
     if get_world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
+        if hook != "none":
+            logger.warning(f"distributed_training.ddp_comm_hook={hook} has no effect: one process exchanges nothing")
         return model
-    backend = str(cfg.ddp_backend)
     if backend in ("pytorch_ddp", "c10d"):
-        return OverlappedDataParallel(
+        wrapped = OverlappedDataParallel(
             model,
             device_ids=[device.index] if device.type == "cuda" else None,
             **{_BUFFERS: cfg.broadcast_buffers},
@@ -45,6 +51,10 @@ def wrap_model(cfg: Any, model: nn.Module, device: torch.device) -> nn.Module:
             find_unused_parameters=cfg.find_unused_parameters,
             gradient_as_bucket_view=cfg.gradient_as_bucket_view,
         )
+        add_hook(wrapped, hook)
+        return wrapped
+    if hook != "none":
+        raise ConfigError(f"distributed_training.ddp_comm_hook={hook} needs ddp_backend=pytorch_ddp, not {backend}")
     if backend in ("legacy_ddp", "no_c10d"):
         return SimpleDataParallel(model)
     raise ConfigError(f"distributed_training.ddp_backend={backend} is not supported; choose pytorch_ddp or legacy_ddp")

@@ -133,7 +133,6 @@ def test_the_scan_finds_what_is_known_to_be_unread():
 
 OTHERS = {
     "common.quantization_config_path": "nope.yaml",
-    "distributed_training.ddp_comm_hook": "fp16",
     "common.model_parallel_size": "4",
     "generation.decoding_format": "vote",
     **{f"generation.{name}_mt": "3" for name in ("beam", "max_len_a", "max_len_b", "lenpen")},

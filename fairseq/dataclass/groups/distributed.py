@@ -60,7 +60,7 @@ class DistributedTrainingConfig(FairseqDataclass):
         DDP_BACKEND_CHOICES.pytorch_ddp, "how gradients are averaged (c10d and no_c10d are older names)"
     )
     ddp_comm_hook: DDP_COMM_HOOK_CHOICES = option(
-        DDP_COMM_HOOK_CHOICES.none, "compress gradients while they are exchanged"
+        DDP_COMM_HOOK_CHOICES.none, "compress gradients while they are exchanged; _ef: with error feedback"
     )
     bucket_cap_mb: int = option(25, "gradients are exchanged in buckets of about this many MB", within=at_least(1))
     fix_batches_to_gpus: bool = option(False, "deal the same batches to the same GPU in every epoch")

@@ -1,0 +1,60 @@
+"""Hooks that exchange gradients in few bits: errors, bytes, replicas that stay equal."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fairseq.distributed import hooks
+from fairseq.errors import ConfigError
+
+HERE = Path(__file__).parent
+LIMITS = {  # error of one update, error of the mean of eight, times fewer bytes
+    "none": (1e-6, 1e-6, 0),
+    "fp16": (1e-3, 1e-3, 1.99),
+    "bf16": (6e-3, 6e-3, 1.99),
+    "int8_ef": (0.01, 0.003, 3.8),
+    "topk_ef": (0.9, 0.5, 10),
+    "lowrank": (1.0, 0.7, 8),
+}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hooks")
+    path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    words = [str(folder / "meeting"), str(folder / "rows.json")]
+    processes = [
+        subprocess.Popen([sys.executable, str(HERE / "hooks_worker.py"), str(rank), "2", *words], env=environ)
+        for rank in range(2)
+    ]
+    try:
+        codes = [process.wait(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert codes == [0, 0]
+    return json.loads((folder / "rows.json").read_text())
+
+
+@pytest.mark.parametrize("name", hooks.NAMES)
+def test_means_are_near_and_small_and_the_same_everywhere(rows, name):
+    row, (first, mean, ratio) = rows[name], LIMITS[name]
+    assert row["equal"]
+    assert row["first"] <= first
+    assert row["mean"] <= mean
+    assert not ratio or row["raw"] / row["sent"] >= ratio
+
+
+@pytest.mark.parametrize("name", ["int8_ef", "topk_ef", "lowrank"])
+def test_error_feedback_gives_back_what_single_updates_lose(rows, name):
+    assert rows[name]["mean"] < 0.75 * rows[name]["first"]
+
+
+def test_an_unknown_hook_is_refused():
+    with pytest.raises(ConfigError, match="did you mean 'int8_ef'"):
+        hooks.add_hook(None, "int8")
