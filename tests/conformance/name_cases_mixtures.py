@@ -109,3 +109,16 @@ def two_passes_of_a_batch():
     found += [compute_kl_loss(model, scores), compute_kl_loss(model, scores, padding)]
     found.append(compute_kl_loss(model, scores, padding, reduce=False))
     return plain(found)
+
+
+@case
+def texts_as_bytes():
+    from fairseq.data.text_compressor import TextCompressionLevel, TextCompressor
+
+    found = [[level.name, level.value] for level in TextCompressionLevel]
+    for level in (TextCompressionLevel.none, TextCompressionLevel.low):
+        compressor = TextCompressor(level)
+        for text in ("", "hällo hällo world", "東京 " * 30):
+            packed = compressor.compress(text)
+            found.append([list(packed), compressor.decompress(packed)])
+    return found
