@@ -32,6 +32,7 @@ from fairseq.quantization.observers.running import RunningObserver, build_observ
 from fairseq.quantization.rounding.learned_qparams import LEARNED_QPARAMS, LearnedQParams
 from fairseq.quantization.rounding.noise import HashNoise, NoiseKey, hash_state, layer_number
 from fairseq.quantization.rounding.straight_through import Plain, PlainResult, Sloped, build_backward
+from fairseq.quantization.spec import ACROSS as ACROSS_PREFIX
 from fairseq.quantization.spec import ACTIVATION, FOLLOW, GRADIENT, WEIGHT, QuantizerSpec
 from fairseq.quantization.transforms import build_transform
 
@@ -98,7 +99,9 @@ class Quantizer(nn.Module):
         self.granularity = Granularity.parse(granularity, axis=0 if role == WEIGHT else -1, where=path)
         self.stochastic = spec.rounding == "stochastic"
         self.backward = build_backward(self.spec.ste)
-        self.transform = build_transform(spec.transform, path)
+        is_across = spec.transform.startswith(ACROSS_PREFIX)
+        self.transform = None if is_across else build_transform(spec.transform, path)
+        self.across_transform = build_transform(spec.transform.removeprefix(ACROSS_PREFIX), path) if is_across else None
         self.layer = layer_number(path)
         self.owner = layer_number(path.rpartition(".")[0])  # quantizers of one layer draw the same signs
         # a group's ranges come in two parts; noise, learned grids and masks belong to one quantizer
@@ -288,7 +291,13 @@ class Quantizer(nn.Module):
     def fake_across(self, x: Tensor, num_bits: int, key: Optional[NoiseKey] = None) -> Tensor:
         """`x` (..., M, K) as `fake` rounds it for a product that sums over M."""
         key = None if key is None else key._replace(layer=key.layer + ACROSS)
-        return self.fake(x.mT, num_bits, None, key).mT
+        if self.across_transform is None:
+            return self.fake(x.mT, num_bits, None, key).mT
+        turned = x.mT if x.dtype == torch.float64 else x.mT.float()
+        seed = hash_state((key or self.context.noise_key(self.layer))._replace(layer=self.owner))
+        changed = self.across_transform.apply(turned, seed)
+        rounded = self._fake(changed, num_bits, None, key)
+        return self.across_transform.undo(rounded, turned.shape[-1], seed).to(x.dtype).mT
 
     def _shared(self, x: Tensor, num_bits: int, state: Optional[CallState]) -> Tensor:
         """`fake`, or what the quantizer before this one made of the same tensor with the same settings."""

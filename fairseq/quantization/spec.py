@@ -13,6 +13,7 @@ from fairseq.errors import ConfigError, unknown
 FOLLOW = "follow"
 MAX_INTEGER_BITS = 8  # of codes that integer products multiply
 WEIGHT, ACTIVATION, GRADIENT, BIAS, CACHE = "weight", "activation", "gradient", "bias", "cache"  # roles
+ACROSS = "across:"  # before a transform of what is rounded anew for a product that sums over another axis
 CACHE_BITS = (4, 8)  # of kept keys and values
 CHOICES = {
     "rounding": ("nearest", "stochastic"),
@@ -35,7 +36,8 @@ class QuantizerSpec:
             outermost levels; others, some with a number (`within:1.3`), are in `rounding/`.
         learned: `scale` (LSQ), `clip` (PACT), `flexround` or `none`.
         rounding: `nearest` or `stochastic`; weights are rounded to nearest in evaluation.
-        transform: what is done to the tensor first: `hadamard:N`, `standardize` (`transforms/`).
+        transform: what is done to the tensor first: `hadamard:N`, `standardize` (`transforms/`); behind `across:` only
+            where blocks are made anew for another product, as for the weight gradient.
         compute: how the product is carried out: `simulate` multiplies rounded values in floating point, `integer` codes
             of 8 bits or fewer (more bits are simulated), `auto` does what is faster for the layer's shape.
     """
@@ -67,7 +69,14 @@ class QuantizerSpec:
                 raise ConfigError(unknown(name, str(getattr(self, name)), choices, where=f"the rules for {path!r}"))
         number_format = build_format(self.format, path)
         build_backward(self.ste, f"the rules for {path!r}").check(number_format, path)
-        transform = build_transform(self.transform, path)
+        across = self.transform.removeprefix(ACROSS)
+        transform = build_transform(across, path)
+        turns = number_format.block is not None and number_format.block[0] != number_format.block[1]
+        if across != self.transform and not (turns and transform is not None and transform.is_rotation):
+            raise ConfigError(
+                f"{path}: the transform {self.transform} is a rotation for formats whose blocks lie along one axis, "
+                f"which are rounded anew for the weight gradient; the format is {number_format}"
+            )
         if transform is not None and role not in transform.roles:
             raise ConfigError(f"{path}: the transform {self.transform} is not for a tensor of this role, {role}")
         if self.learned != "none" and self.learned not in LEARNED_QPARAMS:

@@ -16,7 +16,7 @@ from fairseq.quantization import PRESETS, read_config
 NAMES = (
     *("none", "int16", "int8", "int4", "cpt", "cpt_3_8", "cpt_4_8", "cpt_8_16", "ffn4_mha16", "ffn16_mha4"),
     *("fp8", "mxfp8", "mxfp6", "mxfp4", "nvfp4", "w8", "w4", "w2", "ternary", "binary", "w8a8"),
-    *("binary_bwn", "binary_irnet", "binary_bit", "quest_w4a4", "quest_w1a1", "bitnet_158"),
+    *("binary_bwn", "binary_irnet", "binary_bit", "quest_w4a4", "quest_w1a1", "bitnet_158", "nvfp4_recipe"),
     *("paretoq_1", "paretoq_t", "paretoq_2", "paretoq_3", "paretoq_4"),
 )
 RULE = {"match": "*.fc1.*", "bits": 4}

@@ -399,3 +399,82 @@ def test_a_switch_beyond_the_run(settings: dict[str, int], words: str) -> None:
     with pytest.raises(ConfigError) as error:
         PrecisionScheduler(quantize_model(nn.Sequential(nn.Linear(4, 4)), "w4", **settings), total_updates=4)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+# --- NVFP4 ------------------------------------------------------------------------------------------------------------
+
+E2M1 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+
+
+def nearest_e2m1(x: Tensor) -> Tensor:
+    """The nearest value, midpoints to even codes."""
+    middles = (E2M1[1:] + E2M1[:-1]) / 2
+    low = torch.bucketize(x.abs(), middles)  # of two, the lower one
+    is_tie = (x.abs() == middles[low.clamp(max=6)]) & (low < 7)
+    code = torch.where(is_tie & (low % 2 == 1), low + 1, low)
+    return E2M1[code] * x.sign()
+
+
+def nvfp4(x: Tensor, rows: int) -> Tensor:
+    """Blocks of (rows, 16), in the order of the released recipes."""
+    encode = torch.tensor(448.0 * 6) / x.abs().max()
+    blocks = x.view(x.shape[0] // rows, rows, x.shape[1] // 16, 16)
+    amax = blocks.abs().amax((1, 3), keepdim=True)
+    scale = (amax * (encode * (1 / 6))).clamp(max=448).to(torch.float8_e4m3fn).float()
+    factor = (1 / (scale * (1 / encode))).clamp(max=torch.finfo(torch.float32).max)
+    return (nearest_e2m1((blocks * factor).clamp(-6, 6)) * (scale * (1 / encode))).view(x.shape)
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+def test_nvfp4_in_the_order_of_the_recipe(rows: int) -> None:
+    x = spread(32, 64).float()
+    x[:16, :16] *= 1e-9  # whose scales are 0
+    x[20, 40] = 1000.0
+    settings = {"format": "nvfp4", "scaling": "encode", **({"block_size": [16, 16]} if rows == 16 else {})}
+    quantizer = weight_quantizer((32, 64), format=settings)
+    value = quantizer(x, 4).value
+    assert torch.equal(value, nvfp4(x, rows)) and not value[:16, :16].any()
+    assert torch.equal(quantizer(torch.zeros(32, 64), 4).value, torch.zeros(32, 64))
+    if rows == 16:
+        assert torch.equal(quantizer(x.T.contiguous(), 4).value, value.T)
+    assert torch.equal(nearest_e2m1(torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0])), E2M1[[0, 2, 2, 4, 4, 6, 6]])
+
+
+def test_nvfp4_recipe_rounds_each_product_as_published() -> None:
+    torch.manual_seed(0)
+    rules = [{"match": "*.grad_output", "rounding": "nearest"}]
+    layer = quantize_model(nn.Sequential(nn.Linear(64, 32, bias=False)), "nvfp4_recipe", rules=rules)
+    x, grad, weight = torch.randn(48, 64, requires_grad=True), torch.randn(48, 32), layer[0].weight
+    y = layer(x)
+    y.backward(grad)
+    w = nvfp4(weight.detach(), 16)
+    torch.testing.assert_close(y, nvfp4(x.detach(), 1) @ w.T)
+    torch.testing.assert_close(x.grad, nvfp4(grad, 1) @ w)
+    signs = torch.tensor([1.0, 1, 1, -1, 1, -1, -1, -1, -1, -1, -1, 1, -1, 1, -1, -1])
+    rotation = torch.block_diag(*[signs[:, None] * hadamard(16).float()] * 3)
+    g, a = nvfp4((grad.T @ rotation).contiguous(), 1), nvfp4((x.detach().T @ rotation).contiguous(), 1)
+    error = (weight.grad - g @ a.T).norm() / weight.grad.norm()
+    assert error < 0.02  # a rotation rounds in another order, which may move a value across a midpoint
+    assert (weight.grad - grad.T @ x.detach()).norm() / weight.grad.norm() > 0.05
+
+
+def test_stochastic_gradients_come_near_to_the_exact_ones_in_the_mean() -> None:
+    torch.manual_seed(0)
+    layer = quantize_model(nn.Sequential(nn.Linear(16, 16, bias=False)), "nvfp4_recipe")
+    x, grad = torch.randn(32, 16), torch.randn(32, 16)
+    draws = []
+    for _ in range(200):
+        layer[0].weight.grad = None
+        layer(x).backward(grad)
+        draws.append(layer[0].weight.grad.clone())
+    exact = grad.T @ layer[0].quantizers.quantizer("input").fake_across(x, 4)
+    mean_error = (torch.stack(draws).mean(0) - exact).norm() / exact.norm()
+    assert mean_error < 0.02  # a block scale that e4m3 rounds down clips its largest value
+    assert (draws[0] - exact).norm() / exact.norm() > 4 * mean_error
+
+
+def test_across_is_for_blocks_along_one_axis() -> None:
+    for format_name in ("symmetric", {"format": "nvfp4", "block_size": [16, 16]}):
+        with pytest.raises(ConfigError, match="rounded anew for the weight gradient") as error:
+            QuantizerSpec(format=format_name, transform="across:hadamard:16").check("fc.input", ACTIVATION)
+        assert "\n" not in str(error.value)

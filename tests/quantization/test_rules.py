@@ -155,7 +155,7 @@ def test_config_errors(config: dict[str, object], message: str, transformer: nn.
 
 PARETOQ = ("paretoq_1", "paretoq_t", "paretoq_2", "paretoq_3", "paretoq_4")
 WEIGHTS_ALONE = ("w8", "w4", "w2", "ternary", "binary", "binary_bwn", "binary_irnet", *PARETOQ)
-LINEAR_LAYERS = ("quest_w4a4", "quest_w1a1", "bitnet_158")  # their weights and inputs
+LINEAR_LAYERS = ("quest_w4a4", "quest_w1a1", "bitnet_158", "nvfp4_recipe")  # their weights and inputs
 WITHOUT_GRADIENTS = ("w8a8", "binary_bit")
 
 

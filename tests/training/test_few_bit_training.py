@@ -6,7 +6,7 @@ import torch
 from fairseq.logging.history import read_history
 
 
-@pytest.mark.parametrize("recipe", ["binary_irnet", "binary_bit", "quest_w4a4", "paretoq_2", "bitnet_158"])
+@pytest.mark.parametrize("recipe", ["binary_irnet", "binary_bit", "quest_w4a4", "paretoq_2", "nvfp4_recipe"])
 def test_recipes_train_and_resume(runs, recipe):
     flags = ("--quantization", recipe, "--save-interval-updates", "3", "--max-update", "6", "--disable-validation")
     runs.trained("whole", *flags)

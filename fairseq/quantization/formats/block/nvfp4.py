@@ -4,6 +4,13 @@
     block scale    b = e4m3(amax / 6 / s), at least 2^-9     its least value above 0: no block is lost to a scale of 0
     value          e2m1(x / (b s)) * (b s)
 
+`scaling: encode` is the order of the released training recipes (NVIDIA, arXiv:2509.25149), in which a block that is
+very small beside the tensor's largest value has the scale 0 and becomes 0:
+
+    encode scale   S = min(448 * 6 / max |x|, largest fp32), 1 where that is 0 or x is
+    block scale    b = e4m3(min(amax * (S * (1/6)), 448))
+    value          e2m1(x * min(1 / (b * (1/S)), largest fp32)) * (b * (1/S))
+
 All in fp32, in this order. Scales are no powers of two, so rounding a tensor again may move it by fp32's own rounding.
 An infinity or a NaN in any block makes the whole tensor NaN, whose scale it spoils.
 
@@ -20,8 +27,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from fairseq.quantization.formats.base import FORMATS, NumberFormat, QParams
+from fairseq.quantization.formats.base import FORMATS, Noise, NumberFormat, QParams
 from fairseq.quantization.formats.block.base import BlockOfFloats, BlockSize
+from fairseq.quantization.formats.fields import choice
 from fairseq.quantization.formats.float.bit_patterns import magnitude_codes, values_of_codes
 from fairseq.quantization.formats.float.significand import Digits, round_significand
 
@@ -35,14 +43,16 @@ class NVFP4(BlockOfFloats):
 
     Args:
         block_size: values that share an e4m3 scale, or [rows, columns].
+        scaling: `divide`, or `encode`.
     """
 
     name = "nvfp4"
     sees_whole = True
     mantissa_bits, least_exponent, largest = 1, 0, 6.0
 
-    def __init__(self, *, block_size: BlockSize = 16):
+    def __init__(self, *, block_size: BlockSize = 16, scaling: str = "divide"):
         super().__init__(block_size, "floor", 4)
+        self.scaling = choice(scaling, "scaling", self.name, ("divide", "encode"))
         self.whole: Optional[Tensor] = None  # the largest magnitude of the tensor, once bound to one
 
     def bound_to(self, x: Tensor) -> NumberFormat:
@@ -53,10 +63,29 @@ class NVFP4(BlockOfFloats):
 
     def qparams(self, low: Tensor, high: Tensor, num_bits: int) -> QParams:
         amax = torch.maximum(low.abs(), high.abs())
+        if self.scaling == "encode":
+            return self._encoded(amax, amax.amax() if self.whole is None else self.whole, num_bits)
         shared = self._shared_scale(amax.amax() if self.whole is None else self.whole)
         scale = round_significand(amax / self.largest / shared, E4M3).clamp_(min=MIN_SCALE) * shared
         # what a zero point is in other formats has no use here: it carries the tensor's scale
         return QParams(scale, shared.expand_as(scale), *self.code_range(num_bits))
+
+    def _encoded(self, amax: Tensor, whole: Tensor, num_bits: int) -> QParams:
+        largest = torch.finfo(torch.float32).max
+        # a number over a tensor would be multiplied by the reciprocal, which rounds twice
+        encode = (torch.full_like(whole, MAX_SCALE * self.largest) / whole).clamp(max=largest)
+        encode = torch.where((whole == 0) | (encode == 0), torch.ones_like(encode), encode)
+        decode = encode.reciprocal()
+        scale = round_significand((amax * (encode * (1 / self.largest))).clamp(max=MAX_SCALE), E4M3) * decode
+        return QParams(scale, decode.expand_as(scale), *self.code_range(num_bits))
+
+    def _elements(self, x: Tensor, qparams: QParams, noise: Optional[Noise], out: Optional[Tensor]) -> Tensor:
+        if self.scaling != "encode":
+            return super()._elements(x, qparams, noise, out)
+        factor = qparams.scale.reciprocal().clamp(max=torch.finfo(torch.float32).max)
+        digits = Digits(self.mantissa_bits, self.least_exponent, 2, self.largest)
+        scaled = torch.mul(x, factor, out=out).clamp_(-self.largest, self.largest)
+        return round_significand(scaled, digits, noise, out=scaled)
 
     def _shared_scale(self, whole: Tensor) -> Tensor:
         shared = (whole / (MAX_SCALE * self.largest)).clamp(min=torch.finfo(torch.float32).tiny)
@@ -68,7 +97,7 @@ class NVFP4(BlockOfFloats):
 
     def native_blocks(self, num_bits: int) -> Optional[tuple[float, ...]]:
         fields = super().native_blocks(num_bits)
-        if fields is None or self.whole is None or self.whole.device.type != "cpu":
+        if self.scaling == "encode" or fields is None or self.whole is None or self.whole.device.type != "cpu":
             return None
         return (*fields[:-1], float(self._shared_scale(self.whole)))
 
