@@ -11,6 +11,8 @@ from fairseq.data.encoders.libraries import read_text
 from fairseq.data.encoders.subword_nmt_bpe import MergesBPE
 from fairseq.dataclass.encoders import FastBPEConfig
 
+fastBPEConfig = FastBPEConfig  # fairseq's name
+
 
 def without_counts(codes: str) -> str:
     """The merges alone, as subword-nmt reads them."""
