@@ -66,6 +66,8 @@ class TrainingLoop:
         if not self.stop.requested:
             if self.trainer.quantized_training is not None:
                 logger.info(self.trainer.quantized_training.summary())
+            if self.trainer.pipelined is not None and self.cfg.distributed_training.pp_report:
+                self.trainer.pipelined.report(self.cfg.checkpoint.save_dir)
             self.run_log.record(DONE, self._cost())
             logger.info(f"done training in {time.perf_counter() - start:.1f} seconds")
         return self.trainer.best_score

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fairseq.distributed import utils as distributed_utils
 from fairseq.distributed.pipeline.engine import Pipeline
 from fairseq.distributed.pipeline.ownership import Ownership
+from fairseq.distributed.pipeline.report import report
 from fairseq.distributed.pipeline.settings import PipelineSettings
 from fairseq.errors import ConfigError
 from fairseq.quantization.bits import bits_for
@@ -60,6 +61,11 @@ class Pipelined:
             f"schedule {settings.schedule}, activations {codecs[0]}, gradients {codecs[1]}"
         )
         return cls(pipeline, Ownership(pipeline, model, criterion))
+
+    def report(self, folder: str) -> None:
+        """Log what crossed the boundaries, and write it to a file in `folder`; every process calls it."""
+        lines, path = report(self.pipeline, folder)
+        logger.info(f"pipeline, written to {path}\n{lines}")
 
     def evaluate(self, sample: Any, task: Any, model: nn.Module, criterion: nn.Module, precision: Precision) -> Any:
         """Summed sample size and the logging outputs of a validation batch."""

@@ -28,7 +28,7 @@ ADDED = {
     "common_eval": {"integer_weights"},
     "optimization": {"dense_embedding_gradients", "trainable"},
     "masked_lm": {"bpe"},
-    "distributed_training": {"pp_codec_bwd", "pp_codec_fwd", "pp_schedule"},
+    "distributed_training": {"pp_codec_bwd", "pp_codec_fwd", "pp_report", "pp_schedule"},
 }
 
 # types of ours that are not fairseq's
@@ -146,7 +146,7 @@ ADDED_FLAGS = {
     ),
     *("precision_schedule", "min_bits", "precision_cycles", "precision_schedule_options"),
     *("rounding_seed", "no_fused_rounding", "integer_weights"),
-    *("pp_codec_bwd", "pp_codec_fwd", "pp_schedule"),
+    *("pp_codec_bwd", "pp_codec_fwd", "pp_report", "pp_schedule"),
 }
 
 

@@ -1,5 +1,7 @@
 """`fairseq-train --pipeline-model-parallel`: losses of an unsplit run, files that either goes on from."""
 
+import json
+
 import pytest
 import torch
 
@@ -58,8 +60,14 @@ def test_either_kind_of_run_goes_on_from_the_other(group, whole):
 
 def test_codecs_change_what_is_computed_and_quantized_layers_run(group, whole):
     codecs = ("--pp-codec-fwd", "group:4,64", "--pp-codec-bwd", "group:8,64,sr")
-    done = run(group, "codecs", *TWO_STAGES, *codecs, "--quantization", "int8", "--max-epoch", 1)
+    done = run(group, "codecs", *TWO_STAGES, *codecs, "--quantization", "int8", "--max-epoch", 1, "--pp-report")
     assert "activations group:4,64, gradients group:8,64,sr" in done.stdout
+    rows = json.loads((group.folder / "codecs" / "pipeline_report.json").read_text())["boundaries"]
+    assert [(row["boundary"], row["direction"]) for row in rows] == [(0, "backward"), (0, "forward")]
+    backward, forward = rows
+    assert 3 < backward["tensor_bytes"] / backward["sent_bytes"] < 3.77  # of 16 channels and few tokens
+    assert 5 < forward["tensor_bytes"] / forward["sent_bytes"] < 7.12
+    assert all(row["encode_s"] > 0 and row["decode_s"] > 0 for row in rows)
     found = reported(group.folder / "codecs")
     first = ("train_inner", 1)
     assert found[first][0] != whole[first][0]

@@ -98,6 +98,9 @@ class DistributedTrainingConfig(FairseqDataclass):
         None, "codec of activations between stages, such as group:4,64 (docs/communication.md); none: fp32"
     )
     pp_codec_bwd: Optional[str] = option(None, "codec of gradients between stages, such as group:8,64,sr; none: fp32")
+    pp_report: bool = option(
+        False, "at the end, log the bytes and times of each boundary; pipeline_report.json in save_dir has them, too"
+    )
     pipeline_encoder_balance: Optional[str] = option(None, "as pipeline_balance, for the encoder")
     pipeline_encoder_devices: Optional[str] = option(None, "as pipeline_devices, for the encoder")
     pipeline_decoder_balance: Optional[str] = option(None, "as pipeline_balance, for the decoder")
