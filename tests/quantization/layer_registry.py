@@ -152,14 +152,15 @@ def formats() -> Iterator[tuple[str, NumberFormat, int]]:
 
 def quantized(name: str, layer: Layer, number_format: NumberFormat, num_bits: int) -> nn.Module:
     """A model with the layer, in which every quantizer that it can have rounds to the format (gradients to `symmetric`
-    where the format cannot hold them).
+    where the format cannot hold them, or has 1 bit).
     """
     rules: list[dict[str, Any]] = [
         *layer.rules,
         {"match": "re:(.*\\.)?(bias|output)", "bits": "follow", "optional": True},
         {"match": "*", "format": number_format.spec(), "range": number_format.range_source, "granularity": "tensor"},
     ]
-    gradients = number_format if number_format.holds_gradients else build_format("symmetric")
+    holds = number_format.holds_gradients and num_bits > 1
+    gradients = number_format if holds else build_format("symmetric")
     rules.append({"match": "*.grad_output", "format": gradients.spec(), "range": gradients.range_source})
     grad_bits: Optional[int] = num_bits if gradients is number_format else 8
     if "grad_output" not in layer.words:
