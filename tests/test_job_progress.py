@@ -90,6 +90,21 @@ def test_waiting_for_a_compiler_is_shown_on_a_terminal_only(monkeypatch):
             assert stream.getvalue() == ""
 
 
+def test_the_innermost_wait_is_shown(monkeypatch):
+    monkeypatch.setattr(announce, "PATIENCE", 0.0)
+    monkeypatch.setattr(announce, "INTERVAL", 0.01)
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    with announce.waiting("outer"):
+        while "outer ..." not in stream.getvalue():
+            pass
+        with announce.waiting("inner"):
+            while stream.getvalue().count("inner ...") < 4:
+                pass
+            within = stream.getvalue().partition("inner ...")[2]
+    assert "outer ..." not in within
+
+
 def test_nothing_writes_colours(repository):
     """Terminals get no escape sequences at all, so there is nothing that NO_COLOR would have to turn off."""
     for package in ("fairseq", "fairseq_cli"):
