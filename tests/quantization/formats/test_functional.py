@@ -189,9 +189,10 @@ def test_a_plan_file_keeps_settings() -> None:
 def test_every_format_in_a_model(name: str) -> None:
     number_format = build_format(name)
     bits = bits_of(number_format)
-    match = "*" if number_format.holds_gradients else "re:.*(weight|input)"
+    holds = number_format.holds_gradients and bits > 1
+    match = "*" if holds else "re:.*(weight|input)"
     rules = [{"match": match, "format": name}, {"match": "re:.*(weight|input)", "bits": bits}]
-    grad_bits = number_format.fixed_bits if number_format.holds_gradients else None
+    grad_bits = number_format.fixed_bits if holds else None
     quantized = quantize_model(model(), "int8", num_grad_bits=grad_bits or 8, rules=rules, compute="integer")
     x = torch.randn(5, 12)
     for _ in range(2):
