@@ -87,7 +87,8 @@ def test_preprocessing_workers(tmp_path):
     (tmp_path / "text").write_text("a b c\n" * 100)
     code = """
 import os, sys, time
-from fairseq.data import dictionary
+from fairseq.data import dictionary, file_work
+file_work.SMALLEST_PIECE = 1
 count = dictionary.count_words
 def slow(*args, seen=None):
     os.write(1, b"%d\\n" % os.getpid())

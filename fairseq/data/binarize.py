@@ -1,8 +1,8 @@
 """Text files -> indexed datasets: what `fairseq-preprocess` does with each file, with any number of processes.
 
 A binarizer turns one line into one item; `FileBinarizer` runs it over a file. The file is cut at line ends into one
-piece per worker; each worker writes its own data set, and the pieces are joined in order, so the bytes do not
-depend on the number of workers. The result gets its final name only when it is complete.
+piece per worker, a small one into fewer; each worker writes its own data set, and the pieces are joined in order, so
+the bytes do not depend on the number of workers. The result gets its final name only when it is complete.
 
     summary = FileBinarizer.multiprocess_dataset(
         "train.txt", "mmap", VocabularyDatasetBinarizer(dictionary), "bin/train", len(dictionary), num_workers=4
@@ -14,17 +14,21 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise, repeat
-from typing import Any, Optional, Protocol
+from itertools import repeat
+from typing import Any, Optional, Protocol, TypeGuard
 
+import numpy as np
 import torch
 
 from fairseq.data.dictionary import Dictionary
-from fairseq.data.file_work import over_pieces
+from fairseq.data.file_work import over_pieces, pieces_of
+from fairseq.data.indexed.mmap_builder import MMapIndexedDatasetBuilder
 from fairseq.data.indexed_dataset import data_file_path, index_file_path, make_builder
 from fairseq.errors import DataError
-from fairseq.file_chunker_utils import Chunker, find_offsets
+from fairseq.file_chunker_utils import Chunker
 from fairseq.tokenizer import tokenize_line
+
+_IDS_AT_ONCE = 1 << 16
 
 
 @dataclass
@@ -85,6 +89,10 @@ class VocabularyDatasetBinarizer:
     already_numberized: bool = False
 
     def binarize_line(self, line: str, summary: BinarizeSummary) -> torch.Tensor:
+        return torch.tensor(self.ids(line, summary), dtype=torch.int32)
+
+    def ids(self, line: str, summary: BinarizeSummary) -> list[int]:
+        """`binarize_line` as a list."""
         if summary.replaced is None:
             summary.replaced = Counter()
         words = self.tokenize(line)
@@ -102,7 +110,7 @@ class VocabularyDatasetBinarizer:
             ids.append(self.dict.eos())
         summary.num_seq += 1
         summary.num_tok += len(ids)
-        return torch.tensor(ids, dtype=torch.int32)
+        return ids
 
 
 @dataclass
@@ -144,13 +152,12 @@ class FileBinarizer:
         Raises:
             DataError: the file is missing or not UTF-8, or a line cannot be read.
         """
-        return cls(binarizer, dataset_impl, vocab_size)._run(input_file, output_prefix, max(num_workers, 1))
+        return cls(binarizer, dataset_impl, vocab_size)._run(input_file, output_prefix, num_workers)
 
     def _run(self, input_file: str, output_prefix: str, num_workers: int) -> BinarizeSummary:
         if not os.path.isfile(input_file):
             raise DataError(f"no file {input_file}; check the prefix and the language suffix")
-        offsets = find_offsets(input_file, num_workers)
-        chunks = list(pairwise(offsets))
+        chunks = pieces_of(input_file, num_workers)
         pieces = [_worker_prefix(output_prefix, number) for number in range(len(chunks))]
         try:
             words = [(input_file, piece, *chunk) for piece, chunk in zip(pieces, chunks, strict=True)]
@@ -169,10 +176,12 @@ class FileBinarizer:
     ) -> BinarizeSummary:
         summary = BinarizeSummary()
         builder = make_builder(data_file_path(piece), impl=self.dataset_impl, vocab_size=self.vocab_size)
-        binarize = self.binarizer.binarize_line
         with Chunker(input_file, start, end, seen) as lines:
-            for line in lines:
-                builder.add_item(binarize(line, summary))
+            if isinstance(builder, MMapIndexedDatasetBuilder) and _takes_lines_as_they_are(self.binarizer):
+                _add_ids(builder, (self.binarizer.ids(line, summary) for line in lines))
+            else:
+                for line in lines:
+                    builder.add_item(self.binarizer.binarize_line(line, summary))
         builder.finalize(index_file_path(piece))
         return summary
 
@@ -234,6 +243,24 @@ class LegacyBinarizer:
             "ntok": summary.num_tok,
             "replaced": summary.replaced,
         }
+
+
+def _takes_lines_as_they_are(binarizer: Binarizer) -> TypeGuard[VocabularyDatasetBinarizer]:
+    """True unless a class of a user's own makes other items of the lines."""
+    return getattr(type(binarizer), "binarize_line", None) is VocabularyDatasetBinarizer.binarize_line
+
+
+def _add_ids(builder: MMapIndexedDatasetBuilder, items: Iterable[list[int]]) -> None:
+    """`builder.add_item` for each item, many at a time: a call for every line would take most of the time."""
+    ids: list[int] = []
+    sizes: list[int] = []
+    for item in items:
+        ids += item
+        sizes.append(len(item))
+        if len(ids) >= _IDS_AT_ONCE:
+            builder.add_items(np.array(ids), sizes)
+            ids, sizes = [], []
+    builder.add_items(np.array(ids, np.int64), sizes)
 
 
 def _worker_prefix(output_prefix: str, worker_id: int) -> str:

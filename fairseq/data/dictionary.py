@@ -12,14 +12,13 @@ tensor([4, 5, 6, 4, 5, 2], dtype=torch.int32)
 
 import os
 from collections.abc import Callable, Iterable
-from itertools import pairwise, repeat
+from itertools import repeat
 from typing import Any, Optional, TextIO, Union
 
 import torch
 
 from fairseq.data.dictionary_file import check_duplicates, count_words, parse_entries, read_lines
-from fairseq.data.file_work import over_pieces
-from fairseq.file_chunker_utils import find_offsets
+from fairseq.data.file_work import over_pieces, pieces_of
 from fairseq.tokenizer import tokenize_line
 
 
@@ -216,8 +215,7 @@ class Dictionary:
         filename: str, dict: "Dictionary", tokenize: Callable[[str], list[str]], num_workers: int
     ) -> None:
         """Count the words of a text file, one eos a line, with `num_workers` processes."""
-        offsets = find_offsets(filename, max(num_workers, 1))
-        pieces = [(filename, tokenize, dict.eos_word, *chunk) for chunk in pairwise(offsets)]
+        pieces = [(filename, tokenize, dict.eos_word, *chunk) for chunk in pieces_of(filename, num_workers)]
         for counter in over_pieces(count_words, pieces, f"counting words of {os.path.basename(filename)}"):
             for word, n in sorted(counter.items()):
                 dict.add_symbol(word, n)

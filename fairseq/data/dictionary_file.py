@@ -7,6 +7,7 @@ Entries(symbols=['the', 'a b', 'the'], counts=[30, 7, 1], overwrites={2})
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain, islice
 from typing import NamedTuple, Optional, TextIO, Union
 
 from fairseq.data.errors import DuplicateSymbolError, MissingDataError
@@ -14,6 +15,7 @@ from fairseq.errors import DataError
 from fairseq.file_chunker_utils import iter_lines
 
 OVERWRITE = "#fairseq:overwrite"
+_LINES_AT_ONCE = 1024
 
 
 class Entries(NamedTuple):
@@ -90,10 +92,11 @@ def count_words(
         seen: told how many bytes have been read.
     """
     counter: Counter[str] = Counter()
+    lines = iter_lines(filename, start, end, seen)
     num_lines = 0
-    for line in iter_lines(filename, start, end, seen):
-        counter.update(tokenize(line))
-        num_lines += 1
+    while block := list(islice(lines, _LINES_AT_ONCE)):
+        counter.update(chain.from_iterable(map(tokenize, block)))
+        num_lines += len(block)
     if num_lines:
         counter[eos_word] += num_lines
     return counter

@@ -10,15 +10,24 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
+from itertools import pairwise
 from typing import Any, TypeVar
 
+from fairseq.file_chunker_utils import find_offsets
 from fairseq.job_progress import JobProgress
 from fairseq.orphans import end_with_parent
 
 T = TypeVar("T")
+SMALLEST_PIECE = 1 << 20  # bytes: starting a process takes as long as reading about so many
 INTERVAL = 0.2  # seconds between two looks at what the processes have read
 
 _read: list[Any] = []  # in a process that works for another one: the counter that both see
+
+
+def pieces_of(filename: str, workers: int) -> list[tuple[int, int]]:
+    """Offsets of the pieces of a file, at most one for each worker, none so small that a process would not pay."""
+    worth = max(os.path.getsize(filename) // SMALLEST_PIECE, 1)
+    return list(pairwise(find_offsets(filename, min(max(workers, 1), worth))))
 
 
 def over_pieces(work: Callable[..., T], pieces: Sequence[tuple[Any, ...]], what: str) -> list[T]:

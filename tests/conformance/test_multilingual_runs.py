@@ -175,3 +175,9 @@ def test_dictionaries_that_differ_are_refused(data, tmp_path):
         file.write("bonjour 1\n")
     with pytest.raises(DataError, match="all source languages need one dictionary; those of de and fr differ"):
         mixed_task(tmp_path / "bin")
+
+
+def test_round_robin_is_said_to_be_concat(data, caplog):
+    task = mixed_task(data, "--sampling-method", "RoundRobin")
+    assert task.sampling_method.sampling_method_selector() is None
+    assert "RoundRobin takes every pair as it is" in caplog.text

@@ -102,7 +102,8 @@ def test_truncated_dictionary_reads_the_rest_as_unknown():
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
-def test_words_of_a_file_are_counted_the_same_by_any_number_of_workers(tmp_path, num_workers):
+def test_words_of_a_file_are_counted_the_same_by_any_number_of_workers(tmp_path, monkeypatch, num_workers):
+    monkeypatch.setattr("fairseq.data.file_work.SMALLEST_PIECE", 1)
     path = tmp_path / "text.txt"
     path.write_text("the a a b\n\nb b z\u00e4 \x85 x\u2028y\r\n" * 50 + "last", encoding="utf-8")
     d = Dictionary()

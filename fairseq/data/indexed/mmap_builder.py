@@ -6,6 +6,7 @@ builder.finalize("train.idx")
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,17 @@ class MMapIndexedDatasetBuilder:
             DataError: an element does not fit the element type (fairseq stores it modulo the range).
         """
         values = np.asarray(tensor)
+        self.add_items(values, [values.size])
+
+    def add_items(self, values: np.ndarray, sizes: Sequence[int]) -> None:
+        """Append items whose elements follow each other in `values`, `sizes[i]` each; raises as `add_item`."""
         if self._limits is not None and values.size and values.dtype != self._dtype:
             low, high = values.min(), values.max()
             if low < self._limits.min or high > self._limits.max:
                 value = low if low < self._limits.min else high
                 raise DataError(f"{self._path}: value {value} does not fit elements of type {self._dtype.name}")
         self._file.write(values.astype(self._dtype, order="C", copy=False).tobytes())
-        self._sizes.append(values.size)
+        self._sizes += sizes
 
     def merge_file_(self, another_file: str) -> None:
         """Append all items of the finished pair with prefix `another_file`, of the same element type."""

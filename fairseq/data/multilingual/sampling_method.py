@@ -62,4 +62,6 @@ class SamplingMethod:
             return uniform
         if method == "temperature":
             return make_temperature_sampling(float(self.args.sampling_temperature))
+        if method == "RoundRobin":
+            logger.warning("--sampling-method RoundRobin takes every pair as it is, as concat does and as in fairseq")
         return None
