@@ -78,11 +78,11 @@ def _maker(args: argparse.Namespace, live: bool = False) -> Callable[[], tuple[s
     from fairseq.pages.run_data import find_run_folders, read_run
     from fairseq.pages.run_page import run_page
     from fairseq.pages.study_page import study_page
-    from fairseq.studies.study_folder import STUDY_FILE, read_study
+    from fairseq.studies.study_folder import STUDY_FILE, read_what_is_left
 
     def make() -> tuple[str, str]:
-        if len(args.runs) == 1 and (args.runs[0] / STUDY_FILE).is_file():
-            study = read_study(args.runs[0])
+        if len(args.runs) == 1 and (args.runs[0] / STUDY_FILE).exists():
+            study = read_what_is_left(args.runs[0])
             return study_page(study, args.title, live=live), f"{len(study.cells)} cells"
         found = dict.fromkeys(each for path in args.runs for each in find_run_folders(path))
         runs = [read_run(name, folder) for name, folder in found]

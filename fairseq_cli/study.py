@@ -58,8 +58,8 @@ def get_parser() -> argparse.ArgumentParser:
 def cli_main(argv: Optional[Sequence[str]] = None) -> None:
     args = get_parser().parse_intermixed_args(argv)
     from fairseq.errors import ConfigError
+    from fairseq.studies.config_reader import read_config
     from fairseq.studies.grid import expand
-    from fairseq.studies.study_config import read_config
 
     if args.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {args.jobs}")

@@ -10,7 +10,8 @@ from fairseq.pages.plan_map import plan_map
 from fairseq.pages.run_data import RunData, log_tail, read_run
 from fairseq.pages.settings import shown
 from fairseq.pages.tables import scrolling
-from fairseq.studies.study_folder import FAILED, WAITING, Cell, Study
+from fairseq.studies.one_run import TRAINING
+from fairseq.studies.study_folder import FAILED, FINISHED, WAITING, Cell, Study
 
 LOG_LINES = 15
 MOST_PLANS = 12  # rows whose first cell shows its plan
@@ -26,6 +27,13 @@ def read_cells(study: Study) -> list[CellAndRun]:
         folder = next((folder for folder in folders if (folder / "run.json").exists()), folders[0])
         found.append((cell, read_run(cell.name, folder, of_older_builds=False)))
     return found
+
+
+def missing_of(cell: Cell, run: RunData) -> list[str]:
+    """What a finished training should have left and has not, or is damaged; checkpoints may have been removed."""
+    if cell.status != FINISHED or not any(step.command in TRAINING for step in cell.steps):
+        return []
+    return [line for line in run.missing if not line.startswith("checkpoints:")]
 
 
 def cell_key(study: Study, cell: Cell) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from fairseq.pages.cells import cell_key, details, read_cells
+from fairseq.pages.cells import CellAndRun, cell_key, details, missing_of, read_cells
 from fairseq.pages.charts import LINE, MARKED, POINTS, Series, chart, legend
 from fairseq.pages.document import Section, facts, notes, page
 from fairseq.pages.files import write_page
@@ -23,6 +23,7 @@ from fairseq.studies.study_lines import Line, Panel, along, curve, deviation, li
 
 INDEX = "index.html"
 MOST_METRICS = 8  # columns of the table of cells
+MOST_MISSING = 50  # lines
 NOT_SHOWN = ("wps", "wpb", "bsz", "ups", "train_wall", "wall", "num_updates")
 
 
@@ -39,13 +40,14 @@ def write_study_page(study: Study, out: Optional[Path] = None) -> Path:
 
 def study_page(study: Study, title: str = "", live: bool = False) -> str:
     """The text of the page."""
+    cells = read_cells(study)
     title = title or str(study.config.get("title") or study.folder.resolve().name)
     sections = [
-        Section("overview", "Overview", join(_failed(study), facts(_facts(study)))),
+        Section("overview", "Overview", join(_failed(study), _missing(study, cells), facts(_facts(study)))),
         Section("results", "Results", means_table(study)),
         Section("plots", "Plots", plots_section(study)),
         Section("cells", "Cells", cells_table(study)),
-        Section("details", "Cells in detail", details(study, read_cells(study))),
+        Section("details", "Cells in detail", details(study, cells)),
     ]
     counts = f"{len(study.finished)} of {len(study.cells)} cells have finished"
     return page(title, sections, subtitle=counts, live=live)
@@ -59,6 +61,13 @@ def _failed(study: Study) -> Optional[Html]:
         return None
     lines = [join(_link(study, cell), f": {cell.last_line or 'no line was kept'}") for cell in study.failed]
     return notes(lines, "1 cell failed" if len(lines) == 1 else f"{len(lines)} cells failed")
+
+
+def _missing(study: Study, cells: Sequence[CellAndRun]) -> Optional[Html]:
+    """What could not be read."""
+    lines: list[Any] = list(study.missing)
+    lines += [join(_link(study, cell), f": {line}") for cell, run in cells for line in missing_of(cell, run)]
+    return notes(lines[:MOST_MISSING], f"What is missing ({len(lines)})") if lines else None
 
 
 def _facts(study: Study) -> list[tuple[str, Any]]:

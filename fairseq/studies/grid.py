@@ -3,10 +3,10 @@
     cells = expand(read_config(Path("study.yaml")))
     cells[0].name, cells[0].steps[0].line()
 
-Words in braces are filled in: {row}, {seed} and the name of each dimension here; folders when the cell runs (`fill`):
-{here} of the step, {cell}, {after}, and each earlier step's name. `{{` and `}}` are braces.
+Words in braces are filled in: {row}, {seed} and the name of each dimension here; folders when the cell runs
+(`braces.py`): {here} of the step, {cell}, {after}, and each earlier step's name. `{{` and `}}` are braces.
 
->>> from fairseq.studies.study_config import from_text
+>>> from fairseq.studies.config_reader import from_text
 >>> study = from_text("{rows: {fp32: [], int8: [quantization=int8]}, dimensions: {model.dropout: [0.1, 0.2]}}")
 >>> [cell.name for cell in expand(study)]
 ['fp32-dropout0.1-seed1', 'int8-dropout0.1-seed1', 'fp32-dropout0.2-seed1', 'int8-dropout0.2-seed1']
@@ -19,11 +19,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Optional
 
-from fairseq.errors import ConfigError, unknown
+from fairseq.errors import ConfigError
+from fairseq.studies.braces import replaced
 from fairseq.studies.study_config import HYDRA_COMMANDS, TRAIN, Part, StepPart, StudyConfig
 from fairseq.studies.study_folder import Cell, Step
 
-_BRACES = re.compile(r"\{\{|\}\}|\{(\w[\w.-]*)\}")
 _KEY = re.compile(r"(?:\+\+?)?([\w.@/:-]+)=")
 
 
@@ -83,7 +83,7 @@ def _cell(study: StudyConfig, row: str, dimensions: dict[str, str], seed: int) -
         folders = ["here", "cell", *(["after"] if own.after else []), *earlier]
         built = _step(study, parts, step_name, step, seed)
         where = f"rows.{row}, step {step_name}" if len(steps) > 1 else f"rows.{row}"
-        built.words = [_filled(word, values, folders, where) for word in built.words]
+        built.words = [replaced(word, values, folders, where) for word in built.words]
         built.folder = step_name if len(steps) > 1 else "."
         cell.steps.append(built)
         earlier.append(step_name)
@@ -118,33 +118,3 @@ def _last_of_each_key(words: list[str]) -> list[str]:
     """Hydra takes a group's choice once only."""
     last = {match[1]: index for index, word in enumerate(words) if (match := _KEY.match(word))}
     return [word for index, word in enumerate(words) if not (match := _KEY.match(word)) or last[match[1]] == index]
-
-
-def _filled(word: str, values: Mapping[str, str], folders: Iterable[str], where: str) -> str:
-    def replaced(match: re.Match) -> str:
-        if match[1] is None or match[1] in folders:
-            return match[0]
-        if match[1] not in values:
-            raise ConfigError(unknown("name in braces", match[1], [*values, *folders], where))
-        return values[match[1]]
-
-    return _BRACES.sub(replaced, word)
-
-
-def fill(word: str, folders: Mapping[str, str], hydra: bool) -> str:
-    """`word` with its folders.
-
-    Args:
-        hydra: quote the value, for Hydra's grammar, where a folder's name asks for it.
-
-    >>> fill("restore_file={after}/checkpoint_last.pt", {"after": "/tmp/my out"}, hydra=True)
-    "restore_file='/tmp/my out/checkpoint_last.pt'"
-    """
-    doubled = {"{{": "{", "}}": "}"}
-    filled = _BRACES.sub(lambda match: doubled.get(match[0]) or folders.get(match[1], match[0]), word)
-    key, equals, value = filled.partition("=")
-    has_folder = any(match[1] in folders for match in _BRACES.finditer(word))
-    if not hydra or not has_folder or not equals or value[:1] in "'\"" or re.fullmatch(r"[\w./:+-]+", value):
-        return filled
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"

@@ -10,7 +10,7 @@ update where the run recorded their changes (tag `bits`), else as often as it re
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,6 +30,7 @@ _COLORS = (
     "#56B4E9",
     "#000000",
 )  # distinct for colour-blind readers too
+LEGEND_HEIGHT = 0.5  # inches, of two lines
 _INK, _MUTED = "#222222", "#8a8a8a"
 
 
@@ -168,8 +169,22 @@ def _legend(figure: Any, runs: Sequence[Run], columns: int) -> None:
     if len(runs) > 1:
         hues = colors(len(runs))
         entries += [Line2D([], [], color=c, linewidth=2.4, label=run.name) for c, run in zip(hues, runs, strict=True)]
-    figure.legend(
-        handles=entries, loc="outside lower left", ncols=min(len(entries), 2 * columns + 1), fontsize=8.5, frameon=False
-    )
+    legend_below(figure, {str(entry.get_label()): entry for entry in entries}, most=2 * columns + 1)
     if len(runs) == 1:
         figure.suptitle(runs[0].name, x=0.01, ha="left", fontsize=11.5, color=_INK, fontweight="bold")
+
+
+def legend_below(figure: Any, entries: Mapping[str, Any], most: int = 12) -> None:
+    """A legend (text -> what is drawn so) below the panels, in as many columns, at most `most`, as the figure is wide
+    enough for; the figure becomes taller by the lines after the second."""
+    renderer = figure.canvas.get_renderer()
+    for columns in range(max(1, min(len(entries), most)), 0, -1):
+        legend = figure.legend(
+            entries.values(), entries.keys(), loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False
+        )
+        extent = legend.get_window_extent(renderer)
+        if extent.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + max(0.0, extent.height / figure.dpi - LEGEND_HEIGHT))

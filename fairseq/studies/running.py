@@ -18,10 +18,10 @@ from typing import Optional
 
 from fairseq.errors import DataError, FairseqError, reason
 from fairseq.logging.history import DONE, FILE_NAME, read_history
+from fairseq.studies.braces import fill
 from fairseq.studies.claims import FILE as CLAIM
 from fairseq.studies.commands import run_command
 from fairseq.studies.commit import commit
-from fairseq.studies.grid import fill
 from fairseq.studies.one_run import LOG_FILE, TRAINING, RunResult, read_result, run_training
 from fairseq.studies.peak_memory import PeakMemory
 from fairseq.studies.study_config import HYDRA_COMMANDS

@@ -6,20 +6,20 @@ The folder is laid out, jobs run its cells, results are written after each of th
 cells stay, failed ones are tried again, and cells that other processes run are waited for.
 """
 
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.errors import ConfigError, DataError, FairseqError, reason
 from fairseq.pages.study_page import write_study_page
+from fairseq.studies.braces import fill, named
 from fairseq.studies.claims import FILE as CLAIM
 from fairseq.studies.claims import claim
 from fairseq.studies.commands import module_of
 from fairseq.studies.files import replace_file
-from fairseq.studies.grid import expand, fill
+from fairseq.studies.grid import expand
 from fairseq.studies.launching import launch
 from fairseq.studies.one_run import compose_run
 from fairseq.studies.progress import Progress
@@ -138,13 +138,8 @@ def check(cells: Sequence[Cell]) -> None:
 
 
 def _compose(step: Any) -> None:
-    folders = dict.fromkeys(_braces(step.words), "FOLDER")
+    folders = dict.fromkeys(named(step.words), "FOLDER")
     compose_run([fill(word, folders, hydra=True) for word in step.words], step.config_dir, step.config_name)
-
-
-def _braces(words: Sequence[str]) -> Iterator[str]:
-    for word in words:
-        yield from re.findall(r"\{(\w+)\}", word)
 
 
 def prepare(config: StudyConfig, cells: Sequence[Cell], out: Path) -> None:

@@ -14,14 +14,15 @@ says `running`; the next `fairseq-study` goes on with it.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.errors import ConfigError, DataError, reason
 from fairseq.logging.history import FILE_NAME, read_history
+from fairseq.studies.braces import fill
 from fairseq.studies.files import replace_file
+from fairseq.studies.typed_json import checked
 from fairseq.studies.yaml_text import parse
 
 STUDY_FILE, CELL_FILE, CELLS = "study.yaml", "cell.json", "cells"
@@ -49,12 +50,12 @@ class Step:
     seconds: float = 0.0
 
     def line(self) -> str:
-        """The command line, as one would type it; the folder's own setting is not in it."""
+        """The command line, as one would type it; names of folders stay in braces, and its own folder is not in it."""
         import shlex
 
         where = [("--config-dir", self.config_dir), ("--config-name", self.config_name)]
         options = [word for flag, value in where if value is not None for word in (flag, value)]
-        return shlex.join([self.command, *options, *self.words])
+        return shlex.join([self.command, *options, *(fill(word, {}) for word in self.words)])
 
 
 @dataclass
@@ -149,11 +150,13 @@ class Study:
     Attributes:
         config: study.yaml as it is in the file.
         cells: all of them, in the order of the configuration.
+        missing: lines that say what could not be read, and why.
     """
 
     folder: Path
     config: dict[str, Any]
     cells: list[Cell]
+    missing: list[str] = field(default_factory=list)
 
     @property
     def finished(self) -> list[Cell]:
@@ -190,25 +193,59 @@ def read_study(folder: Path) -> Study:
     Raises:
         DataError: there is none, or one of its files is damaged.
     """
+    config = _config(folder)
+    return Study(folder, config, _in_order(config, [read_cell(path.parent) for path in _cell_files(folder)]))
+
+
+def read_what_is_left(folder: Path) -> Study:
+    """The study in `folder` without what is damaged or gone, which `missing` names: for pages, not for running it.
+
+    Raises:
+        DataError: nothing of it can be read.
+    """
+    missing, cells, config = [], [], {}
+    try:
+        config = _config(folder)
+    except DataError as error:
+        missing.append(f"{error}; cells are in the order of their names")
+    for path in _cell_files(folder):
+        try:
+            cell = read_cell(path.parent)
+            if cell.name != path.parent.name:
+                raise DataError(f"{path} is that of another cell, {cell.name}")
+            cells.append(cell)
+        except DataError as error:
+            missing.append(str(error))
+    if missing and not cells:
+        raise DataError(missing[0])
+    for name in config.get("cells") or ():
+        if not (folder / CELLS / str(name) / CELL_FILE).exists():
+            missing.append(f"{name}: there is no {CELL_FILE}; the study's command runs this cell again")
+    return Study(folder, config, _in_order(config, cells), missing)
+
+
+def _config(folder: Path) -> dict[str, Any]:
     path = folder / STUDY_FILE
     try:
         config = parse(path.read_text(encoding="utf-8"))  # every scalar as it is written
     except (OSError, UnicodeDecodeError, ConfigError) as error:
         raise DataError(f"no study at {folder}: cannot read {path}: {reason(error)}") from None
-    if not isinstance(config, dict):
+    names = config.get(CELLS, []) if isinstance(config, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"no study at {folder}: {path} is damaged")
-    names = config.get("cells")
-    cells = list(read_cells(folder))
-    if isinstance(names, list):
-        place = {str(name): index for index, name in enumerate(names)}
-        cells = sorted((cell for cell in cells if cell.name in place), key=lambda cell: place[cell.name])
-    return Study(folder, config, cells)
+    return config
 
 
-def read_cells(folder: Path) -> Iterator[Cell]:
-    """The cells of the study in `folder`."""
-    for path in sorted((folder / CELLS).glob(f"*/{CELL_FILE}")):
-        yield read_cell(path.parent)
+def _in_order(config: dict[str, Any], cells: list[Cell]) -> list[Cell]:
+    """Those that the configuration names; all where it names none."""
+    if "cells" not in config:
+        return cells
+    place = {str(name): index for index, name in enumerate(config["cells"])}
+    return sorted((cell for cell in cells if cell.name in place), key=lambda cell: place[cell.name])
+
+
+def _cell_files(folder: Path) -> list[Path]:
+    return sorted((folder / CELLS).glob(f"*/{CELL_FILE}"))
 
 
 def read_cell(folder: Path) -> Cell:
@@ -221,7 +258,8 @@ def read_cell(folder: Path) -> Cell:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         names = {each.name for each in fields(Cell)} - {"folder"}
-        steps = [Step(**step) for step in values.pop("steps", [])]
-        return Cell(**{key: value for key, value in values.items() if key in names}, steps=steps, folder=folder)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        steps = [Step(**checked(Step, step)) for step in values.pop("steps", [])]
+        known = {key: value for key, value in values.items() if key in names}
+        return Cell(**checked(Cell, known), steps=steps, folder=folder)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"cannot read {path}: {reason(error)}; remove it to run this cell again") from None

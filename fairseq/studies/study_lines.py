@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq.studies.study_folder import FINISHED, Cell, Study
 
@@ -95,9 +95,9 @@ def validations(cell: Cell) -> dict[int, float]:
     subset, _, key = cell.metric.rpartition("/")
     found = {}
     for record in cell.history():
-        value = record.get(key)
-        if record["tag"] == (subset or "valid") and isinstance(value, (int, float)):
-            found[record["num_updates"]] = float(value)
+        value = as_number(record.get(key))
+        if record["tag"] == (subset or "valid") and value is not None:
+            found[record["num_updates"]] = value
     return found
 
 
@@ -118,11 +118,11 @@ def cost(cell: Cell) -> Optional[float]:
     return known if known is not None and math.isfinite(known) else None
 
 
-def as_number(text: str) -> Optional[float]:
-    """A finite number, or None."""
+def as_number(value: Any) -> Optional[float]:
+    """A finite number, also from its text, or None."""
     try:
-        number = float(text)
-    except ValueError:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

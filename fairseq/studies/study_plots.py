@@ -12,7 +12,7 @@ One panel for each value of the first dimension that holds no numbers, such as t
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from fairseq.studies.plots import LABELS, colors, new_figure, save, style
+from fairseq.studies.plots import LABELS, colors, legend_below, new_figure, save, style
 from fairseq.studies.study_folder import Study
 from fairseq.studies.study_lines import Panel, along, curve, deviation, lines, mean, numeric_dimensions, panels
 
@@ -124,13 +124,5 @@ def _finished(figure: Any, panels: Sequence[tuple[Any, Any]]) -> Any:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
         axis.margins(0.08)
-    most = 2 * len(panels) + 2
-    figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower left",
-        ncols=min(len(entries), most),
-        fontsize=8.5,
-        frameon=False,
-    )
+    legend_below(figure, entries)
     return figure

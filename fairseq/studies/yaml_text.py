@@ -52,3 +52,5 @@ def parse(text: str) -> Any:
         raise ConfigError(f"{where}{getattr(error, 'problem', None) or error}") from None
     except TypeError:  # a list as a key
         raise ConfigError("a key is no text") from None
+    except RecursionError:
+        raise ConfigError("brackets are within each other too deeply") from None

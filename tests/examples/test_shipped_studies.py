@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from fairseq.dataclass.initialize import compose
-from fairseq.studies.grid import expand, fill
-from fairseq.studies.study_config import HYDRA_COMMANDS, read_config
+from fairseq.studies.braces import fill
+from fairseq.studies.config_reader import read_config
+from fairseq.studies.grid import expand
+from fairseq.studies.study_config import HYDRA_COMMANDS
 from fairseq.training.quantize import config_of
 
 ROOT = Path(__file__).resolve().parents[2]

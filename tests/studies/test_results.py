@@ -71,3 +71,20 @@ def test_pictures(study):
     )
     figure = draw_curves(study)
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[5, 50], [9, 61]]
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_a_legend_is_inside_of_its_figure_whatever_its_rows_are_called(study, count):
+    """Of one panel, too, which is narrow."""
+    for number, cell in enumerate(study.cells):
+        cell.dimensions.pop("task")
+        cell.row = f"block floating point, trained for one epoch more {number % count}"
+        cell.metric, cell.metrics, cell.status = "accuracy", {"accuracy": 60.0}, FINISHED
+    figure = draw_bitops(study)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert len(legend.get_texts()) == min(count, len(study.cells))
+    assert box.x0 >= 0 and box.x1 <= whole.width and box.y0 >= 0
+    assert figure.axes[0].get_window_extent().height > 0.4 * 4.5 * figure.dpi  # the panel keeps its height
+    assert box.y1 <= figure.axes[0].get_window_extent().y0

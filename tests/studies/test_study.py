@@ -16,8 +16,8 @@ import torch
 from fairseq.errors import ConfigError
 from fairseq.studies import running
 from fairseq.studies.claims import claim
+from fairseq.studies.config_reader import from_text
 from fairseq.studies.study import run_study
-from fairseq.studies.study_config import from_text
 from fairseq.studies.study_folder import read_cell, read_study
 
 TIMINGS = ("seconds", "peak_memory")

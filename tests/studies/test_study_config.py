@@ -1,12 +1,15 @@
 """What a study's file may say, and what it becomes."""
 
 import re
+import shlex
 
 import pytest
 
 from fairseq.errors import ConfigError
-from fairseq.studies.grid import expand, fill
-from fairseq.studies.study_config import as_yaml, from_text, read_config
+from fairseq.studies.braces import fill, named
+from fairseq.studies.config_reader import from_text, read_config
+from fairseq.studies.grid import expand
+from fairseq.studies.study_config import as_yaml
 
 WHOLE = """
 config_dir: conf
@@ -107,6 +110,20 @@ def test_folders():
     assert fill("{after}/x.pt", folders, hydra=False) == "/tmp/a b/x.pt"
     assert fill("a={{train}}", folders, hydra=True) == "a={train}"
     assert fill("a={x:1}", folders, hydra=True) == "a={x:1}"
+
+
+def test_braces_of_words_are_shown_as_the_command_gets_them():
+    """`--list` and pages print command lines that can be typed."""
+    text = """
+    rows:
+      first: []
+      a: {after: first, set: ['quantization.rules=[{{match: "*.grad_output"}}]', 'x={after}/a.{row}', '{{row}}={here}']}
+    """
+    step = cells(text)["a-seed1"].steps[0]
+    words = ['quantization.rules=[{match: "*.grad_output"}]', "x={after}/a.a", "{row}={here}"]
+    assert shlex.split(step.line())[1:-1] == words
+    assert list(named(step.words)) == ["after", "here"]
+    assert fill(step.words[2], {"here": "/tmp"}) == "{row}=/tmp"
 
 
 @pytest.mark.parametrize(

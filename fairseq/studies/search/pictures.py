@@ -136,7 +136,5 @@ def _steps(first: Any, other: Any) -> str:
 def _legend(figure: Any, colors: Mapping[str, Any]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=color, linewidth=2.2, label=label) for label, color in colors.items()]
-    width = max((len(label) for label in colors), default=0) + 6  # in letters, with the line in front
-    columns = max(1, min(len(handles), int(15 * figure.get_size_inches()[0] / width)))
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False)
+    handles = {label: Line2D([], [], color=color, linewidth=2.2) for label, color in colors.items()}
+    plots.legend_below(figure, handles)
