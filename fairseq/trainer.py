@@ -89,7 +89,7 @@ class Trainer:
             self._wrapped_model = wrap_model(cfg.distributed_training, self._model, self.device)
         # bits and costs of a quantized model, None for any other
         self.quantized_training = QuantizedTraining.of(self._model, cfg.optimization, self.device)
-        if self.quantized_training is not None:
+        if self.quantized_training is not None and self.pipelined is not None:
             self.quantized_training.shards = self._shards
         self.full_precision_cost = FullPrecisionCost.of(self._model, cfg.common.count_bitops, self.device)
         self._optimizer: Optional[Any] = None

@@ -19,7 +19,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 
 # Scripts that write fixtures need more packages than the tests; importing a plugin registers its components.
-collect_ignore_glob = ["conformance/make_*.py", "conformance/plugins/*", "fixtures/*.py", "*/fixtures/*"]
+collect_ignore_glob = [
+    "conformance/make_*.py",
+    "quantization/make_*.py",
+    "quantization/formats/make_*.py",
+    "conformance/plugins/*",
+    "fixtures/*.py",
+    "*/fixtures/*",
+]
 
 
 def _shared_data() -> Path:

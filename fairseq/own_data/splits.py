@@ -6,7 +6,7 @@ so that nothing that is scored was trained on.
 
 >>> texts = [("good",), ("bad",), ("fine",), ("good",)]
 >>> held_out(texts, ["a", "a", "a", "a"], share=0.25, seed=1)
-[2]
+[1]
 """
 
 import hashlib

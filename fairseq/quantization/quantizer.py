@@ -228,7 +228,6 @@ class Quantizer(nn.Module):
             quantized.grad_target, [value.clone() if value._is_view() else value]
         )
 
-    @torch.no_grad()
     def fake(
         self,
         x: Tensor,
@@ -244,13 +243,14 @@ class Quantizer(nn.Module):
             ranges: is given what the observer says of x.
         """
         if x.numel() == 0:
-            return x
+            return x.detach()
         if self.transform is None:
             return self._fake(x, num_bits, out, key, ranges)
-        seed = self._sign_seed(key)
-        changed = self.transform.apply(x if x.dtype == torch.float64 else x.float(), seed)
-        rounded = self._fake(changed, num_bits, None, key, ranges)
-        return self.transform.undo(rounded, x.shape[-1], seed).to(x.dtype)
+        with torch.no_grad():  # not around `_fake`, too: torch.export refuses one block without gradients in another
+            seed = self._sign_seed(key)
+            changed = self.transform.apply(x if x.dtype == torch.float64 else x.float(), seed)
+            rounded = self._fake(changed, num_bits, None, key, ranges)
+            return self.transform.undo(rounded, x.shape[-1], seed).to(x.dtype)
 
     @torch.no_grad()
     def _fake(
