@@ -68,6 +68,13 @@ class LabelSmoothedCrossEntropyCriterion(FairseqCriterion):
     ) -> tuple[Any, Any, dict[str, Any]]:
         net_output = model(**sample["net_input"], **bits_kwargs(num_bits))
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
+        sample_size, logging_output = self._logged(model, net_output, sample, loss, nll_loss)
+        return loss, sample_size, logging_output
+
+    def _logged(
+        self, model: Any, net_output: Any, sample: dict[str, Any], loss: Tensor, nll_loss: Tensor
+    ) -> tuple[Any, dict[str, Any]]:
+        """What the losses are divided by, and what is logged of a batch."""
         num_sentences = sample["target"].size(0)
         sample_size = num_sentences if self.sentence_avg else sample["ntokens"]
         logging_output = {
@@ -79,7 +86,7 @@ class LabelSmoothedCrossEntropyCriterion(FairseqCriterion):
         }
         if self.report_accuracy:
             logging_output["n_correct"], logging_output["total"] = self.compute_accuracy(model, net_output, sample)
-        return loss, sample_size, logging_output
+        return sample_size, logging_output
 
     def get_lprobs_and_target(self, model: Any, net_output: Any, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Log probabilities (B*T, V) and targets (B*T), without the first `ignore_prefix_size` positions."""

@@ -54,17 +54,7 @@ class RdropLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion
                 sample = duplicate_input(sample)
             net_output = model(**sample["net_input"], **bits_kwargs(num_bits))
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        num_sentences = sample["target"].size(0)
-        sample_size = num_sentences if self.sentence_avg else sample["ntokens"]
-        logging_output = {
-            "loss": loss.detach(),
-            "nll_loss": nll_loss.detach(),
-            "ntokens": sample["ntokens"],
-            "nsentences": num_sentences,
-            "sample_size": sample_size,
-        }
-        if self.report_accuracy:
-            logging_output["n_correct"], logging_output["total"] = self.compute_accuracy(model, net_output, sample)
+        sample_size, logging_output = self._logged(model, net_output, sample, loss, nll_loss)
         if twice:
             padding = sample["target"][:, self.ignore_prefix_size :].eq(self.padding_idx).reshape(-1, 1)
             apart = compute_kl_loss(self._without_prefix(model), net_output, padding)

@@ -1,11 +1,13 @@
 """Runs of `fairseq-train` in several processes, on the tiny task of tests/training."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -59,3 +61,27 @@ def group(tmp_path_factory) -> Group:
     training = _training()
     data = training.make_data(tmp_path_factory.mktemp("data") / "bin")
     return Group(data, tmp_path_factory.mktemp("runs"), training.FLAGS)
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Any:
+    """See `_rows_of`."""
+    return _rows_of
+
+
+def _rows_of(script: str, folder: Path) -> Any:
+    """The JSON of `script RANK 2 MEETING_FILE ROWS_FILE`, run with both ranks; both must end well."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    words = [str(folder / "meeting"), str(folder / "rows.json")]
+    processes = [
+        subprocess.Popen([sys.executable, str(Path(__file__).parent / script), str(rank), "2", *words], env=environ)
+        for rank in range(2)
+    ]
+    try:
+        codes = [process.wait(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert codes == [0, 0]
+    return json.loads((folder / "rows.json").read_text())

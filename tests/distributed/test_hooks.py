@@ -1,17 +1,10 @@
 """Hooks that exchange gradients in few bits: errors, bytes, replicas that stay equal."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from fairseq.distributed import hooks
 from fairseq.errors import ConfigError
 
-HERE = Path(__file__).parent
 LIMITS = {  # error of one update, error of the mean of eight, times fewer bytes
     "none": (1e-6, 1e-6, 0),
     "fp16": (1e-3, 1e-3, 1.99),
@@ -23,22 +16,8 @@ LIMITS = {  # error of one update, error of the mean of eight, times fewer bytes
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hooks")
-    path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    words = [str(folder / "meeting"), str(folder / "rows.json")]
-    processes = [
-        subprocess.Popen([sys.executable, str(HERE / "hooks_worker.py"), str(rank), "2", *words], env=environ)
-        for rank in range(2)
-    ]
-    try:
-        codes = [process.wait(timeout=120) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert codes == [0, 0]
-    return json.loads((folder / "rows.json").read_text())
+def rows(two_workers, tmp_path_factory):
+    return two_workers("hooks_worker.py", tmp_path_factory.mktemp("hooks"))
 
 
 @pytest.mark.parametrize("name", hooks.NAMES)

@@ -1,36 +1,14 @@
 """Stages with codecs under every schedule of torch's: gradients are those of one process, bytes are those stated."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from fairseq.distributed.pipeline import schedules
 from fairseq.errors import ConfigError
 
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stages")
-    path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    words = [str(folder / "meeting"), str(folder / "rows.json")]
-    processes = [
-        subprocess.Popen([sys.executable, str(HERE / "pipeline_worker.py"), str(rank), "2", *words], env=environ)
-        for rank in range(2)
-    ]
-    try:
-        codes = [process.wait(timeout=120) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert codes == [0, 0]
-    return json.loads((folder / "rows.json").read_text())
+def rows(two_workers, tmp_path_factory):
+    return two_workers("pipeline_worker.py", tmp_path_factory.mktemp("stages"))
 
 
 @pytest.mark.parametrize("name", schedules.SCHEDULES)

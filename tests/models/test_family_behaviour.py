@@ -57,9 +57,9 @@ def test_every_preset_trains(name, preset):
             built(name, preset)
         return
     model = built(name, preset)
-    losses = family_cases.losses(model, 4)
+    losses = family_cases.losses(model, 8)  # scales that are learned swing at first
     # weights of IR-Net are about 1 whatever they were: models without norms behind their layers begin far off
-    assert all(loss == loss for loss in losses) and (losses[-1] < losses[0] or preset in ("binary_irnet", "binary_bit"))
+    assert all(loss == loss for loss in losses) and (losses[-1] < losses[0] or preset == "binary_irnet")
 
 
 @pytest.mark.parametrize("name", family_cases.CASES)

@@ -107,9 +107,18 @@ class TensorCheck:
     def _look(self, number_format: NumberFormat, value: Tensor, qparams: QParams, dtype: torch.dtype) -> Tensor:
         """The codes of rounded values, from which it is seen whether they are levels."""
         codes = number_format.quantize(value, qparams)
-        back = number_format.dequantize(codes, qparams)
         slack = 4 * torch.finfo(torch.float32).eps * (value.abs() + _offset(number_format, qparams))
-        same = ((back - value).abs() <= slack) | (back.to(dtype) == value.to(dtype)) | value.isnan()
+
+        def is_level(codes: Tensor) -> Tensor:
+            back = number_format.dequantize(codes, qparams)
+            return ((back - value).abs() <= slack) | (back.to(dtype) == value.to(dtype)) | value.isnan()
+
+        same = is_level(codes)
+        # a threshold off the middle of two levels, as that of `binary_centered`, takes some levels for their neighbours
+        for direction in (-1, 1):
+            beside = (codes + direction).clamp(qparams.quant_min, qparams.quant_max)
+            moved = ~same & is_level(beside)
+            codes, same = torch.where(moved, beside, codes), same | moved
         self.on_grid = self.on_grid and bool(same.all())
         self.levels = max(self.levels, _levels(value, qparams.scale))
         finite = codes[codes.isfinite()]
